@@ -1,1 +1,38 @@
-//! (being written)
+//! The configuration of the Postroad MTA, and the types of its admin API: the contract between the daemon and
+//! whoever drives it (a person with a file, or the operator).
+//!
+//! Pure: no IO, no clock. The caller reads the files and hands over their text.
+//!
+//! ```text
+//!   base text + shard texts ─► set::assemble ─► ConfigSet   complete, checked, or a list of sentences
+//!   ConfigFile ─► render ─► text                            what the operator writes, parsed back before it is written
+//! ```
+//!
+//! Assumes nothing about where the text comes from: it may be hostile, and is bounded and refused with a sentence
+//! that names the field, the value and the mend.
+
+pub mod admin;
+mod check;
+mod domain;
+mod file;
+mod set;
+mod shard;
+mod text;
+
+pub use check::{Problem, Problems};
+pub use domain::{DomainName, DomainNameError};
+pub use file::{
+    AdminApi, AdminSection, Alias, ConfigFile, Deliver, Domain, Drained, Endpoint, FORMAT, Inbound, Limits,
+    Match, Peers, Policy, Port, QueueSection, RecipientMode, Recipients, Retry, Role, Route, RouteTarget,
+    Sender, SpoolSection, TlsMode, TlsSource, TokenAuthority, TokenRole, TokenRule, User,
+};
+pub use set::{AssembleError, ConfigSet, assemble};
+pub use shard::{SHARDS, ShardFile, hash, shard_file_name, shard_of};
+pub use text::{Octets, Period, TextError};
+
+/// Writes a configuration file (or a shard) as YAML.
+///
+/// Errors: none in practice; a value that cannot be written is reported as text.
+pub fn render<T: serde::Serialize>(value: &T) -> Result<String, String> {
+    serde_saphyr::to_string(value).map_err(|error| error.to_string())
+}

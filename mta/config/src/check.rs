@@ -1,0 +1,384 @@
+//! Rules over a whole configuration that one field cannot show. Each breach is a sentence with the field, the value
+//! and the mend.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fmt;
+
+use crate::file::{ConfigFile, Domain, Policy, RecipientMode, Role, RouteTarget, TlsMode};
+use crate::text::shorten;
+
+/// One breach of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Path of the field, such as `ports[1].tls`.
+    pub field: String,
+    /// What is wrong and what to write instead.
+    pub sentence: String,
+}
+
+/// All breaches of a file, in the order of its fields; at most 50 are kept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Problems(pub Vec<Problem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("; ")?;
+            }
+            write!(f, "{}: {}", problem.field, problem.sentence)?;
+        }
+        Ok(())
+    }
+}
+
+const MOST_PROBLEMS: usize = 50;
+const MOST_PORTS: usize = 16;
+const MOST_DOMAINS: usize = 100_000;
+
+struct Findings(Vec<Problem>);
+
+impl Findings {
+    fn require(&mut self, holds: bool, field: impl FnOnce() -> String, sentence: impl FnOnce() -> String) {
+        if !holds && self.0.len() < MOST_PROBLEMS {
+            self.0.push(Problem {
+                field: field(),
+                sentence: sentence(),
+            });
+        }
+    }
+}
+
+/// Checks a complete configuration. Errors: every breach found.
+pub(crate) fn check(file: &ConfigFile) -> Result<(), Problems> {
+    let mut found = Findings(Vec::new());
+    check_ports(file, &mut found);
+    check_users(file, &mut found);
+    check_limits(file, &mut found);
+    check_domains(file, &mut found);
+    for (index, policy) in file.policies.iter().enumerate() {
+        check_policy(index, policy, &mut found);
+    }
+    if found.0.is_empty() {
+        Ok(())
+    } else {
+        Err(Problems(found.0))
+    }
+}
+
+fn check_ports(file: &ConfigFile, found: &mut Findings) {
+    found.require(
+        file.ports.len() <= MOST_PORTS,
+        || "ports".into(),
+        || {
+            format!(
+                "{} ports are too many; serve at most {MOST_PORTS}",
+                file.ports.len()
+            )
+        },
+    );
+    let mut names = HashSet::new();
+    let mut addresses = HashSet::new();
+    for (index, port) in file.ports.iter().enumerate() {
+        let at = |field: &str| format!("ports[{index}].{field}");
+        found.require(
+            !port.name.is_empty() && names.insert(&port.name),
+            || at("name"),
+            || {
+                format!(
+                    "`{}` is empty or used twice; give each port a name of its own",
+                    shorten(&port.name)
+                )
+            },
+        );
+        found.require(
+            port.address.port() == 0 || addresses.insert(port.address),
+            || at("address"),
+            || {
+                format!(
+                    "{} is served twice; give each port an address of its own",
+                    port.address
+                )
+            },
+        );
+        let for_ports = matches!(
+            port.tls,
+            TlsMode::Disabled | TlsMode::Opportunistic | TlsMode::StartTls | TlsMode::Implicit
+        );
+        found.require(
+            for_ports,
+            || at("tls"),
+            || {
+                format!(
+                    "{:?} is for routes; write Disabled, Opportunistic, StartTls or Implicit",
+                    port.tls
+                )
+            },
+        );
+        found.require(
+            port.tls == TlsMode::Disabled || file.tls.is_some(),
+            || at("tls"),
+            || format!("{:?} needs a certificate; add the section `tls`", port.tls),
+        );
+        // RFC 8314 section 3.3: no password over plain text.
+        found.require(
+            port.role != Role::Submission || matches!(port.tls, TlsMode::StartTls | TlsMode::Implicit),
+            || at("tls"),
+            || {
+                format!(
+                    "{:?} would carry passwords in plain text; write StartTls or Implicit",
+                    port.tls
+                )
+            },
+        );
+    }
+}
+
+fn check_users(file: &ConfigFile, found: &mut Findings) {
+    let mut names = HashSet::new();
+    for (index, user) in file.users.iter().enumerate() {
+        found.require(
+            !user.name.is_empty() && user.name.len() <= 255 && names.insert(&user.name),
+            || format!("users[{index}].name"),
+            || {
+                format!(
+                    "`{}` is empty, too long or given twice; give each user one line",
+                    shorten(&user.name)
+                )
+            },
+        );
+        found.require(
+            user.verifier.starts_with("$argon2id$") || user.verifier.starts_with("SCRAM-SHA-256$"),
+            || format!("users[{index}].verifier"),
+            || {
+                "is neither `$argon2id$…` nor `SCRAM-SHA-256$…`; make one with `postroad-mta hash-password`"
+                    .into()
+            },
+        );
+    }
+}
+
+fn check_limits(file: &ConfigFile, found: &mut Findings) {
+    let limits = &file.limits;
+    found.require(
+        (50..=99).contains(&file.spool.high_water_percent),
+        || "spool.highWaterPercent".into(),
+        || format!("{} is not between 50 and 99", file.spool.high_water_percent),
+    );
+    found.require(
+        (64 << 10..=1 << 30).contains(&limits.message_size.0),
+        || "limits.messageSize".into(),
+        || format!("{} is not between 64Ki and 1Gi", limits.message_size),
+    );
+    found.require(
+        (100..=50_000).contains(&limits.recipients_per_message),
+        || "limits.recipientsPerMessage".into(),
+        || {
+            format!(
+                "{} is not between 100 and 50000 (RFC 5321 section 4.5.3.1.8)",
+                limits.recipients_per_message
+            )
+        },
+    );
+    for (name, value) in [
+        ("connections", limits.connections),
+        ("connectionsPerClient", limits.connections_per_client),
+    ] {
+        found.require(
+            (1..=100_000).contains(&value),
+            || format!("limits.{name}"),
+            || format!("{value} is not between 1 and 100000"),
+        );
+    }
+    found.require(
+        file.queue.lifetime.get().as_secs() >= 60,
+        || "queue.lifetime".into(),
+        || {
+            format!(
+                "{} is shorter than 1m; mail would be returned before a second attempt",
+                file.queue.lifetime
+            )
+        },
+    );
+}
+
+fn check_domains(file: &ConfigFile, found: &mut Findings) {
+    found.require(
+        file.domains.len() <= MOST_DOMAINS,
+        || "domains".into(),
+        || {
+            format!(
+                "{} domains are too many; serve at most {MOST_DOMAINS}",
+                file.domains.len()
+            )
+        },
+    );
+    let mut names = BTreeSet::new();
+    for domain in &file.domains {
+        found.require(
+            names.insert(&domain.name),
+            || format!("domains[{}]", domain.name),
+            || "is given twice; write it once".into(),
+        );
+        check_domain(domain, found);
+    }
+}
+
+fn check_domain(domain: &Domain, found: &mut Findings) {
+    let at = |field: &str| format!("domains[{}].{field}", domain.name);
+    let Some(inbound) = &domain.inbound else { return };
+    let recipients = &inbound.recipients;
+    let nobody =
+        recipients.addresses.is_empty() && recipients.aliases.is_empty() && recipients.catch_all.is_none();
+    found.require(
+        recipients.mode != RecipientMode::Listed || !nobody,
+        || at("inbound.recipients"),
+        || "lists nobody; name addresses, aliases or a catchAll, or write mode: Any".into(),
+    );
+    found.require(
+        recipients.mode != RecipientMode::Any
+            || (recipients.addresses.is_empty() && recipients.catch_all.is_none()),
+        || at("inbound.recipients"),
+        || "mode Any takes every recipient; leave addresses and catchAll out".into(),
+    );
+    for alias in &recipients.aliases {
+        found.require(
+            !alias.to.is_empty() && alias.to.len() <= 100 && alias.to.iter().all(|to| to.contains('@')),
+            || at("inbound.recipients.aliases"),
+            || format!("`{}` needs 1 to 100 full addresses in `to`", shorten(&alias.name)),
+        );
+    }
+    let (crate::file::Deliver::Lmtp(endpoint) | crate::file::Deliver::Smtp(endpoint)) = &inbound.deliver_to;
+    found.require(
+        !endpoint.host.is_empty() && endpoint.port != 0,
+        || at("inbound.deliverTo"),
+        || "needs a host and a port of 1 to 65535".into(),
+    );
+}
+
+fn check_policy(index: usize, policy: &Policy, found: &mut Findings) {
+    found.require(
+        !policy.routes.is_empty(),
+        || format!("policies[{index}].routes"),
+        || "is empty; give at least one route".into(),
+    );
+    found.require(
+        policy.retry.first.get().as_secs() >= 1 && policy.retry.first <= policy.retry.max,
+        || format!("policies[{index}].retry"),
+        || {
+            format!(
+                "first {} must be at least 1s and at most max {}",
+                policy.retry.first, policy.retry.max
+            )
+        },
+    );
+    for (number, route) in policy.routes.iter().enumerate() {
+        let at = |field: &str| format!("policies[{index}].routes[{number}].{field}");
+        found.require(
+            !matches!(route.tls, TlsMode::StartTls | TlsMode::Implicit),
+            || at("tls"),
+            || {
+                format!(
+                    "{:?} is for ports; write Disabled, Opportunistic, Encrypted or Verified",
+                    route.tls
+                )
+            },
+        );
+        let hosts_given = match &route.to {
+            RouteTarget::Direct { .. } => true,
+            RouteTarget::SmartHosts(hosts) => {
+                !hosts.is_empty() && hosts.iter().all(|host| !host.host.is_empty() && host.port != 0)
+            }
+        };
+        found.require(
+            hosts_given,
+            || at("to.smartHosts"),
+            || "needs at least one host, each with a name and a port of 1 to 65535".into(),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use crate::{AssembleError, assemble};
+
+    /// Each row: a change to a good file, and the field that the refusal must name.
+    #[test]
+    fn each_mistake_names_its_field() {
+        let good = "\
+format: 1
+hostname: mail.example.com
+spool: {directory: /tmp/x}
+tls: {certificateFile: /a, keyFile: /b}
+users: [{name: alice, verifier: $argon2id$x}]
+ports:
+  - {name: one, address: '127.0.0.1:1', role: Submission, tls: StartTls}
+  - {name: two, address: '127.0.0.1:2', role: Transfer, tls: Opportunistic}
+domains:
+  - name: example.com
+    inbound: {recipients: {mode: Any}, deliverTo: {lmtp: {host: h, port: 24}}}
+policies:
+  - {name: p, routes: [{to: {direct: {}}, tls: Opportunistic}]}
+";
+        assemble(good, &BTreeMap::new()).unwrap();
+        for (from, to, field) in [
+            ("name: two", "name: one", "ports[1].name"),
+            ("127.0.0.1:2", "127.0.0.1:1", "ports[1].address"),
+            ("tls: StartTls", "tls: Verified", "ports[0].tls"),
+            (
+                "role: Submission, tls: StartTls",
+                "role: Submission, tls: Disabled",
+                "ports[0].tls",
+            ),
+            ("tls: {certificateFile: /a, keyFile: /b}\n", "", "ports[0].tls"),
+            ("$argon2id$x", "secret", "users[0].verifier"),
+            (
+                "mode: Any",
+                "mode: Listed",
+                "domains[example.com].inbound.recipients",
+            ),
+            ("port: 24", "port: 0", "domains[example.com].inbound.deliverTo"),
+            (
+                "direct: {}",
+                "smartHosts: []",
+                "policies[0].routes[0].to.smartHosts",
+            ),
+            (
+                "tls: Opportunistic}]}",
+                "tls: Implicit}]}",
+                "policies[0].routes[0].tls",
+            ),
+            (
+                "tls: Opportunistic}]}",
+                "tls: Disabled}], retry: {first: 9h}}",
+                "policies[0].retry",
+            ),
+            (
+                "directory: /tmp/x",
+                "directory: /tmp/x, highWaterPercent: 100",
+                "spool.highWaterPercent",
+            ),
+            (
+                "users:",
+                "limits: {messageSize: 1Ki}\nusers:",
+                "limits.messageSize",
+            ),
+            ("users:", "limits: {connections: 0}\nusers:", "limits.connections"),
+            ("users:", "queue: {lifetime: 1s}\nusers:", "queue.lifetime"),
+        ] {
+            let text = good.replacen(from, to, 1);
+            assert_ne!(text, good, "the row {from} changes nothing");
+            match assemble(&text, &BTreeMap::new()) {
+                Err(AssembleError::Invalid(problems)) => {
+                    assert!(
+                        problems.0.iter().any(|p| p.field == field),
+                        "{from} → {to}: {problems}"
+                    );
+                }
+                other => panic!("{from} → {to}: {other:?}"),
+            }
+        }
+    }
+}

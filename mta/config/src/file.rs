@@ -1,0 +1,472 @@
+//! The file itself: every section and field, with its default and its meaning.
+//!
+//! A person writes one file; the operator writes the same file (the *base*) with the domains split over shards
+//! (`shard.rs`). Unknown fields are refused: a misspelt setting must not be silently without effect.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::DomainName;
+use crate::text::{Octets, Period};
+
+/// The format that this version writes. It reads this one (and, once there is one, the format before it).
+pub const FORMAT: u32 = 1;
+
+/// The whole configuration of one daemon.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ConfigFile {
+    /// Format of this file; see [`FORMAT`].
+    pub format: u32,
+    /// Number of this configuration, growing with each change; the daemon reports the one it runs. 0 when a person
+    /// writes the file.
+    #[serde(default)]
+    pub generation: u64,
+    /// Name of this server: banner, EHLO reply, Received fields and the name it gives itself when it sends.
+    pub hostname: DomainName,
+    /// Where accepted mail is kept.
+    pub spool: SpoolSection,
+    /// Ports that are served; at most 16.
+    #[serde(default)]
+    pub ports: Vec<Port>,
+    /// Certificate of the ports. Without it STARTTLS is not offered and no port may ask for TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSource>,
+    /// Who may submit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<User>,
+    /// Limits of sessions and messages.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How long mail is kept.
+    #[serde(default)]
+    pub queue: QueueSection,
+    /// DNS servers to ask; empty = those of the system.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resolvers: Vec<SocketAddr>,
+    /// Domains that are received for, or sent as. At most 100,000 over file and shards.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub domains: Vec<Domain>,
+    /// Shards that belong to this set: number → SHA-256 of the file's text, in hex. Empty = no shards.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub shards: BTreeMap<u8, String>,
+    /// Relay policies in rank order: the first whose `match` holds decides. Mail that none matches leaves directly by MX
+    /// with the defaults.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<Policy>,
+    /// Health, metrics and admin endpoints.
+    #[serde(default)]
+    pub admin: AdminSection,
+    /// What is known of the other pods of the fleet.
+    #[serde(default)]
+    pub peers: Peers,
+}
+
+/// The queue's place on disk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SpoolSection {
+    /// Directory of the spool; made when absent. Exactly one daemon at a time uses it.
+    pub directory: PathBuf,
+    /// Above this share of the volume in use, new mail gets 452 (RFC 5321 section 4.2.3). Percent, 50 to 99.
+    #[serde(default = "default_high_water")]
+    pub high_water_percent: u8,
+}
+
+fn default_high_water() -> u8 {
+    90
+}
+
+/// One port that is served.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Port {
+    /// Name in logs and metrics, unique in the file.
+    pub name: String,
+    /// Address and port to listen on, such as `[::]:2525`.
+    pub address: SocketAddr,
+    /// What the port is for.
+    pub role: Role,
+    /// How TLS is used on it.
+    pub tls: TlsMode,
+}
+
+/// What a port is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// Mail from other servers for the domains that we receive for (RFC 5321). Never relays, offers no AUTH.
+    Transfer,
+    /// Mail from authenticated users (RFC 6409).
+    Submission,
+}
+
+/// How a port of ours, or an outgoing connection, uses TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TlsMode {
+    /// Port: none offered. Route: none used.
+    Disabled,
+    /// Port: STARTTLS is offered. Route: used where the next hop offers it, whatever its certificate (RFC 7435).
+    Opportunistic,
+    /// Port only: STARTTLS is required before AUTH and MAIL (RFC 3207).
+    StartTls,
+    /// Port only: TLS from the first octet (RFC 8314).
+    Implicit,
+    /// Route only: TLS is required, the certificate is not judged.
+    Encrypted,
+    /// Route only: TLS is required, and the certificate must be valid for the next hop's name.
+    Verified,
+}
+
+/// The certificate that the ports show: where chain and key are.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum TlsSource {
+    /// PEM text in this file.
+    Inline {
+        /// Certificate chain, leaf first.
+        certificate: String,
+        /// Private key.
+        key: String,
+    },
+    /// PEM files, read at start and again when they change.
+    Files {
+        /// Certificate chain, leaf first.
+        #[serde(rename = "certificateFile")]
+        certificate_file: PathBuf,
+        /// Private key.
+        #[serde(rename = "keyFile")]
+        key_file: PathBuf,
+    },
+}
+
+impl std::fmt::Debug for TlsSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Inline { .. } => f.write_str("Inline(…)"),
+            Self::Files { certificate_file, .. } => write!(f, "Files({})", certificate_file.display()),
+        }
+    }
+}
+
+/// One user who may submit.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct User {
+    /// Name, as given to AUTH.
+    pub name: String,
+    /// `$argon2id$…` (PLAIN, LOGIN) or `SCRAM-SHA-256$…` (those and SCRAM-SHA-256).
+    pub verifier: String,
+}
+
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "User({}, …)", self.name)
+    }
+}
+
+/// Limits of sessions and messages.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Limits {
+    /// Largest message (RFC 1870), 64Ki to 1Gi.
+    pub message_size: Octets,
+    /// Recipients of one transaction, 100 (RFC 5321 section 4.5.3.1.8) to 50,000.
+    pub recipients_per_message: u32,
+    /// Sessions open at once.
+    pub connections: u32,
+    /// Sessions open at once from one address.
+    pub connections_per_client: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_size: Octets(50 << 20),
+            recipients_per_message: 1_000,
+            connections: 2_000,
+            connections_per_client: 50,
+        }
+    }
+}
+
+/// How long mail is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct QueueSection {
+    /// Undelivered mail is returned after this time (RFC 5321 section 4.5.4.1 asks for 4 to 5 days).
+    pub lifetime: Period,
+}
+
+impl Default for QueueSection {
+    fn default() -> Self {
+        Self {
+            lifetime: Period::from_secs(5 * 86_400),
+        }
+    }
+}
+
+/// A domain that is received for, or sent as.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Domain {
+    /// The domain.
+    pub name: DomainName,
+    /// How its mail is received; absent = it only sends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inbound: Option<Inbound>,
+    /// Who may use it in the reverse-path and in From.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub senders: Vec<Sender>,
+}
+
+/// How the mail of a domain is received.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Inbound {
+    /// Which recipients exist.
+    pub recipients: Recipients,
+    /// Where the mail goes.
+    pub deliver_to: Deliver,
+}
+
+/// Which recipients exist.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Recipients {
+    /// How a recipient is looked up.
+    pub mode: RecipientMode,
+    /// Local parts that exist, compared without regard to ASCII case. `Listed` only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
+    /// Local parts that stand for other addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<Alias>,
+    /// Address that gets what nobody else gets. `Listed` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catch_all: Option<String>,
+}
+
+/// How a recipient is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RecipientMode {
+    /// Those named in `addresses`, `aliases` and `catchAll`.
+    Listed,
+    /// Every local part.
+    Any,
+}
+
+/// A local part that stands for other addresses.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Alias {
+    /// The local part.
+    pub name: String,
+    /// Full addresses that get the mail instead; 1 to 100.
+    pub to: Vec<String>,
+}
+
+/// Where the mail of a domain goes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Deliver {
+    /// A mail store that speaks LMTP (RFC 2033).
+    Lmtp(Endpoint),
+    /// A host that speaks SMTP.
+    Smtp(Endpoint),
+}
+
+/// A host and a port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Endpoint {
+    /// Host name or IP address.
+    pub host: String,
+    /// Port, 1 to 65535.
+    pub port: u16,
+}
+
+/// Who may send as a domain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Sender {
+    /// Name of a user of `users`.
+    pub user: String,
+    /// Addresses of the domain that this user may use; empty = all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
+}
+
+/// Which mail leaves how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Policy {
+    /// Name in logs, metrics and `Received` traces of the operator (`namespace/name`).
+    pub name: String,
+    /// Mail that it is for. All given terms hold; empty = all mail.
+    #[serde(default, rename = "match")]
+    pub matches: Match,
+    /// Tried in order: a later one is used where the earlier cannot be reached.
+    pub routes: Vec<Route>,
+    /// When to try again.
+    #[serde(default)]
+    pub retry: Retry,
+}
+
+/// Mail that a policy is for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Match {
+    /// Domains of the reverse-path.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sender_domains: Vec<DomainName>,
+    /// Domains of the forward-path.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recipient_domains: Vec<DomainName>,
+}
+
+/// One way out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Route {
+    /// To whom.
+    pub to: RouteTarget,
+    /// How TLS is used: `Disabled`, `Opportunistic`, `Encrypted` or `Verified`.
+    pub tls: TlsMode,
+}
+
+/// To whom a route leads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum RouteTarget {
+    /// The recipient domain's own servers, by MX (RFC 5321 section 5.1).
+    #[serde(rename_all = "camelCase")]
+    Direct {
+        /// Private, loopback, link-local and shared networks are refused as next hops, unless named here.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        allowed_networks: Vec<IpNet>,
+    },
+    /// These hosts, in order.
+    SmartHosts(Vec<Endpoint>),
+}
+
+/// When to try again after a deferral.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Retry {
+    /// Wait after the first attempt; doubled each time.
+    pub first: Period,
+    /// Longest wait.
+    pub max: Period,
+    /// Overrides `queue.lifetime`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lifetime: Option<Period>,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            first: Period::from_secs(300),
+            max: Period::from_secs(4 * 3_600),
+            lifetime: None,
+        }
+    }
+}
+
+/// Health, metrics and admin endpoints.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct AdminSection {
+    /// Plain HTTP: `/livez`, `/readyz`, `/metrics`. Absent = not served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<SocketAddr>,
+    /// HTTPS with bearer tokens: the admin API and the hand-over between pods. Absent = not served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api: Option<AdminApi>,
+}
+
+/// The HTTPS endpoint for the operator and for the other pods.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AdminApi {
+    /// Address to listen on.
+    pub address: SocketAddr,
+    /// Certificate chain in PEM.
+    pub certificate: String,
+    /// Private key in PEM.
+    pub key: String,
+    /// PEM certificates that the other pods' endpoints are checked against; may hold an old and a new one.
+    pub authorities: String,
+    /// Name that the endpoints of the fleet prove, whichever pod is asked.
+    pub server_name: DomainName,
+    /// Whose tokens are taken, and what each may do.
+    pub tokens: TokenAuthority,
+    /// File with this pod's own token for its peers; read anew each time, as it is rotated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_token_file: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for AdminApi {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AdminApi({}, {}, …)", self.address, self.server_name)
+    }
+}
+
+/// Whose bearer tokens (JWT, RFC 7519) are taken.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TokenAuthority {
+    /// `iss` of every token.
+    pub issuer: String,
+    /// JSON Web Key Set (RFC 7517) as JSON text.
+    pub key_set: String,
+    /// A token that also carries one of these audiences is refused (the API server's own).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused_audiences: Vec<String>,
+    /// Which audience and subject give which role. The first that fits decides.
+    pub rules: Vec<TokenRule>,
+}
+
+/// A role for the bearer of a token.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TokenRule {
+    /// `aud` that the token must carry.
+    pub audience: String,
+    /// `sub` that the token must carry, such as `system:serviceaccount:mail:edge`.
+    pub subject: String,
+    /// What it may do.
+    pub role: TokenRole,
+}
+
+/// What the bearer of a token may do at the admin endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TokenRole {
+    /// Everything.
+    Operator,
+    /// Hand-over verbs only.
+    Peer,
+}
+
+/// What is known of the other pods.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Peers {
+    /// Spools that were seen empty under a seal and whose pod went. For this seal and earlier ones it means: what they
+    /// offered and never gave is dropped, what they released is theirs no more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub drained: Vec<Drained>,
+}
+
+/// A spool that was drained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Drained {
+    /// The spool's UUID in text form.
+    pub spool: String,
+    /// The seal under which it was empty.
+    pub seal: u64,
+}
