@@ -1,2 +1,33 @@
-//! (being written)
-fn main() {}
+//! `postroad-mta`: reads the command line, starts what it asks for, and says in one sentence why it could not.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use postroad_mta::{commands, daemon, log};
+
+mod args;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let args = args::Args::parse();
+    match (args.command, args.config) {
+        (Some(args::Command::Check { file }), _) => commands::check(&file),
+        (Some(args::Command::HashPassword { scram }), _) => commands::hash_password(scram),
+        (None, Some(config)) => {
+            log::start();
+            match daemon::run(&config) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    tracing::error!(%error, "cannot serve");
+                    ExitCode::FAILURE
+                }
+            }
+        }
+        (None, None) => {
+            let _ = args::Args::command().print_help();
+            ExitCode::from(2)
+        }
+    }
+}

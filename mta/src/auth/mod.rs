@@ -1,0 +1,1 @@
+//! Who is it? Verifiers of users, SASL on the server's side.

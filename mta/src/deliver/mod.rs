@@ -1,0 +1,1 @@
+//! One attempt: route plan, connection, dialogue, replies.

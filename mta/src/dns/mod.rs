@@ -1,0 +1,1 @@
+//! Names to addresses: MX, A, AAAA through hickory, with caches and budgets.

@@ -1,0 +1,1 @@
+//! Entries that move between spools.

@@ -1,0 +1,33 @@
+//! The Postroad MTA: one process, one spool, one promise: a message that got 250 is on stable storage.
+//!
+//! ```text
+//!   net ─► session ─► policy ─► accept ─► postroad-spool ─► queue ─► deliver ─► outcome ─► dsn
+//!            │ auth                          ▲
+//!   reload ─► settings (what every part reads) │
+//!   admin (health, metrics, state, seal) ─► handover (to and from the other pods)
+//! ```
+//!
+//! Assumes: it is the only process on its spool directory; it knows nothing of Kubernetes.
+//! [`daemon`] joins the parts; every other module can be read alone.
+
+pub mod accept;
+pub mod admin;
+pub mod auth;
+pub mod commands;
+pub mod daemon;
+pub mod deliver;
+pub mod dns;
+pub mod dsn;
+pub mod handover;
+pub mod lifecycle;
+pub mod log;
+pub mod metrics;
+pub mod net;
+pub mod outcome;
+pub mod policy;
+pub mod queue;
+pub mod reload;
+pub mod session;
+pub mod settings;
+pub mod tls;
+pub mod tokens;

@@ -1,0 +1,1 @@
+//! Ports: listeners, admission of connections, one task per connection.

@@ -1,0 +1,1 @@
+//! What became of a recipient: durable record, log line, metric, notice.

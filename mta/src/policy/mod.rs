@@ -1,0 +1,1 @@
+//! May this MAIL or RCPT be accepted? Pure decisions over the settings.

@@ -1,0 +1,1 @@
+//! Which entry is tried when: destinations, retry schedule, expiry.

@@ -1,0 +1,244 @@
+//! From files to settings: at start, and again whenever they change.
+//!
+//! ```text
+//!   directory event or 5 s ─► gather texts ─► same as before? stop : load ─► complete and valid ─► Live::swap
+//!                                                                       └─► else keep the old, Live says why
+//! ```
+//!
+//! A projected Secret is changed by swapping the link `..data`: the directory is watched, not the file.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::{RecursiveMode, Watcher};
+use postroad_config::{AssembleError, SHARDS, TlsSource, assemble, shard_file_name};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::settings::{Live, Settings, SettingsError};
+
+/// Why no settings came out of the files.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The base file cannot be read.
+    #[error("configuration {}: {error}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The texts make no set.
+    #[error(transparent)]
+    Set(#[from] AssembleError),
+    /// The set cannot be used.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+}
+
+impl LoadError {
+    /// Whether waiting mends it: files of a projected volume may arrive one after the other.
+    pub fn is_incomplete(&self) -> bool {
+        matches!(self, Self::Set(AssembleError::Incomplete(_)))
+    }
+}
+
+/// Loads the base file and the shards beside it. Blocking.
+pub fn load(path: &Path) -> Result<Settings, LoadError> {
+    build(&gather(path)?)
+}
+
+/// Waits until the files are complete. Errors: those that waiting does not mend.
+pub async fn first(path: &Path) -> Result<Settings, LoadError> {
+    let mut told = false;
+    loop {
+        match blocking(path, load).await? {
+            Err(error) if error.is_incomplete() => {
+                if !told {
+                    tracing::warn!(%error, "configuration is incomplete; not serving until it is complete");
+                    told = true;
+                }
+            }
+            done => return done,
+        }
+        tokio::time::sleep(FIRST_POLL).await;
+    }
+}
+
+/// Follows the files until `shutdown`.
+pub async fn follow(path: PathBuf, live: Live, shutdown: CancellationToken) {
+    let wake = Arc::new(Notify::new());
+    let mut watched = Watched::start(&wake);
+    let mut poll = tokio::time::interval(POLL);
+    let mut seen = None;
+    loop {
+        watched.cover(&path, &live);
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = poll.tick() => {}
+            () = wake.notified() => tokio::time::sleep(SETTLE).await,
+        }
+        if let Ok(next) = blocking(&path, gather).await {
+            step(next, &mut seen, &live).await;
+        }
+    }
+}
+
+/// Uses newly gathered texts where they differ from those seen last.
+async fn step(next: Result<Texts, LoadError>, seen: &mut Option<Texts>, live: &Live) {
+    let next = match next {
+        Ok(next) => next,
+        Err(error) => return refuse(live, &error),
+    };
+    if seen.as_ref() == Some(&next) {
+        return;
+    }
+    let unchanged = seen.is_none() && live.current().set.hash == postroad_config::hash(&next.base);
+    *seen = Some(next.clone());
+    let built = tokio::task::spawn_blocking(move || build(&next)).await;
+    match built {
+        Ok(Ok(settings)) if unchanged && settings.certificate() == live.current().certificate() => {
+            live.set_file_error(None);
+        }
+        Ok(Ok(settings)) => {
+            tracing::info!(
+                generation = settings.set.file.generation,
+                hash = settings.set.hash,
+                "configuration is in use"
+            );
+            live.swap(settings);
+        }
+        Ok(Err(error)) => refuse(live, &error),
+        Err(error) => tracing::error!(%error, "reading the configuration was cut short"),
+    }
+}
+
+fn refuse(live: &Live, error: &LoadError) {
+    let sentence = error.to_string();
+    if live.state().error.as_ref() != Some(&sentence) {
+        tracing::warn!(
+            error = sentence,
+            "newer configuration is not used; the one that runs stays"
+        );
+    }
+    live.set_file_error(Some(sentence));
+}
+
+/// Everything that makes a set, as text. Secrets: no Debug.
+#[derive(Clone, PartialEq)]
+struct Texts {
+    base: String,
+    shards: BTreeMap<u8, String>,
+    /// Texts of certificate files, where the base names some; part of what changes.
+    certificate: Vec<Option<String>>,
+}
+
+fn gather(path: &Path) -> Result<Texts, LoadError> {
+    let base = std::fs::read_to_string(path).map_err(|error| LoadError::Unreadable {
+        path: path.to_owned(),
+        error,
+    })?;
+    let directory = directory(path);
+    let shards = (0..SHARDS)
+        .filter_map(|number| {
+            let text = std::fs::read_to_string(directory.join(shard_file_name(number))).ok()?;
+            Some((number, text))
+        })
+        .collect();
+    let mut texts = Texts {
+        base,
+        shards,
+        certificate: Vec::new(),
+    };
+    if let Ok(set) = assemble(&texts.base, &texts.shards) {
+        if let Some(TlsSource::Files {
+            certificate_file,
+            key_file,
+        }) = &set.file.tls
+        {
+            texts.certificate = [certificate_file, key_file]
+                .map(|path| std::fs::read_to_string(path).ok())
+                .to_vec();
+        }
+    }
+    Ok(texts)
+}
+
+fn build(texts: &Texts) -> Result<Settings, LoadError> {
+    Ok(Settings::new(assemble(&texts.base, &texts.shards)?)?)
+}
+
+async fn blocking<T: Send + 'static>(
+    path: &Path,
+    work: fn(&Path) -> Result<T, LoadError>,
+) -> Result<Result<T, LoadError>, LoadError> {
+    let path = path.to_owned();
+    let shown = path.clone();
+    tokio::task::spawn_blocking(move || work(&path))
+        .await
+        .map_err(|error| LoadError::Unreadable {
+            path: shown,
+            error: std::io::Error::other(error),
+        })
+}
+
+fn directory(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// Directories under watch. Where the system gives no watch, the poll alone does.
+struct Watched {
+    watcher: Option<notify::RecommendedWatcher>,
+    directories: Vec<PathBuf>,
+}
+
+impl Watched {
+    fn start(wake: &Arc<Notify>) -> Self {
+        let wake = Arc::clone(wake);
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Our own reading is an access, and must not wake us again.
+            if event.is_ok_and(|event| !event.kind.is_access()) {
+                wake.notify_one();
+            }
+        });
+        Self {
+            watcher: watcher
+                .inspect_err(|error| tracing::warn!(%error, "no file events; polling alone"))
+                .ok(),
+            directories: Vec::new(),
+        }
+    }
+
+    fn cover(&mut self, path: &Path, live: &Live) {
+        let mut wanted = vec![directory(path)];
+        if let Some(TlsSource::Files {
+            certificate_file,
+            key_file,
+        }) = &live.current().set.file.tls
+        {
+            wanted.extend([directory(certificate_file), directory(key_file)]);
+        }
+        for directory in wanted {
+            if self.directories.contains(&directory) {
+                continue;
+            }
+            if let Some(watcher) = &mut self.watcher
+                && let Err(error) = watcher.watch(&directory, RecursiveMode::NonRecursive)
+            {
+                tracing::warn!(%error, directory = %directory.display(), "no file events here; polling alone");
+            }
+            self.directories.push(directory);
+        }
+    }
+}
+
+/// Fall-back for file systems without events.
+const POLL: Duration = Duration::from_secs(5);
+/// Files of one change arrive together within this time.
+const SETTLE: Duration = Duration::from_millis(100);
+const FIRST_POLL: Duration = Duration::from_millis(500);

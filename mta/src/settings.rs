@@ -1,0 +1,194 @@
+//! What every part reads: one immutable value per loaded configuration, and the place where the newest one is found.
+//!
+//! ```text
+//!   reload ─► Settings::new ─► Live::swap ─► current() everywhere; changed() wakes who must act
+//! ```
+//!
+//! A part takes `current()` once per unit of work (session, attempt, request) and keeps it: nothing changes under it.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use postroad_config::admin::{CertificateState, ConfigState};
+use postroad_config::{ConfigSet, Domain, DomainName, FORMAT, Port, TlsSource, User};
+use tokio::sync::watch;
+
+use crate::tls::{self, Served, TlsError};
+
+/// One loaded configuration.
+#[derive(Debug)]
+pub struct Settings {
+    /// The files, checked.
+    pub set: ConfigSet,
+    tls: Option<Served>,
+    domains: HashMap<DomainName, usize>,
+    users: HashMap<String, usize>,
+}
+
+/// Why a checked set cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A certificate file cannot be read.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// Chain and key cannot be served.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+impl Settings {
+    /// Builds the look-ups and the TLS configuration. Reads certificate files where the set names them.
+    pub fn new(set: ConfigSet) -> Result<Self, SettingsError> {
+        let tls = match &set.file.tls {
+            None => None,
+            Some(TlsSource::Inline { certificate, key }) => Some(tls::serve(certificate, key)?),
+            Some(TlsSource::Files {
+                certificate_file,
+                key_file,
+            }) => {
+                let read = |path: &PathBuf| {
+                    std::fs::read_to_string(path).map_err(|error| SettingsError::File {
+                        path: path.clone(),
+                        error,
+                    })
+                };
+                Some(tls::serve(&read(certificate_file)?, &read(key_file)?)?)
+            }
+        };
+        let domains = set
+            .file
+            .domains
+            .iter()
+            .enumerate()
+            .map(|(at, domain)| (domain.name.clone(), at))
+            .collect();
+        let users = set
+            .file
+            .users
+            .iter()
+            .enumerate()
+            .map(|(at, user)| (user.name.clone(), at))
+            .collect();
+        Ok(Self {
+            set,
+            tls,
+            domains,
+            users,
+        })
+    }
+
+    /// The domain of that name.
+    pub fn domain(&self, name: &DomainName) -> Option<&Domain> {
+        self.domains
+            .get(name)
+            .and_then(|at| self.set.file.domains.get(*at))
+    }
+
+    /// The user of that name.
+    pub fn user(&self, name: &str) -> Option<&User> {
+        self.users.get(name).and_then(|at| self.set.file.users.get(*at))
+    }
+
+    /// The port of that name.
+    pub fn port(&self, name: &str) -> Option<&Port> {
+        self.set.file.ports.iter().find(|port| port.name == name)
+    }
+
+    /// TLS for new handshakes on our ports; absent where no certificate is configured.
+    pub fn tls(&self) -> Option<&Arc<rustls::ServerConfig>> {
+        self.tls.as_ref().map(|served| &served.config)
+    }
+
+    /// The certificate of the ports.
+    pub fn certificate(&self) -> Option<&CertificateState> {
+        self.tls.as_ref().map(|served| &served.state)
+    }
+
+    /// Name of this server.
+    pub fn hostname(&self) -> &str {
+        self.set.file.hostname.as_str()
+    }
+}
+
+/// Where the newest settings are found. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Live(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    current: ArcSwap<Settings>,
+    changed: watch::Sender<u64>,
+    trouble: Mutex<Trouble>,
+}
+
+/// Why what runs is not what the files say.
+#[derive(Debug, Default)]
+struct Trouble {
+    files: Option<String>,
+    ports: Option<String>,
+}
+
+impl Live {
+    /// Starts with a first complete configuration.
+    pub fn new(first: Settings) -> Self {
+        Self(Arc::new(Shared {
+            current: ArcSwap::from_pointee(first),
+            changed: watch::Sender::new(0),
+            trouble: Mutex::default(),
+        }))
+    }
+
+    /// The settings now. Take them once per unit of work.
+    pub fn current(&self) -> Arc<Settings> {
+        self.0.current.load_full()
+    }
+
+    /// Wakes at each swap; the number counts them.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.0.changed.subscribe()
+    }
+
+    /// Puts newer settings in place and clears the trouble with the files.
+    pub fn swap(&self, next: Settings) {
+        self.0.current.store(Arc::new(next));
+        self.set_file_error(None);
+        self.0.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Whether the newest files are in use. While not, an unknown domain or recipient is 451, never 550.
+    pub fn complete(&self) -> bool {
+        self.trouble(|trouble| trouble.files.is_none())
+    }
+
+    /// Says why the newest files are not used; `None` when they are.
+    pub fn set_file_error(&self, error: Option<String>) {
+        self.trouble(|trouble| trouble.files = error);
+    }
+
+    /// Says why a port of the current settings is not served; `None` when all are.
+    pub fn set_port_error(&self, error: Option<String>) {
+        self.trouble(|trouble| trouble.ports = error);
+    }
+
+    /// What the admin API says of the configuration.
+    pub fn state(&self) -> ConfigState {
+        let current = self.current();
+        ConfigState {
+            generation: current.set.file.generation,
+            hash: current.set.hash.clone(),
+            reads_format: FORMAT,
+            error: self.trouble(|trouble| trouble.files.clone().or_else(|| trouble.ports.clone())),
+        }
+    }
+
+    fn trouble<T>(&self, with: impl FnOnce(&mut Trouble) -> T) -> T {
+        with(&mut self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

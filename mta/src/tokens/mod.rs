@@ -1,0 +1,1 @@
+//! Bearer tokens of the admin API: who asks, and which role.
