@@ -1,1 +1,4 @@
-//! (being written)
+#![doc = include_str!("../README.md")]
+
+pub mod dns;
+pub mod spf;
