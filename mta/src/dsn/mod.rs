@@ -1,1 +1,4 @@
 //! Delivery status notifications (RFC 3464).
+
+pub mod compose;
+pub mod text;

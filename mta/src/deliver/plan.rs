@@ -1,0 +1,265 @@
+//! Where the mail for one recipient domain goes, by the configuration alone.
+//!
+//! Pure: no IO; DNS comes later (`exchanges.rs`).
+//!
+//! ```text
+//!   recipient domain ─┬─ one that we receive for ─► its `deliverTo`
+//!                     ├─ first policy that matches ─► its routes, in order
+//!                     └─ none ─► directly by MX, opportunistic TLS
+//! ```
+//!
+//! May assume: the configuration is checked, domains are sorted by name and both domains are A-labels in lower case.
+
+use ipnet::IpNet;
+use postroad_config::{ConfigFile, Deliver, Endpoint, Match, Policy, Retry, Route, RouteTarget, TlsMode};
+
+/// The ways out for one recipient domain, in the order in which they are tried.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Name of the policy for logs, `inbound` for a domain of ours, `default` when nothing matched.
+    pub name: String,
+    /// Never empty.
+    pub ways: Vec<Way>,
+    /// When to try again.
+    pub retry: Retry,
+}
+
+/// One way out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Way {
+    /// To whom.
+    pub to: To,
+    /// How TLS is used: `Disabled`, `Opportunistic`, `Encrypted` or `Verified`.
+    pub tls: TlsMode,
+}
+
+/// To whom a way leads.
+#[derive(Clone, Debug, PartialEq)]
+pub enum To {
+    /// The servers that the domain's MX records name.
+    Exchanges {
+        /// The recipient domain, or an address literal with its brackets.
+        domain: String,
+        /// Networks that may be next hops although they are not public.
+        allowed: Vec<IpNet>,
+    },
+    /// Hosts out of the configuration, in order.
+    Hosts {
+        /// The hosts; never empty.
+        hosts: Vec<Endpoint>,
+        /// What they speak.
+        protocol: Protocol,
+    },
+}
+
+/// What a next hop speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// RFC 5321: one reply for all recipients.
+    Smtp,
+    /// RFC 2033: one reply per recipient.
+    Lmtp,
+}
+
+impl Plan {
+    /// Decides the ways out. `sender_domain`: domain of the reverse-path, none for the null reverse-path.
+    pub fn decide(config: &ConfigFile, sender_domain: Option<&str>, recipient_domain: &str) -> Self {
+        if let Some(deliver) = inbound(config, recipient_domain) {
+            return Self::inbound(deliver);
+        }
+        let policy = config
+            .policies
+            .iter()
+            .find(|policy| holds(&policy.matches, sender_domain, recipient_domain));
+        policy.map_or_else(
+            || Self::direct(recipient_domain),
+            |policy| Self::by(policy, recipient_domain),
+        )
+    }
+
+    /// What the queue groups by: recipients whose mail goes to the same hosts. Two domains with one smart host are one
+    /// site, so that a dead host is probed once for all of them.
+    pub fn site(&self) -> String {
+        let mut site = String::new();
+        for way in &self.ways {
+            if !site.is_empty() {
+                site.push(' ');
+            }
+            match &way.to {
+                To::Exchanges { domain, .. } => site.push_str(domain),
+                To::Hosts { hosts, protocol } => {
+                    site.push_str(if *protocol == Protocol::Lmtp {
+                        "lmtp:"
+                    } else {
+                        "smtp:"
+                    });
+                    let hosts: Vec<_> = hosts
+                        .iter()
+                        .map(|host| format!("{}:{}", host.host, host.port))
+                        .collect();
+                    site.push_str(&hosts.join(","));
+                }
+            }
+        }
+        site
+    }
+
+    fn inbound(deliver: &Deliver) -> Self {
+        let (endpoint, protocol) = match deliver {
+            Deliver::Lmtp(endpoint) => (endpoint, Protocol::Lmtp),
+            Deliver::Smtp(endpoint) => (endpoint, Protocol::Smtp),
+        };
+        let to = To::Hosts {
+            hosts: vec![endpoint.clone()],
+            protocol,
+        };
+        Self {
+            name: "inbound".to_owned(),
+            ways: vec![Way {
+                to,
+                tls: TlsMode::Opportunistic,
+            }],
+            retry: Retry::default(),
+        }
+    }
+
+    fn direct(domain: &str) -> Self {
+        let to = To::Exchanges {
+            domain: domain.to_owned(),
+            allowed: vec![],
+        };
+        Self {
+            name: "default".to_owned(),
+            ways: vec![Way {
+                to,
+                tls: TlsMode::Opportunistic,
+            }],
+            retry: Retry::default(),
+        }
+    }
+
+    fn by(policy: &Policy, domain: &str) -> Self {
+        let way = |route: &Route| Way {
+            to: target(&route.to, domain),
+            tls: route.tls,
+        };
+        Self {
+            name: policy.name.clone(),
+            ways: policy.routes.iter().map(way).collect(),
+            retry: policy.retry,
+        }
+    }
+}
+
+fn target(target: &RouteTarget, domain: &str) -> To {
+    match target {
+        RouteTarget::Direct { allowed_networks } => To::Exchanges {
+            domain: domain.to_owned(),
+            allowed: allowed_networks.clone(),
+        },
+        RouteTarget::SmartHosts(hosts) => To::Hosts {
+            hosts: hosts.clone(),
+            protocol: Protocol::Smtp,
+        },
+    }
+}
+
+fn inbound<'a>(config: &'a ConfigFile, domain: &str) -> Option<&'a Deliver> {
+    let at = config
+        .domains
+        .binary_search_by(|known| known.name.as_str().cmp(domain))
+        .ok()?;
+    config
+        .domains
+        .get(at)?
+        .inbound
+        .as_ref()
+        .map(|inbound| &inbound.deliver_to)
+}
+
+/// A list that is empty says nothing about its side.
+fn holds(terms: &Match, sender: Option<&str>, recipient: &str) -> bool {
+    let sender_fits = terms.sender_domains.is_empty()
+        || sender.is_some_and(|sender| {
+            terms
+                .sender_domains
+                .iter()
+                .any(|domain| domain.as_str() == sender)
+        });
+    let recipient_fits = terms.recipient_domains.is_empty()
+        || terms
+            .recipient_domains
+            .iter()
+            .any(|domain| domain.as_str() == recipient);
+    sender_fits && recipient_fits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = "\
+format: 1
+hostname: mail.example.com
+spool: {directory: /var/spool/postroad}
+domains:
+  - name: here.example
+    inbound:
+      recipients: {mode: Any}
+      deliverTo: {lmtp: {host: store.example, port: 24}}
+  - name: sender.example
+policies:
+  - name: mail/partner
+    match: {recipientDomains: [partner.example]}
+    routes:
+      - {to: {smartHosts: [{host: a.example, port: 587}, {host: b.example, port: 587}]}, tls: Verified}
+      - {to: {direct: {allowedNetworks: [10.0.0.0/8]}}, tls: Encrypted}
+    retry: {first: 1s, max: 2s}
+  - name: mail/sender
+    match: {senderDomains: [sender.example], recipientDomains: [third.example]}
+    routes: [{to: {smartHosts: [{host: a.example, port: 587}]}, tls: Disabled}]
+";
+
+    fn decide(sender: Option<&str>, recipient: &str) -> Plan {
+        let set = postroad_config::assemble(CONFIG, &std::collections::BTreeMap::new()).unwrap();
+        Plan::decide(&set.file, sender, recipient)
+    }
+
+    #[test]
+    fn a_domain_of_ours_goes_to_its_store_whatever_the_policies_say() {
+        let plan = decide(None, "here.example");
+        assert_eq!(
+            (plan.name.as_str(), plan.site().as_str()),
+            ("inbound", "lmtp:store.example:24")
+        );
+    }
+
+    #[test]
+    fn a_domain_that_only_sends_is_reached_like_any_other() {
+        assert_eq!(decide(None, "sender.example").name, "default");
+    }
+
+    #[test]
+    fn the_first_policy_whose_terms_all_hold_decides() {
+        for (sender, recipient, name) in [
+            (Some("x.example"), "partner.example", "mail/partner"),
+            (Some("sender.example"), "third.example", "mail/sender"),
+            (Some("x.example"), "third.example", "default"),
+            (None, "third.example", "default"),
+        ] {
+            assert_eq!(decide(sender, recipient).name, name, "{sender:?} {recipient}");
+        }
+    }
+
+    #[test]
+    fn routes_keep_their_order_their_tls_and_their_schedule() {
+        let plan = decide(None, "partner.example");
+        assert_eq!(plan.site(), "smtp:a.example:587,b.example:587 partner.example");
+        assert_eq!(
+            plan.ways.iter().map(|way| way.tls).collect::<Vec<_>>(),
+            [TlsMode::Verified, TlsMode::Encrypted]
+        );
+        assert_eq!(plan.retry.first.get().as_secs(), 1);
+        assert!(matches!(&plan.ways[1].to, To::Exchanges { allowed, .. } if allowed.len() == 1));
+    }
+}

@@ -1,0 +1,190 @@
+//! Answers from the network, by hickory.
+//!
+//! ```text
+//!   each question ─► servers of the current settings ─┬─ same as before ─► resolver in use (its cache stays warm)
+//!                                                     └─ changed ────────► a new resolver, for this and all later ones
+//! ```
+//!
+//! May assume: called inside a tokio runtime. Never uses the C library's resolver, as the binary is static.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt};
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{
+    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError as HickoryDnsError, NetError};
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
+
+use super::{DnsError, Exchange, Lookup, Scope};
+
+/// A resolver that follows a list of servers which may change under it.
+pub struct Resolver {
+    servers: Box<dyn Fn() -> Vec<SocketAddr> + Send + Sync>,
+    current: Mutex<Option<Current>>,
+}
+
+#[derive(Clone)]
+struct Current {
+    servers: Vec<SocketAddr>,
+    public: Arc<TokioResolver>,
+    configured: Arc<TokioResolver>,
+}
+
+impl Resolver {
+    /// A resolver that asks the servers that `servers` names at the time of each question; empty = those of the system.
+    pub fn new(servers: impl Fn() -> Vec<SocketAddr> + Send + Sync + 'static) -> Self {
+        Self {
+            servers: Box::new(servers),
+            current: Mutex::new(None),
+        }
+    }
+
+    fn current(&self) -> Result<Current, DnsError> {
+        let servers = (self.servers)();
+        let mut held = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(current) = held.as_ref().filter(|current| current.servers == servers) {
+            return Ok(current.clone());
+        }
+        let made = build(servers).map_err(|error| temporary(&error))?;
+        *held = Some(made.clone());
+        Ok(made)
+    }
+}
+
+impl Lookup for Resolver {
+    fn mx<'a>(&'a self, domain: &'a str) -> BoxFuture<'a, Result<Vec<Exchange>, DnsError>> {
+        async move {
+            let resolver = self.current()?.public;
+            let answer = bounded(resolver.lookup(full_name(domain)?, RecordType::MX)).await?;
+            let exchanges: Vec<_> = answer
+                .answers()
+                .iter()
+                .filter_map(|record| exchange(&record.data))
+                .collect();
+            if exchanges.is_empty() {
+                Err(DnsError::NoData)
+            } else {
+                Ok(exchanges)
+            }
+        }
+        .boxed()
+    }
+
+    fn addresses<'a>(&'a self, host: &'a str, scope: Scope) -> BoxFuture<'a, Result<Vec<IpAddr>, DnsError>> {
+        async move {
+            let current = self.current()?;
+            let answer = match scope {
+                Scope::Public => bounded(current.public.lookup_ip(full_name(host)?)).await?,
+                Scope::Configured => bounded(current.configured.lookup_ip(host)).await?,
+            };
+            let mut addresses: Vec<IpAddr> = answer.iter().collect();
+            // RFC 6724 section 2.1 prefers IPv6 where both are reachable; the connector falls over to IPv4.
+            addresses.sort_by_key(IpAddr::is_ipv4);
+            addresses.dedup();
+            if addresses.is_empty() {
+                Err(DnsError::NoData)
+            } else {
+                Ok(addresses)
+            }
+        }
+        .boxed()
+    }
+}
+
+fn exchange(data: &RData) -> Option<Exchange> {
+    let RData::MX(mx) = data else { return None };
+    let host = mx.exchange.to_ascii().trim_end_matches('.').to_ascii_lowercase();
+    Some(Exchange {
+        preference: mx.preference,
+        host,
+    })
+}
+
+/// A name that is taken as it is, without the search list.
+fn full_name(name: &str) -> Result<Name, DnsError> {
+    // A name that the DNS cannot hold does not exist in it.
+    let mut name = Name::from_ascii(name).map_err(|_| DnsError::NxDomain)?;
+    name.set_fqdn(true);
+    Ok(name)
+}
+
+async fn bounded<T>(question: impl Future<Output = Result<T, NetError>>) -> Result<T, DnsError> {
+    match tokio::time::timeout(DEADLINE, question).await {
+        Ok(answer) => answer.map_err(|error| classify(&error)),
+        Err(_) => Err(DnsError::Temporary("no answer in time".to_owned())),
+    }
+}
+
+fn classify(error: &NetError) -> DnsError {
+    match error {
+        NetError::Dns(HickoryDnsError::NoRecordsFound(none)) => match none.response_code {
+            ResponseCode::NXDomain => DnsError::NxDomain,
+            ResponseCode::NoError => DnsError::NoData,
+            other => DnsError::Temporary(other.to_string()),
+        },
+        NetError::Dns(HickoryDnsError::ResponseCode(ResponseCode::NXDomain)) => DnsError::NxDomain,
+        other => temporary(other),
+    }
+}
+
+fn temporary(error: &NetError) -> DnsError {
+    DnsError::Temporary(error.to_string())
+}
+
+fn build(servers: Vec<SocketAddr>) -> Result<Current, NetError> {
+    let (system, system_options) = match hickory_resolver::system_conf::read_system_conf() {
+        Ok(found) => found,
+        // A container without /etc/resolv.conf is fine as long as servers are configured.
+        Err(_) if !servers.is_empty() => (ResolverConfig::default(), ResolverOpts::default()),
+        Err(error) => return Err(error),
+    };
+    let name_servers = if servers.is_empty() {
+        system.name_servers().to_vec()
+    } else {
+        servers.iter().map(name_server).collect()
+    };
+    let full = ResolverConfig::from_parts(None, vec![], name_servers.clone());
+    let searching =
+        ResolverConfig::from_parts(system.domain().cloned(), system.search().to_vec(), name_servers);
+    let configured_options = options(system_options.ndots, ResolveHosts::Always);
+    Ok(Current {
+        public: Arc::new(with(full, options(1, ResolveHosts::Never))?),
+        configured: Arc::new(with(searching, configured_options)?),
+        servers,
+    })
+}
+
+fn with(config: ResolverConfig, options: ResolverOpts) -> Result<TokioResolver, NetError> {
+    TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+        .with_options(options)
+        .build()
+}
+
+fn name_server(address: &SocketAddr) -> NameServerConfig {
+    let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
+        connection.port = address.port();
+        connection
+    });
+    NameServerConfig::new(address.ip(), true, connections.into())
+}
+
+fn options(ndots: usize, hosts: ResolveHosts) -> ResolverOpts {
+    let mut options = ResolverOpts::default();
+    options.ndots = ndots;
+    options.timeout = Duration::from_secs(5);
+    options.attempts = 2;
+    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+    options.use_hosts_file = hosts;
+    options.cache_size = 8_192;
+    options.edns0 = true;
+    options
+}
+
+/// Longest wait for one question with its retries and, for names of the configuration, the whole search list.
+const DEADLINE: Duration = Duration::from_secs(30);
