@@ -1,1 +1,402 @@
-//! Counters and gauges of the whole daemon, in one registry.
+//! Counters and gauges of the whole daemon, in one registry, written as `OpenMetrics` text.
+//!
+//! ```text
+//!   any part ─► metrics.accepted.inc() ─► Registry ─► Metrics::text ─► GET /metrics
+//! ```
+//!
+//! One field per figure; a part adds a field here for what it counts. Labels are enumerations of this module: never
+//! an address, a domain or a queue id, so the number of series is known when the daemon is built.
+//! Figures that belong to another part (queue, seal, certificate) are written by [`Metrics::observe`] before a scrape.
+
+use std::sync::atomic::AtomicU64;
+
+use postroad_config::admin::State;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// Content type of [`Metrics::text`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Why something was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Refused {
+    /// The recipient does not exist here.
+    Recipient,
+    /// It would be relaying, or the sender may not use that address.
+    Policy,
+    /// AUTH failed.
+    Authentication,
+    /// A limit of size, recipients or connections.
+    Limit,
+    /// The client broke the protocol.
+    Protocol,
+    /// We could not: no space, read-only, sealed, stopping, configuration incomplete.
+    Unable,
+}
+
+/// How an attempt on one recipient ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Outcome {
+    /// A next hop took it.
+    Delivered,
+    /// To be tried again.
+    Deferred,
+    /// Failed for good.
+    Failed,
+    /// Its time ran out.
+    Expired,
+}
+
+/// What a bearer of a token, or of none, got at the admin endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Admitted {
+    /// Served.
+    Yes,
+    /// No token, or one that does not hold.
+    Unauthenticated,
+    /// A good token whose role may not do that.
+    Forbidden,
+}
+
+/// Which side of a hand-over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Side {
+    /// Given away.
+    Source,
+    /// Taken over.
+    Target,
+}
+
+/// Label `class` of refusals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByClass {
+    /// Why.
+    pub class: Refused,
+}
+
+/// Label `outcome` of attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByOutcome {
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// Label `admitted` of admin requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByAdmission {
+    /// What the bearer got.
+    pub admitted: Admitted,
+}
+
+/// Label `side` of the hand-over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct BySide {
+    /// Source or target.
+    pub side: Side,
+}
+
+/// All figures. Share it as an `Arc`.
+#[derive(Debug)]
+pub struct Metrics {
+    /// Sessions open now.
+    pub sessions: Gauge,
+    /// Sessions opened.
+    pub sessions_opened: Counter,
+    /// Messages that got 250.
+    pub accepted: Counter,
+    /// Octets of messages that got 250.
+    pub accepted_octets: Counter,
+    /// Commands refused, by class.
+    pub refused: Family<ByClass, Counter>,
+    /// From the end of DATA to the 250 that says it is stored.
+    pub commit: Histogram,
+    /// Attempts on recipients, by how they ended.
+    pub deliveries: Family<ByOutcome, Counter>,
+    /// Notices (DSN) that were queued.
+    pub notices: Counter,
+    /// Entries handed over between pods, by side.
+    pub handed_over: Family<BySide, Counter>,
+    /// Requests at the admin endpoint, by admission.
+    pub admin_requests: Family<ByAdmission, Counter>,
+    /// Configurations that could not be used.
+    pub config_refused: Counter,
+    queue: Gauge,
+    oldest: Gauge,
+    free: Gauge<u64, AtomicU64>,
+    damaged: Gauge<u64, AtomicU64>,
+    generation: Gauge<u64, AtomicU64>,
+    certificate_expiry: Gauge,
+    sealed: Gauge,
+    remaining: Gauge<u64, AtomicU64>,
+    accepting: Gauge,
+    registry: Registry,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All figures at zero, registered.
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            sessions: Gauge::default(),
+            sessions_opened: Counter::default(),
+            accepted: Counter::default(),
+            accepted_octets: Counter::default(),
+            refused: Family::default(),
+            // 0.5 ms to 8 s.
+            commit: Histogram::new(exponential_buckets(0.0005, 2.0, 15)),
+            deliveries: Family::default(),
+            notices: Counter::default(),
+            handed_over: Family::default(),
+            admin_requests: Family::default(),
+            config_refused: Counter::default(),
+            queue: Gauge::default(),
+            oldest: Gauge::default(),
+            free: Gauge::default(),
+            damaged: Gauge::default(),
+            generation: Gauge::default(),
+            certificate_expiry: Gauge::default(),
+            sealed: Gauge::default(),
+            remaining: Gauge::default(),
+            accepting: Gauge::default(),
+            registry: Registry::with_prefix("postroad_mta"),
+        };
+        metrics.register_mail();
+        metrics.register_state();
+        metrics
+    }
+
+    fn register_mail(&mut self) {
+        let to = &mut self.registry;
+        to.register("sessions", "SMTP sessions open now", self.sessions.clone());
+        to.register(
+            "sessions_opened",
+            "SMTP sessions opened",
+            self.sessions_opened.clone(),
+        );
+        to.register(
+            "accepted_messages",
+            "Messages stored and answered with 250",
+            self.accepted.clone(),
+        );
+        to.register_with_unit(
+            "accepted",
+            "Octets of messages stored and answered with 250",
+            Unit::Bytes,
+            self.accepted_octets.clone(),
+        );
+        to.register("refused", "Commands refused, by class", self.refused.clone());
+        to.register_with_unit(
+            "commit",
+            "Time from the end of a message to its 250",
+            Unit::Seconds,
+            self.commit.clone(),
+        );
+        to.register(
+            "deliveries",
+            "Attempts on recipients, by outcome",
+            self.deliveries.clone(),
+        );
+        to.register(
+            "notices",
+            "Delivery status notifications queued",
+            self.notices.clone(),
+        );
+        to.register(
+            "handed_over",
+            "Entries handed over between pods, by side",
+            self.handed_over.clone(),
+        );
+        to.register(
+            "admin_requests",
+            "Requests at the admin endpoint",
+            self.admin_requests.clone(),
+        );
+        to.register(
+            "config_refused",
+            "Configurations that could not be used",
+            self.config_refused.clone(),
+        );
+    }
+
+    fn register_state(&mut self) {
+        let to = &mut self.registry;
+        to.register(
+            "queue_messages",
+            "Entries that the spool answers for",
+            self.queue.clone(),
+        );
+        to.register_with_unit(
+            "queue_oldest_age",
+            "Age of the oldest entry, 0 when there is none",
+            Unit::Seconds,
+            self.oldest.clone(),
+        );
+        to.register_with_unit(
+            "spool_free",
+            "Octets free on the volume",
+            Unit::Bytes,
+            self.free.clone(),
+        );
+        to.register(
+            "spool_damaged",
+            "Entries or octets found damaged",
+            self.damaged.clone(),
+        );
+        to.register(
+            "config_generation",
+            "Generation of the configuration in use",
+            self.generation.clone(),
+        );
+        to.register_with_unit(
+            "certificate_expiry_timestamp",
+            "End of validity of the served certificate, seconds since 1970",
+            Unit::Seconds,
+            self.certificate_expiry.clone(),
+        );
+        to.register("sealed", "1 while the spool is sealed", self.sealed.clone());
+        to.register(
+            "drain_remaining",
+            "Entries still to go from a sealed spool",
+            self.remaining.clone(),
+        );
+        to.register(
+            "accepting",
+            "1 while new sessions are served",
+            self.accepting.clone(),
+        );
+    }
+
+    /// Counts a refusal.
+    pub fn refuse(&self, class: Refused) {
+        self.refused.get_or_create(&ByClass { class }).inc();
+    }
+
+    /// Counts an attempt on a recipient.
+    pub fn deliver(&self, outcome: Outcome) {
+        self.deliveries.get_or_create(&ByOutcome { outcome }).inc();
+    }
+
+    /// Counts entries that changed pods.
+    pub fn hand_over(&self, side: Side, entries: u64) {
+        self.handed_over.get_or_create(&BySide { side }).inc_by(entries);
+    }
+
+    /// Counts a request at the admin endpoint.
+    pub fn admit(&self, admitted: Admitted) {
+        self.admin_requests.get_or_create(&ByAdmission { admitted }).inc();
+    }
+
+    /// Takes over the figures of other parts. `now`: seconds since 1970.
+    pub fn observe(&self, state: &State, now: i64) {
+        let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.queue.set(signed(state.queue.messages));
+        self.oldest.set(
+            state
+                .queue
+                .oldest
+                .map_or(0, |oldest| now.saturating_sub(oldest).max(0)),
+        );
+        self.free.set(state.queue.free_bytes);
+        self.damaged.set(state.queue.damaged);
+        self.generation.set(state.config.generation);
+        self.certificate_expiry
+            .set(state.certificate.as_ref().map_or(0, |served| served.not_after));
+        self.sealed.set(i64::from(state.seal.is_some()));
+        self.remaining
+            .set(state.seal.as_ref().map_or(0, |seal| seal.remaining));
+        self.accepting.set(i64::from(state.accepting));
+    }
+
+    /// The `OpenMetrics` text.
+    ///
+    /// Errors: none in practice; formatting into a string cannot fail.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::with_capacity(8 << 10);
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postroad_config::admin::{ConfigState, QueueState, SealState};
+
+    use super::*;
+
+    fn state() -> State {
+        State {
+            boot_id: "b".into(),
+            version: "0".into(),
+            spool: "s".into(),
+            config: ConfigState {
+                generation: 7,
+                ..Default::default()
+            },
+            certificate: None,
+            queue: QueueState {
+                messages: 3,
+                oldest: Some(1_000),
+                free_bytes: 5,
+                ..Default::default()
+            },
+            seal: Some(SealState {
+                number: 1,
+                empty: false,
+                remaining: 3,
+                stuck: None,
+            }),
+            accepting: false,
+            not_accepting: "sealed".into(),
+        }
+    }
+
+    #[test]
+    fn figures_appear_in_the_text_with_bounded_labels() {
+        let metrics = Metrics::new();
+        metrics.accepted.inc();
+        metrics.refuse(Refused::Policy);
+        metrics.deliver(Outcome::Deferred);
+        metrics.hand_over(Side::Source, 4);
+        metrics.commit.observe(0.002);
+        let text = metrics.text().unwrap();
+        for line in [
+            "postroad_mta_accepted_messages_total 1",
+            "postroad_mta_refused_total{class=\"Policy\"} 1",
+            "postroad_mta_deliveries_total{outcome=\"Deferred\"} 1",
+            "postroad_mta_handed_over_total{side=\"Source\"} 4",
+            "postroad_mta_commit_seconds_count 1",
+            "# EOF",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_age_of_the_oldest_entry_counts_from_its_arrival_and_never_below_zero() {
+        let metrics = Metrics::new();
+        metrics.observe(&state(), 1_060);
+        let text = metrics.text().unwrap();
+        assert!(
+            text.contains("postroad_mta_queue_oldest_age_seconds 60"),
+            "{text}"
+        );
+        assert!(text.contains("postroad_mta_sealed 1"), "{text}");
+        assert!(text.contains("postroad_mta_config_generation 7"), "{text}");
+        metrics.observe(&state(), 10);
+        assert!(
+            metrics
+                .text()
+                .unwrap()
+                .contains("postroad_mta_queue_oldest_age_seconds 0")
+        );
+    }
+}
