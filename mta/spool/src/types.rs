@@ -1,0 +1,466 @@
+//! What the spool stores: entries, their envelopes, the state of each recipient.
+//!
+//! Plain values, no IO. Times are milliseconds since the Unix epoch, UTC; the spool never reads a clock of its own.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Identifies one entry within one spool; never used twice by the same spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryId(u64);
+
+impl EntryId {
+    /// The id with this number.
+    pub const fn from_u64(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number of this id.
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// The text is not an id of the expected form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an id: hexadecimal digits expected")]
+pub struct IdError;
+
+impl FromStr for EntryId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        if text.len() != 16 {
+            return Err(IdError);
+        }
+        u64::from_str_radix(text, 16).map(Self).map_err(|_| IdError)
+    }
+}
+
+/// Identifies one spool directory, drawn at random when it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SpoolUuid(pub [u8; 16]);
+
+impl fmt::Display for SpoolUuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, byte) in self.0.iter().enumerate() {
+            if matches!(i, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for SpoolUuid {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let mut bytes = [0; 16];
+        let mut digits = text
+            .bytes()
+            .filter(|b| *b != b'-')
+            .map(|b| (b as char).to_digit(16));
+        for byte in &mut bytes {
+            let high = digits.next().flatten().ok_or(IdError)?;
+            let low = digits.next().flatten().ok_or(IdError)?;
+            *byte = u8::try_from(high << 4 | low).map_err(|_| IdError)?;
+        }
+        if digits.next().is_some() {
+            Err(IdError)
+        } else {
+            Ok(Self(bytes))
+        }
+    }
+}
+
+/// Envelope of an entry: written once, never changed.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Envelope {
+    /// The reverse-path without angle brackets; empty is the null reverse-path (RFC 5321 section 4.5.5).
+    pub reverse_path: String,
+    /// The recipients; their position is what [`RecipientUpdate::index`] means.
+    pub recipients: Vec<Recipient>,
+    /// RET of the MAIL command (RFC 3461 section 4.3).
+    pub ret: Option<Ret>,
+    /// ENVID of the MAIL command, still as xtext (RFC 3461 section 4.4).
+    pub envid: Option<String>,
+    /// What the sender declared about the body.
+    pub body: BodyKind,
+    /// SMTPUTF8 was given (RFC 6531).
+    pub smtputf8: bool,
+    /// The authenticated user, if there was one.
+    pub identity: Option<String>,
+    /// Where the message came from, as text for logs and notices, e.g. `192.0.2.1`.
+    pub client: String,
+    /// When the message was first accepted.
+    pub arrived: u64,
+    /// When to give up.
+    pub expires: u64,
+}
+
+/// One recipient of an envelope.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Recipient {
+    /// The forward-path without angle brackets.
+    pub forward_path: String,
+    /// NOTIFY of the RCPT command.
+    pub notify: Notify,
+    /// ORCPT of the RCPT command, `addr-type;xtext` (RFC 3461 section 4.2).
+    pub orcpt: Option<String>,
+    /// The address the client gave, if an alias replaced it.
+    pub original: Option<String>,
+}
+
+/// NOTIFY of a recipient (RFC 3461 section 4.1): a set of conditions, `NEVER`, or not given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Notify(u8);
+
+impl Notify {
+    /// Not given: failure notices are sent (RFC 3461 section 4.1).
+    pub const UNSET: Self = Self(0);
+    /// `SUCCESS`.
+    pub const SUCCESS: Self = Self(1);
+    /// `FAILURE`.
+    pub const FAILURE: Self = Self(2);
+    /// `DELAY`.
+    pub const DELAY: Self = Self(4);
+    /// `NEVER`.
+    pub const NEVER: Self = Self(8);
+
+    /// Both sets together.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// All conditions of `other` are in this set.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The set as bits, for an encoding.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// The set with these bits; unknown bits are dropped.
+    pub const fn from_bits(bits: u8) -> Self {
+        Self(bits & 15)
+    }
+}
+
+/// RET (RFC 3461 section 4.3): how much of the message a failure notice returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ret {
+    /// The whole message.
+    Full,
+    /// The header section only.
+    Headers,
+}
+
+/// BODY of the MAIL command (RFC 6152, RFC 3030).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum BodyKind {
+    /// `7BIT`, or not given.
+    #[default]
+    SevenBit,
+    /// `8BITMIME`.
+    EightBitMime,
+    /// `BINARYMIME`.
+    BinaryMime,
+}
+
+/// How far the delivery to one recipient is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Status {
+    /// Still to be delivered.
+    #[default]
+    Pending,
+    /// The next server took it.
+    Delivered,
+    /// Given up: a permanent reply.
+    Failed,
+    /// Given up: too old.
+    Expired,
+}
+
+/// State of one recipient: changes with each attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct RecipientState {
+    /// How far the delivery is.
+    pub status: Status,
+    /// Attempts made so far.
+    pub attempts: u32,
+    /// When to try next; 0 is "at once".
+    pub next_attempt: u64,
+    /// A notice of delay was sent.
+    pub delay_notified: bool,
+    /// Text of the last reply; the spool keeps the first 512 bytes.
+    pub reply: String,
+}
+
+/// A new state for one recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecipientUpdate {
+    /// Position in [`Envelope::recipients`].
+    pub index: u32,
+    /// The state from now on, whole.
+    pub state: RecipientState,
+}
+
+/// Who is responsible for an entry of this spool (see [`crate::handover`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ownership {
+    /// This spool's daemon delivers it.
+    Owned,
+    /// Offered to another spool: neither delivered nor expired here.
+    Offered,
+    /// Given to another spool: neither delivered nor expired here.
+    Given,
+    /// Held for another spool: not (yet) ours.
+    Held,
+}
+
+/// What the spool knows of an entry without reading the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The entry.
+    pub id: EntryId,
+    /// Who is responsible. Only [`Ownership::Owned`] entries may be delivered or expired.
+    pub ownership: Ownership,
+    /// When the message was first accepted.
+    pub arrived: u64,
+    /// When to give up.
+    pub expires: u64,
+    /// Bytes of prefix and body.
+    pub size: u64,
+    /// Number of recipients, and how many of them are [`Status::Pending`].
+    pub recipients: usize,
+    /// How many recipients are [`Status::Pending`].
+    pub pending: usize,
+    /// The earliest next attempt among the pending recipients; 0 if none was made.
+    pub next_attempt: u64,
+}
+
+/// What opening found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Entries in the spool now, of any ownership.
+    pub entries: usize,
+    /// Segment files read.
+    pub segments: usize,
+    /// An unfinished last write was discarded (it was never acknowledged).
+    pub torn_tail: bool,
+    /// Damaged places in the middle of the log that had to be skipped: a fault of the device. Alert on it.
+    pub damaged: u64,
+    /// Entries dropped because their body file is missing or short: a fault of the device. Alert on it.
+    pub lost: u64,
+    /// Body files removed that no acknowledged message refers to.
+    pub orphans: u64,
+}
+
+/// Space and health of the spool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Entries of any ownership.
+    pub entries: usize,
+    /// Segment files, free ones included.
+    pub segments: usize,
+    /// Free segment files.
+    pub free_segments: usize,
+    /// Bytes of all segment files.
+    pub segment_bytes: u64,
+    /// Bytes of the inline messages that are alive.
+    pub live_bytes: u64,
+    /// Bytes of body files.
+    pub blob_bytes: u64,
+    /// Size of the volume.
+    pub volume_bytes: u64,
+    /// Bytes that a new message may use: free on the volume or in free segments, reserves taken off.
+    pub available_bytes: u64,
+    /// Less than the configured share is available: take no hand-over, refuse new mail softly.
+    pub above_high_water: bool,
+    /// The reason why the spool is read-only, if it is (a failed sync).
+    pub read_only: Option<String>,
+}
+
+/// Whether the spool is sealed; kept on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SealState {
+    /// Sealed now.
+    pub sealed: bool,
+    /// How often it was sealed so far: part of every transfer id.
+    pub number: u64,
+}
+
+/// How to open a spool.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Bytes of a segment file, a multiple of 4096, 32 KiB at least; `None`: a 64th of the volume, from 1 MiB
+    /// to 64 MiB.
+    pub segment_size: Option<u32>,
+    /// Bodies up to this many bytes live in the log, larger ones in a file of their own.
+    pub inline_limit: usize,
+    /// Share of the volume, in percent, that may be used before [`Usage::above_high_water`] is set.
+    pub high_water_percent: u8,
+    /// How long [`crate::Spool::record`] may stay in memory only, in milliseconds.
+    pub lazy_ms: u64,
+    /// Largest body in bytes; more is [`CommitError::TooLarge`].
+    pub max_body: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            segment_size: None,
+            inline_limit: 256 * 1024,
+            high_water_percent: 80,
+            lazy_ms: 50,
+            max_body: 4 << 30,
+        }
+    }
+}
+
+/// The spool cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("the spool {0} is in use by another process")]
+    Locked(String),
+    /// The format is newer than this program, or unknown.
+    #[error("the spool has format version {found}, this program reads version {known} only")]
+    Version {
+        /// Version in the file.
+        found: u32,
+        /// The version this program reads.
+        known: u32,
+    },
+    /// The directory holds something else.
+    #[error("{0}")]
+    Foreign(String),
+    /// An option has a value that cannot be used.
+    #[error("{0}")]
+    Options(&'static str),
+    /// The volume has no room for the first segment.
+    #[error("the volume of the spool is full")]
+    Full,
+    /// The device or the file system failed.
+    #[error("spool: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// The message was not taken. Each case is one SMTP reply.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// No space now; the spool stays usable when space returns: `452 4.3.1`.
+    #[error("the spool is full")]
+    Full,
+    /// A write or sync failed, nothing more is taken until a restart: `451 4.3.0`.
+    #[error("the spool is read-only: {0}")]
+    ReadOnly(String),
+    /// The message can never fit: `552 5.3.4`.
+    #[error("the message is too large for the spool")]
+    TooLarge,
+    /// The spool is sealed and has reported itself empty: `421 4.3.2`.
+    #[error("the spool is sealed and empty")]
+    Sealed,
+    /// The spool is being closed: `421 4.3.2`.
+    #[error("the spool is being closed")]
+    Closed,
+}
+
+impl CommitError {
+    /// The SMTP reply for this error: code and enhanced code (RFC 5321 section 4.2, RFC 3463).
+    pub const fn reply(&self) -> (u16, &'static str) {
+        match self {
+            Self::Full => (452, "4.3.1"),
+            Self::ReadOnly(_) => (451, "4.3.0"),
+            Self::TooLarge => (552, "5.3.4"),
+            Self::Sealed | Self::Closed => (421, "4.3.2"),
+        }
+    }
+}
+
+/// An outcome was not recorded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// No such entry (finished, handed over, or never there).
+    #[error("no such entry")]
+    NoSuchEntry,
+    /// The entry is offered, given or held: not ours to deliver.
+    #[error("the entry is part of a hand-over")]
+    NotOwned,
+    /// There is no recipient at this position.
+    #[error("the entry has no recipient {0}")]
+    NoSuchRecipient(u32),
+    /// Nothing can be recorded any more.
+    #[error("the spool is read-only: {0}")]
+    ReadOnly(String),
+}
+
+/// An entry cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// No such entry (finished, handed over, or never there).
+    #[error("no such entry")]
+    NoSuchEntry,
+    /// The bytes on disk do not have their checksum.
+    #[error("the entry is damaged on disk")]
+    Damaged,
+    /// The device or the file system failed.
+    #[error("spool: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// A step of a hand-over was not made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HandoverError {
+    /// No such entry.
+    #[error("no such entry")]
+    NoSuchEntry,
+    /// An offer of this entry stands already, or it is held for another.
+    #[error("the entry is part of a hand-over already")]
+    NotOwned,
+    /// Only a sealed spool offers.
+    #[error("the spool is not sealed")]
+    NotSealed,
+    /// A sealed spool holds nothing for others.
+    #[error("the spool is sealed")]
+    Sealed,
+    /// The source of the offer was declared drained with this seal or a later one.
+    #[error("the source of the offer is drained")]
+    Drained,
+    /// The step could not be made durable.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_read_back_what_they_print() {
+        let id = EntryId::from_u64(0xfedc_0123);
+        assert_eq!(id.to_string().parse(), Ok(id));
+        let uuid = SpoolUuid([7; 16]);
+        assert_eq!(uuid.to_string().parse(), Ok(uuid));
+        assert_eq!("07".parse::<SpoolUuid>(), Err(IdError));
+        assert_eq!("xyz".parse::<EntryId>(), Err(IdError));
+    }
+
+    #[test]
+    fn notify_is_a_set() {
+        let set = Notify::SUCCESS.with(Notify::DELAY);
+        assert!(set.contains(Notify::DELAY) && !set.contains(Notify::FAILURE));
+        assert_eq!(Notify::from_bits(set.bits() | 0xf0), set);
+    }
+}
