@@ -1,4 +1,8 @@
 //! The arrows between the crates are the architecture. A new one fails here until it is drawn in the README and below.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test: the functions that read cargo metadata may fail loudly"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -10,8 +14,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("postroad-spool", &[]),
     ("postroad-verify", &[]),
     ("postroad-crds", &[]),
-    ("postroad-mta", &["postroad-config", "postroad-smtp", "postroad-spool", "postroad-verify"]),
-    ("postroad-operator", &["postroad-config", "postroad-crds", "postroad-verify"]),
+    (
+        "postroad-mta",
+        &[
+            "postroad-config",
+            "postroad-smtp",
+            "postroad-spool",
+            "postroad-verify",
+        ],
+    ),
+    (
+        "postroad-operator",
+        &["postroad-config", "postroad-crds", "postroad-verify"],
+    ),
     ("postroad-e2e", &["postroad-config", "postroad-crds"]),
 ];
 
@@ -24,7 +39,11 @@ fn metadata() -> serde_json::Value {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -35,15 +54,27 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
         .as_array()
         .unwrap()
         .iter()
-        .map(|package| (name(package), package["dependencies"].as_array().unwrap().iter().map(name).collect()))
+        .map(|package| {
+            (
+                name(package),
+                package["dependencies"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(name)
+                    .collect(),
+            )
+        })
         .collect()
 }
 
 #[test]
 fn crates_use_each_other_only_as_drawn() {
     let dependencies = dependencies();
-    let known: BTreeMap<_, BTreeSet<_>> =
-        ALLOWED.iter().map(|(from, to)| (*from, to.iter().copied().collect())).collect();
+    let known: BTreeMap<_, BTreeSet<_>> = ALLOWED
+        .iter()
+        .map(|(from, to)| (*from, to.iter().copied().collect()))
+        .collect();
     assert_eq!(
         dependencies.keys().map(String::as_str).collect::<Vec<_>>(),
         known.keys().copied().collect::<Vec<_>>(),
@@ -51,7 +82,10 @@ fn crates_use_each_other_only_as_drawn() {
     );
     for (from, uses) in &dependencies {
         for to in uses.iter().filter(|name| name.starts_with("postroad-")) {
-            assert!(known[from.as_str()].contains(to.as_str()), "{from} may not use {to}");
+            assert!(
+                known[from.as_str()].contains(to.as_str()),
+                "{from} may not use {to}"
+            );
         }
     }
 }
@@ -59,7 +93,10 @@ fn crates_use_each_other_only_as_drawn() {
 #[test]
 fn the_mail_server_knows_nothing_of_kubernetes() {
     for (from, uses) in dependencies() {
-        if matches!(from.as_str(), "postroad-crds" | "postroad-operator" | "postroad-e2e") {
+        if matches!(
+            from.as_str(),
+            "postroad-crds" | "postroad-operator" | "postroad-e2e"
+        ) {
             continue;
         }
         for kubernetes in KUBERNETES {

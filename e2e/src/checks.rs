@@ -1,0 +1,268 @@
+//! The parts of `cargo verify` that need no cluster, and the reading of what they say.
+//!
+//! Each part gives one [`Count`]. A part that cannot run here is a counted skip with its reason in the output, never a
+//! silent pass.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::cluster::Cluster;
+use crate::place;
+use crate::report::Count;
+use crate::shell::{Said, Shell, ShellError, tail};
+
+/// Source layout: `cargo fmt`.
+pub fn formats() -> Count {
+    judge("rust source layout", cargo(["fmt", "--all", "--check"]).run())
+}
+
+/// Lints of the whole workspace, warnings refused.
+pub fn lints() -> Count {
+    let args = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--quiet",
+        "--",
+        "--deny",
+        "warnings",
+    ];
+    judge("clippy", cargo(args).run())
+}
+
+/// Licences, banned crates and sources, by cargo-deny where it is installed.
+pub fn dependencies() -> Count {
+    if cargo(["deny", "--version"]).run().is_err() {
+        return skip(
+            "dependencies",
+            3,
+            "cargo-deny is not installed: cargo install --locked cargo-deny",
+        );
+    }
+    let mut count = Count::default();
+    for what in ["licenses", "bans", "sources"] {
+        count += judge(
+            &format!("cargo deny {what}"),
+            cargo(["deny", "--offline", "check", what]).run(),
+        );
+    }
+    count
+}
+
+/// Unit and integration tests of all crates, with the public suites where `POSTROAD_SUITES` names them.
+pub fn tests() -> Count {
+    let args = ["test", "--workspace", "--locked", "--no-fail-fast", "--quiet"];
+    match cargo(args).echo().try_run() {
+        Ok(said) => {
+            let mut count = read_tests(&said.text());
+            if !said.status.success() && count.failed == 0 {
+                complain("cargo test", &tail(&format!("{}\n{}", said.text(), said.err)));
+                count.failed += 1;
+            }
+            count
+        }
+        Err(error) => judge("cargo test", Err(error)),
+    }
+}
+
+/// Generated files against what would be generated now.
+pub fn drift() -> Count {
+    if !place::tree().join("crds/src/bin/crdgen.rs").exists() {
+        return skip("crd drift", 1, "the crates have no crdgen yet");
+    }
+    judge(
+        "crds/*.yaml are what cargo crdgen writes",
+        cargo(["crdgen", "--check"]).run(),
+    )
+}
+
+/// The scripts of the tree, by shellcheck where it is installed.
+pub fn scripts() -> Count {
+    let tree = place::tree();
+    let list = Shell::new("git")
+        .args(["ls-files", "*.sh", ".ci/run"])
+        .dir(&tree)
+        .read();
+    let files = match list {
+        Ok(files) => files.lines().map(str::to_owned).collect::<Vec<_>>(),
+        Err(error) => return judge("list of scripts", Err(error)),
+    };
+    if Shell::new("shellcheck").args(["--version"]).run().is_err() {
+        return skip("scripts", files.len() as u64, "shellcheck is not installed");
+    }
+    files.iter().fold(Count::default(), |mut count, file| {
+        count += judge(
+            file,
+            Shell::new("shellcheck")
+                .args(["-x", "-P", "SCRIPTDIR", file])
+                .dir(&tree)
+                .run(),
+        );
+        count
+    })
+}
+
+/// The chart: lint, every good values file renders, every bad one is refused for its reason.
+pub fn chart(cluster: &Cluster) -> Count {
+    let tree = place::tree();
+    let chart = tree.join("charts/postroad");
+    let mut count = judge(
+        "helm lint",
+        cluster.helm(["lint", "--strict"]).args([&chart]).run(),
+    );
+    for file in yaml_files(&tree.join("charts/tests/good")) {
+        let name = format!("chart renders with {}", name_of(&file));
+        count += judge(&name, render(cluster, &chart, &file).run());
+    }
+    for file in yaml_files(&tree.join("charts/tests/bad")) {
+        count += refusal(cluster, &chart, &file);
+    }
+    count
+}
+
+fn render(cluster: &Cluster, chart: &Path, values: &Path) -> Shell {
+    let flags = [
+        "template",
+        "tested",
+        "--namespace",
+        "postroad",
+        "--kube-version",
+        "1.33.0",
+    ];
+    cluster.helm(flags).args([chart, Path::new("--values"), values])
+}
+
+/// A bad values file starts with `# refused: WORD`: the refusal must name that word.
+fn refusal(cluster: &Cluster, chart: &Path, file: &Path) -> Count {
+    let name = format!("chart refuses {}", name_of(file));
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let Some(word) = text
+        .lines()
+        .next()
+        .and_then(|line| line.strip_prefix("# refused: "))
+    else {
+        return fail(&name, "its first line must be `# refused: WORD`");
+    };
+    match render(cluster, chart, file).run() {
+        Ok(_) => fail(&name, "it was rendered"),
+        Err(ShellError::Failed { said, .. }) if said.contains(word) => pass(),
+        Err(error) => fail(&name, &format!("refused, but not for `{word}`: {error}")),
+    }
+}
+
+fn yaml_files(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    files.sort();
+    files
+}
+
+fn name_of(file: &Path) -> String {
+    file.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// One check that held.
+pub fn pass() -> Count {
+    Count {
+        passed: 1,
+        ..Count::default()
+    }
+}
+
+/// One check that did not hold, said on the terminal.
+pub fn fail(what: &str, why: &str) -> Count {
+    complain(what, why);
+    Count {
+        failed: 1,
+        ..Count::default()
+    }
+}
+
+/// Checks that cannot be made here, said on the terminal.
+pub fn skip(what: &str, cases: u64, why: &str) -> Count {
+    eprintln!("    skipped: {what} {cases} cases ({why})");
+    Count {
+        skipped: cases,
+        ..Count::default()
+    }
+}
+
+/// One check by how a program ended.
+pub fn judge(what: &str, result: Result<Said, ShellError>) -> Count {
+    match result {
+        Ok(_) => pass(),
+        Err(error) => fail(what, &error.to_string()),
+    }
+}
+
+fn complain(what: &str, why: &str) {
+    eprintln!("    FAILED: {what}");
+    for line in why.lines() {
+        eprintln!("      {line}");
+    }
+}
+
+fn cargo<const N: usize>(args: [&str; N]) -> Shell {
+    Shell::new(place::cargo())
+        .args(args)
+        .dir(&place::tree())
+        .limit(Duration::from_hours(1))
+}
+
+/// Counts the result lines of Rust's test harness, and our own `skipped: NAME N cases (REASON)` lines.
+pub fn read_tests(output: &str) -> Count {
+    let mut count = Count::default();
+    for line in output.lines().map(str::trim) {
+        if let Some(result) = line.strip_prefix("test result: ") {
+            count.passed += number_before(result, " passed");
+            count.failed += number_before(result, " failed");
+            count.skipped += number_before(result, " ignored");
+        } else if line.starts_with("skipped: ") {
+            count.skipped += number_before(line, " cases");
+        }
+    }
+    count
+}
+
+fn number_before(line: &str, word: &str) -> u64 {
+    let before = line.find(word).map_or("", |at| &line[..at]);
+    before
+        .rsplit(|letter: char| !letter.is_ascii_digit())
+        .next()
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_results_and_skips_of_all_binaries_are_added() {
+        let output = "running 3 tests\n...\n\
+            test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
+            skipped: spf 203 cases (POSTROAD_SUITES is not set)\n\
+            test result: FAILED. 10 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s\n";
+        assert_eq!(
+            read_tests(output),
+            Count {
+                passed: 13,
+                failed: 2,
+                skipped: 204
+            }
+        );
+    }
+
+    #[test]
+    fn other_lines_count_nothing() {
+        assert_eq!(read_tests("error: 3 passed\nwarning: unused\n"), Count::default());
+    }
+}

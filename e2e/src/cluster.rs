@@ -1,0 +1,191 @@
+//! The cluster that everything runs on: the local one of `e2e/cluster`, or the one of the user's kubeconfig.
+//!
+//!   demo, stories ──► Cluster ──► kubectl, helm            both kinds
+//!                            └──► e2e/cluster/*.sh         local: up, down, machines, images
+//!                            └──► --load-images 'CMD {}'   current: the user's way to bring an image to the nodes
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::place;
+use crate::shell::{Shell, ShellError};
+
+/// Which cluster, as the options of the commands say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Which {
+    /// The cluster that Postroad starts on this computer.
+    Local,
+    /// The current context of your kubeconfig.
+    Current,
+}
+
+/// Options that choose the cluster; every command has them.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Choice {
+    /// Which cluster to use.
+    #[arg(long, value_enum, default_value = "local")]
+    pub cluster: Which,
+    /// For `--cluster current`: the command that puts an image archive on the cluster's nodes; `{}` stands for the
+    /// archive, as in `kind load image-archive {}`.
+    #[arg(long, value_name = "CMD {}")]
+    pub load_images: Option<String>,
+}
+
+/// A cluster that answers.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    local: Option<Local>,
+    load_images: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Local {
+    bin: PathBuf,
+    kubeconfig: PathBuf,
+}
+
+/// Number of nodes of the local cluster.
+pub const NODES: u32 = 2;
+
+impl Cluster {
+    /// Gets the chosen cluster ready: starts the local one if it does not run, or asks the current one for its version.
+    pub fn ready(choice: &Choice) -> Result<Self, ShellError> {
+        match choice.cluster {
+            Which::Local => Self::up(),
+            Which::Current => {
+                let cluster = Self {
+                    local: None,
+                    load_images: choice.load_images.clone(),
+                };
+                cluster
+                    .kubectl(["version"])
+                    .limit(Duration::from_secs(30))
+                    .run()?;
+                Ok(cluster)
+            }
+        }
+    }
+
+    /// Starts the local cluster; one that is up is used as it is.
+    pub fn up() -> Result<Self, ShellError> {
+        let cluster = Self::programs()?;
+        script("up.sh")
+            .args([NODES.to_string()])
+            .limit(Duration::from_mins(5))
+            .echo()
+            .run()?;
+        Ok(cluster)
+    }
+
+    /// Builds the programs of the local cluster (kubectl and helm are among them), once, without starting it.
+    pub fn programs() -> Result<Self, ShellError> {
+        script("build.sh").limit(Duration::from_hours(1)).echo().run()?;
+        let library = scripts().join("lib.sh");
+        let print = format!(". '{}'; echo \"$bin\"; echo \"$KUBECONFIG\"", library.display());
+        let said = Shell::new("bash").args(["-c", &print]).read()?;
+        let mut lines = said.lines().map(PathBuf::from);
+        let local = Local {
+            bin: lines.next().unwrap_or_default(),
+            kubeconfig: lines.next().unwrap_or_default(),
+        };
+        Ok(Self {
+            local: Some(local),
+            load_images: None,
+        })
+    }
+
+    /// Ends the local cluster and deletes all that it wrote, if there is one.
+    pub fn down() -> Result<(), ShellError> {
+        script("down.sh").limit(Duration::from_mins(2)).run().map(drop)
+    }
+
+    /// Whether this is the local cluster, whose machines can be switched off.
+    pub fn is_local(&self) -> bool {
+        self.local.is_some()
+    }
+
+    /// Variables that make the cluster's programs usable by hand.
+    pub fn exports(&self) -> Option<String> {
+        let local = self.local.as_ref()?;
+        Some(format!(
+            "export KUBECONFIG={} PATH={}:$PATH",
+            local.kubeconfig.display(),
+            local.bin.display()
+        ))
+    }
+
+    /// `kubectl` against this cluster.
+    pub fn kubectl<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Shell {
+        self.program("kubectl").args(args)
+    }
+
+    /// `helm` against this cluster.
+    pub fn helm<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Shell {
+        self.program("helm").args(args)
+    }
+
+    fn program(&self, name: &str) -> Shell {
+        match &self.local {
+            Some(local) => Shell::new(local.bin.join(name)).env("KUBECONFIG", &local.kubeconfig),
+            None => Shell::new(name),
+        }
+    }
+
+    /// The static `coredns` program of the local cluster's cache.
+    pub fn coredns(&self) -> Result<PathBuf, ShellError> {
+        match &self.local {
+            Some(local) => Ok(local.bin.join("coredns")),
+            None => Ok(Self::programs()?
+                .local
+                .map(|local| local.bin.join("coredns"))
+                .unwrap_or_default()),
+        }
+    }
+
+    /// Puts image archives on every node.
+    pub fn load(&self, archives: &[&Path]) -> Result<(), ShellError> {
+        let limit = Duration::from_mins(10);
+        if self.is_local() {
+            return script("load.sh").args(archives).limit(limit).run().map(drop);
+        }
+        let Some(command) = &self.load_images else {
+            return Ok(());
+        };
+        for archive in archives {
+            let archive = format!("'{}'", archive.display());
+            Shell::new("sh")
+                .args(["-c", &command.replace("{}", &archive)])
+                .limit(limit)
+                .run()?;
+        }
+        Ok(())
+    }
+
+    /// Pulls the plug of a machine of the local cluster.
+    pub fn stop_machine(&self, name: &str) -> Result<(), ShellError> {
+        script("machine-stop.sh").args([name]).run().map(drop)
+    }
+
+    /// Switches a machine of the local cluster on.
+    pub fn start_machine(&self, name: &str) -> Result<(), ShellError> {
+        script("machine-start.sh").args([name]).run().map(drop)
+    }
+}
+
+/// Installs what the local cluster, the images and the peers need, or names what is missing.
+pub fn packages() -> Result<(), ShellError> {
+    script("packages.sh")
+        .limit(Duration::from_mins(15))
+        .echo()
+        .run()
+        .map(drop)
+}
+
+fn scripts() -> PathBuf {
+    place::tree().join("e2e/cluster")
+}
+
+fn script(name: &str) -> Shell {
+    // Sessions that share a computer may each have a KUBECONFIG; the scripts have their own.
+    Shell::new(scripts().join(name)).without_env("KUBECONFIG")
+}

@@ -1,0 +1,14 @@
+//! The local cluster, the demo, the stories and the whole test run.
+//!
+//!   bin/demo     one command from a bare machine to mail that flows
+//!   bin/stories  what users go through, each story in a namespace of its own
+//!   bin/verify   everything that can be checked, counted
+//!
+//!   shell ◄── cluster ◄── stories        report: steps with times, counts
+//!         ◄── checks                     place: where things are
+
+pub mod checks;
+pub mod cluster;
+pub mod place;
+pub mod report;
+pub mod shell;
