@@ -1,8 +1,12 @@
 //! Commands that end by themselves: `check` and `hash-password`.
 
+use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 
+use zeroize::Zeroizing;
+
+use crate::auth::Verifier;
 use crate::reload::{self, LoadError};
 
 /// Checks a configuration; prints each problem with its field, and the line where it is known.
@@ -37,7 +41,34 @@ fn describe(error: &LoadError) -> Vec<String> {
     }
 }
 
-/// Prints the verifier of the password on standard input.
-pub fn hash_password(_scram: bool) -> ExitCode {
-    ExitCode::FAILURE
+/// Prints the verifier of the password on standard input (one line; its line end does not belong to it).
+pub fn hash_password(scram: bool) -> ExitCode {
+    let mut input = Zeroizing::new(String::new());
+    if let Err(error) = std::io::stdin().take(MOST_INPUT).read_to_string(&mut input) {
+        eprintln!("standard input cannot be read as UTF-8 text: {error}");
+        return ExitCode::FAILURE;
+    }
+    let password = input.strip_suffix('\n').unwrap_or(&input);
+    let password = password.strip_suffix('\r').unwrap_or(password);
+    if password.is_empty() || password.contains(['\r', '\n', '\0']) {
+        eprintln!("standard input must hold one password on one line");
+        return ExitCode::FAILURE;
+    }
+    let make = if scram {
+        Verifier::scram
+    } else {
+        Verifier::argon2id
+    };
+    match make(password.as_bytes()) {
+        Ok(verifier) => {
+            println!("{verifier}");
+            ExitCode::SUCCESS
+        }
+        Err(_) => {
+            eprintln!("the system gives no randomness; no verifier was made");
+            ExitCode::FAILURE
+        }
+    }
 }
+
+const MOST_INPUT: u64 = 4_096;

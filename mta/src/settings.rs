@@ -6,13 +6,13 @@
 //!
 //! A part takes `current()` once per unit of work (session, attempt, request) and keeps it: nothing changes under it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use postroad_config::admin::{CertificateState, ConfigState};
-use postroad_config::{ConfigSet, Domain, DomainName, FORMAT, Port, TlsSource, User};
+use postroad_config::{Alias, ConfigSet, Domain, DomainName, FORMAT, Port, TlsSource, User};
 use tokio::sync::watch;
 
 use crate::tls::{self, Served, TlsError};
@@ -23,8 +23,38 @@ pub struct Settings {
     /// The files, checked.
     pub set: ConfigSet,
     tls: Option<Served>,
-    domains: HashMap<DomainName, usize>,
+    domains: HashMap<DomainName, Place>,
     users: HashMap<String, usize>,
+}
+
+/// A domain's place in the file, and its recipients by local part in lower case.
+#[derive(Debug)]
+struct Place {
+    at: usize,
+    listed: HashSet<String>,
+    aliases: HashMap<String, usize>,
+}
+
+impl Place {
+    fn new(at: usize, domain: &Domain) -> Self {
+        let recipients = domain.inbound.as_ref().map(|inbound| &inbound.recipients);
+        let key = |local: &String| local.to_ascii_lowercase();
+        Self {
+            at,
+            listed: recipients
+                .map(|to| to.addresses.iter().map(key).collect())
+                .unwrap_or_default(),
+            aliases: recipients
+                .map(|to| {
+                    to.aliases
+                        .iter()
+                        .enumerate()
+                        .map(|(at, alias)| (key(&alias.name), at))
+                        .collect()
+                })
+                .unwrap_or_default(),
+        }
+    }
 }
 
 /// Why a checked set cannot be used.
@@ -67,7 +97,7 @@ impl Settings {
             .domains
             .iter()
             .enumerate()
-            .map(|(at, domain)| (domain.name.clone(), at))
+            .map(|(at, domain)| (domain.name.clone(), Place::new(at, domain)))
             .collect();
         let users = set
             .file
@@ -88,7 +118,29 @@ impl Settings {
     pub fn domain(&self, name: &DomainName) -> Option<&Domain> {
         self.domains
             .get(name)
-            .and_then(|at| self.set.file.domains.get(*at))
+            .and_then(|place| self.set.file.domains.get(place.at))
+    }
+
+    /// Whether the domain lists this local part (given in lower case) as an address.
+    pub fn is_listed(&self, domain: &DomainName, local: &str) -> bool {
+        self.domains
+            .get(domain)
+            .is_some_and(|place| place.listed.contains(local))
+    }
+
+    /// What this local part (given in lower case) of the domain stands for.
+    pub fn alias(&self, domain: &DomainName, local: &str) -> Option<&Alias> {
+        let place = self.domains.get(domain)?;
+        let at = *place.aliases.get(local)?;
+        self.set
+            .file
+            .domains
+            .get(place.at)?
+            .inbound
+            .as_ref()?
+            .recipients
+            .aliases
+            .get(at)
     }
 
     /// The user of that name.

@@ -1,0 +1,200 @@
+//! What must be known of a message's header while it streams past: nothing is held but a few fields.
+//!
+//! ```text
+//!   octets in pieces of any size ─► HeaderScan::feed ─► (empty line) ─► Findings
+//! ```
+//!
+//! The body is not looked at. A message without an empty line is all header.
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Received fields (RFC 5321 section 6.3 counts them against loops).
+    pub received: usize,
+    /// A Date field is there.
+    pub date: bool,
+    /// A Message-ID field is there.
+    pub message_id: bool,
+    /// The body of each From field, unfolded.
+    pub from: Vec<String>,
+    /// Octets of the header.
+    pub size: usize,
+    /// Something that ends the message: see [`Fault`].
+    pub fault: Option<Fault>,
+}
+
+/// A header that is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Larger than a header may be.
+    TooLarge,
+    /// A From field larger than is looked at: its addresses could not be judged.
+    FromTooLarge,
+}
+
+/// Scans a header in pieces.
+#[derive(Debug, Default)]
+pub struct HeaderScan {
+    found: Findings,
+    line: Vec<u8>,
+    /// Octets of the present line that were not kept.
+    skipped: bool,
+    field: Field,
+    done: bool,
+}
+
+/// The field that a folded line would go on with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Field {
+    #[default]
+    Other,
+    From,
+}
+
+impl HeaderScan {
+    /// A scan before the first octet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next octets, after dots were unstuffed.
+    pub fn feed(&mut self, mut octets: &[u8]) {
+        while !self.done && !octets.is_empty() {
+            let end = octets.iter().position(|octet| *octet == b'\n');
+            let (piece, rest) = octets.split_at(end.map_or(octets.len(), |at| at + 1));
+            self.found.size += piece.len();
+            let room = MOST_LINE.saturating_sub(self.line.len());
+            self.line.extend_from_slice(&piece[..piece.len().min(room)]);
+            self.skipped |= piece.len() > room;
+            if end.is_some() {
+                self.line_ended();
+            }
+            if self.found.size > MOST_HEADER {
+                self.found.fault.get_or_insert(Fault::TooLarge);
+                self.done = true;
+            }
+            octets = rest;
+        }
+    }
+
+    /// Whether the header has ended: more octets change nothing.
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// What was found. Call it at the end of the header or of the message.
+    pub fn finish(mut self) -> Findings {
+        if !self.done && !self.line.is_empty() {
+            self.line_ended();
+        }
+        self.found
+    }
+
+    fn line_ended(&mut self) {
+        let taken = std::mem::take(&mut self.line);
+        let skipped = std::mem::take(&mut self.skipped);
+        let line = taken.strip_suffix(b"\n").unwrap_or(&taken);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        match line.first() {
+            None => self.done = true,
+            Some(b' ' | b'\t') => self.folded(line, skipped),
+            Some(_) => self.started(line, skipped),
+        }
+    }
+
+    fn started(&mut self, line: &[u8], skipped: bool) {
+        self.field = Field::Other;
+        let Some(colon) = line.iter().position(|octet| *octet == b':') else {
+            // No field: the body has begun without an empty line before it.
+            self.done = true;
+            return;
+        };
+        // Obsolete syntax allows white space before the colon (RFC 5322 section 4.5).
+        let name = line[..colon].trim_ascii_end();
+        if name.eq_ignore_ascii_case(b"received") {
+            self.found.received += 1;
+        } else if name.eq_ignore_ascii_case(b"date") {
+            self.found.date = true;
+        } else if name.eq_ignore_ascii_case(b"message-id") {
+            self.found.message_id = true;
+        } else if name.eq_ignore_ascii_case(b"from") {
+            self.field = Field::From;
+            self.found.from.push(String::new());
+            self.from(&line[colon + 1..], skipped);
+        }
+    }
+
+    fn folded(&mut self, line: &[u8], skipped: bool) {
+        if self.field == Field::From {
+            self.from(line, skipped);
+        }
+    }
+
+    fn from(&mut self, text: &[u8], skipped: bool) {
+        let total: usize = self.found.from.iter().map(String::len).sum();
+        if skipped || total + text.len() > MOST_FROM {
+            self.found.fault.get_or_insert(Fault::FromTooLarge);
+        } else if let Some(from) = self.found.from.last_mut() {
+            from.push_str(&String::from_utf8_lossy(text));
+        }
+    }
+}
+
+/// Kept of one line; RFC 5321 section 4.5.3.1.6 allows 1000.
+const MOST_LINE: usize = 64 << 10;
+const MOST_FROM: usize = 64 << 10;
+/// Beyond any header of real mail; protects what reads it later.
+const MOST_HEADER: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MESSAGE: &[u8] = b"Received: a\r\n by b\r\nreceived : c\r\nFROM: Ann\r\n\t<ann@example.com>\r\n\
+        Date: now\r\nSubject: x\r\n From: not a field\r\n\r\nMessage-ID: in the body\r\nFrom: body\r\n";
+
+    fn scan<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Findings {
+        let mut scan = HeaderScan::new();
+        for piece in pieces {
+            scan.feed(piece);
+        }
+        scan.finish()
+    }
+
+    #[test]
+    fn fields_are_found_in_the_header_alone() {
+        let found = scan([MESSAGE]);
+        assert_eq!(found.received, 2);
+        assert!(found.date && !found.message_id);
+        assert_eq!(found.from, [" Ann\t<ann@example.com>"]);
+        assert_eq!(found.fault, None);
+    }
+
+    #[test]
+    fn every_way_of_cutting_it_finds_the_same() {
+        let whole = scan([MESSAGE]);
+        for cut in 0..=MESSAGE.len() {
+            let (a, b) = MESSAGE.split_at(cut);
+            assert_eq!(scan([a, b]), whole, "cut at {cut}");
+        }
+        assert_eq!(scan(MESSAGE.chunks(1)), whole);
+    }
+
+    #[test]
+    fn what_is_too_large_is_said() {
+        let long = format!("From: {}\r\n\r\n", "a".repeat(MOST_FROM + 1));
+        assert_eq!(scan([long.as_bytes()]).fault, Some(Fault::FromTooLarge));
+        let huge = format!("X: {}\r\n", "a".repeat(MOST_HEADER));
+        assert_eq!(scan([huge.as_bytes()]).fault, Some(Fault::TooLarge));
+    }
+
+    #[test]
+    fn a_header_may_end_without_an_empty_line() {
+        assert_eq!(scan([b"From: a@x.example".as_slice()]).from, [" a@x.example"]);
+        assert_eq!(
+            scan([b"no field at all\r\nFrom: b\r\n".as_slice()]).from,
+            Vec::<String>::new()
+        );
+        assert_eq!(scan([]), Findings::default());
+    }
+}

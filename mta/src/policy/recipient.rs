@@ -1,0 +1,195 @@
+//! Forward-paths: which recipients exist, and where their mail goes.
+
+use std::collections::HashSet;
+
+use postroad_config::{Domain, DomainName, Inbound, RecipientMode, Role};
+
+use super::address::Address;
+use super::{Accepted, Context, Refusal};
+
+pub(super) fn judge(context: &Context<'_>, forward_path: &str) -> Result<Accepted, Refusal> {
+    // RFC 5321 section 4.5.1: `<Postmaster>` without a domain is taken by every server.
+    if forward_path.eq_ignore_ascii_case(POSTMASTER) {
+        return own_postmaster(context);
+    }
+    let address = Address::parse(forward_path).ok_or(NO_MAILBOX)?;
+    let ours = address
+        .domain
+        .as_ref()
+        .and_then(|name| context.settings.domain(name));
+    match ours.and_then(|domain| domain.inbound.as_ref().map(|inbound| (domain, inbound))) {
+        Some((domain, inbound)) => here(context, domain, inbound, &address, forward_path),
+        None if context.role == Role::Submission => Ok(Accepted {
+            to: vec![forward_path.to_owned()],
+            aliased: false,
+        }),
+        None => Err(context.unknown(NO_RELAY)),
+    }
+}
+
+/// A recipient in a domain that we receive for.
+fn here(
+    context: &Context<'_>,
+    domain: &Domain,
+    inbound: &Inbound,
+    address: &Address,
+    forward_path: &str,
+) -> Result<Accepted, Refusal> {
+    let itself = || Accepted {
+        to: vec![forward_path.to_owned()],
+        aliased: false,
+    };
+    let local = address.key();
+    if context.settings.alias(&domain.name, &local).is_some() {
+        let to = expand(context, forward_path);
+        return if to.is_empty() {
+            Err(ALIAS_LOOP)
+        } else {
+            Ok(Accepted { to, aliased: true })
+        };
+    }
+    if context.settings.is_listed(&domain.name, &local) {
+        return Ok(itself());
+    }
+    // `user%host@here` and its like ask for a relay; they are taken only where the configuration lists them as they are.
+    if address.is_routed() {
+        return Err(NO_RELAY);
+    }
+    if inbound.recipients.mode == RecipientMode::Any {
+        return Ok(itself());
+    }
+    match &inbound.recipients.catch_all {
+        Some(to) => Ok(Accepted {
+            to: vec![to.clone()],
+            aliased: true,
+        }),
+        None if local == POSTMASTER => Ok(itself()),
+        None => Err(context.unknown(NO_MAILBOX)),
+    }
+}
+
+/// Replaces aliases by what they stand for, through aliases of aliases. Loops end in nothing; doubles are written once.
+fn expand(context: &Context<'_>, start: &str) -> Vec<String> {
+    let mut open = vec![start.to_owned()];
+    let mut seen = HashSet::new();
+    let mut found = Vec::new();
+    while let Some(path) = open.pop() {
+        let address = Address::parse(&path);
+        let name = address.as_ref().map_or_else(
+            || path.clone(),
+            |address| {
+                let domain = address.domain.as_ref().map_or("", DomainName::as_str);
+                format!("{}@{domain}", address.key())
+            },
+        );
+        if !seen.insert(name) || seen.len() > MOST_TARGETS {
+            continue;
+        }
+        let alias = address
+            .as_ref()
+            .and_then(|address| context.settings.alias(address.domain.as_ref()?, &address.key()));
+        match alias {
+            Some(alias) => open.extend(alias.to.iter().rev().cloned()),
+            None => found.push(path),
+        }
+    }
+    found
+}
+
+/// The postmaster of this server: of the domain that its own name lies in, else of the first domain that is received for.
+fn own_postmaster(context: &Context<'_>) -> Result<Accepted, Refusal> {
+    let file = &context.settings.set.file;
+    let hostname = file.hostname.as_str();
+    let inbound = || file.domains.iter().filter(|domain| domain.inbound.is_some());
+    let lies_in = |domain: &&Domain| {
+        hostname
+            .strip_suffix(domain.name.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    let home = inbound().find(lies_in).or_else(|| inbound().next());
+    let home = home.ok_or_else(|| context.unknown(NO_MAILBOX))?;
+    judge(context, &format!("{POSTMASTER}@{}", home.name))
+}
+
+const POSTMASTER: &str = "postmaster";
+const MOST_TARGETS: usize = 1_000;
+const NO_RELAY: Refusal = Refusal::new(550, "5.7.1", "Relaying to this recipient is not permitted");
+const NO_MAILBOX: Refusal = Refusal::new(550, "5.1.1", "No such mailbox here");
+const ALIAS_LOOP: Refusal = Refusal::new(550, "5.4.6", "This alias leads back to itself");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::tests::{DOMAINS, at, settings};
+
+    fn outcome(context: &Context<'_>, path: &str) -> Result<Vec<String>, u16> {
+        context
+            .recipient(path)
+            .map(|accepted| accepted.to)
+            .map_err(|refusal| refusal.code)
+    }
+
+    #[test]
+    fn transfer_takes_recipients_of_received_domains_only() {
+        let settings = settings(DOMAINS);
+        let context = at(&settings, Role::Transfer);
+        for (path, want) in [
+            ("alice@example.com", Ok(vec!["alice@example.com"])),
+            ("\"ALICE\"@Example.com", Ok(vec!["\"ALICE\"@Example.com"])),
+            ("bob@example.com", Err(550)),
+            ("postmaster@example.com", Ok(vec!["postmaster@example.com"])),
+            ("Postmaster", Ok(vec!["postmaster@example.com"])),
+            (
+                "sales@example.com",
+                Ok(vec!["alice@example.com", "bob@else.example"]),
+            ),
+            ("ring@example.com", Ok(vec!["alice@example.com"])),
+            ("x@any.example", Ok(vec!["x@any.example"])),
+            ("x%elsewhere.example@any.example", Err(550)),
+            ("elsewhere.example!x@any.example", Err(550)),
+            ("\"x@elsewhere.example\"@any.example", Err(550)),
+            ("odd%one@example.com", Ok(vec!["odd%one@example.com"])),
+            ("x@catch.example", Ok(vec!["all@example.com"])),
+            ("x@only-sends.example", Err(550)),
+            ("x@elsewhere.example", Err(550)),
+            ("x@[127.0.0.1]", Err(550)),
+            ("x@sub.example.com", Err(550)),
+        ] {
+            let want = want.map(|paths| paths.into_iter().map(str::to_owned).collect::<Vec<_>>());
+            assert_eq!(outcome(&context, path), want, "{path}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_refused_for_good_while_the_configuration_is_incomplete() {
+        let settings = settings(DOMAINS);
+        let context = Context {
+            complete: false,
+            ..at(&settings, Role::Transfer)
+        };
+        for path in ["bob@example.com", "x@elsewhere.example"] {
+            assert_eq!(outcome(&context, path), Err(451), "{path}");
+        }
+        assert!(outcome(&context, "alice@example.com").is_ok());
+    }
+
+    #[test]
+    fn submission_takes_any_recipient_but_ours_must_exist() {
+        let settings = settings(DOMAINS);
+        let context = Context {
+            identity: Some("alice"),
+            ..at(&settings, Role::Submission)
+        };
+        assert!(outcome(&context, "x@elsewhere.example").is_ok());
+        assert!(outcome(&context, "x@only-sends.example").is_ok());
+        assert_eq!(outcome(&context, "bob@example.com"), Err(550));
+    }
+
+    #[test]
+    fn an_alias_is_marked_so_that_the_given_address_goes_on() {
+        let settings = settings(DOMAINS);
+        let context = at(&settings, Role::Transfer);
+        assert!(context.recipient("sales@example.com").unwrap().aliased);
+        assert!(!context.recipient("alice@example.com").unwrap().aliased);
+    }
+}
