@@ -1,6 +1,112 @@
-//! The one way into the spool: prefix header fields, loop check, commit, and only then 250.
+//! The one way into the spool: what is accepted is on stable storage when this says so.
+//!
+//! ```text
+//!   Intake::begin ─► Receiving::write … ─► Receiving::commit ─► prefix, envelope ─► spool ─► EntryId, then "250"
+//!                       │ header scan, size      │ loops, authors                    └─► the queue is told
+//!                       └─ small bodies: no IO; large ones: on blocking threads
+//! ```
+//!
+//! The body is never rewritten and never held whole beyond the spool's inline limit. What we add is a prefix.
 
 mod header;
 pub mod prefix;
+mod receiving;
 
 pub use header::{Fault, Findings, HeaderScan};
+pub use receiving::{Receiving, Refused};
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use postroad_config::Role;
+use postroad_spool::{BodyKind, CommitError, EntryId, Envelope, Recipient, Ret, Spool};
+
+use crate::metrics::Metrics;
+use crate::settings::Live;
+
+/// Takes messages. Cheap to clone.
+#[derive(Clone)]
+pub struct Intake {
+    spool: Spool,
+    live: Live,
+    metrics: Arc<Metrics>,
+    stored: Arc<dyn Fn(EntryId) + Send + Sync>,
+}
+
+/// One transaction as the session knows it when the last octet is there.
+#[derive(Clone, Debug)]
+pub struct Transaction {
+    /// What the port is for.
+    pub role: Role,
+    /// Reverse-path without brackets; empty is the null one.
+    pub reverse_path: String,
+    /// Recipients after aliases; at least one.
+    pub recipients: Vec<Recipient>,
+    /// RET, see RFC 3461.
+    pub ret: Option<Ret>,
+    /// ENVID, still as xtext.
+    pub envid: Option<String>,
+    /// BODY, see RFC 6152.
+    pub body: BodyKind,
+    /// SMTPUTF8, see RFC 6531.
+    pub smtputf8: bool,
+    /// Who has authenticated.
+    pub identity: Option<String>,
+    /// Address of the client.
+    pub client: IpAddr,
+    /// What it called itself.
+    pub helo: String,
+    /// It said EHLO.
+    pub esmtp: bool,
+    /// Over TLS.
+    pub tls: bool,
+}
+
+impl Intake {
+    /// `stored` is told of each entry that became durable.
+    pub fn new(
+        spool: Spool,
+        live: Live,
+        metrics: Arc<Metrics>,
+        stored: impl Fn(EntryId) + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            spool,
+            live,
+            metrics,
+            stored: Arc::new(stored),
+        }
+    }
+
+    /// Begins a message from outside.
+    pub fn begin(&self) -> Receiving {
+        Receiving::new(self.clone(), self.spool.begin())
+    }
+
+    /// Stores a message that we wrote ourselves (a notice). Nothing is added and nothing judged.
+    pub async fn own(&self, envelope: Envelope, message: Vec<u8>) -> Result<EntryId, CommitError> {
+        let mut incoming = self.spool.begin();
+        let commit = tokio::task::spawn_blocking(move || {
+            incoming.write(&message)?;
+            Ok::<_, CommitError>(incoming.commit(envelope, Vec::new()))
+        });
+        let id = commit.await.map_err(|_| CommitError::Closed)??.await?;
+        (self.stored)(id);
+        Ok(id)
+    }
+
+    /// Why nothing can be taken now, as a reply; `None` when all is well.
+    pub fn unable(&self) -> Option<Refused> {
+        let usage = self.spool.usage();
+        if let Some(reason) = usage.read_only {
+            return Some(Refused::from(&CommitError::ReadOnly(reason)));
+        }
+        // RFC 5321 section 4.2.3.
+        usage.above_high_water.then(|| Refused::from(&CommitError::Full))
+    }
+
+    /// Whether the spool is sealed: new sessions get 421.
+    pub fn is_sealed(&self) -> bool {
+        self.spool.seal_state().sealed
+    }
+}

@@ -1,29 +1,244 @@
 //! The whole: joins the parts, starts them in order, ends them in reverse order.
+//!
+//! ```text
+//!   start   settings ─► spool ─► queue ─► admin ─► ports ─► Serving
+//!   stop    unready, a moment ─► 421, sessions end ─► ports close ─► queue, admin, watchers ─► spool
+//! ```
+//!
+//! Nothing is accepted before everything that must follow an acceptance runs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
+use postroad_spool::{OpenError, Options, Recovery, Spool};
+use tokio_util::task::TaskTracker;
+
+use crate::accept::Intake;
+use crate::auth::{Authenticator, BadVerifier};
+use crate::lifecycle::{LEAVE_FOR, Lifecycle, Phase, STOP_AFTER};
+use crate::metrics::Metrics;
+use crate::net::{BindError, Ports};
 use crate::reload::{self, LoadError};
-use crate::settings::Live;
+use crate::session::Shared;
+use crate::settings::{Live, Settings};
 
-/// Why the daemon could not start.
+/// Why the daemon could not start: one clear sentence each.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] LoadError),
+    /// The spool cannot be opened.
+    #[error("spool {}: {error}", directory.display())]
+    Spool {
+        /// Where it should be.
+        directory: PathBuf,
+        /// Why not.
+        error: OpenError,
+    },
+    /// A port cannot be served.
+    #[error(transparent)]
+    Port(#[from] BindError),
     /// The system refused something that everything needs.
     #[error("cannot start the runtime: {0}")]
-    Runtime(std::io::Error),
+    Runtime(#[from] std::io::Error),
+    /// The system gives no randomness.
+    #[error("the system gives no randomness")]
+    Randomness,
+}
+
+impl From<BadVerifier> for StartError {
+    fn from(_: BadVerifier) -> Self {
+        Self::Randomness
+    }
+}
+
+/// What the parts of a running daemon share. Cheap to clone.
+#[derive(Clone)]
+pub struct Handles {
+    /// Drawn at this start.
+    pub boot_id: String,
+    /// The settings.
+    pub live: Live,
+    /// Accepted mail.
+    pub spool: Spool,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Phases and ends.
+    pub lifecycle: Lifecycle,
+}
+
+/// A daemon that serves.
+pub struct Daemon {
+    handles: Handles,
+    ports: Ports,
+    background: TaskTracker,
 }
 
 /// Serves until SIGTERM or SIGINT.
 pub fn run(config: &Path) -> Result<(), StartError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(StartError::Runtime)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let _live = Live::new(reload::first(config).await?);
+        let mut signals = Signals::new()?;
+        let started = tokio::select! {
+            started = Daemon::start(config) => started?,
+            () = signals.next() => return Ok(()),
+        };
+        signals.next().await;
+        tracing::info!("asked to stop");
+        // A second signal does not wait for the sessions.
+        tokio::select! {
+            () = started.stop(LEAVE_FOR) => {}
+            () = signals.next() => tracing::warn!("stopped without waiting for sessions"),
+        }
         Ok(())
     })
 }
+
+impl Daemon {
+    /// Starts everything. Waits while the configuration is incomplete.
+    pub async fn start(config: &Path) -> Result<Self, StartError> {
+        let first = reload::first(config).await?;
+        let (spool, recovery) = open_spool(&first).await?;
+        tell(&recovery);
+        let handles = Handles {
+            boot_id: draw_boot_id()?,
+            live: Live::new(first),
+            spool,
+            metrics: Arc::new(Metrics::new()),
+            lifecycle: Lifecycle::new(),
+        };
+        let background = TaskTracker::new();
+        let intake = Intake::new(
+            handles.spool.clone(),
+            handles.live.clone(),
+            Arc::clone(&handles.metrics),
+            |_| {},
+        );
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        let ports = Ports::start(Shared {
+            live: handles.live.clone(),
+            lifecycle: handles.lifecycle.clone(),
+            intake,
+            auth: Authenticator::new(2 * cores)?,
+            metrics: Arc::clone(&handles.metrics),
+        })?;
+        background.spawn(ports.clone().follow());
+        let stop = handles.lifecycle.background().clone();
+        background.spawn(reload::follow(config.to_owned(), handles.live.clone(), stop));
+        handles.lifecycle.enter(Phase::Serving);
+        let settings = handles.live.current();
+        tracing::info!(
+            hostname = settings.hostname(),
+            boot = handles.boot_id,
+            version = env!("CARGO_PKG_VERSION"),
+            "serving"
+        );
+        Ok(Self {
+            handles,
+            ports,
+            background,
+        })
+    }
+
+    /// What the parts share.
+    pub fn handles(&self) -> &Handles {
+        &self.handles
+    }
+
+    /// The ports.
+    pub fn ports(&self) -> &Ports {
+        &self.ports
+    }
+
+    /// Ends everything in order: first unready for `leave`, then 421 to sessions, then the rest.
+    pub async fn stop(self, leave: Duration) {
+        let life = &self.handles.lifecycle;
+        life.enter(Phase::Leaving);
+        tokio::time::sleep(leave).await;
+        life.enter(Phase::Closing);
+        if tokio::time::timeout(STOP_AFTER.saturating_sub(leave), self.ports.drained())
+            .await
+            .is_err()
+        {
+            tracing::warn!("sessions that did not end were cut");
+        }
+        self.ports.close();
+        life.background().cancel();
+        self.background.close();
+        if tokio::time::timeout(BACKGROUND_END, self.background.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("some background work did not end in time");
+        }
+        if let Err(error) = self.handles.spool.flush().await {
+            tracing::error!(%error, "the last outcomes may not be on disk");
+        }
+        tracing::info!("stopped");
+    }
+}
+
+async fn open_spool(settings: &Settings) -> Result<(Spool, Recovery), StartError> {
+    let file = &settings.set.file;
+    let directory = file.spool.directory.clone();
+    let options = Options {
+        high_water_percent: file.spool.high_water_percent,
+        ..Options::default()
+    };
+    let shown = directory.clone();
+    let opened = tokio::task::spawn_blocking(move || Spool::open(&directory, &options)).await;
+    opened
+        .map_err(std::io::Error::other)?
+        .map_err(|error| StartError::Spool {
+            directory: shown,
+            error,
+        })
+}
+
+fn tell(recovery: &Recovery) {
+    if recovery.damaged > 0 || recovery.lost > 0 {
+        tracing::error!(
+            damaged = recovery.damaged,
+            lost = recovery.lost,
+            "the spool has damage that a crash does not explain: check the device"
+        );
+    }
+    tracing::info!(
+        entries = recovery.entries,
+        torn_tail = recovery.torn_tail,
+        "spool is open"
+    );
+}
+
+/// Drawn at every start, so that a restart is seen.
+fn draw_boot_id() -> Result<String, StartError> {
+    let mut octets = [0; 8];
+    aws_lc_rs::rand::fill(&mut octets).map_err(|_| StartError::Randomness)?;
+    Ok(format!("{:016x}", u64::from_be_bytes(octets)))
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+const BACKGROUND_END: Duration = Duration::from_secs(5);

@@ -1,0 +1,277 @@
+//! One message on its way into the spool.
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+use postroad_spool::{CommitError, EntryId, Envelope, Incoming, Recipient};
+
+use super::header::{Fault, Findings, HeaderScan};
+use super::prefix::{self, Trace};
+use super::{Intake, Transaction};
+use crate::policy::{self, Context};
+use crate::settings::Settings;
+
+/// A refusal at the end of a message, or of a message as such.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Reply code.
+    pub code: u16,
+    /// Enhanced status code.
+    pub enhanced: &'static str,
+    /// One sentence, ours alone.
+    pub text: &'static str,
+}
+
+/// Octets of one message, as they come.
+pub struct Receiving {
+    intake: Intake,
+    /// Gone after a refusal: the rest is read and thrown away.
+    incoming: Option<Incoming>,
+    scan: HeaderScan,
+    /// Octets that wait for a blocking thread.
+    waiting: Vec<u8>,
+    size: u64,
+    limit: u64,
+    refused: Option<Refused>,
+}
+
+impl Receiving {
+    pub(super) fn new(intake: Intake, incoming: Incoming) -> Self {
+        let limit = intake.live.current().set.file.limits.message_size.0;
+        Self {
+            intake,
+            incoming: Some(incoming),
+            scan: HeaderScan::new(),
+            waiting: Vec::new(),
+            size: 0,
+            limit,
+            refused: None,
+        }
+    }
+
+    /// The message as a whole is refused already; what follows is thrown away.
+    pub fn is_refused(&self) -> bool {
+        self.refused.is_some()
+    }
+
+    /// Takes the next octets, after dots were unstuffed. A refusal is kept for [`Receiving::commit`].
+    pub async fn write(&mut self, octets: &[u8]) {
+        self.size = self.size.saturating_add(octets.len() as u64);
+        // RFC 1870 section 6.3.
+        if self.size > self.limit {
+            self.refuse(TOO_LARGE);
+        }
+        let Some(incoming) = &mut self.incoming else {
+            return;
+        };
+        if !self.scan.is_done() {
+            self.scan.feed(octets);
+        }
+        if self.waiting.is_empty() && !incoming.blocks(octets.len()) {
+            let written = incoming.write(octets);
+            self.check(written);
+            return;
+        }
+        self.waiting.extend_from_slice(octets);
+        if self.waiting.len() >= WRITE_SIZE {
+            self.spill().await;
+        }
+    }
+
+    /// Ends the message: judges it, stores it, and returns its id once it is on stable storage.
+    pub async fn commit(mut self, transaction: Transaction) -> Result<EntryId, Refused> {
+        let began = Instant::now();
+        self.spill().await;
+        let found = std::mem::take(&mut self.scan).finish();
+        let settings = self.intake.live.current();
+        if let Err(refused) = self.judge(&settings, &transaction, &found) {
+            self.refuse(refused);
+        }
+        let Some(incoming) = self.incoming.take() else {
+            return Err(self
+                .refused
+                .unwrap_or_else(|| Refused::from(&CommitError::Closed)));
+        };
+        let id = incoming.id();
+        let prefix = write_prefix(&settings, &transaction, &found, &id.to_string());
+        let envelope = envelope(&settings, transaction);
+        let completion = if incoming.blocks(0) {
+            tokio::task::spawn_blocking(move || incoming.commit(envelope, prefix.into_bytes()))
+                .await
+                .map_err(|_| Refused::from(&CommitError::Closed))?
+        } else {
+            incoming.commit(envelope, prefix.into_bytes())
+        };
+        let id = completion.await.map_err(|error| Refused::from(&error))?;
+        let metrics = &self.intake.metrics;
+        metrics.accepted.inc();
+        metrics.accepted_octets.inc_by(self.size);
+        metrics.commit.observe(began.elapsed().as_secs_f64());
+        (self.intake.stored)(id);
+        Ok(id)
+    }
+
+    /// Octets so far.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn judge(&self, settings: &Settings, transaction: &Transaction, found: &Findings) -> Result<(), Refused> {
+        // RFC 5321 section 6.3.
+        if found.received > MOST_RECEIVED {
+            return Err(LOOP);
+        }
+        let context = Context {
+            settings,
+            complete: self.intake.live.complete(),
+            role: transaction.role,
+            identity: transaction.identity.as_deref(),
+        };
+        let submission = transaction.role == postroad_config::Role::Submission;
+        match found.fault {
+            Some(Fault::TooLarge) => return Err(HEADER_TOO_LARGE),
+            Some(Fault::FromTooLarge) if submission => return Err(HEADER_TOO_LARGE),
+            _ => {}
+        }
+        context
+            .author(&found.from)
+            .map_err(|refusal| Refused::from(&refusal))
+    }
+
+    /// Writes what waits, on a blocking thread.
+    async fn spill(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let Some(mut incoming) = self.incoming.take() else {
+            return;
+        };
+        let octets = std::mem::take(&mut self.waiting);
+        let work = tokio::task::spawn_blocking(move || {
+            let written = incoming.write(&octets);
+            (incoming, octets, written)
+        });
+        match work.await {
+            Ok((incoming, mut octets, written)) => {
+                octets.clear();
+                self.waiting = octets;
+                self.incoming = Some(incoming);
+                self.check(written);
+            }
+            Err(_) => self.refuse(Refused::from(&CommitError::Closed)),
+        }
+    }
+
+    fn check(&mut self, written: Result<(), CommitError>) {
+        if let Err(error) = written {
+            self.refuse(Refused::from(&error));
+        }
+    }
+
+    /// The first refusal stays; what was written is thrown away at once.
+    fn refuse(&mut self, refused: Refused) {
+        self.refused.get_or_insert(refused);
+        self.incoming = None;
+        self.waiting = Vec::new();
+    }
+}
+
+fn write_prefix(settings: &Settings, transaction: &Transaction, found: &Findings, id: &str) -> String {
+    let at = Timestamp::now();
+    let recipient = match transaction.recipients.as_slice() {
+        // The address that was asked for, not the one behind an alias: that one is nobody's business.
+        [only] => Some(only.original.as_deref().unwrap_or(&only.forward_path)),
+        _ => None,
+    };
+    let mut prefix = prefix::received(&Trace {
+        helo: &transaction.helo,
+        client: Some(transaction.client),
+        hostname: settings.hostname(),
+        with: prefix::with(
+            transaction.esmtp,
+            transaction.smtputf8,
+            transaction.tls,
+            transaction.identity.is_some(),
+        ),
+        id,
+        recipient,
+        at,
+    });
+    if transaction.role == postroad_config::Role::Submission {
+        if !found.message_id {
+            prefix += &prefix::message_id(id, settings.hostname());
+        }
+        if !found.date {
+            prefix += &prefix::date(at);
+        }
+    }
+    prefix
+}
+
+fn envelope(settings: &Settings, transaction: Transaction) -> Envelope {
+    let arrived = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0);
+    let lifetime = settings.set.file.queue.lifetime.get().as_millis();
+    let mut recipients: Vec<Recipient> = Vec::with_capacity(transaction.recipients.len());
+    let mut seen = std::collections::HashSet::new();
+    for recipient in transaction.recipients {
+        // Two aliases may lead to one mailbox; it gets the message once.
+        if seen.insert(recipient.forward_path.clone()) {
+            recipients.push(recipient);
+        }
+    }
+    Envelope {
+        reverse_path: transaction.reverse_path,
+        recipients,
+        ret: transaction.ret,
+        envid: transaction.envid,
+        body: transaction.body,
+        smtputf8: transaction.smtputf8,
+        identity: transaction.identity,
+        client: transaction.client.to_string(),
+        arrived,
+        expires: arrived.saturating_add(u64::try_from(lifetime).unwrap_or(u64::MAX)),
+    }
+}
+
+impl From<&CommitError> for Refused {
+    fn from(error: &CommitError) -> Self {
+        let (code, enhanced) = error.reply();
+        let text = match error {
+            CommitError::Full => "Not enough storage now, try again later",
+            CommitError::ReadOnly(_) => "The storage has an error, try again later",
+            CommitError::TooLarge => TOO_LARGE.text,
+            CommitError::Sealed | CommitError::Closed => "This server is leaving service, try again later",
+        };
+        Self { code, enhanced, text }
+    }
+}
+
+impl From<&policy::Refusal> for Refused {
+    fn from(refusal: &policy::Refusal) -> Self {
+        Self {
+            code: refusal.code,
+            enhanced: refusal.enhanced,
+            text: refusal.text,
+        }
+    }
+}
+
+/// Written to a body file in pieces of this size.
+const WRITE_SIZE: usize = 256 << 10;
+/// RFC 5321 section 6.3.
+const MOST_RECEIVED: usize = 100;
+const LOOP: Refused = Refused {
+    code: 554,
+    enhanced: "5.4.6",
+    text: "Too many hops: this message is in a loop",
+};
+const TOO_LARGE: Refused = Refused {
+    code: 552,
+    enhanced: "5.3.4",
+    text: "The message is larger than is taken here",
+};
+const HEADER_TOO_LARGE: Refused = Refused {
+    code: 552,
+    enhanced: "5.3.4",
+    text: "The header is larger than is taken here",
+};
