@@ -18,7 +18,7 @@ pub mod record;
 mod request;
 
 pub use check::{Check, Step};
-pub use record::{Record, SyntaxError, select};
+pub use record::{Record, SelectError, SyntaxError, select};
 pub use request::Request;
 
 use std::fmt;

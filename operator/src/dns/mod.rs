@@ -1,0 +1,21 @@
+//! What DNS says about a domain, and whether that is what its mail needs.
+//!
+//! ```text
+//! resolver ── which servers are authoritative? ──► servers
+//! servers  ── each asked directly, no recursion ──► observations, one for each server
+//! judge    ── observations + what is wanted (pure) ──► True | False | Unknown, with what to publish
+//! ```
+//!
+//! Asking and judging are apart: [`exchange`] and [`resolver`] do IO and decide nothing, [`judge`] decides and has no
+//! socket. A failure (SERVFAIL, time-out, a server that is not authoritative) is an observation of its own kind and
+//! is never read as "there is no record".
+
+pub mod exchange;
+pub mod judge;
+pub mod resolver;
+pub mod spf;
+
+#[cfg(test)]
+mod loopback;
+#[cfg(test)]
+mod tests;
