@@ -1,0 +1,326 @@
+//! A next hop on loopback that does as it is told: an SMTP or LMTP server with scripted replies.
+//!
+//! Written without the crate's own protocol code, so that a mistake on one side is not repeated on the other.
+
+#![allow(dead_code)] // each test file uses its part
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+/// How the next hop behaves.
+pub struct Script {
+    pub greeting: &'static str,
+    pub lmtp: bool,
+    pub extensions: Vec<&'static str>,
+    pub tls: Option<TlsAcceptor>,
+    /// Reply to RCPT. Arguments: address, how often it was asked before.
+    pub rcpt: Reply,
+    /// Reply to the end of data: one for SMTP (address empty), one per recipient for LMTP.
+    pub end: Reply,
+    pub trick: Trick,
+}
+
+/// A reply for an address that was seen so many times before.
+pub type Reply = Box<dyn Fn(&str, usize) -> String + Send + Sync>;
+
+/// What a hostile or broken next hop does instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trick {
+    None,
+    /// The greeting has no end.
+    EndlessGreeting,
+    /// The reply to MAIL stops in the middle of a line, then the connection closes.
+    HalfLine,
+    /// The connection closes after the final dot, without a reply.
+    CloseAfterData,
+    /// The handshake fails.
+    BrokenTls,
+    /// Octets follow the 220 to STARTTLS in the clear.
+    InjectAfterStartTls,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            greeting: "220 sink.example ESMTP",
+            lmtp: false,
+            extensions: vec!["PIPELINING", "8BITMIME", "SIZE", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES"],
+            tls: None,
+            rcpt: Box::new(|_, _| "250 2.1.5 ok".to_owned()),
+            end: Box::new(|_, _| "250 2.0.0 queued as S1".to_owned()),
+            trick: Trick::None,
+        }
+    }
+}
+
+/// A message that the next hop took.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    pub mail: String,
+    pub rcpt: Vec<String>,
+    pub body: Vec<u8>,
+    pub tls: bool,
+    /// Number of the connection, from 0.
+    pub connection: usize,
+}
+
+impl Taken {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+#[derive(Default)]
+struct Seen {
+    taken: Vec<Taken>,
+    asked: Vec<String>,
+    ended: Vec<String>,
+    connections: usize,
+}
+
+/// A running next hop; ends with the test.
+pub struct Sink {
+    pub address: SocketAddr,
+    seen: Arc<Mutex<Seen>>,
+    changed: watch::Receiver<usize>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Sink {
+    pub async fn start(script: Script) -> Self {
+        Self::start_at("127.0.0.1:0".parse().unwrap(), script).await
+    }
+
+    pub async fn start_at(address: SocketAddr, script: Script) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let (told, changed) = watch::channel(0);
+        let script = Arc::new(script);
+        let shared = seen.clone();
+        let task = tokio::spawn(async move {
+            let mut sessions = tokio::task::JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let connection = {
+                    let mut seen = shared.lock().unwrap();
+                    seen.connections += 1;
+                    seen.connections - 1
+                };
+                let session = Session { script: script.clone(), seen: shared.clone(), told: told.clone(), connection };
+                // A broken connection is part of the play.
+                sessions.spawn(async move { drop(session.serve(stream).await) });
+            }
+        });
+        Self { address, seen, changed, task }
+    }
+
+    pub fn taken(&self) -> Vec<Taken> {
+        self.seen.lock().unwrap().taken.clone()
+    }
+
+    pub fn connections(&self) -> usize {
+        self.seen.lock().unwrap().connections
+    }
+
+    /// Addresses of all RCPT commands so far.
+    pub fn asked(&self) -> Vec<String> {
+        self.seen.lock().unwrap().asked.clone()
+    }
+
+    /// Waits until that many messages were taken.
+    pub async fn wait_for(&self, messages: usize) -> Vec<Taken> {
+        let mut changed = self.changed.clone();
+        let enough = async { changed.wait_for(|count| *count >= messages).await.map(|_| ()) };
+        match tokio::time::timeout(LONGEST_WAIT, enough).await {
+            Ok(Ok(())) => self.taken(),
+            _ => panic!("waited for {messages} messages, have {:?}", self.taken()),
+        }
+    }
+}
+
+/// Bound of every wait for a condition.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Waits until a condition holds.
+pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + LONGEST_WAIT;
+    while !holds() {
+        assert!(tokio::time::Instant::now() < deadline, "never happened: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+struct Session {
+    script: Arc<Script>,
+    seen: Arc<Mutex<Seen>>,
+    told: watch::Sender<usize>,
+    connection: usize,
+}
+
+#[derive(Default)]
+struct Transaction {
+    mail: String,
+    rcpt: Vec<String>,
+}
+
+enum End {
+    Closed,
+    StartTls,
+}
+
+impl Session {
+    async fn serve(&self, stream: TcpStream) -> std::io::Result<()> {
+        let mut stream = BufReader::new(stream);
+        if self.script.trick == Trick::EndlessGreeting {
+            loop {
+                stream.write_all(b"220-and on and on and on\r\n").await?;
+            }
+        }
+        stream.write_all(format!("{}\r\n", self.script.greeting).as_bytes()).await?;
+        if let End::StartTls = self.talk(&mut stream, false).await? {
+            match (&self.script.tls, self.script.trick) {
+                (_, Trick::BrokenTls) => stream.write_all(b"this is no handshake").await?,
+                (Some(acceptor), _) => {
+                    let tls = acceptor.accept(stream.into_inner()).await?;
+                    self.talk(&mut BufReader::new(tls), true).await?;
+                }
+                (None, _) => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn talk<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: &mut BufReader<S>, tls: bool) -> std::io::Result<End> {
+        let mut open = Transaction::default();
+        loop {
+            let mut line = String::new();
+            if stream.read_line(&mut line).await? == 0 {
+                return Ok(End::Closed);
+            }
+            let line = line.trim_end();
+            let upper = line.to_ascii_uppercase();
+            let reply = match upper.split([' ', ':']).next().unwrap_or_default() {
+                "EHLO" | "LHLO" if self.script.lmtp == upper.starts_with("LHLO") => self.hello(tls),
+                "STARTTLS" => {
+                    let mut reply = b"220 2.0.0 go ahead\r\n".to_vec();
+                    if self.script.trick == Trick::InjectAfterStartTls {
+                        reply.extend_from_slice(b"250 2.0.0 injected\r\n");
+                    }
+                    stream.write_all(&reply).await?;
+                    return Ok(End::StartTls);
+                }
+                "MAIL" if self.script.trick == Trick::HalfLine => {
+                    stream.write_all(b"250 2.1.0 o").await?;
+                    return Ok(End::Closed);
+                }
+                "MAIL" => {
+                    open = Transaction { mail: line.to_owned(), rcpt: vec![] };
+                    "250 2.1.0 ok".to_owned()
+                }
+                "RCPT" => self.rcpt(&mut open, line),
+                "DATA" if open.rcpt.is_empty() => "503 5.5.1 no recipient".to_owned(),
+                "DATA" => match self.data(stream, &mut open, tls).await? {
+                    Some(reply) => reply,
+                    None => return Ok(End::Closed),
+                },
+                "RSET" => {
+                    open = Transaction::default();
+                    "250 2.0.0 ok".to_owned()
+                }
+                "NOOP" => "250 2.0.0 ok".to_owned(),
+                "QUIT" => {
+                    stream.write_all(b"221 2.0.0 bye\r\n").await?;
+                    return Ok(End::Closed);
+                }
+                _ => "500 5.5.2 what?".to_owned(),
+            };
+            stream.write_all(format!("{reply}\r\n").as_bytes()).await?;
+        }
+    }
+
+    fn hello(&self, tls: bool) -> String {
+        let mut lines = vec!["sink.example"];
+        lines.extend(&self.script.extensions);
+        if (self.script.tls.is_some() || self.script.trick == Trick::BrokenTls) && !tls {
+            lines.push("STARTTLS");
+        }
+        let last = lines.len() - 1;
+        let shown = lines.iter().enumerate().map(|(at, line)| format!("250{}{line}", if at == last { ' ' } else { '-' }));
+        shown.collect::<Vec<_>>().join("\r\n")
+    }
+
+    fn rcpt(&self, open: &mut Transaction, line: &str) -> String {
+        let address = address(line);
+        let before = {
+            let mut seen = self.seen.lock().unwrap();
+            let before = seen.asked.iter().filter(|asked| **asked == address).count();
+            seen.asked.push(address.clone());
+            before
+        };
+        let reply = (self.script.rcpt)(&address, before);
+        if reply.starts_with('2') {
+            open.rcpt.push(line.to_owned());
+        }
+        reply
+    }
+
+    async fn data<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: &mut BufReader<S>,
+        open: &mut Transaction,
+        tls: bool,
+    ) -> std::io::Result<Option<String>> {
+        stream.write_all(b"354 go on\r\n").await?;
+        let mut body = vec![];
+        loop {
+            let start = body.len();
+            if stream.read_until(b'\n', &mut body).await? == 0 {
+                return Ok(None);
+            }
+            if &body[start..] == b".\r\n" {
+                body.truncate(start);
+                break;
+            }
+            if body[start..].starts_with(b".") {
+                body.remove(start);
+            }
+        }
+        if self.script.trick == Trick::CloseAfterData {
+            return Ok(None);
+        }
+        let open = std::mem::take(open);
+        let mut seen = self.seen.lock().unwrap();
+        let whom: Vec<String> =
+            if self.script.lmtp { open.rcpt.iter().map(|line| address(line)).collect() } else { vec![String::new()] };
+        let mut replies = vec![];
+        for address in whom {
+            let before = seen.ended.iter().filter(|ended| **ended == address).count();
+            replies.push((self.script.end)(&address, before));
+            seen.ended.push(address);
+        }
+        if replies.iter().any(|reply| reply.starts_with('2')) {
+            seen.taken.push(Taken { mail: open.mail, rcpt: open.rcpt, body, tls, connection: self.connection });
+            self.told.send_replace(seen.taken.len());
+        }
+        Ok(Some(replies.join("\r\n")))
+    }
+}
+
+/// The address between the angle brackets of a command.
+pub fn address(line: &str) -> String {
+    let start = line.find('<').map_or(0, |at| at + 1);
+    let end = line.rfind('>').unwrap_or(line.len());
+    line[start..end].to_owned()
+}
