@@ -1,1 +1,228 @@
-//! What became of a recipient: durable record, log line, metric, notice.
+//! What became of a recipient: the values, their log line and their figures.
+//!
+//! ```text
+//!   deliver ─► Outcome ─┬─► record    the spool (queue::settle)
+//!                       ├─► log       one JSON line per recipient
+//!                       ├─► metrics   by outcome
+//!                       └─► dsn       a notice, where one is due
+//! ```
+//!
+//! May assume: text of a next hop has passed [`crate::dsn::text::one_line`] when an [`Outcome`] is made.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::metrics;
+
+/// What one attempt means for one recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Whether it is over.
+    pub verdict: Verdict,
+    /// Enhanced status code (RFC 3463).
+    pub status: Status,
+    /// Who said so.
+    pub source: Source,
+    /// The server that was talked to, or tried last.
+    pub hop: Option<Hop>,
+    /// The next hop reports on its own (RFC 3461): no notice of ours about a success.
+    pub reported_by_hop: bool,
+}
+
+/// Whether the delivery to a recipient is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The next hop took responsibility.
+    Delivered,
+    /// To be tried again.
+    Deferred,
+    /// Never.
+    Failed,
+}
+
+/// Who said so, in one clean line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A reply of the next hop, with its code.
+    NextHop(String),
+    /// A reason of ours.
+    Ourselves(String),
+}
+
+impl Source {
+    /// The line.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::NextHop(text) | Self::Ourselves(text) => text,
+        }
+    }
+}
+
+/// A server that was talked to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// Its host name, or its address where it has none.
+    pub host: String,
+    /// Its address, when a connection was tried.
+    pub address: Option<IpAddr>,
+}
+
+/// An enhanced status code (RFC 3463).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// 2, 4 or 5.
+    pub class: u8,
+    /// What it is about.
+    pub subject: u16,
+    /// What of it.
+    pub detail: u16,
+}
+
+impl Status {
+    /// The code `class.subject.detail`.
+    pub const fn new(class: u8, subject: u16, detail: u16) -> Self {
+        Self {
+            class,
+            subject,
+            detail,
+        }
+    }
+
+    /// The same of another class: a deferral that became a failure.
+    #[must_use]
+    pub const fn of_class(self, class: u8) -> Self {
+        Self { class, ..self }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.class, self.subject, self.detail)
+    }
+}
+
+impl Outcome {
+    /// An outcome for a reason of ours.
+    pub fn ours(verdict: Verdict, status: Status, reason: impl Into<String>) -> Self {
+        Self {
+            verdict,
+            status,
+            source: Source::Ourselves(reason.into()),
+            hop: None,
+            reported_by_hop: false,
+        }
+    }
+
+    /// The same with the server it is about.
+    #[must_use]
+    pub fn at(mut self, hop: Hop) -> Self {
+        self.hop = Some(hop);
+        self
+    }
+
+    /// What the spool keeps of it: the status and the line, so that a notice can be written after a restart.
+    pub fn kept(&self) -> String {
+        let host = self.hop.as_ref().map_or("", |hop| hop.host.as_str());
+        match &self.source {
+            Source::NextHop(text) => format!("{} {host} said: {text}", self.status),
+            Source::Ourselves(text) => format!("{} {text}", self.status),
+        }
+    }
+}
+
+/// One line of the log about one recipient.
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'a> {
+    /// Our id of the message.
+    pub queue_id: &'a str,
+    /// The recipient.
+    pub recipient: &'a str,
+    /// Name of the policy that decided the route.
+    pub route: &'a str,
+    /// Attempts made, this one included.
+    pub attempts: u32,
+    /// Seconds since the message was accepted.
+    pub delay_seconds: u64,
+    /// When the next attempt is due, in milliseconds since 1970; deferrals only.
+    pub next_attempt: Option<u64>,
+}
+
+/// Writes the log line and counts. `over`: the lifetime ran out with this outcome.
+pub fn tell(line: &Line<'_>, outcome: &Outcome, over: bool, metrics: &metrics::Metrics) {
+    let (event, counted) = match (outcome.verdict, over) {
+        (Verdict::Delivered, _) => ("delivered", metrics::Outcome::Delivered),
+        (Verdict::Failed, _) => ("failed", metrics::Outcome::Failed),
+        (Verdict::Deferred, true) => ("expired", metrics::Outcome::Expired),
+        (Verdict::Deferred, false) => ("deferred", metrics::Outcome::Deferred),
+    };
+    metrics.deliver(counted);
+    let (host, address) = match &outcome.hop {
+        Some(hop) => (
+            crate::log::clean(&hop.host),
+            hop.address.map(|address| address.to_string()),
+        ),
+        None => (String::new(), None),
+    };
+    tracing::info!(
+        event,
+        queue_id = line.queue_id,
+        recipient = crate::log::clean(line.recipient),
+        route = line.route,
+        host,
+        address = address.unwrap_or_default(),
+        status = %outcome.status,
+        reply = crate::log::clean(outcome.source.text()),
+        remote_id = outcome_id(outcome).unwrap_or_default(),
+        attempts = line.attempts,
+        delay_seconds = line.delay_seconds,
+        next_attempt = line.next_attempt,
+        "{event}"
+    );
+}
+
+fn outcome_id(outcome: &Outcome) -> Option<String> {
+    match (&outcome.source, outcome.verdict) {
+        (Source::NextHop(text), Verdict::Delivered) => remote_id(text).map(crate::log::clean),
+        _ => None,
+    }
+}
+
+/// The id under which a next hop queued a message, as most servers say it: `250 2.0.0 Ok: queued as 4Xyz`.
+pub fn remote_id(reply: &str) -> Option<&str> {
+    let lower = reply.to_ascii_lowercase();
+    let after = ["queued as ", "queued with id ", "id=", "queued id "]
+        .iter()
+        .find_map(|mark| lower.find(mark).map(|at| at + mark.len()))?;
+    let id = reply.get(after..)?.split([' ', ';', ',', ')', '>']).next()?;
+    (!id.is_empty()).then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_of_the_next_hop_is_found_in_its_words() {
+        for (reply, id) in [
+            ("250 2.0.0 Ok: queued as 4Xyz", Some("4Xyz")),
+            ("250 OK id=1abc-0000-2D", Some("1abc-0000-2D")),
+            ("250 ok", None),
+            ("250 queued as ", None),
+        ] {
+            assert_eq!(remote_id(reply), id, "{reply}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_names_status_and_speaker() {
+        let hop = Hop {
+            host: "mx.example".into(),
+            address: None,
+        };
+        let mut outcome =
+            Outcome::ours(Verdict::Deferred, Status::new(4, 4, 1), "no connection").at(hop);
+        assert_eq!(outcome.kept(), "4.4.1 no connection");
+        outcome.source = Source::NextHop("451 later".into());
+        assert_eq!(outcome.kept(), "4.4.1 mx.example said: 451 later");
+    }
+}
