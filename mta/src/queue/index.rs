@@ -1,0 +1,549 @@
+//! Which entry waits for what: timers of entries, and for each site the jobs that wait for its window.
+//!
+//! Pure: no IO, no clock; the scheduler (`scheduler.rs`) passes events in and carries out what is asked of it.
+//!
+//! ```text
+//!   add ─► timer ─► due ─► [sort: the scheduler reads the entry] ─► sorted ─► ready jobs per site ─► start
+//!             ▲                                                        ▲                                │
+//!             └──── recipients whose retry is later ◄──── ended ◄──────┼──── the site is dead ◄─────────┘
+//! ```
+//!
+//! An entry costs a few dozen octets while it waits; envelopes stay on disk. A recipient is in one job at most.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use postroad_spool::EntryId;
+
+use super::window::{Feedback, Window};
+
+/// Recipients of one entry whose mail goes to one site, to be tried together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// The entry.
+    pub entry: EntryId,
+    /// Tells this stay of the entry in the queue from an earlier one.
+    stay: u64,
+    /// Where to.
+    pub site: Arc<str>,
+    /// Positions in the envelope.
+    pub recipients: Vec<u32>,
+    /// When waiting in vain has to be dealt with all the same: a notice of delay, or the end of the lifetime.
+    pub patience: u64,
+    /// Do not connect: the site is dead and patience is over.
+    pub without_attempt: bool,
+}
+
+/// What reading an entry showed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sorted {
+    /// Recipients that are due, by site; with the patience of each group.
+    pub groups: Vec<(String, Vec<u32>, u64)>,
+    /// When the earliest of the others is due.
+    pub next: Option<u64>,
+}
+
+/// How a job ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The job.
+    pub job: Job,
+    /// What it says of the site; none when no server was asked.
+    pub feedback: Option<Feedback>,
+    /// Shortest and longest wait of the retry schedule.
+    pub retry: (Duration, Duration),
+    /// Recipients that are still pending.
+    pub pending: Vec<u32>,
+    /// When the earliest of them is due by its own schedule.
+    pub next: Option<u64>,
+    /// Patience of the pending ones.
+    pub patience: u64,
+}
+
+/// The index. All times are milliseconds since 1970.
+#[derive(Debug)]
+pub struct Index {
+    entries: HashMap<EntryId, Known>,
+    timers: BinaryHeap<Reverse<(u64, EntryId, u64)>>,
+    sites: HashMap<Arc<str>, Site>,
+    /// Sites that may have a job to start.
+    lively: VecDeque<Arc<str>>,
+    /// Sites that are closed until then.
+    closed: BinaryHeap<Reverse<(u64, Arc<str>)>>,
+    impatient: VecDeque<Job>,
+    stays: u64,
+    running: usize,
+    most_running: usize,
+}
+
+#[derive(Debug)]
+struct Known {
+    stay: u64,
+    timer: Option<u64>,
+    sorting: bool,
+    busy: HashSet<u32>,
+    running: usize,
+}
+
+#[derive(Debug, Default)]
+struct Site {
+    window: Window,
+    ready: VecDeque<Job>,
+    lively: bool,
+}
+
+impl Index {
+    /// An empty index that runs at most so many jobs at once.
+    pub fn new(most_running: usize) -> Self {
+        Self {
+            entries: HashMap::new(),
+            timers: BinaryHeap::new(),
+            sites: HashMap::new(),
+            lively: VecDeque::new(),
+            closed: BinaryHeap::new(),
+            impatient: VecDeque::new(),
+            stays: 0,
+            running: 0,
+            most_running,
+        }
+    }
+
+    /// Takes an entry in, due at `at`. One that is here already stays as it is.
+    pub fn add(&mut self, entry: EntryId, at: u64) {
+        if self.entries.contains_key(&entry) {
+            return;
+        }
+        self.stays += 1;
+        let known = Known {
+            stay: self.stays,
+            timer: None,
+            sorting: false,
+            busy: HashSet::new(),
+            running: 0,
+        };
+        self.entries.insert(entry, known);
+        self.arm(entry, at);
+    }
+
+    /// Forgets an entry; jobs of it that wait are dropped. False while one runs or is sorted: ask again when that ended.
+    pub fn remove(&mut self, entry: EntryId) -> bool {
+        match self.entries.get(&entry) {
+            Some(known) if known.running > 0 || known.sorting => false,
+            _ => {
+                self.entries.remove(&entry);
+                true
+            }
+        }
+    }
+
+    /// Entries, and jobs that run.
+    pub fn count(&self) -> (usize, usize) {
+        (self.entries.len(), self.running)
+    }
+
+    /// Entries whose time has come; each is to be sorted, then [`Index::sorted`] is to be called.
+    pub fn due(&mut self, now: u64, most: usize) -> Vec<EntryId> {
+        let mut due = vec![];
+        while due.len() < most {
+            match self.timers.peek() {
+                Some(Reverse((at, ..))) if *at <= now => {}
+                _ => break,
+            }
+            let Some(Reverse((at, entry, stay))) = self.timers.pop() else {
+                break;
+            };
+            let Some(known) = self.entries.get_mut(&entry) else {
+                continue;
+            };
+            if known.stay != stay || known.timer != Some(at) || known.sorting {
+                continue;
+            }
+            known.timer = None;
+            known.sorting = true;
+            due.push(entry);
+        }
+        due
+    }
+
+    /// Takes in what reading an entry showed. `None`: the entry is gone, or cannot be read; it is forgotten.
+    pub fn sorted(&mut self, entry: EntryId, found: Option<Sorted>) {
+        let Some(known) = self.entries.get_mut(&entry) else {
+            return;
+        };
+        known.sorting = false;
+        let Some(found) = found else {
+            self.drop_if_idle(entry);
+            return;
+        };
+        let stay = known.stay;
+        for (site, mut recipients, patience) in found.groups {
+            recipients.retain(|recipient| known.busy.insert(*recipient));
+            if recipients.is_empty() {
+                continue;
+            }
+            let site: Arc<str> = match self.sites.get_key_value(site.as_str()) {
+                Some((known, _)) => known.clone(),
+                None => site.into(),
+            };
+            let job = Job {
+                entry,
+                stay,
+                site: site.clone(),
+                recipients,
+                patience,
+                without_attempt: false,
+            };
+            self.sites.entry(site.clone()).or_default().ready.push_back(job);
+            Self::enliven(&mut self.sites, &mut self.lively, &site);
+        }
+        if let Some(next) = found.next {
+            self.arm(entry, next);
+        }
+        self.drop_if_idle(entry);
+    }
+
+    /// The next job that may start now; it counts as running until [`Index::ended`].
+    pub fn start(&mut self, now: u64) -> Option<Job> {
+        if self.running >= self.most_running {
+            return None;
+        }
+        while let Some(job) = self.impatient.pop_front() {
+            if self.begin(&job) {
+                return Some(job);
+            }
+        }
+        self.reopen(now);
+        while let Some(name) = self.lively.pop_front() {
+            let Some(site) = self.sites.get_mut(&name) else {
+                continue;
+            };
+            site.lively = false;
+            if !site.window.is_open(now) {
+                // Woken by the end of a job, or by the timer of a closed site.
+                continue;
+            }
+            let Some(job) = site.ready.pop_front() else {
+                self.forget_idle(&name, now);
+                continue;
+            };
+            // Sites take turns.
+            Self::enliven(&mut self.sites, &mut self.lively, &name);
+            if self.begin(&job) {
+                if let Some(site) = self.sites.get_mut(&name) {
+                    site.window.start();
+                }
+                return Some(job);
+            }
+        }
+        None
+    }
+
+    /// A job ended. `draw` is random.
+    pub fn ended(&mut self, ended: Ended, now: u64, draw: u64) {
+        self.running = self.running.saturating_sub(1);
+        let Ended {
+            job,
+            feedback,
+            retry,
+            pending,
+            next,
+            patience,
+        } = ended;
+        if !job.without_attempt {
+            self.feed_back(&job.site, feedback, now, retry, draw);
+        }
+        let Some(known) = self.entries.get_mut(&job.entry) else {
+            return;
+        };
+        known.running -= 1;
+        let waits_for_site =
+            (feedback == Some(Feedback::Dead) || job.without_attempt) && !pending.is_empty();
+        if waits_for_site {
+            for recipient in job.recipients.iter().filter(|one| !pending.contains(one)) {
+                known.busy.remove(recipient);
+            }
+            let job = Job {
+                recipients: pending,
+                patience,
+                without_attempt: false,
+                ..job
+            };
+            let site = self.sites.entry(job.site.clone()).or_default();
+            let name = job.site.clone();
+            site.ready.push_back(job);
+            Self::enliven(&mut self.sites, &mut self.lively, &name);
+        } else {
+            for recipient in &job.recipients {
+                known.busy.remove(recipient);
+            }
+            if let (Some(next), false) = (next, pending.is_empty()) {
+                self.arm(job.entry, next);
+            }
+            self.drop_if_idle(job.entry);
+        }
+    }
+
+    /// Sends all that waits for a site back to be sorted: the settings changed, and with them perhaps the sites.
+    pub fn resort(&mut self, now: u64) {
+        let waiting: Vec<Job> = self
+            .sites
+            .values_mut()
+            .flat_map(|site| std::mem::take(&mut site.ready))
+            .collect();
+        for job in waiting {
+            let Some(known) = self.entries.get_mut(&job.entry).filter(|known| known.stay == job.stay) else {
+                continue;
+            };
+            for recipient in &job.recipients {
+                known.busy.remove(recipient);
+            }
+            self.arm(job.entry, now);
+        }
+    }
+
+    /// When something can happen next without an event from outside.
+    pub fn wakes_at(&self) -> Option<u64> {
+        let timer = self.timers.peek().map(|Reverse((at, ..))| *at);
+        let site = self.closed.peek().map(|Reverse((at, _))| *at);
+        timer.into_iter().chain(site).min()
+    }
+
+    fn begin(&mut self, job: &Job) -> bool {
+        match self.entries.get_mut(&job.entry) {
+            Some(known) if known.stay == job.stay => {
+                known.running += 1;
+                self.running += 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn feed_back(
+        &mut self,
+        name: &Arc<str>,
+        feedback: Option<Feedback>,
+        now: u64,
+        retry: (Duration, Duration),
+        draw: u64,
+    ) {
+        let site = self.sites.entry(name.clone()).or_default();
+        match feedback {
+            None => site.window.end(),
+            Some(feedback) => site.window.end_with(feedback, now, retry.0, retry.1, draw),
+        }
+        if site.window.opens_at() > now {
+            self.closed
+                .push(Reverse((site.window.opens_at(), name.clone())));
+            // Whoever waits for a dead site may not wait for ever.
+            let (over, patient) = site.ready.drain(..).partition(|job: &Job| job.patience <= now);
+            site.ready = patient;
+            let over: Vec<Job> = over;
+            self.impatient.extend(over.into_iter().map(|job| Job {
+                without_attempt: true,
+                ..job
+            }));
+        }
+        Self::enliven(&mut self.sites, &mut self.lively, name);
+    }
+
+    fn reopen(&mut self, now: u64) {
+        while let Some(Reverse((at, _))) = self.closed.peek() {
+            if *at > now {
+                break;
+            }
+            if let Some(Reverse((_, name))) = self.closed.pop() {
+                Self::enliven(&mut self.sites, &mut self.lively, &name);
+            }
+        }
+    }
+
+    fn enliven(sites: &mut HashMap<Arc<str>, Site>, lively: &mut VecDeque<Arc<str>>, name: &Arc<str>) {
+        if let Some(site) = sites.get_mut(name).filter(|site| !site.lively) {
+            site.lively = true;
+            lively.push_back(name.clone());
+        }
+    }
+
+    /// A site without jobs is forgotten once it would start afresh anyway.
+    fn forget_idle(&mut self, name: &Arc<str>, now: u64) {
+        let idle = |site: &Site| {
+            site.ready.is_empty() && site.window.running() == 0 && site.window.opens_at() <= now
+        };
+        if self.sites.get(name).is_some_and(idle) {
+            self.sites.remove(name);
+        }
+    }
+
+    fn arm(&mut self, entry: EntryId, at: u64) {
+        if let Some(known) = self.entries.get_mut(&entry)
+            && known.timer.is_none_or(|armed| at < armed)
+        {
+            known.timer = Some(at);
+            self.timers.push(Reverse((at, entry, known.stay)));
+        }
+    }
+
+    /// Nothing runs, nothing waits, no timer: the entry is finished.
+    fn drop_if_idle(&mut self, entry: EntryId) {
+        let idle = |known: &Known| {
+            known.timer.is_none() && !known.sorting && known.busy.is_empty() && known.running == 0
+        };
+        if self.entries.get(&entry).is_some_and(idle) {
+            self.entries.remove(&entry);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RETRY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(40));
+
+    fn id(number: u64) -> EntryId {
+        EntryId::from_u64(number)
+    }
+
+    fn index() -> Index {
+        Index::new(100)
+    }
+
+    /// Adds an entry with one recipient per site, sorted and ready.
+    fn ready(index: &mut Index, entry: u64, sites: &[&str]) {
+        index.add(id(entry), 0);
+        assert_eq!(index.due(0, 10), [id(entry)]);
+        let groups = sites.iter().enumerate().map(|(at, site)| {
+            ((*site).to_owned(), vec![u32::try_from(at).unwrap()], 1_000_000)
+        });
+        let found = Sorted {
+            groups: groups.collect(),
+            next: None,
+        };
+        index.sorted(id(entry), Some(found));
+    }
+
+    fn end(index: &mut Index, job: Job, feedback: Feedback, pending: &[u32], next: Option<u64>, now: u64) {
+        let ended = Ended {
+            patience: job.patience,
+            job,
+            feedback: Some(feedback),
+            retry: RETRY,
+            pending: pending.to_vec(),
+            next,
+        };
+        index.ended(ended, now, 1_000);
+    }
+
+    #[test]
+    fn an_entry_waits_for_its_time_and_is_forgotten_when_all_is_done() {
+        let mut index = index();
+        index.add(id(1), 50);
+        assert_eq!((index.due(49, 10), index.wakes_at()), (vec![], Some(50)));
+        assert_eq!(index.due(50, 10), [id(1)]);
+        assert_eq!(index.due(50, 10), [], "it is being sorted");
+        let found = Sorted {
+            groups: vec![("a".into(), vec![0], 9)],
+            next: None,
+        };
+        index.sorted(id(1), Some(found));
+        let job = index.start(50).unwrap();
+        assert_eq!(index.start(50), None);
+        end(&mut index, job, Feedback::Good, &[], None, 50);
+        assert_eq!(index.count(), (0, 0));
+    }
+
+    #[test]
+    fn a_deferred_recipient_comes_back_at_its_time() {
+        let mut index = index();
+        ready(&mut index, 1, &["a"]);
+        let job = index.start(0).unwrap();
+        end(&mut index, job, Feedback::Good, &[0], Some(70), 0);
+        assert_eq!(index.wakes_at(), Some(70));
+        assert_eq!(index.due(70, 10), [id(1)]);
+    }
+
+    #[test]
+    fn a_dead_site_is_probed_by_one_job_and_the_others_cost_nothing() {
+        let mut index = index();
+        for entry in 1..=20 {
+            ready(&mut index, entry, &["a"]);
+        }
+        let job = index.start(0).unwrap();
+        end(&mut index, job, Feedback::Dead, &[0], Some(1), 0);
+        assert_eq!(index.start(0), None);
+        let opens = index.wakes_at().unwrap();
+        assert!(opens >= 9_000);
+        let probe = index.start(opens).unwrap();
+        assert_eq!(index.start(opens), None, "one probe");
+        end(&mut index, probe, Feedback::Good, &[], None, opens);
+        assert!(index.start(opens).is_some() && index.start(opens).is_some());
+        assert_eq!(index.count(), (19, 2));
+    }
+
+    #[test]
+    fn whoever_ran_out_of_patience_with_a_dead_site_is_dealt_with_without_an_attempt() {
+        let mut index = index();
+        ready(&mut index, 1, &["a"]);
+        ready(&mut index, 2, &["a"]);
+        let job = index.start(0).unwrap();
+        end(&mut index, job, Feedback::Dead, &[0], None, 2_000_000);
+        let over = index.start(2_000_000).unwrap();
+        assert!(over.without_attempt && over.entry == id(2));
+        end(&mut index, over, Feedback::Dead, &[], None, 2_000_000);
+        assert_eq!(index.count(), (1, 0));
+    }
+
+    #[test]
+    fn a_dead_site_does_not_hold_up_another() {
+        let mut index = index();
+        ready(&mut index, 1, &["a", "b"]);
+        let first = index.start(0).unwrap();
+        end(&mut index, first, Feedback::Dead, &[0], None, 0);
+        assert_eq!(&*index.start(0).unwrap().site, "b");
+    }
+
+    #[test]
+    fn an_entry_that_was_taken_out_never_starts_unless_it_comes_back() {
+        let mut index = index();
+        ready(&mut index, 1, &["a", "b"]);
+        let job = index.start(0).unwrap();
+        assert!(!index.remove(id(1)), "a job runs");
+        end(&mut index, job, Feedback::Good, &[], None, 0);
+        assert!(index.remove(id(1)));
+        assert_eq!(index.start(0), None);
+        ready(&mut index, 1, &["a"]);
+        assert!(index.start(0).is_some());
+        assert_eq!(index.start(0), None, "the job of the earlier stay is void");
+    }
+
+    #[test]
+    fn new_settings_send_what_waits_back_to_be_sorted() {
+        let mut index = index();
+        ready(&mut index, 1, &["a"]);
+        let job = index.start(0).unwrap();
+        end(&mut index, job, Feedback::Dead, &[0], None, 0);
+        index.resort(5);
+        assert_eq!(index.due(5, 10), [id(1)]);
+        let found = Sorted {
+            groups: vec![("b".into(), vec![0], 9)],
+            next: None,
+        };
+        index.sorted(id(1), Some(found));
+        assert_eq!(&*index.start(5).unwrap().site, "b");
+    }
+
+    #[test]
+    fn no_more_jobs_run_than_allowed() {
+        let mut index = Index::new(2);
+        for entry in 1..=3 {
+            ready(&mut index, entry, &["a"]);
+        }
+        let first = index.start(0).unwrap();
+        assert!(index.start(0).is_some() && index.start(0).is_none());
+        end(&mut index, first, Feedback::Good, &[], None, 0);
+        assert!(index.start(0).is_some());
+    }
+}

@@ -1,0 +1,294 @@
+//! What the outcomes of an attempt mean for the entry: new states of its recipients, and the notices that are due.
+//!
+//! Pure: no IO, no clock.
+//!
+//! ```text
+//!   delivered ─► record ─► notice if SUCCESS was asked for and the next hop does not report
+//!   deferred ──► record with the next time ─► notice of delay, once, after four hours
+//!   failed ────► notice first, then record: a crash in between repeats the notice, it never loses it
+//! ```
+
+use postroad_spool::{Item, Notify, RecipientState, RecipientUpdate, Status as State};
+
+use super::retry::{Age, Next, Schedule};
+use crate::dsn::compose::Action;
+use crate::outcome::{Outcome, Status, Verdict};
+
+/// What is to be done, in this order: `first`, the notices, `after_notices`.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// States that are recorded at once.
+    pub first: Vec<RecipientUpdate>,
+    /// Notices that are due.
+    pub notices: Vec<Due>,
+    /// States that are recorded when the notices are committed.
+    pub after_notices: Vec<RecipientUpdate>,
+    /// Recipients that expired with this outcome.
+    pub expired: Vec<u32>,
+    /// Recipients that stay pending, and when the earliest is due.
+    pub pending: Vec<u32>,
+    /// When the earliest of them is due.
+    pub next: Option<u64>,
+}
+
+/// A notice that is due to the sender.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// What became of the recipients.
+    pub action: Action,
+    /// Each with its status.
+    pub recipients: Vec<(u32, Status)>,
+}
+
+/// How long a message is tried.
+pub fn age(item: &Item) -> Age {
+    Age {
+        arrived: item.envelope.arrived,
+        expires: item.envelope.expires,
+        null_sender: item.envelope.reverse_path.is_empty(),
+    }
+}
+
+/// Decides. `final_store`: the next hop was a mail store (LMTP), so a success is a delivery, not a relay.
+pub fn settle(
+    item: &Item,
+    outcomes: &[(u32, Outcome)],
+    schedule: &Schedule,
+    final_store: bool,
+    now: u64,
+    draw: u64,
+) -> Settled {
+    let mut settled = Settled::default();
+    let mut due = Notices::new(item, final_store);
+    for (index, outcome) in outcomes {
+        let Some(before) = usize::try_from(*index)
+            .ok()
+            .and_then(|at| item.recipients.get(at))
+        else {
+            continue;
+        };
+        let mut state = RecipientState {
+            attempts: before.attempts.saturating_add(1),
+            reply: outcome.kept(),
+            ..before.clone()
+        };
+        match outcome.verdict {
+            Verdict::Delivered => {
+                state.status = State::Delivered;
+                if !outcome.reported_by_hop {
+                    due.success(*index, outcome.status);
+                }
+                settled.first.push(RecipientUpdate { index: *index, state });
+            }
+            Verdict::Failed => {
+                state.status = State::Failed;
+                due.failure(*index, outcome.status);
+                settled.after_notices.push(RecipientUpdate { index: *index, state });
+            }
+            Verdict::Deferred => match schedule.next(state.attempts, now, draw) {
+                Next::GiveUp => {
+                    state.status = State::Expired;
+                    due.failure(*index, DELIVERY_TIME_EXPIRED);
+                    settled.expired.push(*index);
+                    settled.after_notices.push(RecipientUpdate { index: *index, state });
+                }
+                Next::At(at) => {
+                    state.next_attempt = at;
+                    if is_late(item, before, now) {
+                        state.delay_notified = true;
+                        due.delay(*index, outcome.status);
+                    }
+                    settled.pending.push(*index);
+                    settled.next = Some(settled.next.map_or(at, |next| next.min(at)));
+                    settled.first.push(RecipientUpdate { index: *index, state });
+                }
+            },
+        }
+    }
+    settled.notices = due.list;
+    settled
+}
+
+/// When waiting for a dead site has to be interrupted for one of these recipients.
+pub fn patience(item: &Item, recipients: &[u32], schedule: &Schedule) -> u64 {
+    let late = item.envelope.arrived.saturating_add(LATE_AFTER);
+    let unnotified = recipients.iter().any(|index| {
+        let state = usize::try_from(*index)
+            .ok()
+            .and_then(|at| item.recipients.get(at));
+        state.is_some_and(|state| !state.delay_notified)
+    });
+    if unnotified {
+        late.min(schedule.expires())
+    } else {
+        schedule.expires()
+    }
+}
+
+fn is_late(item: &Item, state: &RecipientState, now: u64) -> bool {
+    !state.delay_notified && now >= item.envelope.arrived.saturating_add(LATE_AFTER)
+}
+
+/// Collects notices; knows who wants none.
+struct Notices<'a> {
+    item: &'a Item,
+    final_store: bool,
+    list: Vec<Due>,
+}
+
+impl<'a> Notices<'a> {
+    fn new(item: &'a Item, final_store: bool) -> Self {
+        Self {
+            item,
+            final_store,
+            list: vec![],
+        }
+    }
+
+    fn success(&mut self, index: u32, status: Status) {
+        let action = if self.final_store {
+            Action::Delivered
+        } else {
+            Action::Relayed
+        };
+        if self.notify(index).contains(Notify::SUCCESS) {
+            self.add(action, index, status);
+        }
+    }
+
+    fn failure(&mut self, index: u32, status: Status) {
+        let notify = self.notify(index);
+        if notify == Notify::UNSET || notify.contains(Notify::FAILURE) {
+            self.add(Action::Failed, index, status);
+        }
+    }
+
+    /// Without NOTIFY a notice of delay may be sent (RFC 3461 section 4.1).
+    fn delay(&mut self, index: u32, status: Status) {
+        let notify = self.notify(index);
+        if notify == Notify::UNSET || notify.contains(Notify::DELAY) {
+            self.add(Action::Delayed, index, status);
+        }
+    }
+
+    fn notify(&self, index: u32) -> Notify {
+        let recipient = usize::try_from(index)
+            .ok()
+            .and_then(|at| self.item.envelope.recipients.get(at));
+        recipient.map_or(Notify::NEVER, |recipient| recipient.notify)
+    }
+
+    fn add(&mut self, action: Action, index: u32, status: Status) {
+        // RFC 5321 section 6.1: nothing is ever sent in answer to a null reverse-path.
+        if self.item.envelope.reverse_path.is_empty() {
+            return;
+        }
+        match self.list.iter_mut().find(|due| due.action == action) {
+            Some(due) => due.recipients.push((index, status)),
+            None => self.list.push(Due {
+                action,
+                recipients: vec![(index, status)],
+            }),
+        }
+    }
+}
+
+/// RFC 3463 section 3.5; class 4, as the obstacle itself was transient.
+const DELIVERY_TIME_EXPIRED: Status = Status::new(4, 4, 7);
+
+/// The sender is told once that the mail is late: after four hours.
+const LATE_AFTER: u64 = 4 * 3_600_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postroad_config::Retry;
+    use postroad_spool::{Envelope, Recipient};
+
+    const HOUR: u64 = 3_600_000;
+
+    fn item(reverse_path: &str, notify: &[Notify]) -> Item {
+        let recipients = notify.iter().map(|notify| Recipient {
+            notify: *notify,
+            ..Recipient::default()
+        });
+        Item {
+            envelope: Envelope {
+                reverse_path: reverse_path.into(),
+                recipients: recipients.collect(),
+                expires: 120 * HOUR,
+                ..Envelope::default()
+            },
+            recipients: vec![RecipientState::default(); notify.len()],
+            prefix: vec![],
+        }
+    }
+
+    fn run(item: &Item, verdicts: &[Verdict], now: u64) -> Settled {
+        let outcomes: Vec<_> = (0..)
+            .zip(verdicts)
+            .map(|(index, verdict)| (index, Outcome::ours(*verdict, Status::new(4, 0, 0), "r")))
+            .collect();
+        let schedule = Schedule::new(&Retry::default(), age(item));
+        settle(item, &outcomes, &schedule, true, now, 0)
+    }
+
+    fn actions(settled: &Settled) -> Vec<Action> {
+        settled.notices.iter().map(|due| due.action).collect()
+    }
+
+    #[test]
+    fn notices_follow_notify() {
+        use Verdict::{Deferred, Delivered, Failed};
+        let with = Notify::SUCCESS.with(Notify::DELAY);
+        for (notify, verdict, now, want) in [
+            (Notify::UNSET, Failed, 0, Some(Action::Failed)),
+            (Notify::FAILURE, Failed, 0, Some(Action::Failed)),
+            (Notify::NEVER, Failed, 0, None),
+            (Notify::SUCCESS, Failed, 0, None),
+            (Notify::UNSET, Delivered, 0, None),
+            (Notify::SUCCESS, Delivered, 0, Some(Action::Delivered)),
+            (Notify::UNSET, Deferred, 3 * HOUR, None),
+            (Notify::UNSET, Deferred, 4 * HOUR, Some(Action::Delayed)),
+            (with, Deferred, 4 * HOUR, Some(Action::Delayed)),
+            (Notify::FAILURE, Deferred, 4 * HOUR, None),
+            (Notify::NEVER, Deferred, 120 * HOUR, None),
+            (Notify::UNSET, Deferred, 120 * HOUR, Some(Action::Failed)),
+        ] {
+            let settled = run(&item("a@b.example", &[notify]), &[verdict], now);
+            assert_eq!(actions(&settled), Vec::from_iter(want), "{notify:?} {verdict:?} {now}");
+            assert!(actions(&run(&item("", &[notify]), &[verdict], now)).is_empty(), "null sender");
+        }
+    }
+
+    #[test]
+    fn the_notice_of_delay_is_sent_once() {
+        let mut item = item("a@b.example", &[Notify::UNSET]);
+        let settled = run(&item, &[Verdict::Deferred], 5 * HOUR);
+        assert_eq!(actions(&settled), [Action::Delayed]);
+        item.recipients[0] = settled.first[0].state.clone();
+        assert!(actions(&run(&item, &[Verdict::Deferred], 6 * HOUR)).is_empty());
+    }
+
+    #[test]
+    fn one_attempt_may_end_in_three_ways() {
+        let item = item("a@b.example", &[Notify::UNSET; 3]);
+        let settled = run(&item, &[Verdict::Delivered, Verdict::Failed, Verdict::Deferred], 1_000);
+        assert_eq!(settled.first.iter().map(|one| one.index).collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(settled.after_notices.iter().map(|one| one.index).collect::<Vec<_>>(), [1]);
+        assert_eq!((settled.pending, settled.next), (vec![2], Some(1_000 + 270_000)));
+    }
+
+    #[test]
+    fn a_hop_that_reports_itself_spares_us_the_notice() {
+        let item = item("a@b.example", &[Notify::SUCCESS]);
+        let mut outcome = Outcome::ours(Verdict::Delivered, Status::new(2, 0, 0), "");
+        outcome.reported_by_hop = true;
+        let schedule = Schedule::new(&Retry::default(), age(&item));
+        let settled = settle(&item, &[(0, outcome.clone())], &schedule, false, 0, 0);
+        assert!(settled.notices.is_empty());
+        outcome.reported_by_hop = false;
+        let settled = settle(&item, &[(0, outcome)], &schedule, false, 0, 0);
+        assert_eq!(actions(&settled), [Action::Relayed]);
+    }
+}
