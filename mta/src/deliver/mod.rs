@@ -3,3 +3,4 @@
 pub mod exchanges;
 pub mod networks;
 pub mod plan;
+pub mod tls;

@@ -219,8 +219,7 @@ mod tests {
             host: "mx.example".into(),
             address: None,
         };
-        let mut outcome =
-            Outcome::ours(Verdict::Deferred, Status::new(4, 4, 1), "no connection").at(hop);
+        let mut outcome = Outcome::ours(Verdict::Deferred, Status::new(4, 4, 1), "no connection").at(hop);
         assert_eq!(outcome.kept(), "4.4.1 no connection");
         outcome.source = Source::NextHop("451 later".into());
         assert_eq!(outcome.kept(), "4.4.1 mx.example said: 451 later");

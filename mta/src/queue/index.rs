@@ -258,8 +258,7 @@ impl Index {
             return;
         };
         known.running -= 1;
-        let waits_for_site =
-            (feedback == Some(Feedback::Dead) || job.without_attempt) && !pending.is_empty();
+        let waits_for_site = (feedback == Some(Feedback::Dead) || job.without_attempt) && !pending.is_empty();
         if waits_for_site {
             for recipient in job.recipients.iter().filter(|one| !pending.contains(one)) {
                 known.busy.remove(recipient);
@@ -293,7 +292,11 @@ impl Index {
             .flat_map(|site| std::mem::take(&mut site.ready))
             .collect();
         for job in waiting {
-            let Some(known) = self.entries.get_mut(&job.entry).filter(|known| known.stay == job.stay) else {
+            let Some(known) = self
+                .entries
+                .get_mut(&job.entry)
+                .filter(|known| known.stay == job.stay)
+            else {
                 continue;
             };
             for recipient in &job.recipients {
@@ -335,12 +338,11 @@ impl Index {
             Some(feedback) => site.window.end_with(feedback, now, retry.0, retry.1, draw),
         }
         if site.window.opens_at() > now {
-            self.closed
-                .push(Reverse((site.window.opens_at(), name.clone())));
+            self.closed.push(Reverse((site.window.opens_at(), name.clone())));
             // Whoever waits for a dead site may not wait for ever.
             let (over, patient) = site.ready.drain(..).partition(|job: &Job| job.patience <= now);
             site.ready = patient;
-            let over: Vec<Job> = over;
+            let over: VecDeque<Job> = over;
             self.impatient.extend(over.into_iter().map(|job| Job {
                 without_attempt: true,
                 ..job
@@ -415,9 +417,10 @@ mod tests {
     fn ready(index: &mut Index, entry: u64, sites: &[&str]) {
         index.add(id(entry), 0);
         assert_eq!(index.due(0, 10), [id(entry)]);
-        let groups = sites.iter().enumerate().map(|(at, site)| {
-            ((*site).to_owned(), vec![u32::try_from(at).unwrap()], 1_000_000)
-        });
+        let groups = sites
+            .iter()
+            .enumerate()
+            .map(|(at, site)| ((*site).to_owned(), vec![u32::try_from(at).unwrap()], 1_000_000));
         let found = Sorted {
             groups: groups.collect(),
             next: None,

@@ -83,14 +83,18 @@ pub fn settle(
             Verdict::Failed => {
                 state.status = State::Failed;
                 due.failure(*index, outcome.status);
-                settled.after_notices.push(RecipientUpdate { index: *index, state });
+                settled
+                    .after_notices
+                    .push(RecipientUpdate { index: *index, state });
             }
             Verdict::Deferred => match schedule.next(state.attempts, now, draw) {
                 Next::GiveUp => {
                     state.status = State::Expired;
                     due.failure(*index, DELIVERY_TIME_EXPIRED);
                     settled.expired.push(*index);
-                    settled.after_notices.push(RecipientUpdate { index: *index, state });
+                    settled
+                        .after_notices
+                        .push(RecipientUpdate { index: *index, state });
                 }
                 Next::At(at) => {
                     state.next_attempt = at;
@@ -256,8 +260,15 @@ mod tests {
             (Notify::UNSET, Deferred, 120 * HOUR, Some(Action::Failed)),
         ] {
             let settled = run(&item("a@b.example", &[notify]), &[verdict], now);
-            assert_eq!(actions(&settled), Vec::from_iter(want), "{notify:?} {verdict:?} {now}");
-            assert!(actions(&run(&item("", &[notify]), &[verdict], now)).is_empty(), "null sender");
+            assert_eq!(
+                actions(&settled),
+                Vec::from_iter(want),
+                "{notify:?} {verdict:?} {now}"
+            );
+            assert!(
+                actions(&run(&item("", &[notify]), &[verdict], now)).is_empty(),
+                "null sender"
+            );
         }
     }
 
@@ -273,9 +284,23 @@ mod tests {
     #[test]
     fn one_attempt_may_end_in_three_ways() {
         let item = item("a@b.example", &[Notify::UNSET; 3]);
-        let settled = run(&item, &[Verdict::Delivered, Verdict::Failed, Verdict::Deferred], 1_000);
-        assert_eq!(settled.first.iter().map(|one| one.index).collect::<Vec<_>>(), [0, 2]);
-        assert_eq!(settled.after_notices.iter().map(|one| one.index).collect::<Vec<_>>(), [1]);
+        let settled = run(
+            &item,
+            &[Verdict::Delivered, Verdict::Failed, Verdict::Deferred],
+            1_000,
+        );
+        assert_eq!(
+            settled.first.iter().map(|one| one.index).collect::<Vec<_>>(),
+            [0, 2]
+        );
+        assert_eq!(
+            settled
+                .after_notices
+                .iter()
+                .map(|one| one.index)
+                .collect::<Vec<_>>(),
+            [1]
+        );
         assert_eq!((settled.pending, settled.next), (vec![2], Some(1_000 + 270_000)));
     }
 
