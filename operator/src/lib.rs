@@ -1,2 +1,3 @@
-//! tmp
+//! The controller that turns Postroad's custom resources into running mail servers.
+
 pub mod dns;
