@@ -1,0 +1,5 @@
+//! `RelayPolicy`: which mail leaves how.
+//!
+//! * [`rank`]: which policy decides first, and which can never decide because an older one has the same rank and match.
+
+pub mod rank;
