@@ -119,8 +119,19 @@ mod tests {
         );
         let never = row(&unknown, None, at(5));
         assert_eq!(
-            (never.verdict, message(&unknown, &never).as_str()),
-            (Ruling::Unknown, "words")
+            (never.last(), message(&unknown, &never).as_str()),
+            (None, "words")
         );
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_decided_replaces_an_older_verdict() {
+        let missing = row(&judged(Ruling::False, "", "ns1"), None, at(1));
+        let mut undecided = judged(Ruling::Unknown, "v=spf1 mx -all", "ns1");
+        undecided.reason = reasons::EGRESS_UNKNOWN;
+        let now = row(&undecided, Some(&missing), at(2));
+        assert_eq!((now.last(), now.since), (Some(Ruling::Unknown), at(2)));
+        let silent = row(&judged(Ruling::Unknown, "", "ns1"), Some(&now), at(3));
+        assert_eq!(silent, now);
     }
 }

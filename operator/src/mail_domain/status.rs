@@ -6,7 +6,7 @@
 //! valid? ─► not another object's? ─► listeners there? ─► served by every pod? ─► Required checks?
 //! ```
 
-use crate::dns::judge::{Judgement, Ruling, reasons as dns};
+use crate::dns::judge::{Judgement, Ruling};
 
 /// Condition types of a domain. They are API.
 pub mod types {
@@ -83,8 +83,8 @@ pub struct Check {
     pub severity: Severity,
     /// What was found now.
     pub judgement: Judgement,
-    /// The last verdict that was reached, now or before.
-    pub last: Ruling,
+    /// The last verdict that was reached, now or before; see [`super::records::Row::last`].
+    pub last: Option<Ruling>,
     /// Message of the condition.
     pub message: String,
 }
@@ -188,7 +188,7 @@ fn ready(obstacles: &[Obstacle], checks: &[Check]) -> Stated {
         return Stated::new(types::READY, Ruling::False, reason, message);
     }
     let required = || checks.iter().filter(|check| check.severity == Severity::Required);
-    if let Some(wrong) = required().find(|check| check.last == Ruling::False) {
+    if let Some(wrong) = required().find(|check| check.last == Some(Ruling::False)) {
         return Stated::new(
             types::READY,
             Ruling::False,
@@ -196,10 +196,8 @@ fn ready(obstacles: &[Obstacle], checks: &[Check]) -> Stated {
             wrong.message.clone(),
         );
     }
-    // What cannot be judged because nobody said where mail leaves from does not hold a domain up.
-    let undecided =
-        |check: &&Check| check.last == Ruling::Unknown && check.judgement.reason != dns::EGRESS_UNKNOWN;
-    if let Some(open) = required().find(undecided) {
+    // A record that was seen and cannot be decided (nobody said where mail leaves from) does not hold a domain up.
+    if let Some(open) = required().find(|check| check.last.is_none()) {
         return Stated::new(
             types::READY,
             Ruling::Unknown,
@@ -214,8 +212,9 @@ fn ready(obstacles: &[Obstacle], checks: &[Check]) -> Stated {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dns::judge::reasons as dns;
 
-    fn check(severity: Severity, now: Ruling, last: Ruling, reason: &'static str) -> Check {
+    fn check(severity: Severity, now: Ruling, last: Option<Ruling>, reason: &'static str) -> Check {
         Check {
             condition: types::MX_VALID,
             severity,
@@ -298,7 +297,7 @@ mod tests {
             (
                 Severity::Required,
                 True,
-                True,
+                Some(True),
                 dns::MX_FOUND,
                 True,
                 reasons::READY,
@@ -306,7 +305,7 @@ mod tests {
             (
                 Severity::Required,
                 False,
-                False,
+                Some(False),
                 dns::MX_MISSING,
                 False,
                 dns::MX_MISSING,
@@ -314,7 +313,7 @@ mod tests {
             (
                 Severity::Advised,
                 False,
-                False,
+                Some(False),
                 dns::MX_MISSING,
                 True,
                 reasons::READY,
@@ -322,7 +321,7 @@ mod tests {
             (
                 Severity::Required,
                 Unknown,
-                True,
+                Some(True),
                 dns::NO_ANSWER,
                 True,
                 reasons::READY,
@@ -330,7 +329,7 @@ mod tests {
             (
                 Severity::Required,
                 Unknown,
-                False,
+                Some(False),
                 dns::NO_ANSWER,
                 False,
                 dns::NO_ANSWER,
@@ -338,7 +337,7 @@ mod tests {
             (
                 Severity::Required,
                 Unknown,
-                Unknown,
+                None,
                 dns::NO_ANSWER,
                 Unknown,
                 reasons::NOT_JUDGED,
@@ -346,7 +345,7 @@ mod tests {
             (
                 Severity::Required,
                 Unknown,
-                Unknown,
+                Some(Unknown),
                 dns::EGRESS_UNKNOWN,
                 True,
                 reasons::READY,
@@ -354,7 +353,7 @@ mod tests {
             (
                 Severity::Advised,
                 Unknown,
-                Unknown,
+                None,
                 dns::NO_ANSWER,
                 True,
                 reasons::READY,
@@ -365,7 +364,7 @@ mod tests {
             assert_eq!(
                 (ready.status, ready.reason),
                 (want, want_reason),
-                "{severity:?} {now} {last}"
+                "{severity:?} {now} {last:?}"
             );
             assert_eq!(get(&list, types::MX_VALID).status, now);
         }
