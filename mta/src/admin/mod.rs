@@ -1,1 +1,150 @@
 //! Health, metrics and the admin API.
+//!
+//! ```text
+//!   health (plain HTTP)   /livez  /readyz  /metrics
+//!   api (HTTPS, tokens)   GET /v1/state   POST /v1/seal   POST /v1/unseal   POST /v1/handover/…
+//! ```
+//!
+//! Certificate and key set follow the configuration without a restart; a set that cannot be used leaves the old one
+//! in place. Assumes that the ports of mail are served by others: this module only says whether they are.
+
+mod access;
+mod api;
+mod health;
+mod serve;
+mod status;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use postroad_config::AdminApi;
+use postroad_spool::Spool;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::handover::Handover;
+use crate::lifecycle::Lifecycle;
+use crate::metrics::Metrics;
+use crate::settings::Live;
+use crate::tls::{self, TlsError};
+use crate::tokens::{Authenticator, KeySetError};
+
+pub use access::{Gate, NotAdmitted, refuse};
+pub use serve::{BindError, Client};
+use serve::{Endpoint, Named, Tls};
+pub use status::Status;
+
+/// What the endpoints speak of.
+#[derive(Clone)]
+pub struct Parts {
+    /// Drawn at this start of the process.
+    pub boot_id: String,
+    /// Settings.
+    pub live: Live,
+    /// Phase of the process.
+    pub lifecycle: Lifecycle,
+    /// The spool.
+    pub spool: Spool,
+    /// Seal and hand-over.
+    pub handover: Handover,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Where the endpoints listen, with the ports that the system chose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Admin {
+    /// Health and metrics.
+    pub health: Option<SocketAddr>,
+    /// The admin API.
+    pub api: Option<SocketAddr>,
+}
+
+/// Why the endpoints cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// An address.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// `admin.api.certificate` or `key`.
+    #[error("admin.api: {0}")]
+    Tls(#[from] TlsError),
+    /// `admin.api.tokens`.
+    #[error(transparent)]
+    Keys(#[from] KeySetError),
+}
+
+/// Binds and serves what the configuration names, on `tracker`, until `stop`.
+pub async fn start(
+    parts: Parts,
+    tracker: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<Admin, AdminError> {
+    let settings = parts.live.current();
+    let section = &settings.set.file.admin;
+    let status = Status::new(&parts);
+    let mut admin = Admin::default();
+    if let Some(address) = section.health {
+        let endpoint = Endpoint::bind(address, HEALTH).await?;
+        admin.health = Some(endpoint.address);
+        let router = health::router(status.clone(), parts.metrics.clone());
+        tracker.spawn(endpoint.serve(router, None, stop.clone()));
+    }
+    if let Some(api) = &section.api {
+        let tls: Tls = Arc::new(ArcSwap::new(tls::serve(&api.certificate, &api.key)?.config));
+        let gate = Gate::new(Authenticator::new(&api.tokens)?, parts.metrics.clone());
+        let endpoint = Endpoint::bind(api.address, API).await?;
+        admin.api = Some(endpoint.address);
+        parts.handover.listening_on(endpoint.address);
+        let router = api::router(status, &parts.handover, gate.clone());
+        tracker.spawn(endpoint.serve(router, Some(tls.clone()), stop.clone()));
+        let follow = follow(parts.live.clone(), api.clone(), tls, gate);
+        tracker.spawn(stop.clone().run_until_cancelled_owned(follow));
+    }
+    Ok(admin)
+}
+
+/// Takes over certificate and key set of newer configurations.
+async fn follow(live: Live, mut used: AdminApi, tls: Tls, gate: Gate) {
+    let mut changed = live.changed();
+    while changed.changed().await.is_ok() {
+        let settings = live.current();
+        let Some(api) = settings.set.file.admin.api.as_ref().filter(|api| **api != used) else {
+            continue;
+        };
+        if api.address != used.address {
+            tracing::warn!(address = %api.address, "admin.api.address is used after the next start");
+        }
+        match usable(api) {
+            Ok((config, authenticator)) => {
+                tls.store(config);
+                gate.replace(authenticator);
+                used = api.clone();
+                tracing::info!("the admin API uses its new certificate and key set");
+            }
+            Err(error) => tracing::error!(%error, "the admin API keeps its old certificate and key set"),
+        }
+    }
+}
+
+fn usable(api: &AdminApi) -> Result<(Arc<rustls::ServerConfig>, Authenticator), AdminError> {
+    Ok((
+        tls::serve(&api.certificate, &api.key)?.config,
+        Authenticator::new(&api.tokens)?,
+    ))
+}
+
+/// Seconds since 1970, by the wall clock.
+fn now() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
+const HEALTH: Named = Named {
+    what: "health and metrics",
+    field: "health",
+};
+const API: Named = Named {
+    what: "the admin API",
+    field: "api.address",
+};

@@ -1,0 +1,110 @@
+//! The admin API: who may do what, and what the verbs answer. Types: [`postroad_config::admin`].
+//!
+//! ```text
+//!   request ─► Gate (401, 403) ─► verb ─► State | Refusal
+//! ```
+
+use std::time::Duration;
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use postroad_config::TokenRole;
+use postroad_config::admin::SealRequest;
+
+use super::access::{Gate, refuse};
+use super::{Status, now};
+use crate::handover::{self, Handover, UnsealError};
+
+#[derive(Clone)]
+struct Api {
+    status: Status,
+    handover: Handover,
+}
+
+pub(super) fn router(status: Status, handover: &Handover, gate: Gate) -> Router {
+    let api = Api {
+        status,
+        handover: handover.clone(),
+    };
+    let told = Router::new()
+        .route("/v1/state", get(state))
+        .layer(from_fn_with_state(gate.clone(), either));
+    let commanded = Router::new()
+        .route("/v1/seal", post(seal))
+        .route("/v1/unseal", post(unseal))
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .layer(from_fn_with_state(gate.clone(), operator));
+    let handed = handover::router(handover).layer(from_fn_with_state(gate, either));
+    told.merge(commanded)
+        .layer(from_fn(in_time))
+        .with_state(api)
+        .merge(handed)
+}
+
+async fn operator(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    admitted(&gate, &[TokenRole::Operator], request, next).await
+}
+
+async fn either(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    admitted(&gate, &[TokenRole::Operator, TokenRole::Peer], request, next).await
+}
+
+async fn admitted(gate: &Gate, roles: &[TokenRole], request: Request, next: Next) -> Response {
+    match gate.admit(request.headers(), roles, now()) {
+        Ok(_) => next.run(request).await,
+        Err(error) => error.into_response(),
+    }
+}
+
+/// A verb that takes too long answers 503; what it began goes on or is undone by its own rules.
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(VERB_TIME, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => refuse(StatusCode::SERVICE_UNAVAILABLE, &"the verb took too long"),
+    }
+}
+
+async fn state(State(api): State<Api>) -> Response {
+    Json(api.status.state().await).into_response()
+}
+
+async fn seal(State(api): State<Api>, request: Result<Json<SealRequest>, JsonRejection>) -> Response {
+    let targets = match request {
+        Ok(Json(request)) => request.targets,
+        Err(error) => return refuse(error.status(), &error.body_text()),
+    };
+    if targets.len() > MOST_TARGETS || targets.iter().any(|target| target.len() > LONGEST_TARGET) {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            &format!("at most {MOST_TARGETS} targets of the form IP:port"),
+        );
+    }
+    match api.handover.seal(targets).await {
+        Ok(number) => {
+            tracing::info!(number, "sealed");
+            state(State(api)).await
+        }
+        Err(error) => refuse(StatusCode::SERVICE_UNAVAILABLE, &error),
+    }
+}
+
+async fn unseal(State(api): State<Api>) -> Response {
+    match api.handover.unseal().await {
+        Ok(()) => {
+            tracing::info!("unsealed");
+            state(State(api)).await
+        }
+        Err(error @ UnsealError::Given(_)) => refuse(StatusCode::CONFLICT, &error),
+        Err(error) => refuse(StatusCode::SERVICE_UNAVAILABLE, &error),
+    }
+}
+
+const LARGEST_BODY: usize = 64 << 10;
+const MOST_TARGETS: usize = 256;
+const LONGEST_TARGET: usize = 100;
+const VERB_TIME: Duration = Duration::from_secs(30);

@@ -1,0 +1,51 @@
+//! Plain HTTP for the kubelet and for scrapes: no secrets, nothing changes by it.
+//!
+//! `/livez` only shows that the process answers: a restart mends nothing that `/readyz` complains of.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE as CONTENT_TYPE_HEADER;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use super::{Status, now};
+use crate::metrics::{CONTENT_TYPE, Metrics};
+
+#[derive(Clone)]
+struct Shown {
+    status: Status,
+    metrics: Arc<Metrics>,
+}
+
+pub(super) fn router(status: Status, metrics: Arc<Metrics>) -> Router {
+    Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(scrape))
+        .with_state(Shown { status, metrics })
+}
+
+/// 200 while new sessions are served, 503 with the reasons otherwise.
+async fn ready(State(shown): State<Shown>) -> Response {
+    let state = shown.status.state().await;
+    if state.accepting {
+        "ok\n".into_response()
+    } else {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("{}\n", state.not_accepting),
+        )
+            .into_response()
+    }
+}
+
+async fn scrape(State(shown): State<Shown>) -> Response {
+    shown.metrics.observe(&shown.status.state().await, now());
+    match shown.metrics.text() {
+        Ok(text) => ([(CONTENT_TYPE_HEADER, CONTENT_TYPE)], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}

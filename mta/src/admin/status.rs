@@ -1,0 +1,119 @@
+//! What this pod says of itself: one value for the admin API, for readiness and for the figures of a scrape.
+
+use std::sync::Arc;
+
+use postroad_config::admin::{QueueState, SealState, State};
+use postroad_spool::{Spool, Usage};
+
+use super::Parts;
+use crate::handover::Handover;
+use crate::lifecycle::Lifecycle;
+use crate::settings::Live;
+
+/// Gathers the state. Cheap to clone.
+#[derive(Clone)]
+pub struct Status {
+    boot_id: Arc<str>,
+    live: Live,
+    lifecycle: Lifecycle,
+    spool: Spool,
+    handover: Handover,
+}
+
+impl Status {
+    /// Over these parts.
+    pub fn new(parts: &Parts) -> Self {
+        Self {
+            boot_id: parts.boot_id.as_str().into(),
+            live: parts.live.clone(),
+            lifecycle: parts.lifecycle.clone(),
+            spool: parts.spool.clone(),
+            handover: parts.handover.clone(),
+        }
+    }
+
+    /// The state now. Asks the file system, off the reactor.
+    pub async fn state(&self) -> State {
+        let spool = self.spool.clone();
+        let looked = tokio::task::spawn_blocking(move || Looked::at(&spool)).await;
+        let looked = looked.unwrap_or_else(|_| Looked::at(&self.spool));
+        let reasons = reasons(&self.lifecycle.not_serving(), &looked);
+        State {
+            boot_id: self.boot_id.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            spool: self.spool.uuid().to_string(),
+            config: self.live.state(),
+            certificate: self.live.current().certificate().cloned(),
+            queue: queue(&looked),
+            seal: self.seal(&looked),
+            accepting: reasons.is_empty(),
+            not_accepting: reasons.join("; "),
+        }
+    }
+
+    fn seal(&self, looked: &Looked) -> Option<SealState> {
+        looked.seal.map(|number| SealState {
+            number,
+            empty: looked.empty,
+            remaining: if looked.empty { 0 } else { looked.messages() },
+            stuck: self.handover.stuck(),
+        })
+    }
+}
+
+/// What the spool says, at one moment.
+struct Looked {
+    usage: Usage,
+    oldest: Option<u64>,
+    seal: Option<u64>,
+    empty: bool,
+    unconfirmed: usize,
+}
+
+impl Looked {
+    fn at(spool: &Spool) -> Self {
+        let seal = spool.seal_state();
+        let oldest = spool.entries().iter().map(|entry| entry.arrived).min();
+        Self {
+            usage: spool.usage(),
+            oldest,
+            seal: seal.sealed.then_some(seal.number),
+            // On a sealed spool a promise, so it is asked of a sealed one only.
+            empty: seal.sealed && spool.is_empty(),
+            unconfirmed: spool.holds().len(),
+        }
+    }
+
+    /// Entries, and what another pod may still ask about when its entry is gone already.
+    fn messages(&self) -> u64 {
+        self.usage.entries.max(self.unconfirmed).max(1) as u64
+    }
+}
+
+fn queue(looked: &Looked) -> QueueState {
+    QueueState {
+        messages: looked.usage.entries as u64,
+        oldest: looked
+            .oldest
+            .and_then(|millis| i64::try_from(millis / 1_000).ok()),
+        free_bytes: looked.usage.available_bytes,
+        below_high_water: !looked.usage.above_high_water,
+        damaged: 0,
+        error: looked.usage.read_only.clone(),
+    }
+}
+
+/// Why no new session is served; empty while one is.
+fn reasons(not_serving: &str, looked: &Looked) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if !not_serving.is_empty() {
+        reasons.push(not_serving.to_owned());
+    }
+    if let Some(number) = looked.seal {
+        reasons.push(format!("the spool is sealed (seal {number})"));
+    }
+    if let Some(error) = &looked.usage.read_only {
+        reasons.push(format!("the spool is read-only: {error}"));
+    }
+    reasons
+}

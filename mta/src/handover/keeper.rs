@@ -1,0 +1,174 @@
+//! Keeps the target from waiting for ever: asks sources about what is held, or ours and not confirmed, for a minute;
+//! applies the drained records of the configuration.
+//!
+//! ```text
+//!   every quarter minute: holds older than a minute ─► by source ─► POST /v1/handover/ask ─► Release, Freed, Abort ─► spool
+//!   settings changed: peers.drained ─► spool
+//! ```
+//!
+//! A source that cannot be reached is asked again; nothing is ever decided without its word or a drained record.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::future::join_all;
+use postroad_spool::handover::{ToSource, ToTarget, TransferId};
+use postroad_spool::{Hold, SpoolUuid};
+
+use super::client::{Ourselves, Peer};
+use super::source::{RoundError, probe};
+use super::{Inner, Step, locked};
+use crate::metrics::Side;
+
+/// Runs until it is dropped.
+pub(super) async fn run(inner: &Arc<Inner>) {
+    let mut changed = inner.live.changed();
+    let mut since: HashMap<TransferId, Instant> = HashMap::new();
+    drained(inner).await;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(inner.timing.ask_every) => ask_all(inner, &mut since).await,
+            Ok(()) = changed.changed() => drained(inner).await,
+        }
+    }
+}
+
+/// Applies the records of the configuration, all of them again: the spool keeps none.
+async fn drained(inner: &Arc<Inner>) {
+    let settings = inner.live.current();
+    for record in &settings.set.file.peers.drained {
+        let Ok(spool) = record.spool.parse::<SpoolUuid>() else {
+            tracing::warn!(spool = %record.spool, "peers.drained names no spool");
+            continue;
+        };
+        match inner.spool.drained(spool, record.seal).await {
+            Ok(ended) if ended.aborted + ended.freed > 0 => {
+                tracing::info!(%spool, seal = record.seal, aborted = ended.aborted, freed = ended.freed, "drained");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%spool, %error, "the drained record could not be applied"),
+        }
+    }
+}
+
+async fn ask_all(inner: &Arc<Inner>, since: &mut HashMap<TransferId, Instant>) {
+    let due = overdue(inner.spool.holds(), since, Instant::now(), inner.timing.ask_after);
+    if due.keys().any(|source| !locked(&inner.seen).contains_key(source)) {
+        // Where a source listens may be known from our own targets.
+        probe(inner, &[]).await;
+    }
+    for (source, questions) in due {
+        if let Err(error) = ask(inner, source, questions).await {
+            tracing::debug!(%source, %error, "the source could not be asked");
+        }
+    }
+}
+
+/// What has waited for long enough, by source. `since` remembers when each was first seen.
+fn overdue(
+    holds: Vec<Hold>,
+    since: &mut HashMap<TransferId, Instant>,
+    now: Instant,
+    after: std::time::Duration,
+) -> HashMap<SpoolUuid, Vec<ToSource>> {
+    let mut seen = HashMap::with_capacity(holds.len());
+    let mut due: HashMap<SpoolUuid, Vec<ToSource>> = HashMap::new();
+    for hold in holds {
+        let first = since.get(&hold.transfer).copied().unwrap_or(now);
+        seen.insert(hold.transfer, first);
+        let questions = due.entry(hold.transfer.source).or_default();
+        if now.duration_since(first) >= after && questions.len() < MOST_QUESTIONS {
+            questions.push(hold.ask);
+        }
+    }
+    due.retain(|_, questions| !questions.is_empty());
+    *since = seen;
+    due
+}
+
+/// Talks until neither side has anything to say.
+async fn ask(inner: &Arc<Inner>, source: SpoolUuid, mut questions: Vec<ToSource>) -> Result<(), RoundError> {
+    let Some(address) = locked(&inner.seen).get(&source).copied() else {
+        return Ok(());
+    };
+    let ourselves = Ourselves {
+        spool: inner.spool.uuid(),
+        address: *locked(&inner.address),
+    };
+    let mut peer = Peer::connect(&inner.live, address, ourselves, inner.timing.patience).await?;
+    for _ in 0..MOST_TURNS {
+        if questions.is_empty() {
+            break;
+        }
+        let messages = peer.ask(&questions).await?;
+        inner.pass(Step::Received)?;
+        questions = apply(inner, source, messages).await?;
+        inner.pass(Step::Stored)?;
+    }
+    Ok(())
+}
+
+async fn apply(
+    inner: &Arc<Inner>,
+    source: SpoolUuid,
+    messages: Vec<ToTarget>,
+) -> Result<Vec<ToSource>, RoundError> {
+    let ours = messages
+        .into_iter()
+        .filter(|message| message.transfer().source == source);
+    let steps: Vec<_> = ours.map(|message| inner.spool.requested(message)).collect();
+    let (mut released, mut answers) = (Vec::new(), Vec::new());
+    for step in join_all(steps).await {
+        let step = step?;
+        released.extend(step.released);
+        answers.extend(step.send);
+    }
+    if !released.is_empty() {
+        inner.metrics.hand_over(Side::Target, released.len() as u64);
+        inner.schedule.accepted(released);
+    }
+    Ok(answers)
+}
+
+const MOST_QUESTIONS: usize = 1_024;
+const MOST_TURNS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use postroad_spool::EntryId;
+
+    use super::*;
+
+    fn hold(number: u64) -> Hold {
+        let transfer = TransferId {
+            source: SpoolUuid([1; 16]),
+            seal: 1,
+            entry: EntryId::from_u64(number),
+            generation: 0,
+        };
+        let ask = ToSource::Ask {
+            transfer,
+            released: false,
+        };
+        Hold {
+            transfer,
+            entry: EntryId::from_u64(number),
+            released: false,
+            ask,
+        }
+    }
+
+    #[test]
+    fn only_what_has_waited_for_a_minute_is_asked_about() {
+        let (mut since, start, minute) = (HashMap::new(), Instant::now(), Duration::from_mins(1));
+        assert!(overdue(vec![hold(1)], &mut since, start, minute).is_empty());
+        let due = overdue(vec![hold(1), hold(2)], &mut since, start + minute, minute);
+        assert_eq!(due.values().map(Vec::len).collect::<Vec<_>>(), [1]);
+        // What is settled is forgotten, and counts anew if it comes again.
+        assert!(overdue(vec![], &mut since, start + minute, minute).is_empty());
+        assert!(since.is_empty());
+    }
+}

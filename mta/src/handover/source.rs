@@ -1,0 +1,436 @@
+//! The giving side: while the spool is sealed it moves what it owns to targets; what stands from before is settled
+//! first, with the same target.
+//!
+//! ```text
+//!   round: probe targets ─► settle what stands ─► best target: batch ─► withdraw ─► offer ─► exchange ─► … ─► round
+//!                                                   (unsealed, accepting, below high water, most free space)
+//! ```
+//!
+//! One task: the steps of an entry never overtake each other here.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use postroad_config::admin::State;
+use postroad_spool::handover::{ToSource, ToTarget};
+use postroad_spool::{CommitError, EntryId, HandoverError, Ownership, SpoolUuid, Standing, Summary};
+
+use super::client::{Ourselves, Peer, PeerError};
+use super::lane::Lane;
+use super::{Ended, Inner, Step, locked};
+
+/// Why a round ended early.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RoundError {
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    #[error(transparent)]
+    Step(#[from] HandoverError),
+    #[error(transparent)]
+    Ended(#[from] Ended),
+}
+
+/// What a round came to.
+enum Round {
+    /// Nothing to do until woken.
+    Idle,
+    /// Go on at once.
+    Moved,
+    /// Look again soon.
+    Waiting,
+}
+
+/// Runs until it is dropped, or a test ended this pod.
+pub(super) async fn run(inner: &Arc<Inner>) {
+    let mut unreadable = HashSet::new();
+    loop {
+        let pause = match round(inner, &mut unreadable).await {
+            Ok(Round::Moved) => continue,
+            Ok(Round::Idle) => inner.timing.ask_every,
+            Ok(Round::Waiting) => inner.timing.pause,
+            Err(RoundError::Ended(_)) => return,
+            Err(error) => {
+                inner.say(Some(error.to_string()));
+                inner.timing.pause
+            }
+        };
+        let _ = tokio::time::timeout(pause, inner.wake.notified()).await;
+    }
+}
+
+/// Another pod that answers.
+pub(super) struct Target {
+    pub address: SocketAddr,
+    pub spool: SpoolUuid,
+    state: State,
+    peer: Peer,
+}
+
+async fn round(inner: &Arc<Inner>, unreadable: &mut HashSet<EntryId>) -> Result<Round, RoundError> {
+    let sealed = inner.spool.seal_state().sealed;
+    if !sealed || inner.is_turning() {
+        take_back(inner).await?;
+    }
+    let standing = inner.spool.standing();
+    if !sealed && standing.is_empty() {
+        return Ok(Round::Idle);
+    }
+    let (mut targets, mut silent) = probe(inner, &standing).await;
+    silent.extend(settle(inner, &standing, &mut targets).await?);
+    if !sealed || inner.is_turning() {
+        return Ok(Round::Waiting);
+    }
+    let owned = owned(inner, unreadable);
+    if owned.is_empty() {
+        greet(inner, targets).await;
+        inner.say((!unreadable.is_empty()).then(|| format!("{} entries cannot be read", unreadable.len())));
+        return Ok(if inner.spool.standing().is_empty() {
+            Round::Idle
+        } else {
+            Round::Waiting
+        });
+    }
+    let Some(best) = best(targets, inner.spool.uuid(), &mut silent) else {
+        silent.truncate(MOST_REASONS);
+        let reasons = silent.join("; ");
+        inner.say(Some(format!(
+            "no target: the entries stay and are delivered on schedule ({reasons})"
+        )));
+        return Ok(Round::Waiting);
+    };
+    let mut lane = Lane::new(inner.clone(), best.peer, best.spool);
+    let given = give(inner, &mut lane, &owned, unreadable).await?;
+    inner.say((!silent.is_empty() && !given).then(|| silent.join("; ")));
+    Ok(if given { Round::Moved } else { Round::Waiting })
+}
+
+/// Turning round: every offer that the target is not known to hold ends, with the next generation.
+async fn take_back(inner: &Arc<Inner>) -> Result<(), RoundError> {
+    let offers: Vec<Standing> = inner
+        .spool
+        .standing()
+        .into_iter()
+        .filter(|standing| !standing.given)
+        .collect();
+    let answers = offers.iter().map(|standing| {
+        inner
+            .spool
+            .answered(standing.target, ToSource::Unknown(standing.transfer))
+    });
+    let mut back = Vec::new();
+    for answered in join_all(answers).await {
+        back.extend(answered?.taken_back);
+    }
+    if !back.is_empty() {
+        inner.schedule.give_back(back);
+    }
+    Ok(())
+}
+
+/// Asks every target, and those that something stands with, what they say of themselves. Gives those that answered,
+/// and why the others did not.
+pub(super) async fn probe(inner: &Arc<Inner>, standing: &[Standing]) -> (Vec<Target>, Vec<String>) {
+    let mut reasons = Vec::new();
+    let mut addresses = Vec::new();
+    for text in locked(&inner.targets).iter() {
+        match text.parse::<SocketAddr>() {
+            Ok(address) => addresses.push(address),
+            Err(_) => reasons.push(format!("the target `{text}` is not an IP address and port")),
+        }
+    }
+    {
+        let seen = locked(&inner.seen);
+        addresses.extend(standing.iter().filter_map(|standing| seen.get(&standing.target)));
+    }
+    addresses.sort_unstable();
+    addresses.dedup();
+    let mut targets = Vec::new();
+    for probed in join_all(addresses.into_iter().map(|address| look(inner, address))).await {
+        match probed {
+            Ok(target) => {
+                inner.see(target.spool, target.address);
+                targets.push(target);
+            }
+            Err(error) => reasons.push(error.to_string()),
+        }
+    }
+    (targets, reasons)
+}
+
+async fn look(inner: &Arc<Inner>, address: SocketAddr) -> Result<Target, PeerError> {
+    let ourselves = Ourselves {
+        spool: inner.spool.uuid(),
+        address: *locked(&inner.address),
+    };
+    let mut peer = Peer::connect(&inner.live, address, ourselves, inner.timing.patience).await?;
+    let state = peer.state().await?;
+    let spool = state
+        .spool
+        .parse()
+        .map_err(|_| PeerError::Ourselves(format!("{address} names no spool")))?;
+    Ok(Target {
+        address,
+        spool,
+        state,
+        peer,
+    })
+}
+
+/// Goes on with what stands, each with its own target. Gives why some could not.
+async fn settle(
+    inner: &Arc<Inner>,
+    standing: &[Standing],
+    targets: &mut [Target],
+) -> Result<Vec<String>, RoundError> {
+    let mut left: HashSet<SpoolUuid> = standing.iter().map(|standing| standing.target).collect();
+    for target in targets.iter_mut().filter(|target| left.remove(&target.spool)) {
+        let due = standing
+            .iter()
+            .filter(|standing| standing.target == target.spool)
+            .map(|standing| standing.send);
+        let mut lane = Lane::over(inner.clone(), &mut target.peer, target.spool);
+        lane.due(due);
+        lane.drain().await?;
+    }
+    let waits =
+        |spool: &SpoolUuid| format!("entries stand offered to the spool {spool}, which does not answer");
+    Ok(left.iter().map(waits).collect())
+}
+
+/// Tells targets that we are still here, so that they ask about what they wait for.
+async fn greet(inner: &Arc<Inner>, targets: Vec<Target>) {
+    for mut target in targets
+        .into_iter()
+        .filter(|target| target.spool != inner.spool.uuid())
+    {
+        let mut lane = Lane::over(inner.clone(), &mut target.peer, target.spool);
+        let greeted = async {
+            lane.exchange(&[], &mut HashSet::new()).await?;
+            lane.drain().await
+        };
+        if let Err(error) = greeted.await {
+            tracing::debug!(target = %target.address, %error, "the greeting failed");
+        }
+    }
+}
+
+fn owned(inner: &Arc<Inner>, unreadable: &HashSet<EntryId>) -> Vec<Summary> {
+    let mut owned = inner.spool.entries();
+    owned.retain(|entry| entry.ownership == Ownership::Owned && !unreadable.contains(&entry.id));
+    owned.sort_unstable_by_key(|entry| (entry.arrived, entry.id));
+    owned
+}
+
+/// The target to give to; why each other one is none is added to `reasons`.
+fn best(targets: Vec<Target>, ourselves: SpoolUuid, reasons: &mut Vec<String>) -> Option<Target> {
+    let mut best: Option<Target> = None;
+    for target in targets {
+        if let Some(reason) = unfit(&target.state, target.spool == ourselves) {
+            reasons.push(format!("{}: {reason}", target.address));
+            continue;
+        }
+        let more = best
+            .as_ref()
+            .is_none_or(|best| target.state.queue.free_bytes > best.state.queue.free_bytes);
+        if more {
+            best = Some(target);
+        }
+    }
+    if best.is_none() && reasons.is_empty() {
+        reasons.push("none was named".into());
+    }
+    best
+}
+
+/// Why a pod is no target.
+fn unfit(state: &State, itself: bool) -> Option<String> {
+    if itself {
+        Some("this is the sealed pod itself".into())
+    } else if state.seal.is_some() {
+        Some("it is sealed".into())
+    } else if !state.queue.below_high_water {
+        Some("it is above its high-water mark".into())
+    } else if !state.accepting {
+        Some(format!("it does not accept: {}", state.not_accepting))
+    } else {
+        None
+    }
+}
+
+/// Gives batches to one target, for a while. Whether anything went.
+async fn give(
+    inner: &Arc<Inner>,
+    lane: &mut Lane<Peer>,
+    owned: &[Summary],
+    unreadable: &mut HashSet<EntryId>,
+) -> Result<bool, RoundError> {
+    let until = Instant::now() + PROBE_AFTER;
+    let mut given = false;
+    for batch in batches(owned) {
+        if inner.is_turning() || !lane.accepting || Instant::now() >= until {
+            break;
+        }
+        let ids = batch.iter().map(|entry| entry.id).collect();
+        let withdrawn = inner.schedule.withdraw(ids).await;
+        let offers = offer(inner, withdrawn, lane.spool).await?;
+        inner.pass(Step::Offered)?;
+        given |= !offers.is_empty();
+        lane.exchange(&offers, unreadable).await?;
+    }
+    lane.drain().await?;
+    Ok(given)
+}
+
+/// Offers what is ours to offer; the rest goes back to the queue.
+async fn offer(
+    inner: &Arc<Inner>,
+    entries: Vec<EntryId>,
+    to: SpoolUuid,
+) -> Result<Vec<ToTarget>, RoundError> {
+    let steps: Vec<_> = entries
+        .iter()
+        .map(|entry| inner.spool.offer(*entry, to))
+        .collect();
+    let mut offers = Vec::new();
+    let mut back = Vec::new();
+    let mut failed = None;
+    for (entry, step) in entries.into_iter().zip(join_all(steps).await) {
+        match step {
+            Ok(message) => offers.push(message),
+            Err(HandoverError::NoSuchEntry) => {}
+            Err(HandoverError::Commit(error)) => {
+                failed = Some(error);
+                back.push(entry);
+            }
+            Err(_) => back.push(entry),
+        }
+    }
+    if !back.is_empty() {
+        inner.schedule.give_back(back);
+    }
+    failed.map_or(Ok(offers), |error| Err(error.into()))
+}
+
+/// Batches of at most 64 entries and 4 MiB; a larger entry goes alone.
+fn batches(owned: &[Summary]) -> impl Iterator<Item = &[Summary]> {
+    let mut rest = owned;
+    std::iter::from_fn(move || {
+        let mut octets = 0_u64;
+        let fitting = rest.iter().take(MOST_ENTRIES).take_while(|entry| {
+            octets = octets.saturating_add(entry.size);
+            octets <= MOST_OCTETS
+        });
+        let count = fitting.count().max(1).min(rest.len());
+        let (batch, after) = rest.split_at(count);
+        rest = after;
+        (!batch.is_empty()).then_some(batch)
+    })
+}
+
+const MOST_ENTRIES: usize = 64;
+const MOST_OCTETS: u64 = 4 << 20;
+const MOST_REASONS: usize = 5;
+const PROBE_AFTER: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use postroad_config::admin::{ConfigState, QueueState, SealState};
+
+    use super::*;
+
+    fn entry(number: u64, size: u64) -> Summary {
+        Summary {
+            id: EntryId::from_u64(number),
+            ownership: Ownership::Owned,
+            arrived: number,
+            expires: 0,
+            size,
+            recipients: 1,
+            pending: 1,
+            next_attempt: 0,
+        }
+    }
+
+    fn state() -> State {
+        State {
+            boot_id: String::new(),
+            version: String::new(),
+            spool: String::new(),
+            config: ConfigState::default(),
+            certificate: None,
+            queue: QueueState {
+                below_high_water: true,
+                ..Default::default()
+            },
+            seal: None,
+            accepting: true,
+            not_accepting: String::new(),
+        }
+    }
+
+    #[test]
+    fn batches_are_bounded_in_number_and_size_and_a_large_entry_goes_alone() {
+        let small: Vec<_> = (0..130).map(|number| entry(number, 1_000)).collect();
+        assert_eq!(batches(&small).map(<[_]>::len).collect::<Vec<_>>(), [64, 64, 2]);
+        let mixed = [
+            entry(0, 3 << 20),
+            entry(1, 1 << 20),
+            entry(2, 9 << 20),
+            entry(3, 1),
+            entry(4, 1),
+        ];
+        assert_eq!(batches(&mixed).map(<[_]>::len).collect::<Vec<_>>(), [2, 1, 2]);
+        assert_eq!(batches(&[]).count(), 0);
+    }
+
+    #[test]
+    fn a_pod_that_is_sealed_full_or_not_accepting_is_no_target() {
+        assert_eq!(unfit(&state(), false), None);
+        assert!(unfit(&state(), true).is_some());
+        let seal = SealState {
+            number: 1,
+            empty: false,
+            remaining: 0,
+            stuck: None,
+        };
+        assert!(
+            unfit(
+                &State {
+                    seal: Some(seal),
+                    ..state()
+                },
+                false
+            )
+            .is_some()
+        );
+        assert!(
+            unfit(
+                &State {
+                    accepting: false,
+                    ..state()
+                },
+                false
+            )
+            .is_some()
+        );
+        let full = QueueState {
+            below_high_water: false,
+            ..Default::default()
+        };
+        assert!(
+            unfit(
+                &State {
+                    queue: full,
+                    ..state()
+                },
+                false
+            )
+            .is_some()
+        );
+    }
+}

@@ -1,0 +1,463 @@
+//! What pods say to each other in a hand-over, as octets. Its own format, apart from that of the disk.
+//!
+//! ```text
+//!   frame     length 4 | kind 1 | payload         numbers little-endian; the length counts kind and payload
+//!   exchange  (Freed Release Query Abort)* (Item body)* End    source ─► target; a body follows its frame, unframed
+//!             (Held Unknown Released Ask)* End                 the reply
+//!   ask       Ask* End                                         target ─► source
+//!             (Freed Release Query Abort)* End                 the reply
+//! ```
+//!
+//! End closes each of them: a stream that was cut is never taken for a whole one. Pure; decoding never panics and never
+//! reserves more than the input is long.
+
+use postroad_spool::handover::{ToSource, ToTarget, TransferId};
+use postroad_spool::{
+    BodyKind, EntryId, Envelope, Item, Notify, Recipient, RecipientState, Ret, SpoolUuid, Status,
+};
+
+/// Longest frame: an item with 50,000 recipients and their states.
+pub const LONGEST_FRAME: usize = 64 << 20;
+
+/// Why octets are no frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the other pod's message cannot be read: {0}")]
+pub struct WireError(pub &'static str);
+
+/// An offered entry, without its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offered {
+    /// The offer.
+    pub transfer: TransferId,
+    /// Envelope, states and prefix.
+    pub item: Item,
+    /// Octets of the body that follows.
+    pub body: u64,
+}
+
+/// One frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// What a source says; offers come as [`Frame::Offered`].
+    ToTarget(ToTarget),
+    /// What a target says.
+    ToSource(ToSource),
+    /// An offer with its item.
+    Offered(Box<Offered>),
+    /// Nothing follows.
+    End {
+        /// Whether more offers are welcome.
+        accepting: bool,
+    },
+}
+
+impl Frame {
+    /// Appends the frame with its length.
+    pub fn encode(&self, to: &mut Vec<u8>) {
+        let start = to.len();
+        to.extend_from_slice(&[0; 4]);
+        match self {
+            Self::ToTarget(message) => put_to_target(to, message),
+            Self::ToSource(message) => put_to_source(to, message),
+            Self::Offered(offered) => {
+                put_kind(to, 20, &offered.transfer);
+                put_envelope(to, &offered.item.envelope);
+                put_length(to, offered.item.recipients.len());
+                for state in &offered.item.recipients {
+                    put_state(to, state);
+                }
+                put_bytes(to, &offered.item.prefix);
+                to.extend_from_slice(&offered.body.to_le_bytes());
+            }
+            Self::End { accepting } => to.extend_from_slice(&[21, u8::from(*accepting)]),
+        }
+        let length = u32::try_from(to.len() - start - 4).unwrap_or(u32::MAX);
+        to[start..start + 4].copy_from_slice(&length.to_le_bytes());
+    }
+
+    /// Reads a frame without its length.
+    pub fn decode(frame: &[u8]) -> Result<Self, WireError> {
+        let mut from = Reader(frame);
+        let frame = match from.u8()? {
+            1 => Self::ToTarget(ToTarget::Query(from.transfer()?)),
+            2 => Self::ToTarget(ToTarget::Release {
+                transfer: from.transfer()?,
+                hold: from.entry()?,
+            }),
+            3 => Self::ToTarget(ToTarget::Freed(from.transfer()?)),
+            4 => Self::ToTarget(ToTarget::Abort(from.transfer()?)),
+            10 => Self::ToSource(ToSource::Held {
+                transfer: from.transfer()?,
+                hold: from.entry()?,
+            }),
+            11 => Self::ToSource(ToSource::Unknown(from.transfer()?)),
+            12 => Self::ToSource(ToSource::Released(from.transfer()?)),
+            13 => Self::ToSource(ToSource::Ask {
+                transfer: from.transfer()?,
+                released: from.flag()?,
+            }),
+            20 => Self::Offered(Box::new(from.offered()?)),
+            21 => Self::End {
+                accepting: from.flag()?,
+            },
+            _ => return Err(WireError("a frame's kind is unknown")),
+        };
+        if from.0.is_empty() {
+            Ok(frame)
+        } else {
+            Err(WireError("a frame is longer than its content"))
+        }
+    }
+}
+
+fn put_kind(to: &mut Vec<u8>, kind: u8, transfer: &TransferId) {
+    to.push(kind);
+    to.extend_from_slice(&transfer.source.0);
+    to.extend_from_slice(&transfer.seal.to_le_bytes());
+    to.extend_from_slice(&transfer.entry.as_u64().to_le_bytes());
+    to.extend_from_slice(&transfer.generation.to_le_bytes());
+}
+
+fn put_to_target(to: &mut Vec<u8>, message: &ToTarget) {
+    match message {
+        // An offer without its item is a question about it.
+        ToTarget::Offer(transfer) | ToTarget::Query(transfer) => put_kind(to, 1, transfer),
+        ToTarget::Release { transfer, hold } => {
+            put_kind(to, 2, transfer);
+            to.extend_from_slice(&hold.as_u64().to_le_bytes());
+        }
+        ToTarget::Freed(transfer) => put_kind(to, 3, transfer),
+        ToTarget::Abort(transfer) => put_kind(to, 4, transfer),
+    }
+}
+
+fn put_to_source(to: &mut Vec<u8>, message: &ToSource) {
+    match message {
+        ToSource::Held { transfer, hold } => {
+            put_kind(to, 10, transfer);
+            to.extend_from_slice(&hold.as_u64().to_le_bytes());
+        }
+        ToSource::Unknown(transfer) => put_kind(to, 11, transfer),
+        ToSource::Released(transfer) => put_kind(to, 12, transfer),
+        ToSource::Ask { transfer, released } => {
+            put_kind(to, 13, transfer);
+            to.push(u8::from(*released));
+        }
+    }
+}
+
+fn put_length(to: &mut Vec<u8>, length: usize) {
+    to.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+}
+
+fn put_bytes(to: &mut Vec<u8>, bytes: &[u8]) {
+    put_length(to, bytes.len());
+    to.extend_from_slice(bytes);
+}
+
+fn put_optional(to: &mut Vec<u8>, text: Option<&str>) {
+    to.push(u8::from(text.is_some()));
+    if let Some(text) = text {
+        put_bytes(to, text.as_bytes());
+    }
+}
+
+fn put_envelope(to: &mut Vec<u8>, envelope: &Envelope) {
+    put_bytes(to, envelope.reverse_path.as_bytes());
+    put_length(to, envelope.recipients.len());
+    for recipient in &envelope.recipients {
+        put_bytes(to, recipient.forward_path.as_bytes());
+        to.push(recipient.notify.bits());
+        put_optional(to, recipient.orcpt.as_deref());
+        put_optional(to, recipient.original.as_deref());
+    }
+    to.push(match envelope.ret {
+        None => 0,
+        Some(Ret::Full) => 1,
+        Some(Ret::Headers) => 2,
+    });
+    put_optional(to, envelope.envid.as_deref());
+    to.push(match envelope.body {
+        BodyKind::SevenBit => 0,
+        BodyKind::EightBitMime => 1,
+        BodyKind::BinaryMime => 2,
+    });
+    to.push(u8::from(envelope.smtputf8));
+    put_optional(to, envelope.identity.as_deref());
+    put_bytes(to, envelope.client.as_bytes());
+    to.extend_from_slice(&envelope.arrived.to_le_bytes());
+    to.extend_from_slice(&envelope.expires.to_le_bytes());
+}
+
+fn put_state(to: &mut Vec<u8>, state: &RecipientState) {
+    to.push(match state.status {
+        Status::Pending => 0,
+        Status::Delivered => 1,
+        Status::Failed => 2,
+        Status::Expired => 3,
+    });
+    to.extend_from_slice(&state.attempts.to_le_bytes());
+    to.extend_from_slice(&state.next_attempt.to_le_bytes());
+    to.push(u8::from(state.delay_notified));
+    put_bytes(to, state.reply.as_bytes());
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], WireError> {
+        let (head, tail) = self.0.split_at_checked(count).ok_or(SHORT)?;
+        self.0 = tail;
+        Ok(head)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
+        self.take(N)?.try_into().map_err(|_| SHORT)
+    }
+
+    fn u8(&mut self) -> Result<u8, WireError> {
+        Ok(self.array::<1>()?[0])
+    }
+
+    fn u32(&mut self) -> Result<u32, WireError> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    fn u64(&mut self) -> Result<u64, WireError> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    fn entry(&mut self) -> Result<EntryId, WireError> {
+        Ok(EntryId::from_u64(self.u64()?))
+    }
+
+    fn flag(&mut self) -> Result<bool, WireError> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(WireError("a flag is neither 0 nor 1")),
+        }
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8], WireError> {
+        let length = usize::try_from(self.u32()?).map_err(|_| SHORT)?;
+        self.take(length)
+    }
+
+    fn text(&mut self) -> Result<String, WireError> {
+        let bytes = self.bytes()?;
+        std::str::from_utf8(bytes)
+            .map(str::to_owned)
+            .map_err(|_| WireError("a text is not UTF-8"))
+    }
+
+    fn optional(&mut self) -> Result<Option<String>, WireError> {
+        if self.flag()? {
+            self.text().map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    fn list<T>(
+        &mut self,
+        mut each: impl FnMut(&mut Self) -> Result<T, WireError>,
+    ) -> Result<Vec<T>, WireError> {
+        let count = usize::try_from(self.u32()?).map_err(|_| SHORT)?;
+        // The shortest item of any list takes more than four octets.
+        if count > self.0.len() / 4 {
+            return Err(SHORT);
+        }
+        (0..count).map(|_| each(self)).collect()
+    }
+
+    fn transfer(&mut self) -> Result<TransferId, WireError> {
+        Ok(TransferId {
+            source: SpoolUuid(self.array()?),
+            seal: self.u64()?,
+            entry: self.entry()?,
+            generation: self.u32()?,
+        })
+    }
+
+    fn offered(&mut self) -> Result<Offered, WireError> {
+        let transfer = self.transfer()?;
+        let item = Item {
+            envelope: self.envelope()?,
+            recipients: self.list(Self::state)?,
+            prefix: self.bytes()?.to_vec(),
+        };
+        if item.recipients.len() != item.envelope.recipients.len() {
+            return Err(WireError("an entry has more or fewer states than recipients"));
+        }
+        Ok(Offered {
+            transfer,
+            item,
+            body: self.u64()?,
+        })
+    }
+
+    fn envelope(&mut self) -> Result<Envelope, WireError> {
+        Ok(Envelope {
+            reverse_path: self.text()?,
+            recipients: self.list(Self::recipient)?,
+            ret: match self.u8()? {
+                0 => None,
+                1 => Some(Ret::Full),
+                2 => Some(Ret::Headers),
+                _ => return Err(WireError("RET is unknown")),
+            },
+            envid: self.optional()?,
+            body: match self.u8()? {
+                0 => BodyKind::SevenBit,
+                1 => BodyKind::EightBitMime,
+                2 => BodyKind::BinaryMime,
+                _ => return Err(WireError("BODY is unknown")),
+            },
+            smtputf8: self.flag()?,
+            identity: self.optional()?,
+            client: self.text()?,
+            arrived: self.u64()?,
+            expires: self.u64()?,
+        })
+    }
+
+    fn recipient(&mut self) -> Result<Recipient, WireError> {
+        Ok(Recipient {
+            forward_path: self.text()?,
+            notify: Notify::from_bits(self.u8()?),
+            orcpt: self.optional()?,
+            original: self.optional()?,
+        })
+    }
+
+    fn state(&mut self) -> Result<RecipientState, WireError> {
+        Ok(RecipientState {
+            status: match self.u8()? {
+                0 => Status::Pending,
+                1 => Status::Delivered,
+                2 => Status::Failed,
+                3 => Status::Expired,
+                _ => return Err(WireError("a recipient's status is unknown")),
+            },
+            attempts: self.u32()?,
+            next_attempt: self.u64()?,
+            delay_notified: self.flag()?,
+            reply: self.text()?,
+        })
+    }
+}
+
+const SHORT: WireError = WireError("it ends too early");
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn transfer() -> TransferId {
+        TransferId {
+            source: SpoolUuid([9; 16]),
+            seal: 3,
+            entry: EntryId::from_u64(77),
+            generation: 2,
+        }
+    }
+
+    fn offered() -> Offered {
+        let envelope = Envelope {
+            reverse_path: "a@b.example".into(),
+            recipients: vec![
+                Recipient {
+                    forward_path: "c@d.example".into(),
+                    notify: Notify::SUCCESS.with(Notify::DELAY),
+                    orcpt: Some("rfc822;x@d.example".into()),
+                    original: Some("x@d.example".into()),
+                },
+                Recipient::default(),
+            ],
+            ret: Some(Ret::Headers),
+            envid: Some("q".into()),
+            body: BodyKind::EightBitMime,
+            smtputf8: true,
+            identity: Some("app".into()),
+            client: "192.0.2.1".into(),
+            arrived: 5,
+            expires: 9,
+        };
+        let tried = RecipientState {
+            status: Status::Expired,
+            attempts: 4,
+            next_attempt: 8,
+            delay_notified: true,
+            reply: "450 later".into(),
+        };
+        Offered {
+            transfer: transfer(),
+            item: Item {
+                envelope,
+                recipients: vec![tried, RecipientState::default()],
+                prefix: b"Received: x\r\n".to_vec(),
+            },
+            body: 12_345,
+        }
+    }
+
+    #[test]
+    fn every_frame_reads_back_the_same() {
+        let (transfer, hold) = (transfer(), EntryId::from_u64(5));
+        for frame in [
+            Frame::ToTarget(ToTarget::Query(transfer)),
+            Frame::ToTarget(ToTarget::Release { transfer, hold }),
+            Frame::ToTarget(ToTarget::Freed(transfer)),
+            Frame::ToTarget(ToTarget::Abort(transfer)),
+            Frame::ToSource(ToSource::Held { transfer, hold }),
+            Frame::ToSource(ToSource::Unknown(transfer)),
+            Frame::ToSource(ToSource::Released(transfer)),
+            Frame::ToSource(ToSource::Ask {
+                transfer,
+                released: true,
+            }),
+            Frame::Offered(Box::new(offered())),
+            Frame::End { accepting: true },
+        ] {
+            let mut octets = Vec::new();
+            frame.encode(&mut octets);
+            assert_eq!(
+                octets[..4],
+                u32::try_from(octets.len() - 4).unwrap().to_le_bytes()
+            );
+            assert_eq!(Frame::decode(&octets[4..]), Ok(frame));
+        }
+    }
+
+    #[test]
+    fn a_frame_that_is_cut_or_too_long_is_refused() {
+        let mut octets = Vec::new();
+        Frame::Offered(Box::new(offered())).encode(&mut octets);
+        for end in 4..octets.len() {
+            assert!(Frame::decode(&octets[4..end]).is_err(), "cut at {end}");
+        }
+        octets.push(0);
+        assert!(Frame::decode(&octets[4..]).is_err());
+    }
+
+    #[test]
+    fn states_and_recipients_must_be_as_many() {
+        let mut offered = offered();
+        offered.item.recipients.pop();
+        let mut octets = Vec::new();
+        Frame::Offered(Box::new(offered)).encode(&mut octets);
+        assert!(Frame::decode(&octets[4..]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_any_octets_never_panics(kind in 0_u8..24, rest in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let mut octets = vec![kind];
+            octets.extend(rest);
+            let _ = Frame::decode(&octets);
+        }
+    }
+}
