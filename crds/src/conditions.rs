@@ -1,0 +1,191 @@
+//! Types and reasons of conditions: they are API, alerts and people search for them.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+
+/// Accepted, rendered, confirmed by every serving pod, and what the kind adds to that.
+pub const READY: &str = "Ready";
+/// Work is under way (kstatus).
+pub const RECONCILING: &str = "Reconciling";
+/// Work cannot go on without a change from outside (kstatus).
+pub const STALLED: &str = "Stalled";
+/// Every serving pod shows the certificate that is wanted.
+pub const CERTIFICATE_SERVED: &str = "CertificateServed";
+/// Every serving pod runs the newest configuration.
+pub const CONFIG_APPLIED: &str = "ConfigApplied";
+/// Volumes have room, nothing is damaged.
+pub const QUEUE_HEALTHY: &str = "QueueHealthy";
+/// Pods are leaving and hand their mail over.
+pub const DRAINING: &str = "Draining";
+/// The MX records name a listener of the domain.
+pub const MX_VALID: &str = "MXValid";
+/// The SPF record lets the listeners' egress addresses send.
+pub const SPF_VALID: &str = "SPFValid";
+/// The policy is used by its listeners.
+pub const ACCEPTED: &str = "Accepted";
+/// Another policy takes the same mail and wins.
+pub const CONFLICTED: &str = "Conflicted";
+
+/// Reasons; CamelCase, one sentence of meaning each.
+pub mod reason {
+    /// All is as wanted.
+    pub const AS_WANTED: &str = "AsWanted";
+    /// Changes are being made.
+    pub const IN_PROGRESS: &str = "InProgress";
+    /// A field is wrong in a way that the schema cannot show.
+    pub const INVALID: &str = "Invalid";
+    /// A Secret that is named does not exist.
+    pub const SECRET_NOT_FOUND: &str = "SecretNotFound";
+    /// A Secret that is named lacks a key or has one that cannot be read.
+    pub const SECRET_INVALID: &str = "SecretInvalid";
+    /// The operator may not read Secrets in this namespace.
+    pub const SECRET_ACCESS_DENIED: &str = "SecretAccessDenied";
+    /// A listener that is named does not exist.
+    pub const LISTENER_NOT_FOUND: &str = "ListenerNotFound";
+    /// The listeners have not taken it up yet.
+    pub const NOT_YET_APPLIED: &str = "NotYetApplied";
+    /// Another object has the same, and is older or ranks higher.
+    pub const CONFLICT: &str = "Conflict";
+    /// Not one pod serves.
+    pub const NO_SERVING_POD: &str = "NoServingPod";
+    /// Some pods do not serve yet.
+    pub const PODS_NOT_READY: &str = "PodsNotReady";
+    /// No pod is wanted.
+    pub const SCALED_TO_ZERO: &str = "ScaledToZero";
+    /// A pod refuses the newest configuration and stays on the one before.
+    pub const CONFIG_REFUSED: &str = "ConfigRefused";
+    /// A pod could not be asked.
+    pub const POD_UNREACHABLE: &str = "PodUnreachable";
+    /// The certificate is not for the host name.
+    pub const NAME_MISMATCH: &str = "NameMismatch";
+    /// The certificate is past its end, or will be within 14 days.
+    pub const EXPIRING: &str = "Expiring";
+    /// TLS is not configured.
+    pub const NOT_CONFIGURED: &str = "NotConfigured";
+    /// A volume is nearly full.
+    pub const VOLUME_NEARLY_FULL: &str = "VolumeNearlyFull";
+    /// A volume failed.
+    pub const VOLUME_FAILED: &str = "VolumeFailed";
+    /// Something on a volume was damaged.
+    pub const DAMAGED: &str = "Damaged";
+    /// Mail is being handed over.
+    pub const HANDING_OVER: &str = "HandingOver";
+    /// No pod stays that could take the mail.
+    pub const NO_TARGET: &str = "NoTarget";
+    /// Nothing leaves.
+    pub const NOT_DRAINING: &str = "NotDraining";
+    /// An object of this name exists and is not ours.
+    pub const FOREIGN_OBJECT: &str = "ForeignObject";
+    /// The API server refused or could not be reached.
+    pub const API_ERROR: &str = "ApiError";
+}
+
+/// A condition before its time is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewCondition {
+    /// One of the types above.
+    pub kind: &'static str,
+    /// True, False, or absent for Unknown.
+    pub status: Option<bool>,
+    /// One of [`reason`].
+    pub reason: String,
+    /// A sentence, at most 32 KiB.
+    pub message: String,
+}
+
+impl NewCondition {
+    /// Makes one.
+    pub fn new(kind: &'static str, status: Option<bool>, reason: &str, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            status,
+            reason: reason.to_owned(),
+            message: message.into(),
+        }
+    }
+}
+
+/// Puts a condition into a list that is kept sorted by type. The transition time moves only when the status does.
+pub fn set_condition(list: &mut Vec<Condition>, new: NewCondition, generation: Option<i64>, now: Timestamp) {
+    let status = match new.status {
+        Some(true) => "True",
+        Some(false) => "False",
+        None => "Unknown",
+    };
+    let before = list.iter().find(|condition| condition.type_ == new.kind);
+    let since = before
+        .filter(|condition| condition.status == status)
+        .map(|condition| condition.last_transition_time.clone());
+    let message: String = new.message.chars().take(8_000).collect();
+    let condition = Condition {
+        type_: new.kind.to_owned(),
+        status: status.to_owned(),
+        reason: new.reason,
+        message,
+        observed_generation: generation,
+        last_transition_time: since.unwrap_or(Time(now)),
+    };
+    list.retain(|known| known.type_ != new.kind);
+    list.push(condition);
+    list.sort_by(|a, b| a.type_.cmp(&b.type_));
+}
+
+/// Takes a condition out, where it is no statement any more.
+pub fn clear_condition(list: &mut Vec<Condition>, kind: &str) {
+    list.retain(|known| known.type_ != kind);
+}
+
+/// Status of a condition: `None` where it is absent or Unknown.
+pub fn status_of(list: &[Condition], kind: &str) -> Option<bool> {
+    let found = list.iter().find(|condition| condition.type_ == kind)?;
+    match found.status.as_str() {
+        "True" => Some(true),
+        "False" => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    #[test]
+    fn the_transition_time_moves_with_the_status_only() {
+        let mut list = Vec::new();
+        set_condition(
+            &mut list,
+            NewCondition::new(READY, Some(false), reason::IN_PROGRESS, "a"),
+            Some(1),
+            at(1),
+        );
+        set_condition(
+            &mut list,
+            NewCondition::new(READY, Some(false), reason::INVALID, "b"),
+            Some(2),
+            at(2),
+        );
+        assert_eq!(
+            (list[0].last_transition_time.0, list[0].reason.as_str()),
+            (at(1), reason::INVALID)
+        );
+        set_condition(
+            &mut list,
+            NewCondition::new(READY, Some(true), reason::AS_WANTED, "c"),
+            Some(2),
+            at(3),
+        );
+        assert_eq!(list[0].last_transition_time.0, at(3));
+        assert_eq!(status_of(&list, READY), Some(true));
+        set_condition(
+            &mut list,
+            NewCondition::new(READY, None, reason::AS_WANTED, ""),
+            None,
+            at(4),
+        );
+        assert_eq!((list.len(), status_of(&list, READY)), (1, None));
+    }
+}

@@ -1,0 +1,232 @@
+//! MailDomain: a domain that sends or receives through listeners.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::common::{HostPort, ListenerRef};
+
+/// What is wanted of a domain.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "postroad.dev",
+    version = "v1alpha1",
+    kind = "MailDomain",
+    plural = "maildomains",
+    shortname = "maild",
+    category = "postroad",
+    namespaced,
+    status = "MailDomainStatus",
+    derive = "PartialEq",
+    doc = "A domain that sends or receives mail through listeners, and the judgement of its DNS records.",
+    printcolumn(name = "Domain", type_ = "string", json_path = ".spec.domain"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].status"#
+    ),
+    printcolumn(
+        name = "MX",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="MXValid")].status"#
+    ),
+    printcolumn(
+        name = "SPF",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="SPFValid")].status"#
+    ),
+    printcolumn(
+        name = "Since",
+        type_ = "date",
+        json_path = r#".status.conditions[?(@.type=="Ready")].lastTransitionTime"#
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].message"#,
+        priority = 1
+    ),
+    selectable = ".spec.domain"
+)]
+#[serde(rename_all = "camelCase")]
+pub struct MailDomainSpec {
+    /// The domain. Letters beyond ASCII are accepted.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[^\s@/:]+$"))]
+    pub domain: String,
+    /// Listeners of this namespace that serve it.
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(min = 1, max = 8))]
+    pub listener_refs: Vec<ListenerRef>,
+    /// How its mail is received; absent = it only sends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inbound: Option<Inbound>,
+    /// Who may send as this domain, in the envelope and in From.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub senders: Vec<Sender>,
+    /// How its DNS records are judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<DomainDns>,
+}
+
+/// How the mail of a domain is received.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Inbound {
+    /// Which recipients exist. Mail for others is refused in the session.
+    pub recipients: Recipients,
+    /// Where the mail goes.
+    pub deliver_to: DeliverTo,
+}
+
+/// Which recipients exist.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[x_kube(
+    validation = Rule::new("self.mode != 'Listed' || (has(self.addresses) && self.addresses.size() > 0) || (has(self.aliases) && self.aliases.size() > 0) || has(self.catchAll)").message("recipients: mode Listed lists nobody; name addresses, aliases or a catchAll, or use mode Any"),
+    validation = Rule::new("self.mode != 'Any' || (!has(self.catchAll) && (!has(self.addresses) || self.addresses.size() == 0))").message("recipients: mode Any takes everybody; leave addresses and catchAll out"),
+)]
+#[serde(rename_all = "camelCase")]
+pub struct Recipients {
+    /// How a recipient is looked up.
+    pub mode: RecipientMode,
+    /// Local parts that exist, without the domain. Letter case does not matter.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 5000), inner(length(min = 1, max = 64)))]
+    pub addresses: Vec<String>,
+    /// Local parts that stand for other addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
+    pub aliases: Vec<Alias>,
+    /// Address that gets what nobody else gets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 3, max = 254))]
+    pub catch_all: Option<String>,
+}
+
+/// How a recipient is looked up.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecipientMode {
+    /// Those that are named.
+    Listed,
+    /// Every local part.
+    Any,
+}
+
+/// A local part that stands for other addresses.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Alias {
+    /// The local part.
+    #[schemars(length(min = 1, max = 64))]
+    pub name: String,
+    /// Full addresses that get the mail in its place.
+    #[schemars(length(min = 1, max = 100), inner(length(min = 3, max = 254)))]
+    pub to: Vec<String>,
+}
+
+/// Where the mail goes: exactly one way.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[x_kube(validation = Rule::new("has(self.lmtp) != has(self.smtp)").message("deliverTo: give exactly one of lmtp and smtp"))]
+#[serde(rename_all = "camelCase")]
+pub struct DeliverTo {
+    /// A mail store that speaks LMTP, such as Dovecot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lmtp: Option<HostPort>,
+    /// A host that speaks SMTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smtp: Option<HostPort>,
+}
+
+/// Who may send as a domain.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Sender {
+    /// Name of a user of the listener.
+    #[schemars(length(min = 1, max = 255))]
+    pub user: String,
+    /// Addresses of the domain that this user may send as; empty = all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000), inner(length(min = 3, max = 254)))]
+    pub addresses: Vec<String>,
+}
+
+/// How the DNS records are judged.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DomainDns {
+    /// Servers that are asked as if they were the domain's own, `IP` or `IP:port`: for an air gap or a split horizon.
+    /// Empty = the domain's name servers are found, and each of them is asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(min = 2, max = 64)))]
+    pub resolvers: Vec<String>,
+    /// How much each record matters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<Checks>,
+}
+
+/// How much each record matters.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Checks {
+    /// MX, where the domain has `inbound`.
+    #[serde(default)]
+    pub mx: Check,
+    /// SPF.
+    #[serde(default)]
+    pub spf: Check,
+}
+
+/// How much a record matters.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Check {
+    /// Ready needs it.
+    #[default]
+    Required,
+    /// It is judged and shown; Ready does not need it.
+    Advised,
+    /// It is not asked for.
+    Ignored,
+}
+
+/// How a domain stands.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct MailDomainStatus {
+    /// Generation of the spec that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// One row for each wanted record and server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub records: Vec<RecordStatus>,
+    /// Conditions: Ready, Reconciling, Stalled, MXValid, SPFValid.
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
+}
+
+/// A record: what is wanted and what was seen.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordStatus {
+    /// Name of the record.
+    pub name: String,
+    /// Type of the record: MX or TXT.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// What is wanted, as it may be published.
+    pub expected: String,
+    /// What the server answered.
+    pub observed: String,
+    /// True, False or Unknown.
+    pub verdict: String,
+    /// The server that was asked.
+    pub server: String,
+    /// Since when the verdict is so (RFC 3339).
+    pub since: String,
+}

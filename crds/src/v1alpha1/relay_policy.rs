@@ -1,0 +1,157 @@
+//! RelayPolicy: which mail leaves how.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::common::{HostPort, ListenerRef, Period};
+
+/// What is wanted of a policy.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "postroad.dev",
+    version = "v1alpha1",
+    kind = "RelayPolicy",
+    plural = "relaypolicies",
+    shortname = "relayp",
+    category = "postroad",
+    namespaced,
+    status = "RelayPolicyStatus",
+    derive = "PartialEq",
+    doc = "Which mail leaves a listener how: directly by MX, or through smart hosts.",
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].status"#
+    ),
+    printcolumn(name = "Priority", type_ = "integer", json_path = ".spec.priority"),
+    printcolumn(
+        name = "Since",
+        type_ = "date",
+        json_path = r#".status.conditions[?(@.type=="Ready")].lastTransitionTime"#
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].message"#,
+        priority = 1
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct RelayPolicySpec {
+    /// Listeners of this namespace that use it.
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(min = 1, max = 8))]
+    pub listener_refs: Vec<ListenerRef>,
+    /// The policy of the highest priority that matches decides; then the one with more terms in `match`; then the older.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub priority: i32,
+    /// Mail that it is for. All given terms hold; none given = all mail.
+    #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
+    pub matches: Option<Match>,
+    /// Tried in order: a later one is used where the earlier cannot be reached.
+    #[schemars(length(min = 1, max = 4))]
+    pub routes: Vec<Route>,
+    /// When to try again after a deferral.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+}
+
+/// Mail that a policy is for.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Match {
+    /// Domains of the envelope's sender.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 253)))]
+    pub sender_domains: Vec<String>,
+    /// Domains of the recipient.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 253)))]
+    pub recipient_domains: Vec<String>,
+}
+
+/// One way out: exactly one of direct and smartHosts.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[x_kube(validation = Rule::new("has(self.direct) != has(self.smartHosts)").message("routes: give exactly one of direct and smartHosts"))]
+#[serde(rename_all = "camelCase")]
+pub struct Route {
+    /// To the recipient domain's own servers, by MX.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direct: Option<Direct>,
+    /// To these hosts, in order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 8))]
+    pub smart_hosts: Option<Vec<HostPort>>,
+    /// How TLS is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<RouteTls>,
+}
+
+/// Delivery by MX.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Direct {
+    /// Private, loopback, link-local and shared networks (CIDR) are refused as next hops unless they are named here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 2, max = 64)))]
+    pub allowed_networks: Vec<String>,
+}
+
+/// How TLS is used on a route.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteTls {
+    /// The mode.
+    #[serde(default)]
+    pub mode: RouteTlsMode,
+}
+
+/// How TLS is used on a route.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RouteTlsMode {
+    /// Not used.
+    Disabled,
+    /// Used where it is offered, whatever the certificate.
+    #[default]
+    Opportunistic,
+    /// Required, whatever the certificate.
+    Encrypted,
+    /// Required, and the certificate must be valid for the next hop's name.
+    Verified,
+}
+
+/// When to try again after a deferral.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Retry {
+    /// Wait after the first attempt; doubled each time. Default `5m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<Period>,
+    /// Longest wait. Default `4h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<Period>,
+    /// Undelivered mail is returned after this time; overrides the listener's `queue.lifetime`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifetime: Option<Period>,
+}
+
+/// How a policy stands.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RelayPolicyStatus {
+    /// Generation of the spec that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Conditions: Ready, Reconciling, Stalled, Accepted, Conflicted.
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
+}

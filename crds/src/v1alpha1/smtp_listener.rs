@@ -1,0 +1,392 @@
+//! SmtpListener: a fleet of mail server pods and the ports that it serves.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::common::{Period, SecretRef, Size};
+
+/// What is wanted of a listener.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "postroad.dev",
+    version = "v1alpha1",
+    kind = "SmtpListener",
+    plural = "smtplisteners",
+    shortname = "smtpl",
+    category = "postroad",
+    namespaced,
+    status = "SmtpListenerStatus",
+    derive = "PartialEq",
+    doc = "A fleet of mail server pods, each with a queue volume of its own, and the ports that it serves.",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Pods", type_ = "integer", json_path = ".status.readyReplicas", description = "pods that serve"),
+    printcolumn(name = "Wanted", type_ = "integer", json_path = ".spec.replicas", description = "pods that are wanted"),
+    printcolumn(name = "Queue", type_ = "integer", json_path = ".status.queue.messages", description = "messages in all queues"),
+    printcolumn(name = "Since", type_ = "date", json_path = r#".status.conditions[?(@.type=="Ready")].lastTransitionTime"#),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
+    printcolumn(name = "Host", type_ = "string", json_path = ".spec.hostname", priority = 1),
+    printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = 1),
+    selectable = ".spec.hostname",
+    validation = Rule::new("self.metadata.name.size() <= 42").message("metadata.name: at most 42 characters, so that the names of its pods and Secrets fit"),
+)]
+#[x_kube(
+    validation = Rule::new("has(self.tls) || self.ports.all(p, p.tls == 'Disabled')").message("tls: a port that uses TLS needs a certificate; add tls.secretName or tls.selfSigned"),
+    validation = Rule::new("has(self.authentication) || self.ports.all(p, p.role != 'Submission')").message("authentication: a port of role Submission needs users; add authentication.users"),
+)]
+#[serde(rename_all = "camelCase")]
+pub struct SmtpListenerSpec {
+    /// Public name: in the greeting, in EHLO, in trace fields, and what the certificate must be for.
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
+    pub hostname: String,
+    /// Number of pods, each with a volume. Lowering it hands the mail of the leaving pods over to those that stay; the pods
+    /// go when they are empty. An autoscaler targets this object, never its StatefulSet.
+    #[serde(default = "one")]
+    #[schemars(range(min = 0, max = 10))]
+    pub replicas: i32,
+    /// Ports that are served, by name.
+    #[x_kube(
+        merge_strategy = ListMerge::Map(vec!["name".into()]),
+        validation = Rule::new("self.all(p, self.exists_one(q, (q.port < 1024 ? q.port + 10000 : q.port) == (p.port < 1024 ? p.port + 10000 : p.port)))").message("ports: two of them meet on one port of the container (a port below 1024 is served there at 10000 more); give each its own")
+    )]
+    #[schemars(length(min = 1, max = 16))]
+    pub ports: Vec<ListenerPort>,
+    /// The Service in front of the pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ListenerService>,
+    /// What mail leaves from, for the judgement of SPF records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Egress>,
+    /// Certificate of the ports; needed by each port whose `tls` is not `Disabled`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ListenerTls>,
+    /// Who may submit; needed by ports of role Submission.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<Authentication>,
+    /// Queue volumes.
+    pub queue: Queue,
+    /// Limits of sessions and messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<ListenerLimits>,
+    /// DNS servers that the pods ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<ListenerDns>,
+    /// What happens to the mail when this object is deleted.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+    /// Settings of the pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodSettings>,
+}
+
+fn one() -> i32 {
+    1
+}
+
+/// A port that is served.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[x_kube(
+    validation = Rule::new("self.role != 'Submission' || self.tls == 'StartTls' || self.tls == 'Implicit'").message("tls: a port of role Submission takes passwords; use StartTls or Implicit"),
+    validation = Rule::new("self.port != 8080 && self.port != 8443").message("port: 8080 and 8443 are the pods' own; use another"),
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerPort {
+    /// Name of the port, in the Service, in logs and in metrics.
+    #[schemars(
+        length(min = 1, max = 15),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
+    pub name: String,
+    /// Port of the Service. In the pods, ports below 1024 are served at 10000 more, so that no privilege is needed.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: i32,
+    /// What the port is for.
+    pub role: PortRole,
+    /// How TLS is used on it.
+    pub tls: PortTls,
+}
+
+/// What a port is for.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortRole {
+    /// Mail from other servers for the MailDomains with `inbound`. Never relays.
+    Transfer,
+    /// Mail from authenticated users.
+    Submission,
+}
+
+/// How TLS is used on a port.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortTls {
+    /// Not offered.
+    Disabled,
+    /// STARTTLS is offered.
+    Opportunistic,
+    /// STARTTLS is required before AUTH and MAIL.
+    StartTls,
+    /// TLS from the first octet.
+    Implicit,
+}
+
+/// The Service in front of the pods.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerService {
+    /// Type of the Service.
+    #[serde(default, rename = "type")]
+    pub type_: ServiceType,
+    /// Annotations of the Service, for the load balancer's controller.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(length(max = 32))]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Type of a Service.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServiceType {
+    /// Reached inside the cluster.
+    #[default]
+    ClusterIP,
+    /// Reached at a port of each node.
+    NodePort,
+    /// Reached through a load balancer.
+    LoadBalancer,
+}
+
+/// What mail leaves from.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Egress {
+    /// IP addresses or networks (CIDR) that other servers see. Of a network, the first and the last address are judged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 2, max = 64)))]
+    pub addresses: Vec<String>,
+}
+
+/// Certificate of the ports: exactly one source.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[x_kube(validation = Rule::new("has(self.secretName) != has(self.selfSigned)").message("tls: give exactly one of secretName and selfSigned"))]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerTls {
+    /// Secret of type `kubernetes.io/tls`, such as cert-manager keeps. A new certificate is served without a restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub secret_name: Option<String>,
+    /// The operator makes a self-signed certificate and renews it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_signed: Option<SelfSigned>,
+}
+
+/// A self-signed certificate. No settings.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+pub struct SelfSigned {}
+
+/// Who may submit.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Authentication {
+    /// Users with a password.
+    pub users: Users,
+}
+
+/// Users with a password.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Users {
+    /// Secret with the key `users`: one line a user, `name:verifier`, made by `postroad-mta hash-password`.
+    pub secret_ref: SecretRef,
+}
+
+/// Queue volumes.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Queue {
+    /// The volume of each pod.
+    pub storage: Storage,
+    /// Undelivered mail is returned to its sender after this time. Default `5d`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifetime: Option<Period>,
+}
+
+/// The volume of each pod.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[x_kube(validation = Rule::new("self.size == oldSelf.size && has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)").message("queue.storage: size and storageClassName cannot be changed on a listener; make a new one beside it"))]
+#[serde(rename_all = "camelCase")]
+pub struct Storage {
+    /// Size of the volume.
+    pub size: Size,
+    /// StorageClass; absent = the cluster's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub storage_class_name: Option<String>,
+    /// What happens to the claim of a pod that was drained and went.
+    #[serde(default)]
+    pub when_drained: WhenDrained,
+}
+
+/// What happens to the claim of a pod that was drained.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenDrained {
+    /// It stays, marked as drained.
+    #[default]
+    Retain,
+    /// It is deleted, once it is known to be empty.
+    Delete,
+}
+
+/// Limits of sessions and messages.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerLimits {
+    /// Largest message, 64Ki to 1Gi. Default `50Mi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_size: Option<Size>,
+    /// Recipients of one message. Default 1000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 100, max = 50000))]
+    pub recipients_per_message: Option<i32>,
+    /// Sessions of one pod at once. Default 2000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub connections: Option<i32>,
+    /// Sessions of one pod at once from one address. Default 50.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub connections_per_client: Option<i32>,
+}
+
+/// DNS servers that the pods ask.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerDns {
+    /// `IP` or `IP:port`; empty = the pod's own resolver.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(min = 2, max = 64)))]
+    pub resolvers: Vec<String>,
+}
+
+/// What happens to the mail of a deleted listener.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeletionPolicy {
+    /// The pods stop taking mail and stay until what they have is delivered or returned.
+    #[default]
+    Drain,
+    /// The pods go at once; the volumes stay, with the mail on them.
+    Discard,
+}
+
+/// Settings of the pods.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct PodSettings {
+    /// CPU and memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+}
+
+/// CPU and memory, as Kubernetes quantities.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Resources {
+    /// What is reserved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<CpuMemory>,
+    /// What is the most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<CpuMemory>,
+}
+
+/// An amount of CPU and memory.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct CpuMemory {
+    /// CPU, such as `250m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), regex(pattern = r"^[0-9]+m?$"))]
+    pub cpu: Option<String>,
+    /// Memory, such as `128Mi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), regex(pattern = r"^[0-9]+(Ki|Mi|Gi)?$"))]
+    pub memory: Option<String>,
+}
+
+/// How a listener stands.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SmtpListenerStatus {
+    /// Generation of the spec that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Pods that exist, for the scale subresource.
+    #[serde(default)]
+    pub replicas: i32,
+    /// Pods that serve.
+    #[serde(default)]
+    pub ready_replicas: i32,
+    /// Label selector of the pods, for the scale subresource.
+    #[serde(default)]
+    pub selector: String,
+    /// Number of the configuration that was last written for the pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_generation: Option<i64>,
+    /// Fingerprint of the domains and policies in that configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rendered: Option<String>,
+    /// What is queued in all pods. Changes with the class of the figure (0, 1, 10, 100…), or every minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueueStatus>,
+    /// The certificate that is served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateStatus>,
+    /// Pods that leave, and how many messages each still has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub draining: Vec<DrainingPod>,
+    /// Conditions: Ready, Reconciling, Stalled, CertificateServed, ConfigApplied, QueueHealthy, Draining.
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
+}
+
+/// What is queued.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct QueueStatus {
+    /// Messages.
+    pub messages: i64,
+    /// Arrival of the oldest (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<String>,
+}
+
+/// The certificate that is served.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateStatus {
+    /// Serial number in hexadecimal digits.
+    pub serial: String,
+    /// End of validity (RFC 3339).
+    pub not_after: String,
+    /// Pods that serve it.
+    pub served_by: i32,
+}
+
+/// A pod that leaves.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainingPod {
+    /// Name of the pod.
+    pub pod: String,
+    /// Messages that it still has.
+    pub remaining: i64,
+}
