@@ -9,6 +9,16 @@
 
 pub mod checks;
 pub mod cluster;
+pub mod demo;
+pub mod dns;
+pub mod images;
+pub mod install;
+pub mod kubectl;
+pub mod mail;
+pub mod mailroom;
+pub mod peers;
 pub mod place;
 pub mod report;
 pub mod shell;
+pub mod stories;
+pub mod story;

@@ -32,6 +32,18 @@ impl Steps {
         result
     }
 
+    /// Runs a part that may have steps of its own; it gets a line for itself only if it had none.
+    pub fn part<T>(&mut self, name: &str, work: impl FnOnce(&mut Self) -> T) -> T {
+        eprintln!("==> {name}");
+        let (start, before) = (Instant::now(), self.done.len());
+        let result = work(self);
+        if self.done.len() == before {
+            self.done.push((name.to_owned(), start.elapsed()));
+        }
+        eprintln!("    {name} took {}", seconds(start.elapsed()));
+        result
+    }
+
     /// The table of all steps and their sum.
     pub fn table(&self) -> String {
         let mut rows = self.done.clone();

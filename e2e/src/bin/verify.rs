@@ -6,8 +6,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use postroad_e2e::checks;
-use postroad_e2e::cluster::Cluster;
+use postroad_e2e::cluster::{self, Choice, Cluster, Which};
 use postroad_e2e::report::{Count, Steps};
+use postroad_e2e::stories::ALL;
+use postroad_e2e::story::{self, World};
 
 /// Runs every check of the tree and counts them.
 #[derive(Parser)]
@@ -17,17 +19,38 @@ struct Args {
     only: Vec<String>,
 }
 
-type Part = (&'static str, fn() -> Count);
+type Part = (&'static str, fn(&mut Steps) -> Count);
 
 const PARTS: &[Part] = &[
-    ("formats", checks::formats),
-    ("lints", checks::lints),
-    ("dependencies", checks::dependencies),
-    ("tests", checks::tests),
-    ("drift", checks::drift),
-    ("scripts", checks::scripts),
-    ("chart", chart),
+    ("formats", |_| checks::formats()),
+    ("lints", |_| checks::lints()),
+    ("dependencies", |_| checks::dependencies()),
+    ("tests", |_| checks::tests()),
+    ("drift", |_| checks::drift()),
+    ("scripts", |_| checks::scripts()),
+    ("chart", |_| chart()),
+    ("stories", stories),
 ];
+
+/// The stories; each of them and each step before them has a line of its own in the table.
+fn stories(steps: &mut Steps) -> Count {
+    if let Err(error) = steps.step("packages for the cluster", cluster::packages) {
+        eprintln!("{error}");
+        return checks::skip(
+            "stories",
+            ALL.len() as u64,
+            "the local cluster cannot be started here",
+        );
+    }
+    let choice = Choice {
+        cluster: Which::Local,
+        load_images: None,
+    };
+    match World::ready(&choice, steps) {
+        Ok(world) => story::play(&world, ALL, steps),
+        Err(error) => checks::fail("the cluster for the stories", &error.to_string()),
+    }
+}
 
 fn chart() -> Count {
     match Cluster::programs() {
@@ -55,12 +78,9 @@ fn main() -> ExitCode {
         .iter()
         .filter(|(name, _)| args.only.is_empty() || args.only.iter().any(|o| o == name))
     {
-        let result = steps.step(name, || {
-            let count = part();
-            eprintln!("    {count}");
-            if count.failed == 0 { Ok(count) } else { Err(count) }
-        });
-        sum += result.unwrap_or_else(|count| count);
+        let count = steps.part(name, part);
+        eprintln!("    {name}: {count}");
+        sum += count;
     }
     print!("{}", steps.table());
     println!("{sum}");

@@ -1,0 +1,44 @@
+//! All stories, in the order in which they are played. Each is one file, told from the user's side.
+
+mod bad_object_refused;
+mod certificate_replaced;
+mod install_and_send;
+mod node_unplugged;
+mod operator_killed;
+mod peers_alone;
+mod pod_killed;
+mod scale_down;
+mod volume_full;
+
+use crate::story::Story;
+
+/// Every story.
+pub const ALL: &[Story] = &[
+    story("peers_keep_mail_as_it_is", peers_alone::play),
+    story("bad_object_refused", bad_object_refused::play),
+    story("install_and_send", install_and_send::play),
+    story(
+        "certificate_replaced_while_session_open",
+        certificate_replaced::play,
+    ),
+    story("pod_killed_in_mid_transaction", pod_killed::play),
+    story("scale_down_with_deferred_mail", scale_down::play),
+    story("operator_killed_during_scale_down", operator_killed::play),
+    // The next two need what only the local cluster has.
+    Story {
+        needs_machines: true,
+        ..story("volume_full", volume_full::play)
+    },
+    Story {
+        needs_machines: true,
+        ..story("node_unplugged", node_unplugged::play)
+    },
+];
+
+const fn story(name: &'static str, play: fn(&crate::story::Scene<'_>) -> crate::kubectl::Outcome) -> Story {
+    Story {
+        name,
+        needs_machines: false,
+        play,
+    }
+}

@@ -1,0 +1,167 @@
+//! Stories: what users go through, each in a namespace of its own that enforces Pod Security `restricted`.
+//!
+//!   World   cluster, images, peers, the installed chart: made once, shared
+//!   Scene   one story's namespace, name and domain: made fresh, dumped when it fails, deleted when it holds
+//!
+//! Stories share the name server; each adds the zones of its own domains.
+
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+use crate::checks;
+use crate::cluster::{Choice, Cluster};
+use crate::dns::Zone;
+use crate::images::{self, Product};
+use crate::install;
+use crate::kubectl::{Failure, Namespace, Outcome};
+use crate::peers::Peers;
+use crate::report::{Count, Steps, seconds};
+
+/// What all stories share.
+#[derive(Debug)]
+pub struct World {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// The images of the product.
+    pub product: Product,
+    /// The second mail system.
+    pub peers: Peers,
+    zones: RefCell<Vec<Zone>>,
+}
+
+impl World {
+    /// Gets everything ready, step by step; what is there already is used.
+    pub fn ready(choice: &Choice, steps: &mut Steps) -> Outcome<Self> {
+        let cluster = steps.step("cluster", || Cluster::ready(choice))?;
+        let product = steps.step("images of operator and mail server", images::product)?;
+        for image in [&product.operator, &product.mta] {
+            eprintln!("    {} {} kB", image.name(), image.size() / 1000);
+        }
+        let (others, dns) = steps.step("images of the peers", || {
+            Ok::<_, Failure>((images::peers()?, images::dns(&cluster)?))
+        })?;
+        steps.step("images to the nodes", || {
+            let all = [&product.operator, &product.mta, &others, &dns];
+            cluster.load(&all.map(|image| image.archive.as_path()))
+        })?;
+        let peers = steps.step("peers: Postfix, Dovecot, name server", || {
+            Peers::start(&cluster, &others, &dns)
+        })?;
+        steps.step("chart", || install::install(&cluster, &product, &peers.dns))?;
+        let zones = RefCell::new(vec![peers.far_zone()]);
+        Ok(Self {
+            cluster,
+            product,
+            peers,
+            zones,
+        })
+    }
+
+    /// Adds or replaces zones, and returns when the name server answers with them.
+    pub fn publish(&self, zones: &[Zone]) -> Outcome {
+        let mut all = self.zones.borrow_mut();
+        for zone in zones {
+            all.retain(|known| known.name() != zone.name());
+            all.insert(0, zone.clone());
+        }
+        self.peers.publish(&all)
+    }
+}
+
+/// One story: its name, and what has to hold.
+#[derive(Clone, Copy)]
+pub struct Story {
+    /// The name, by which it is picked; its namespace is named after it.
+    pub name: &'static str,
+    /// Whether it switches machines off, which only the local cluster lets it do.
+    pub needs_machines: bool,
+    /// Plays it.
+    pub play: fn(&Scene<'_>) -> Outcome,
+}
+
+/// The stage of one story.
+#[derive(Debug)]
+pub struct Scene<'a> {
+    /// What all stories share.
+    pub world: &'a World,
+    /// The story's own namespace.
+    pub namespace: Namespace,
+    /// A mail domain that no other story uses.
+    pub domain: String,
+}
+
+/// Plays the stories one after the other and counts them.
+pub fn play(world: &World, stories: &[Story], steps: &mut Steps) -> Count {
+    let mut count = Count::default();
+    for story in stories {
+        if story.needs_machines && !world.cluster.is_local() {
+            count += checks::skip(
+                &format!("story {}", story.name),
+                1,
+                "the nodes of this cluster are not ours",
+            );
+            continue;
+        }
+        let result = steps.step(&format!("story {}", story.name), || play_one(world, story));
+        count += match result {
+            Ok(()) => checks::pass(),
+            Err(error) => checks::fail(&format!("story {}", story.name), &error.to_string()),
+        };
+    }
+    count
+}
+
+fn play_one(world: &World, story: &Story) -> Outcome {
+    let name = story.name.replace('_', "-");
+    let namespace = Namespace::new(&world.cluster, &format!("e2e-{name}"));
+    discard(&namespace)?; // what an interrupted run left
+    namespace.create("restricted")?;
+    let scene = Scene {
+        world,
+        namespace,
+        domain: format!("{name}.example"),
+    };
+    let start = Instant::now();
+    let result = (story.play)(&scene);
+    if result.is_err() {
+        eprintln!("    failed after {}; what is there:", seconds(start.elapsed()));
+        for line in scene.namespace.dump().lines() {
+            eprintln!("    | {line}");
+        }
+    }
+    // A story that failed is cleaned up as well: the next one must not meet it. Nothing waits for drains here.
+    let cleaned = discard(&scene.namespace);
+    result.and(cleaned)
+}
+
+/// Removes a namespace with the listeners in it, without waiting for their queues to drain.
+pub fn discard(namespace: &Namespace) -> Outcome {
+    if !namespace.exists(&format!("namespace/{}", namespace.name))? {
+        return Ok(());
+    }
+    let known = namespace
+        .cluster
+        .kubectl(["get", "crd", "smtplisteners.postroad.dev"])
+        .run()
+        .is_ok();
+    if known {
+        let listeners = namespace.get(["smtplisteners"])?;
+        for listener in listeners["items"].as_array().into_iter().flatten() {
+            let name = format!(
+                "smtplistener/{}",
+                listener["metadata"]["name"].as_str().unwrap_or_default()
+            );
+            namespace.patch(&name, &serde_json::json!({"spec": {"deletionPolicy": "Discard"}}))?;
+        }
+        let timeout = format!("--timeout={}s", CLEAN.as_secs());
+        namespace.kubectl([
+            "delete",
+            "smtplisteners,maildomains,relaypolicies",
+            "--all",
+            &timeout,
+        ])?;
+    }
+    namespace.delete()
+}
+
+const CLEAN: Duration = Duration::from_mins(2);
