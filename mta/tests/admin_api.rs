@@ -88,7 +88,8 @@ async fn a_body_that_is_too_large_or_no_json_is_refused() {
         (many.as_str(), StatusCode::BAD_REQUEST),
         ("nonsense", StatusCode::BAD_REQUEST),
     ] {
-        let (status, text) = http::api(&fleet, pod.address(), "POST", "/v1/seal", Some(&operator), body).await;
+        let (status, text) =
+            http::api(&fleet, pod.address(), "POST", "/v1/seal", Some(&operator), body).await;
         assert_eq!(status, wanted, "{text}");
     }
     assert!(!pod.spool.seal_state().sealed);
@@ -110,7 +111,11 @@ async fn readiness_follows_phase_and_seal_and_says_why() {
     let (status, why) = http::plain(health, "/readyz").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(why.contains("stop"), "{why}");
-    assert_eq!(http::plain(health, "/livez").await.0, StatusCode::OK, "a restart would mend nothing");
+    assert_eq!(
+        http::plain(health, "/livez").await.0,
+        StatusCode::OK,
+        "a restart would mend nothing"
+    );
     assert_eq!(http::plain(health, "/v1/state").await.0, StatusCode::NOT_FOUND);
 }
 
@@ -122,7 +127,12 @@ async fn metrics_show_queue_and_seal() {
     pod.seal(&[]).await;
     let (status, text) = http::plain(pod.admin.health.unwrap(), "/metrics").await;
     assert_eq!(status, StatusCode::OK);
-    for line in ["postroad_mta_queue_messages 1", "postroad_mta_sealed 1", "postroad_mta_accepting 0", "# EOF"] {
+    for line in [
+        "postroad_mta_queue_messages 1",
+        "postroad_mta_sealed 1",
+        "postroad_mta_accepting 0",
+        "# EOF",
+    ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
 }
@@ -136,7 +146,8 @@ async fn a_new_certificate_is_served_without_a_restart_and_a_bad_one_is_not() {
     bad.file.admin.api.as_mut().unwrap().key = "nonsense".into();
     pod.live.swap(Settings::new(bad).unwrap());
     assert_eq!(http::shown(&fleet, pod.address()).await, before);
-    pod.live.swap(Settings::new(fleet.set(pod.address(), Vec::new())).unwrap());
+    pod.live
+        .swap(Settings::new(fleet.set(pod.address(), Vec::new())).unwrap());
     let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
     while http::shown(&fleet, pod.address()).await == before {
         assert!(std::time::Instant::now() < end, "the new certificate is served");

@@ -24,7 +24,10 @@ fn expected(tags: impl Iterator<Item = u64>) -> Vec<(u64, usize)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_drained_arrives_once_with_its_history() {
     let fleet = Fleet::new();
-    let (leaving, staying) = (fleet.start("two", Start::default()).await, fleet.start("one", Start::default()).await);
+    let (leaving, staying) = (
+        fleet.start("two", Start::default()).await,
+        fleet.start("one", Start::default()).await,
+    );
     for tag in 0..500 {
         leaving.accept(tag, size(tag)).await;
     }
@@ -33,7 +36,10 @@ async fn everything_drained_arrives_once_with_its_history() {
     until("the staying pod owns all", || staying.book.queued() == 500).await;
     assert_eq!(staying.mail(), expected(0..500));
     assert!(leaving.mail().is_empty());
-    assert!(staying.spool.holds().is_empty(), "every transfer is confirmed as freed");
+    assert!(
+        staying.spool.holds().is_empty(),
+        "every transfer is confirmed as freed"
+    );
     assert_eq!(leaving.handover.stuck(), None);
 }
 
@@ -59,12 +65,19 @@ async fn a_chain_of_drains_loses_and_doubles_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_body_arrives_octet_by_octet() {
     let fleet = Fleet::new();
-    let (leaving, staying) = (fleet.start("two", Start::default()).await, fleet.start("one", Start::default()).await);
+    let (leaving, staying) = (
+        fleet.start("two", Start::default()).await,
+        fleet.start("one", Start::default()).await,
+    );
     leaving.accept(1, 20 << 20).await;
     leaving.accept(2, 100).await;
     leaving.seal(&[staying.address()]).await;
     until("the leaving pod is empty", || leaving.is_drained()).await;
-    assert_eq!(staying.mail(), [(1, 20 << 20), (2, 100)], "the bodies are compared by the harness");
+    assert_eq!(
+        staying.mail(),
+        [(1, 20 << 20), (2, 100)],
+        "the bodies are compared by the harness"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -80,7 +93,9 @@ async fn a_sealed_a_full_or_an_absent_pod_is_passed_over_for_one_that_takes() {
     for tag in 0..100 {
         leaving.accept(tag, size(tag)).await;
     }
-    leaving.seal(&[sealed.address(), absent, leaving.address(), staying.address()]).await;
+    leaving
+        .seal(&[sealed.address(), absent, leaving.address(), staying.address()])
+        .await;
     until("the leaving pod is empty", || leaving.is_drained()).await;
     until("the staying pod owns all", || staying.book.queued() == 100).await;
     assert_eq!(staying.mail(), expected(0..100));
@@ -97,18 +112,30 @@ async fn without_a_target_nothing_moves_and_the_reason_is_told() {
         leaving.accept(tag, 10).await;
     }
     leaving.seal(&[]).await;
-    until("it says that there is no target", || leaving.handover.stuck().is_some()).await;
+    until("it says that there is no target", || {
+        leaving.handover.stuck().is_some()
+    })
+    .await;
     leaving.seal(&[sealed.address()]).await;
     let says = |what: &str| leaving.handover.stuck().is_some_and(|stuck| stuck.contains(what));
     until("it says that the target is sealed", || says("it is sealed")).await;
     assert_eq!(leaving.book.queued(), 10, "the queue goes on delivering them");
-    assert!(leaving.spool.entries().iter().all(|entry| entry.ownership == Ownership::Owned));
+    assert!(
+        leaving
+            .spool
+            .entries()
+            .iter()
+            .all(|entry| entry.ownership == Ownership::Owned)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_that_is_turned_round_leaves_every_entry_with_one_owner() {
     let fleet = Fleet::new();
-    let (leaving, staying) = (fleet.start("two", Start::default()).await, fleet.start("one", Start::default()).await);
+    let (leaving, staying) = (
+        fleet.start("two", Start::default()).await,
+        fleet.start("one", Start::default()).await,
+    );
     for tag in 0..400 {
         leaving.accept(tag, size(tag)).await;
     }
@@ -116,7 +143,10 @@ async fn a_drain_that_is_turned_round_leaves_every_entry_with_one_owner() {
     until("some have arrived", || staying.book.queued() >= 64).await;
     while leaving.handover.unseal().await.is_err() {}
     assert!(!leaving.spool.seal_state().sealed);
-    assert!(leaving.spool.standing().is_empty(), "nothing is offered or given any more");
+    assert!(
+        leaving.spool.standing().is_empty(),
+        "nothing is offered or given any more"
+    );
     let settled = || leaving.book.queued() + staying.book.queued() == 400;
     until("every entry is queued once", settled).await;
     let mut all = [leaving.mail(), staying.mail()].concat();
@@ -133,7 +163,10 @@ async fn a_drain_that_is_turned_round_leaves_every_entry_with_one_owner() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn small_messages_move_in_batches() {
     let fleet = Fleet::new();
-    let (leaving, staying) = (fleet.start("two", Start::default()).await, fleet.start("one", Start::default()).await);
+    let (leaving, staying) = (
+        fleet.start("two", Start::default()).await,
+        fleet.start("one", Start::default()).await,
+    );
     for tag in 0..2_000 {
         leaving.accept(tag, 1_000).await;
     }
@@ -141,6 +174,9 @@ async fn small_messages_move_in_batches() {
     leaving.seal(&[staying.address()]).await;
     until("the leaving pod is empty", || leaving.is_drained()).await;
     // Shown, not judged: machines differ.
-    println!("2000 messages in {:?}", start.elapsed().max(Duration::from_millis(1)));
+    println!(
+        "2000 messages in {:?}",
+        start.elapsed().max(Duration::from_millis(1))
+    );
     assert_eq!(staying.mail().len(), 2_000);
 }

@@ -88,16 +88,16 @@ async fn round(inner: &Arc<Inner>, unreadable: &mut HashSet<EntryId>) -> Result<
     let owned = owned(inner, unreadable);
     if owned.is_empty() {
         greet(inner, targets).await;
-        inner.say((!unreadable.is_empty()).then(|| format!("{} entries cannot be read", unreadable.len())));
-        return Ok(if inner.spool.standing().is_empty() {
-            Round::Idle
+        let waits = !inner.spool.standing().is_empty();
+        if !unreadable.is_empty() {
+            inner.say(Some(format!("{} entries cannot be read", unreadable.len())));
         } else {
-            Round::Waiting
-        });
+            inner.say((waits && !silent.is_empty()).then(|| listed(silent)));
+        }
+        return Ok(if waits { Round::Waiting } else { Round::Idle });
     }
     let Some(best) = best(targets, inner.spool.uuid(), &mut silent) else {
-        silent.truncate(MOST_REASONS);
-        let reasons = silent.join("; ");
+        let reasons = listed(silent);
         inner.say(Some(format!(
             "no target: the entries stay and are delivered on schedule ({reasons})"
         )));
@@ -105,8 +105,13 @@ async fn round(inner: &Arc<Inner>, unreadable: &mut HashSet<EntryId>) -> Result<
     };
     let mut lane = Lane::new(inner.clone(), best.peer, best.spool);
     let given = give(inner, &mut lane, &owned, unreadable).await?;
-    inner.say((!silent.is_empty() && !given).then(|| silent.join("; ")));
+    inner.say((!silent.is_empty() && !given).then(|| listed(silent)));
     Ok(if given { Round::Moved } else { Round::Waiting })
+}
+
+fn listed(mut reasons: Vec<String>) -> String {
+    reasons.truncate(MOST_REASONS);
+    reasons.join("; ")
 }
 
 /// Turning round: every offer that the target is not known to hold ends, with the next generation.

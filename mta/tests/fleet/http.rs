@@ -30,7 +30,10 @@ pub async fn api(
     body: &str,
 ) -> (StatusCode, String) {
     let stream = tls(fleet, address).await;
-    let mut request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("content-type", "application/json");
     if let Some(token) = token {
         request = request.header("authorization", format!("Bearer {token}"));
     }
@@ -45,7 +48,9 @@ pub async fn shown(fleet: &Fleet, address: SocketAddr) -> Vec<u8> {
 
 async fn tls(fleet: &Fleet, address: SocketAddr) -> tokio_rustls::client::TlsStream<TcpStream> {
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(fleet.authority.as_bytes()).unwrap()).unwrap();
+    roots
+        .add(CertificateDer::from_pem_slice(fleet.authority.as_bytes()).unwrap())
+        .unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -54,14 +59,19 @@ async fn tls(fleet: &Fleet, address: SocketAddr) -> tokio_rustls::client::TlsStr
         .with_no_client_auth();
     let stream = TcpStream::connect(address).await.unwrap();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    connector.connect(ServerName::try_from(NAME).unwrap(), stream).await.unwrap()
+    connector
+        .connect(ServerName::try_from(NAME).unwrap(), stream)
+        .await
+        .unwrap()
 }
 
 async fn send(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
 ) -> (StatusCode, String) {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
     tokio::spawn(async move {
         let _ = connection.await;
     });

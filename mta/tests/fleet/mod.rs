@@ -84,8 +84,15 @@ impl Schedule for Book {
     fn accepted(&self, entries: Vec<EntryId>) {
         let mut queued = self.queued.lock().unwrap();
         for entry in entries {
-            let summary = self.spool.summary(entry).expect("an entry that is delivered is there");
-            assert_eq!(summary.ownership, Ownership::Owned, "an entry that is delivered is owned");
+            let summary = self
+                .spool
+                .summary(entry)
+                .expect("an entry that is delivered is there");
+            assert_eq!(
+                summary.ownership,
+                Ownership::Owned,
+                "an entry that is delivered is owned"
+            );
             assert!(queued.insert(entry), "an entry is queued once");
         }
     }
@@ -109,7 +116,11 @@ impl Fleet {
             issuer: Issuer::new(authority, key),
             signer: KeyPair::generate().unwrap(),
         };
-        std::fs::write(fleet.token_file(), fleet.token(PEER, "edge-mta", "https://issuer.example")).unwrap();
+        std::fs::write(
+            fleet.token_file(),
+            fleet.token(PEER, "edge-mta", "https://issuer.example"),
+        )
+        .unwrap();
         fleet
     }
 
@@ -135,7 +146,10 @@ impl Fleet {
     pub fn certificate(&self) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let leaf = CertificateParams::new(vec![NAME.to_owned()]).unwrap();
-        (leaf.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+        (
+            leaf.signed_by(&key, &self.issuer).unwrap().pem(),
+            key.serialize_pem(),
+        )
     }
 
     fn tokens(&self) -> TokenAuthority {
@@ -148,8 +162,16 @@ impl Fleet {
             key_set: json!({"keys": [key]}).to_string(),
             refused_audiences: vec!["https://api.example".into()],
             rules: vec![
-                TokenRule { audience: OPERATOR.into(), subject: "operator".into(), role: TokenRole::Operator },
-                TokenRule { audience: PEER.into(), subject: "edge-mta".into(), role: TokenRole::Peer },
+                TokenRule {
+                    audience: OPERATOR.into(),
+                    subject: "operator".into(),
+                    role: TokenRole::Operator,
+                },
+                TokenRule {
+                    audience: PEER.into(),
+                    subject: "edge-mta".into(),
+                    role: TokenRole::Peer,
+                },
             ],
         }
     }
@@ -176,8 +198,14 @@ impl Fleet {
     /// Starts a pod on its directory, new or not.
     pub async fn start(&self, name: &str, start: Start) -> Pod {
         let spool = open(&self.directory.path().join(name), start.high_water_percent).await;
-        let book = Arc::new(Book { spool: spool.clone(), queued: Mutex::default() });
-        let owned = spool.entries().into_iter().filter(|entry| entry.ownership == Ownership::Owned);
+        let book = Arc::new(Book {
+            spool: spool.clone(),
+            queued: Mutex::default(),
+        });
+        let owned = spool
+            .entries()
+            .into_iter()
+            .filter(|entry| entry.ownership == Ownership::Owned);
         book.accepted(owned.map(|entry| entry.id).collect());
         let address = start.address.unwrap_or_else(|| "127.0.0.1:0".parse().unwrap());
         let live = Live::new(Settings::new(self.set(address, start.drained)).unwrap());
@@ -208,13 +236,26 @@ impl Fleet {
             metrics: metrics.clone(),
         };
         let admin = admin::start(parts, &tracker, &stop).await.unwrap();
-        Pod { spool, handover, admin, book, live, lifecycle, metrics, tracker, stop }
+        Pod {
+            spool,
+            handover,
+            admin,
+            book,
+            live,
+            lifecycle,
+            metrics,
+            tracker,
+            stop,
+        }
     }
 }
 
 /// Opens a spool, waiting for a lock that an ended pod is just giving back.
 async fn open(directory: &Path, high_water_percent: Option<u8>) -> Spool {
-    let mut options = Options { segment_size: Some(1 << 20), ..Options::default() };
+    let mut options = Options {
+        segment_size: Some(1 << 20),
+        ..Options::default()
+    };
     options.high_water_percent = high_water_percent.unwrap_or(99);
     let until = Instant::now() + LONG;
     loop {
@@ -238,11 +279,16 @@ impl Pod {
     pub async fn end(self) {
         self.stop.cancel();
         self.tracker.close();
-        tokio::time::timeout(LONG, self.tracker.wait()).await.expect("the pod ends");
+        tokio::time::timeout(LONG, self.tracker.wait())
+            .await
+            .expect("the pod ends");
     }
 
     pub async fn seal(&self, targets: &[SocketAddr]) {
-        self.handover.seal(targets.iter().map(ToString::to_string).collect()).await.unwrap();
+        self.handover
+            .seal(targets.iter().map(ToString::to_string).collect())
+            .await
+            .unwrap();
     }
 
     /// Accepts a message as a session would.
@@ -251,15 +297,24 @@ impl Pod {
         for piece in body(tag, size).chunks(64 << 10) {
             incoming.write(piece).unwrap();
         }
-        let id = incoming.commit(envelope(tag), b"Received: by test\r\n".to_vec()).await.unwrap();
+        let id = incoming
+            .commit(envelope(tag), b"Received: by test\r\n".to_vec())
+            .await
+            .unwrap();
         let state = state(tag);
-        self.spool.record(id, &[RecipientUpdate { index: 1, state }]).unwrap();
+        self.spool
+            .record(id, &[RecipientUpdate { index: 1, state }])
+            .unwrap();
         self.book.accepted(vec![id]);
     }
 
     /// What this pod owns: tag and body, with its history checked.
     pub fn mail(&self) -> Vec<(u64, usize)> {
-        let owned = self.spool.entries().into_iter().filter(|entry| entry.ownership == Ownership::Owned);
+        let owned = self
+            .spool
+            .entries()
+            .into_iter()
+            .filter(|entry| entry.ownership == Ownership::Owned);
         let mut mail: Vec<_> = owned.map(|entry| self.read(entry.id)).collect();
         assert_eq!(mail.len(), self.book.queued(), "what is owned is queued");
         mail.sort_unstable();
@@ -268,9 +323,21 @@ impl Pod {
 
     fn read(&self, id: EntryId) -> (u64, usize) {
         let mut message = self.spool.read(id).unwrap();
-        let tag: u64 = message.item.envelope.reverse_path.split('@').next().unwrap().parse().unwrap();
+        let tag: u64 = message
+            .item
+            .envelope
+            .reverse_path
+            .split('@')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
         assert_eq!(message.item.envelope, envelope(tag), "the envelope is kept");
-        assert_eq!(message.item.recipients, [RecipientState::default(), state(tag)], "the history is kept");
+        assert_eq!(
+            message.item.recipients,
+            [RecipientState::default(), state(tag)],
+            "the history is kept"
+        );
         assert_eq!(message.item.prefix, b"Received: by test\r\n");
         let mut octets = Vec::new();
         std::io::Read::read_to_end(&mut message.body, &mut octets).unwrap();
@@ -287,8 +354,14 @@ pub fn envelope(tag: u64) -> Envelope {
     Envelope {
         reverse_path: format!("{tag}@sender.example"),
         recipients: vec![
-            Recipient { forward_path: "a@example.com".into(), ..Recipient::default() },
-            Recipient { forward_path: "b@example.net".into(), ..Recipient::default() },
+            Recipient {
+                forward_path: "a@example.com".into(),
+                ..Recipient::default()
+            },
+            Recipient {
+                forward_path: "b@example.net".into(),
+                ..Recipient::default()
+            },
         ],
         identity: Some("app".into()),
         client: "192.0.2.1".into(),
@@ -331,7 +404,9 @@ pub async fn until(what: &str, holds: impl Fn() -> bool) {
 }
 
 pub fn now() -> u64 {
-    let age = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let age = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
     u64::try_from(age.as_millis()).unwrap()
 }
 
