@@ -59,7 +59,7 @@ pub fn hash_password(scram: bool) -> ExitCode {
     } else {
         Verifier::argon2id
     };
-    match make(password.as_bytes()) {
+    match make(password) {
         Ok(verifier) => {
             println!("{verifier}");
             ExitCode::SUCCESS

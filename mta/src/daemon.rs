@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::accept::Intake;
 use crate::auth::{Authenticator, BadVerifier};
-use crate::lifecycle::{LEAVE_FOR, Lifecycle, Phase, STOP_AFTER};
+use crate::lifecycle::{Lifecycle, Patience, Phase};
 use crate::metrics::Metrics;
 use crate::net::{BindError, Ports};
 use crate::reload::{self, LoadError};
@@ -89,7 +89,7 @@ pub fn run(config: &Path) -> Result<(), StartError> {
         tracing::info!("asked to stop");
         // A second signal does not wait for the sessions.
         tokio::select! {
-            () = started.stop(LEAVE_FOR) => {}
+            () = started.stop(Patience::default()) => {}
             () = signals.next() => tracing::warn!("stopped without waiting for sessions"),
         }
         Ok(())
@@ -152,17 +152,17 @@ impl Daemon {
         &self.ports
     }
 
-    /// Ends everything in order: first unready for `leave`, then 421 to sessions, then the rest.
-    pub async fn stop(self, leave: Duration) {
+    /// Ends everything in order: first unready, then 421 to sessions, then the rest.
+    pub async fn stop(self, patience: Patience) {
         let life = &self.handles.lifecycle;
         life.enter(Phase::Leaving);
-        tokio::time::sleep(leave).await;
+        tokio::time::sleep(patience.leave).await;
         life.enter(Phase::Closing);
-        if tokio::time::timeout(STOP_AFTER.saturating_sub(leave), self.ports.drained())
-            .await
-            .is_err()
-        {
-            tracing::warn!("sessions that did not end were cut");
+        let left = patience.sessions.saturating_sub(patience.leave);
+        if tokio::time::timeout(left, self.ports.drained()).await.is_err() {
+            tracing::warn!("sessions that did not end are cut");
+            life.cut().cancel();
+            let _ = tokio::time::timeout(CUT, self.ports.drained()).await;
         }
         self.ports.close();
         life.background().cancel();
@@ -241,4 +241,6 @@ impl Signals {
     }
 }
 
+/// For the last 421 of each session.
+const CUT: Duration = Duration::from_secs(3);
 const BACKGROUND_END: Duration = Duration::from_secs(5);

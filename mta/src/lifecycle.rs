@@ -31,6 +31,7 @@ pub enum Phase {
 pub struct Lifecycle {
     phase: watch::Sender<Phase>,
     sessions: CancellationToken,
+    cut: CancellationToken,
     background: CancellationToken,
 }
 
@@ -40,6 +41,7 @@ impl Lifecycle {
         Self {
             phase: watch::Sender::new(Phase::Starting("the process has just started".into())),
             sessions: CancellationToken::new(),
+            cut: CancellationToken::new(),
             background: CancellationToken::new(),
         }
     }
@@ -82,6 +84,11 @@ impl Lifecycle {
         &self.sessions
     }
 
+    /// Cancelled when sessions shall end at once, even in the middle of a transaction.
+    pub fn cut(&self) -> &CancellationToken {
+        &self.cut
+    }
+
     /// Cancelled when sessions are gone and everything else (queue, admin, watchers) shall end.
     pub fn background(&self) -> &CancellationToken {
         &self.background
@@ -94,10 +101,24 @@ impl Default for Lifecycle {
     }
 }
 
-/// New sessions are served for this long after the signal, as clients still find us.
-pub const LEAVE_FOR: Duration = Duration::from_secs(5);
-/// Sessions that are still open this long after the signal are cut.
-pub const STOP_AFTER: Duration = Duration::from_secs(110);
+/// How long a stop may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// New sessions are served for this long after the signal, as clients still find us.
+    pub leave: Duration,
+    /// Sessions that are still open this long after the signal get 421 in the middle of whatever they do.
+    pub sessions: Duration,
+}
+
+impl Default for Patience {
+    /// Fits a grace period of 120 seconds.
+    fn default() -> Self {
+        Self {
+            leave: Duration::from_secs(5),
+            sessions: Duration::from_secs(110),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

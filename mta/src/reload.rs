@@ -90,7 +90,10 @@ pub async fn follow(path: PathBuf, live: Live, shutdown: CancellationToken) {
 async fn step(next: Result<Texts, LoadError>, seen: &mut Option<Texts>, live: &Live) {
     let next = match next {
         Ok(next) => next,
-        Err(error) => return refuse(live, &error),
+        Err(error) => {
+            *seen = None;
+            return refuse(live, &error);
+        }
     };
     if seen.as_ref() == Some(&next) {
         return;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   session ─► Authenticator::password ─► success cache ─► semaphore ─► blocking thread: argon2 or PBKDF2
-//!          └─► Authenticator::scram_keys   real keys, or false ones that look alike
+//!          └─► Authenticator::scram        real keys, or false ones that look alike
 //! ```
 //!
 //! An unknown user costs the same time and gets the same dialogue as a known one with a wrong password.
@@ -10,11 +10,12 @@
 mod cache;
 mod verifier;
 
-pub use verifier::{BadVerifier, ScramKeys, Verifier};
+pub use verifier::{BadVerifier, Verifier};
 
 use std::sync::Arc;
 
 use aws_lc_rs::hmac;
+use postroad_smtp::sasl::{Mechanism, ScramVerifier};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
@@ -30,7 +31,7 @@ struct Inner {
     slots: Semaphore,
     successes: Cache,
     /// Drawn at start: makes false salts that stay the same per user.
-    key: hmac::Key,
+    secret: [u8; 32],
     /// For users that do not exist.
     nobody: [Verifier; 2],
 }
@@ -38,14 +39,13 @@ struct Inner {
 impl Authenticator {
     /// With `slots` slow checks at once.
     pub fn new(slots: usize) -> Result<Self, BadVerifier> {
-        let key: [u8; 32] = verifier::random()?;
-        let password: [u8; 32] = verifier::random()?;
+        let password = format!("{:032x}", u128::from_be_bytes(verifier::random()?));
         let nobody = [Verifier::argon2id(&password)?, Verifier::scram(&password)?];
         let nobody = [Verifier::parse(&nobody[0])?, Verifier::parse(&nobody[1])?];
         Ok(Self(Arc::new(Inner {
             slots: Semaphore::new(slots.max(1)),
             successes: Cache::new(hmac::Key::new(hmac::HMAC_SHA256, &verifier::random::<32>()?)),
-            key: hmac::Key::new(hmac::HMAC_SHA256, &key),
+            secret: verifier::random()?,
             nobody,
         })))
     }
@@ -75,37 +75,28 @@ impl Authenticator {
     }
 
     /// Keys for SCRAM-SHA-256. For a user without any, false ones that no password fits (RFC 5802 section 9).
-    pub fn scram_keys(&self, settings: &Settings, user: &str) -> ScramKeys {
-        if let Some(Ok(Verifier::Scram(keys))) =
-            settings.user(user).map(|user| Verifier::parse(&user.verifier))
-        {
-            return keys;
-        }
-        let like = self.first_scram(settings);
-        let draw = |what: &str| {
-            let mut context = hmac::Context::with_key(&self.0.key);
-            context.update(what.as_bytes());
-            context.update(user.as_bytes());
-            verifier::octets(context.sign().as_ref())
-        };
-        let mut salt = draw("salt").to_vec();
-        salt.truncate(like.salt.len());
-        ScramKeys {
-            iterations: like.iterations,
-            salt,
-            stored_key: draw("stored"),
-            server_key: draw("server"),
+    pub fn scram(&self, settings: &Settings, user: &str) -> ScramVerifier {
+        match settings.user(user).map(|user| Verifier::parse(&user.verifier)) {
+            Some(Ok(Verifier::Scram(keys))) => *keys,
+            _ => ScramVerifier::made_up(user, &self.0.secret),
         }
     }
 
-    /// Whether any user can use SCRAM-SHA-256 at all.
-    pub fn offers_scram(settings: &Settings) -> bool {
-        settings
-            .set
-            .file
-            .users
-            .iter()
-            .any(|user| user.verifier.starts_with("SCRAM-SHA-256$"))
+    /// What AUTH offers, best first. SCRAM only where every user has keys for it: clients take the best one offered, and
+    /// few try another after it failed.
+    pub fn mechanisms(settings: &Settings) -> Vec<Mechanism> {
+        let users = &settings.set.file.users;
+        let scram = !users.is_empty()
+            && users
+                .iter()
+                .all(|user| user.verifier.starts_with("SCRAM-SHA-256$"));
+        let mut offered = if scram {
+            vec![Mechanism::ScramSha256]
+        } else {
+            Vec::new()
+        };
+        offered.extend([Mechanism::Plain, Mechanism::Login]);
+        offered
     }
 
     /// A verifier of the kind that most users have by the look of the first.
@@ -118,24 +109,6 @@ impl Authenticator {
             .is_some_and(|user| user.verifier.starts_with("SCRAM"));
         &self.0.nobody[usize::from(scram)]
     }
-
-    fn first_scram(&self, settings: &Settings) -> ScramKeys {
-        let parsed = settings
-            .set
-            .file
-            .users
-            .iter()
-            .map(|user| Verifier::parse(&user.verifier));
-        let keys = |verifier: &Verifier| match verifier {
-            Verifier::Scram(keys) => Some(keys.clone()),
-            Verifier::Argon2id(_) => None,
-        };
-        parsed
-            .flatten()
-            .find_map(|verifier| keys(&verifier))
-            .or_else(|| keys(&self.0.nobody[1]))
-            .unwrap_or_else(|| ScramKeys::derive(b"", b"", std::num::NonZeroU32::MIN))
-    }
 }
 
 #[cfg(test)]
@@ -145,8 +118,8 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_right_password_of_a_known_user_is_taken() {
-        let argon = Verifier::argon2id(b"one").unwrap();
-        let scram = Verifier::scram(b"two").unwrap();
+        let argon = Verifier::argon2id("one").unwrap();
+        let scram = Verifier::scram("two").unwrap();
         let settings = settings(&format!(
             "users:\n  - {{name: ann, verifier: '{argon}'}}\n  - {{name: bo, verifier: '{scram}'}}\n"
         ));
@@ -169,21 +142,15 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_user_looks_like_a_known_one() {
-        let scram = Verifier::scram(b"two").unwrap();
+    fn an_unknown_user_gets_the_same_false_keys_each_time() {
+        let scram = Verifier::scram("two").unwrap();
         let settings = settings(&format!("users:\n  - {{name: bo, verifier: '{scram}'}}\n"));
         let auth = Authenticator::new(1).unwrap();
-        let known = auth.scram_keys(&settings, "bo");
-        let unknown = auth.scram_keys(&settings, "eve");
+        assert_ne!(auth.scram(&settings, "bo"), auth.scram(&settings, "eve"));
         assert_eq!(
-            (known.iterations, known.salt.len()),
-            (unknown.iterations, unknown.salt.len())
-        );
-        assert_eq!(
-            unknown.salt,
-            auth.scram_keys(&settings, "eve").salt,
+            auth.scram(&settings, "eve"),
+            auth.scram(&settings, "eve"),
             "asked twice, the same"
         );
-        assert_ne!(unknown.salt, auth.scram_keys(&settings, "mal").salt);
     }
 }

@@ -1,5 +1,16 @@
-//! One SMTP session: drives the state machine of postroad-smtp over a stream.
+//! One SMTP session: the state machine of postroad-smtp, driven over a stream.
+//!
+//! ```text
+//!   Wire ─► read ─► Session::feed ─► poll ─► Event ─┬─► envelope  MAIL, RCPT: policy
+//!     ▲                                             ├─► login     AUTH: verifiers, delay after failures
+//!     └──── write ◄── take_output ◄── answer ◄──────┴─► accept    DATA, BDAT: into the spool, then 250
+//! ```
+//!
+//! Replies of a pipelined group leave in one write. Nothing is read while replies are unsent.
 
+mod driver;
+mod envelope;
+mod login;
 mod wire;
 
 use std::net::SocketAddr;
@@ -38,5 +49,17 @@ impl Shared {
 
 /// Serves one connection until it ends.
 pub async fn serve(shared: Shared, port: Port, stream: TcpStream, client: SocketAddr) {
-    let _ = (shared, port, stream, client, wire::Wire::Plain);
+    let metrics = Arc::clone(&shared.metrics);
+    metrics.sessions_opened.inc();
+    metrics.sessions.inc();
+    let _counted = Counted(metrics);
+    driver::Driver::new(shared, port, client).run(stream).await;
+}
+
+struct Counted(Arc<Metrics>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.sessions.dec();
+    }
 }

@@ -1,0 +1,356 @@
+//! The loop around the state machine: reads, writes, time limits, and when to end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use postroad_config::{Port, Role, TlsMode};
+use postroad_smtp::Reply;
+use postroad_smtp::server::{Config, Event, Role as SmtpRole, Session, Tls};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::Shared;
+use super::envelope::Draft;
+use super::wire::Wire;
+use crate::accept::Receiving;
+use crate::auth::Authenticator;
+use crate::log::clean;
+use crate::metrics::Refused;
+use crate::settings::Settings;
+
+/// One session.
+pub(super) struct Driver {
+    pub(super) shared: Shared,
+    pub(super) port: Port,
+    pub(super) client: SocketAddr,
+    /// Of the session until a transaction begins, then of the transaction.
+    pub(super) settings: Arc<Settings>,
+    /// The open transaction.
+    pub(super) draft: Option<Draft>,
+    /// The message that comes.
+    pub(super) receiving: Option<Receiving>,
+    /// Failed logins.
+    pub(super) failures: u32,
+    /// TLS version and suite.
+    tls: Option<String>,
+    accepted: u32,
+    /// When the present message must be there.
+    deadline: Option<Instant>,
+}
+
+/// Why a session ended, for the log.
+enum End {
+    /// As the protocol has it.
+    Closed,
+    /// The client went away.
+    Gone(io::Error),
+    /// Time ran out.
+    TimedOut,
+}
+
+impl Driver {
+    pub(super) fn new(shared: Shared, port: Port, client: SocketAddr) -> Self {
+        let settings = shared.live.current();
+        Self {
+            shared,
+            port,
+            client,
+            settings,
+            draft: None,
+            receiving: None,
+            failures: 0,
+            tls: None,
+            accepted: 0,
+            deadline: None,
+        }
+    }
+
+    /// Serves until the end, and logs it.
+    pub(super) async fn run(mut self, stream: TcpStream) {
+        // Replies are small and waited for.
+        let _ = stream.set_nodelay(true);
+        let mut session = None;
+        let end = match self.begin(stream).await {
+            Ok((mut wire, mut begun)) => {
+                let end = self.drive(&mut wire, &mut begun).await;
+                session = Some(begun);
+                end
+            }
+            Err(end) => end,
+        };
+        self.log(session.as_ref(), &end);
+    }
+
+    /// The handshake where TLS comes first, then the state machine with the greeting in its output.
+    async fn begin(&mut self, stream: TcpStream) -> Result<(Option<Wire>, Session), End> {
+        let mut wire = Wire::Plain(stream);
+        if self.port.tls == TlsMode::Implicit {
+            wire = self.secure(wire).await?;
+        }
+        Ok((Some(wire), Session::new(self.config())))
+    }
+
+    fn config(&self) -> Config {
+        let settings = &self.settings;
+        let limits = &settings.set.file.limits;
+        let offered = settings.tls().is_some();
+        Config {
+            hostname: settings.hostname().to_owned(),
+            role: match self.port.role {
+                Role::Transfer => SmtpRole::Transfer,
+                Role::Submission => SmtpRole::Submission,
+            },
+            tls: match self.port.tls {
+                TlsMode::Implicit => Tls::Active,
+                TlsMode::StartTls => Tls::Required,
+                TlsMode::Opportunistic if offered => Tls::Offered,
+                _ => Tls::Unavailable,
+            },
+            size_limit: limits.message_size.0,
+            recipients_limit: limits.recipients_per_message,
+            mechanisms: Authenticator::mechanisms(settings),
+        }
+    }
+
+    async fn drive(&mut self, wire: &mut Option<Wire>, session: &mut Session) -> End {
+        loop {
+            let step = match session.poll() {
+                Event::NeedInput => self.read(wire, session).await,
+                Event::StartTls => self.start_tls(wire, session).await,
+                Event::Close => {
+                    let closed = self.write(wire, session).await;
+                    if let Some(wire) = wire {
+                        let _ = timeout(LAST_WORD, wire.shutdown()).await;
+                    }
+                    return closed.err().unwrap_or(End::Closed);
+                }
+                event => {
+                    self.decide(event, session).await;
+                    if session.output_len() > OUTPUT {
+                        self.write(wire, session).await
+                    } else {
+                        Ok(())
+                    }
+                }
+            };
+            if let Err(end) = step {
+                return end;
+            }
+        }
+    }
+
+    /// Events that need a decision.
+    async fn decide(&mut self, event: Event, session: &mut Session) {
+        match event {
+            Event::Mail(mail) => self.mail(mail, session),
+            Event::Rcpt(rcpt) => self.rcpt(rcpt, session),
+            Event::BodyBegin => {
+                self.deadline = Some(Instant::now() + MESSAGE);
+                self.receiving = Some(self.shared.intake.begin());
+                session.answer(Reply::ok("2.0.0", "Go on"));
+            }
+            Event::Body(octets) => {
+                if let Some(receiving) = &mut self.receiving {
+                    receiving.write(&octets).await;
+                }
+            }
+            Event::BodyEnd(_) => self.end_message(session).await,
+            Event::Reset => self.forget(),
+            Event::CheckPassword { user, password } => self.check_password(&user, password, session).await,
+            Event::FindVerifier { user } => self.find_verifier(&user, session),
+            Event::Authenticated { user, success } => self.authenticated(&user, success, session).await,
+            Event::NeedInput | Event::StartTls | Event::Close => {}
+        }
+    }
+
+    /// The last octet is there: into the spool, and only then 250.
+    async fn end_message(&mut self, session: &mut Session) {
+        let transaction = self.draft.take().map(|draft| self.transaction(draft, session));
+        let (Some(transaction), Some(receiving)) = (transaction, self.receiving.take()) else {
+            self.forget();
+            session.answer(Reply::new(
+                451,
+                "4.3.0",
+                "Something went wrong here, try again later",
+            ));
+            return;
+        };
+        self.deadline = None;
+        let size = receiving.size();
+        let summary = (clean(&transaction.reverse_path), transaction.recipients.len());
+        let identity = transaction.identity.clone().unwrap_or_default();
+        match receiving.commit(transaction).await {
+            Ok(id) => {
+                self.accepted += 1;
+                tracing::info!(
+                    %id,
+                    port = self.port.name,
+                    client = %self.client.ip(),
+                    identity = clean(&identity),
+                    from = summary.0,
+                    recipients = summary.1,
+                    size,
+                    tls = self.tls.as_deref().unwrap_or(""),
+                    "accepted"
+                );
+                session.answer(Reply::ok("2.0.0", format!("queued as {id}")));
+            }
+            Err(refused) => {
+                tracing::info!(
+                    port = self.port.name,
+                    client = %self.client.ip(),
+                    identity = clean(&identity),
+                    from = summary.0,
+                    code = refused.code,
+                    reason = refused.text,
+                    "message refused"
+                );
+                let class = if refused.code < 500 {
+                    Refused::Unable
+                } else {
+                    Refused::Policy
+                };
+                self.shared.refused(class);
+                session.answer(Reply::new(refused.code, refused.enhanced, refused.text));
+                if refused.code == 421 {
+                    session.end(&self.leaving());
+                }
+            }
+        }
+    }
+
+    /// Drops what came of a transaction.
+    pub(super) fn forget(&mut self) {
+        self.draft = None;
+        self.receiving = None;
+        self.deadline = None;
+    }
+
+    /// Why this session shall end now, between transactions.
+    pub(super) fn must_end(&self) -> bool {
+        self.shared.lifecycle.sessions().is_cancelled() || self.shared.intake.is_sealed()
+    }
+
+    /// RFC 5321 section 3.8.
+    pub(super) fn leaving(&self) -> Reply {
+        let hostname = self.settings.hostname();
+        Reply::new(
+            421,
+            "4.3.2",
+            format!("{hostname} is leaving service, try again later"),
+        )
+    }
+
+    async fn read(&mut self, wire: &mut Option<Wire>, session: &mut Session) -> Result<(), End> {
+        if !session.in_transaction() && self.must_end() {
+            session.end(&self.leaving());
+            return Ok(());
+        }
+        self.write(wire, session).await?;
+        let Some(stream) = wire else {
+            return Err(End::Closed);
+        };
+        let idle = !session.in_transaction();
+        let limit = Instant::now() + COMMAND;
+        let limit = self.deadline.map_or(limit, |deadline| deadline.min(limit));
+        let mut octets = [0; READ];
+        let stop = self.shared.lifecycle.sessions().clone();
+        let cut = self.shared.lifecycle.cut().clone();
+        let read = tokio::select! {
+            // A client that sent something is heard first.
+            biased;
+            read = timeout_at(limit, stream.read(&mut octets)) => read,
+            () = stop.cancelled(), if idle => {
+                session.end(&self.leaving());
+                return Ok(());
+            }
+            () = cut.cancelled() => {
+                session.end(&self.leaving());
+                return Ok(());
+            }
+        };
+        match read {
+            Ok(Ok(0)) => Err(End::Gone(io::ErrorKind::UnexpectedEof.into())),
+            Ok(Ok(count)) => {
+                session.feed(&octets[..count]);
+                Ok(())
+            }
+            Ok(Err(error)) => Err(End::Gone(error)),
+            Err(_) => {
+                session.end(&Reply::new(421, "4.4.2", "Nothing came for too long"));
+                let _ = self.write(wire, session).await;
+                Err(End::TimedOut)
+            }
+        }
+    }
+
+    async fn write(&self, wire: &mut Option<Wire>, session: &mut Session) -> Result<(), End> {
+        let output = session.take_output();
+        let Some(stream) = wire.as_mut().filter(|_| !output.is_empty()) else {
+            return Ok(());
+        };
+        let write = async {
+            stream.write_all(&output).await?;
+            stream.flush().await
+        };
+        match timeout(WRITE, write).await {
+            Ok(written) => written.map_err(End::Gone),
+            Err(_) => Err(End::TimedOut),
+        }
+    }
+
+    async fn start_tls(&mut self, wire: &mut Option<Wire>, session: &mut Session) -> Result<(), End> {
+        self.forget();
+        self.write(wire, session).await?;
+        let plain = wire.take().ok_or(End::Closed)?;
+        *wire = Some(self.secure(plain).await?);
+        session.tls_started();
+        Ok(())
+    }
+
+    async fn secure(&mut self, wire: Wire) -> Result<Wire, End> {
+        // The newest certificate, however old the session is.
+        let settings = self.shared.live.current();
+        let config = settings
+            .tls()
+            .ok_or_else(|| End::Gone(io::Error::other("no certificate")))?;
+        let secured = timeout(HANDSHAKE, wire.secure(Arc::clone(config))).await;
+        let wire = secured.map_err(|_| End::TimedOut)?.map_err(End::Gone)?;
+        self.tls = wire.tls();
+        Ok(wire)
+    }
+
+    fn log(&self, session: Option<&Session>, end: &End) {
+        let (helo, _) = session.and_then(Session::client_name).unwrap_or_default();
+        let how = match end {
+            End::Closed => "closed".to_owned(),
+            End::TimedOut => "timed out".to_owned(),
+            End::Gone(error) if error.kind() == io::ErrorKind::UnexpectedEof => "client hung up".to_owned(),
+            End::Gone(error) => clean(&error.to_string()),
+        };
+        tracing::info!(
+            port = self.port.name,
+            client = %self.client,
+            helo = clean(helo),
+            tls = self.tls.as_deref().unwrap_or(""),
+            accepted = self.accepted,
+            failed_logins = self.failures,
+            end = how,
+            "session ended"
+        );
+    }
+}
+
+/// RFC 5321 section 4.5.3.2.7: five minutes at least.
+const COMMAND: Duration = Duration::from_secs(300);
+/// A message of the largest size at 300 kbit/s; stops a client that sends an octet now and then.
+const MESSAGE: Duration = Duration::from_secs(3_600);
+const WRITE: Duration = Duration::from_secs(300);
+const HANDSHAKE: Duration = Duration::from_secs(30);
+const LAST_WORD: Duration = Duration::from_secs(5);
+const READ: usize = 16 << 10;
+/// Replies that may wait for one write.
+const OUTPUT: usize = 16 << 10;

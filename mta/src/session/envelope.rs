@@ -1,0 +1,171 @@
+//! MAIL and RCPT: what the policy says of them, and the transaction that grows from them.
+
+use postroad_smtp::server::Session;
+use postroad_smtp::{Address, BodyType, Mail, Rcpt, Reply, Ret as SmtpRet, encode_xtext};
+use postroad_spool::{BodyKind, Notify, Recipient, Ret};
+
+use super::driver::Driver;
+use crate::accept::Transaction;
+use crate::log::clean;
+use crate::metrics::Refused;
+use crate::policy::{Context, Refusal};
+
+/// A transaction that is not yet a message.
+pub(super) struct Draft {
+    mail: Mail,
+    recipients: Vec<Recipient>,
+}
+
+impl Driver {
+    pub(super) fn mail(&mut self, mail: Mail, session: &mut Session) {
+        if self.must_end() {
+            let leaving = self.leaving();
+            session.answer(Reply::new(451, "4.3.2", "Not now"));
+            session.take_output();
+            session.end(&leaving);
+            return;
+        }
+        // Settings stay the same within a transaction.
+        self.settings = self.shared.live.current();
+        if let Some(unable) = self.shared.intake.unable() {
+            self.shared.refused(Refused::Unable);
+            session.answer(Reply::new(unable.code, unable.enhanced, unable.text));
+            return;
+        }
+        let path = text(mail.reverse_path.as_ref());
+        match self.context(session).sender(&path) {
+            Ok(()) => {
+                self.draft = Some(Draft {
+                    mail,
+                    recipients: Vec::new(),
+                });
+                session.answer(Reply::ok("2.1.0", "Sender is fine"));
+            }
+            Err(refusal) => self.refuse("MAIL", &path, &refusal, session),
+        }
+    }
+
+    pub(super) fn rcpt(&mut self, rcpt: Rcpt, session: &mut Session) {
+        let path = rcpt
+            .forward_path
+            .as_ref()
+            .map_or_else(|| "postmaster".to_owned(), |path| path.as_str().to_owned());
+        let accepted = match self.context(session).recipient(&path) {
+            Ok(accepted) => accepted,
+            Err(refusal) => return self.refuse("RCPT", &path, &refusal, session),
+        };
+        let Some(draft) = &mut self.draft else {
+            session.answer(Reply::new(503, "5.5.1", "Say MAIL first"));
+            return;
+        };
+        // Aliases multiply: what one RCPT stands for is bounded, and so is the whole.
+        if draft.recipients.len() + accepted.to.len() > MOST_EXPANDED {
+            session.answer(Reply::new(452, "4.5.3", "Too many recipients"));
+            return;
+        }
+        let notify = rcpt.notify.map_or(Notify::UNSET, notify);
+        let orcpt = rcpt.orcpt.as_deref().map(encode_orcpt);
+        draft
+            .recipients
+            .extend(accepted.to.into_iter().map(|forward_path| {
+                Recipient {
+                    forward_path,
+                    notify,
+                    // RFC 3461 section 6.2.7: behind an alias the sender still reads the address it knows.
+                    orcpt: orcpt
+                        .clone()
+                        .or_else(|| (accepted.aliased && path.is_ascii()).then(|| original(&path))),
+                    original: accepted.aliased.then(|| path.clone()),
+                }
+            }));
+        session.answer(Reply::ok("2.1.5", "Recipient is fine"));
+    }
+
+    /// All that is known when the last octet is there.
+    pub(super) fn transaction(&self, draft: Draft, session: &Session) -> Transaction {
+        let (helo, esmtp) = session.client_name().unwrap_or_default();
+        let mail = draft.mail;
+        Transaction {
+            role: self.port.role,
+            reverse_path: text(mail.reverse_path.as_ref()),
+            recipients: draft.recipients,
+            ret: mail.ret.map(|ret| match ret {
+                SmtpRet::Full => Ret::Full,
+                SmtpRet::Headers => Ret::Headers,
+            }),
+            envid: mail.envid.as_deref().map(encode_xtext),
+            body: match mail.body {
+                Some(BodyType::EightBit) => BodyKind::EightBitMime,
+                Some(BodyType::SevenBit) | None => BodyKind::SevenBit,
+            },
+            smtputf8: mail.smtputf8,
+            identity: session.identity().map(str::to_owned),
+            client: self.client.ip(),
+            helo: helo.to_owned(),
+            esmtp,
+            tls: session.is_tls(),
+        }
+    }
+
+    fn context<'a>(&'a self, session: &'a Session) -> Context<'a> {
+        Context {
+            settings: &self.settings,
+            complete: self.shared.live.complete(),
+            role: self.port.role,
+            identity: session.identity(),
+        }
+    }
+
+    fn refuse(&self, command: &str, path: &str, refusal: &Refusal, session: &mut Session) {
+        tracing::info!(
+            port = self.port.name,
+            client = %self.client.ip(),
+            identity = clean(session.identity().unwrap_or("")),
+            command,
+            path = clean(path),
+            code = refusal.code,
+            reason = refusal.text,
+            "refused"
+        );
+        self.shared.refused(match (refusal.code, refusal.enhanced) {
+            (400..500, _) => Refused::Unable,
+            (_, "5.1.1") => Refused::Recipient,
+            _ => Refused::Policy,
+        });
+        session.answer(Reply::new(refusal.code, refusal.enhanced, refusal.text));
+    }
+}
+
+fn text(path: Option<&Address>) -> String {
+    path.map(|path| path.as_str().to_owned()).unwrap_or_default()
+}
+
+fn notify(notify: postroad_smtp::Notify) -> Notify {
+    let set = [
+        (notify.success, Notify::SUCCESS),
+        (notify.failure, Notify::FAILURE),
+        (notify.delay, Notify::DELAY),
+    ];
+    let given = set
+        .into_iter()
+        .filter(|(given, _)| *given)
+        .fold(Notify::UNSET, |all, (_, one)| all.with(one));
+    if given == Notify::UNSET {
+        Notify::NEVER
+    } else {
+        given
+    }
+}
+
+fn encode_orcpt(orcpt: &str) -> String {
+    match orcpt.split_once(';') {
+        Some((kind, address)) => format!("{kind};{}", encode_xtext(address)),
+        None => original(orcpt),
+    }
+}
+
+fn original(path: &str) -> String {
+    format!("rfc822;{}", encode_xtext(path))
+}
+
+const MOST_EXPANDED: usize = 50_000;

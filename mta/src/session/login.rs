@@ -1,0 +1,53 @@
+//! AUTH: verifiers, and what follows a failure.
+
+use std::time::Duration;
+
+use postroad_smtp::Reply;
+use postroad_smtp::server::Session;
+use zeroize::Zeroizing;
+
+use super::driver::Driver;
+use crate::log::clean;
+use crate::metrics::Refused;
+
+impl Driver {
+    pub(super) async fn check_password(&mut self, user: &str, password: String, session: &mut Session) {
+        let password = Zeroizing::new(password);
+        let settings = self.shared.live.current();
+        let good = self
+            .shared
+            .auth
+            .password(&settings, user, password.as_bytes())
+            .await;
+        session.password_checked(user, Some(good));
+    }
+
+    pub(super) fn find_verifier(&mut self, user: &str, session: &mut Session) {
+        let settings = self.shared.live.current();
+        session.verifier_found(self.shared.auth.scram(&settings, user));
+    }
+
+    /// After a failure the reply waits: the same for every kind of failure, longer each time.
+    pub(super) async fn authenticated(&mut self, user: &str, success: bool, session: &mut Session) {
+        if success {
+            tracing::info!(port = self.port.name, client = %self.client.ip(), user = clean(user), "logged in");
+            return;
+        }
+        self.failures += 1;
+        self.shared.refused(Refused::Authentication);
+        tracing::warn!(
+            port = self.port.name,
+            client = %self.client.ip(),
+            user = clean(user),
+            failures = self.failures,
+            "login failed"
+        );
+        tokio::time::sleep(DELAY * self.failures).await;
+        if self.failures >= MOST_FAILURES {
+            session.end(&Reply::new(421, "4.7.0", "Too many failed logins"));
+        }
+    }
+}
+
+const DELAY: Duration = Duration::from_millis(500);
+const MOST_FAILURES: u32 = 3;

@@ -1,0 +1,194 @@
+//! Who may submit: PLAIN, LOGIN and SCRAM-SHA-256, under TLS alone.
+
+use aws_lc_rs::{digest, hmac, pbkdf2};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use postroad_mta::auth::Verifier;
+
+use crate::client::Client;
+use crate::stage::{Play, Stage};
+
+async fn stage() -> Stage {
+    let users = vec![
+        ("alice", Verifier::scram("wonder land").unwrap()),
+        ("bob", Verifier::argon2id("builder").unwrap()),
+    ];
+    Play {
+        users,
+        ..Play::default()
+    }
+    .start()
+    .await
+}
+
+fn plain(user: &str, password: &str) -> String {
+    format!("AUTH PLAIN {}", STANDARD.encode(format!("\0{user}\0{password}")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_and_login_work_over_starttls_and_implicit_tls() {
+    let stage = stage().await;
+    let mut over_starttls = Client::greeted(stage.port("submission"))
+        .await
+        .starttls(&stage.chain)
+        .await;
+    let mut implicit = stage.submissions().await;
+    assert_eq!(implicit.say("EHLO client.example").await.code, 250);
+    for client in [&mut over_starttls, &mut implicit] {
+        let reply = client.say(&plain("bob", "builder")).await;
+        assert_eq!(reply.code, 235, "{reply:?}");
+        assert_eq!(
+            client.say(&plain("bob", "builder")).await.code,
+            503,
+            "once per session"
+        );
+    }
+    let mut client = stage.submissions().await;
+    client
+        .expect(&[
+            ("EHLO client.example", 250),
+            ("AUTH LOGIN", 334),
+            (&STANDARD.encode("alice"), 334),
+            (&STANDARD.encode("wonder land"), 235),
+        ])
+        .await;
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scram_proves_both_ends() {
+    let users = vec![("alice", Verifier::scram("wonder land").unwrap())];
+    let stage = Play {
+        users,
+        ..Play::default()
+    }
+    .start()
+    .await;
+    let mut client = stage.submissions().await;
+    assert!(client.say("EHLO client.example").await.has("SCRAM-SHA-256"));
+    assert_eq!(scram(&mut client, "alice", "wonder land").await, 235);
+    let mut client = stage.submissions().await;
+    client.say("EHLO client.example").await;
+    assert_eq!(scram(&mut client, "alice", "wrong").await, 535);
+    let mut client = stage.submissions().await;
+    client.say("EHLO client.example").await;
+    assert_eq!(
+        scram(&mut client, "nobody", "wrong").await,
+        535,
+        "the same dialogue"
+    );
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_passwords_and_unknown_users_get_the_same_reply_and_then_the_door() {
+    let stage = stage().await;
+    let mut client = stage.submissions().await;
+    client.say("EHLO client.example").await;
+    let wrong = client.say(&plain("bob", "wrong")).await;
+    let unknown = client.say(&plain("eve", "wrong")).await;
+    assert_eq!((wrong.code, &wrong.lines), (535, &unknown.lines));
+    let last = client.say(&plain("bob", "wrong again")).await;
+    assert!(matches!(last.code, 421 | 535), "{last:?}");
+    if last.code == 535 {
+        assert_eq!(client.reply().await.code, 421);
+    }
+    client.hung_up().await;
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_password_is_taken_in_clear_or_on_the_transfer_port() {
+    let stage = stage().await;
+    let mut client = Client::greeted(stage.port("submission")).await;
+    assert!(!client.say("EHLO client.example").await.offers("AUTH"));
+    let reply = client.say(&plain("bob", "builder")).await;
+    assert!((500..600).contains(&reply.code), "{reply:?}");
+    assert_eq!(client.say("MAIL FROM:<alice@example.com>").await.code, 530);
+    let mut client = stage.smtp().await.starttls(&stage.chain).await;
+    assert!(!client.say("EHLO client.example").await.offers("AUTH"));
+    assert!((500..600).contains(&client.say(&plain("bob", "builder")).await.code));
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scram_is_offered_only_where_every_user_can_use_it() {
+    let stage = stage().await;
+    let mut client = stage.submissions().await;
+    assert!(
+        !client.say("EHLO client.example").await.has("SCRAM"),
+        "a client takes the best one that is offered"
+    );
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_may_cancel() {
+    let stage = stage().await;
+    let mut client = stage.submissions().await;
+    client
+        .expect(&[
+            ("EHLO client.example", 250),
+            ("AUTH LOGIN", 334),
+            ("*", 501),
+            ("AUTH PLAIN", 334),
+            ("not base64!", 501),
+            ("AUTH NOSUCH", 504),
+            ("NOOP", 250),
+        ])
+        .await;
+    stage.stop().await;
+}
+
+/// RFC 5802; returns the last code, and checks the server's proof.
+async fn scram(client: &mut Client, user: &str, password: &str) -> u16 {
+    let first = format!("n={user},r=abcdefgh12345678");
+    let reply = client
+        .say(&format!(
+            "AUTH SCRAM-SHA-256 {}",
+            STANDARD.encode(format!("n,,{first}"))
+        ))
+        .await;
+    assert_eq!(reply.code, 334, "{reply:?}");
+    let server = String::from_utf8(STANDARD.decode(&reply.lines[0]).unwrap()).unwrap();
+    let field = |name: &str| {
+        server
+            .split(',')
+            .find_map(|field| field.strip_prefix(name))
+            .unwrap()
+            .to_owned()
+    };
+    let mut salted = [0; 32];
+    pbkdf2::derive(
+        pbkdf2::PBKDF2_HMAC_SHA256,
+        field("i=").parse().unwrap(),
+        &STANDARD.decode(field("s=")).unwrap(),
+        password.as_bytes(),
+        &mut salted,
+    );
+    let sign = |key: &[u8], text: &[u8]| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text);
+    let client_key = sign(&salted, b"Client Key");
+    let stored = digest::digest(&digest::SHA256, client_key.as_ref());
+    let last = format!("c=biws,r={}", field("r="));
+    let message = format!("{first},{server},{last}");
+    let signature = sign(stored.as_ref(), message.as_bytes());
+    let proof: Vec<u8> = client_key
+        .as_ref()
+        .iter()
+        .zip(signature.as_ref())
+        .map(|(a, b)| a ^ b)
+        .collect();
+    let reply = client
+        .say(&STANDARD.encode(format!("{last},p={}", STANDARD.encode(proof))))
+        .await;
+    if reply.code != 334 {
+        return reply.code;
+    }
+    let server_key = sign(&salted, b"Server Key");
+    let proof = STANDARD.encode(sign(server_key.as_ref(), message.as_bytes()));
+    assert_eq!(
+        STANDARD.decode(&reply.lines[0]).unwrap(),
+        format!("v={proof}").into_bytes()
+    );
+    client.say("").await.code
+}

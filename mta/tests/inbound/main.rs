@@ -1,0 +1,17 @@
+//! A real daemon on loopback, spoken to octet by octet: how mail comes in. One scenario per file.
+
+mod accepting;
+mod authenticating;
+mod certificates;
+mod client;
+mod injecting;
+mod limiting;
+mod pipelining;
+mod relaying;
+mod reloading;
+mod sealing;
+mod smuggling;
+mod stage;
+mod starting;
+mod stopping;
+mod submitting;
