@@ -46,7 +46,11 @@ impl Address {
             return Err(AddressError::TooLong);
         }
         let domain = parse_domain(domain).ok_or(AddressError::Syntax)?;
-        Ok(Self { text: text.to_owned(), local_part, domain })
+        Ok(Self {
+            text: text.to_owned(),
+            local_part,
+            domain,
+        })
     }
 
     /// As it was written.
@@ -93,7 +97,10 @@ fn local_part_end(text: &str) -> Option<usize> {
 /// Dot-string or quoted-string; gives it without quotes.
 fn parse_local_part(text: &str) -> Option<String> {
     let Some(quoted) = text.strip_prefix('"') else {
-        return text.split('.').all(|atom| !atom.is_empty() && atom.chars().all(is_atext)).then(|| text.to_owned());
+        return text
+            .split('.')
+            .all(|atom| !atom.is_empty() && atom.chars().all(is_atext))
+            .then(|| text.to_owned());
     };
     let quoted = quoted.strip_suffix('"')?;
     let mut plain = String::with_capacity(quoted.len());
@@ -113,7 +120,9 @@ fn parse_local_part(text: &str) -> Option<String> {
 
 /// RFC 5322 section 3.2.3, and RFC 6531 section 3.3 for the rest of Unicode.
 fn is_atext(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c) || (!c.is_ascii() && !c.is_control() && !c.is_whitespace())
+    c.is_ascii_alphanumeric()
+        || "!#$%&'*+-/=?^_`{|}~".contains(c)
+        || (!c.is_ascii() && !c.is_control() && !c.is_whitespace())
 }
 
 fn parse_domain(text: &str) -> Option<AddressDomain> {
@@ -121,7 +130,11 @@ fn parse_domain(text: &str) -> Option<AddressDomain> {
         let literal = literal.strip_suffix(']')?;
         return is_literal(literal).then(|| AddressDomain::Literal(literal.to_owned()));
     }
-    let ascii = if text.is_ascii() { text.to_ascii_lowercase() } else { idna::domain_to_ascii_strict(text).ok()? };
+    let ascii = if text.is_ascii() {
+        text.to_ascii_lowercase()
+    } else {
+        idna::domain_to_ascii_strict(text).ok()?
+    };
     (ascii.len() <= 255 && ascii.split('.').all(is_label)).then_some(AddressDomain::Name(ascii))
 }
 
@@ -129,7 +142,9 @@ fn parse_domain(text: &str) -> Option<AddressDomain> {
 fn is_label(label: &str) -> bool {
     let octets = label.as_bytes();
     (1..=63).contains(&octets.len())
-        && octets.iter().all(|octet| octet.is_ascii_alphanumeric() || *octet == b'-')
+        && octets
+            .iter()
+            .all(|octet| octet.is_ascii_alphanumeric() || *octet == b'-')
         && octets[0] != b'-'
         && octets[octets.len() - 1] != b'-'
 }
@@ -156,7 +171,11 @@ mod tests {
             ("x@localhost", "x", "localhost"),
         ] {
             let address = Address::parse(text, false).unwrap();
-            assert_eq!((address.local_part(), address.domain_name()), (local, Some(domain)), "{text}");
+            assert_eq!(
+                (address.local_part(), address.domain_name()),
+                (local, Some(domain)),
+                "{text}"
+            );
         }
         for text in ["x@[192.0.2.1]", "x@[IPv6:2001:db8::1]"] {
             assert!(Address::parse(text, false).unwrap().domain_name().is_none());
@@ -166,8 +185,29 @@ mod tests {
     #[test]
     fn what_is_no_mailbox() {
         for text in [
-            "", "a", "@b", "a@", "a@b@c", ".a@b", "a.@b", "a..b@c", "a b@c", "a@-b", "a@b-", "a@b..c", "a@[1.2.3]", "a@[300.1.1.1]",
-            "a@[IPv6:zz]", "a@[x:1]", "\"a@b", "\"a\"b@c", "a@b_c", "a\r@b", "a@b.", "(c)a@b", "\"\u{7f}\"@b",
+            "",
+            "a",
+            "@b",
+            "a@",
+            "a@b@c",
+            ".a@b",
+            "a.@b",
+            "a..b@c",
+            "a b@c",
+            "a@-b",
+            "a@b-",
+            "a@b..c",
+            "a@[1.2.3]",
+            "a@[300.1.1.1]",
+            "a@[IPv6:zz]",
+            "a@[x:1]",
+            "\"a@b",
+            "\"a\"b@c",
+            "a@b_c",
+            "a\r@b",
+            "a@b.",
+            "(c)a@b",
+            "\"\u{7f}\"@b",
         ] {
             assert_eq!(Address::parse(text, false), Err(AddressError::Syntax), "{text}");
         }
@@ -176,9 +216,15 @@ mod tests {
     #[test]
     fn lengths_and_other_than_ascii() {
         let local = "a".repeat(65);
-        assert_eq!(Address::parse(&format!("{local}@b"), false), Err(AddressError::TooLong));
+        assert_eq!(
+            Address::parse(&format!("{local}@b"), false),
+            Err(AddressError::TooLong)
+        );
         assert!(Address::parse(&format!("{}@b", &local[1..]), false).is_ok());
         assert_eq!(Address::parse("ü@b", false), Err(AddressError::NotAscii));
-        assert_eq!(Address::parse("ü@bücher.example", true).unwrap().domain_name(), Some("xn--bcher-kva.example"));
+        assert_eq!(
+            Address::parse("ü@bücher.example", true).unwrap().domain_name(),
+            Some("xn--bcher-kva.example")
+        );
     }
 }

@@ -123,7 +123,13 @@ impl Command {
         let text = std::str::from_utf8(line).map_err(|_| refuse(500, "5.5.2", "the line is not UTF-8"))?;
         let (verb, argument) = text.split_once(' ').unwrap_or((text, ""));
         let argument = argument.trim_end_matches([' ', '\t']);
-        let plain = |command| if argument.is_empty() { Ok(command) } else { Err(NO_ARGUMENT) };
+        let plain = |command| {
+            if argument.is_empty() {
+                Ok(command)
+            } else {
+                Err(NO_ARGUMENT)
+            }
+        };
         match verb.to_ascii_uppercase().as_str() {
             "EHLO" => name(argument).map(Self::Ehlo),
             "HELO" => name(argument).map(Self::Helo),
@@ -175,7 +181,9 @@ fn bdat(argument: &str) -> Result<Command, CommandError> {
 
 /// 1 to 20 digits (RFC 1870 section 5).
 fn number(text: &str) -> Option<u64> {
-    (!text.is_empty() && text.len() <= 20 && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok()).flatten()
+    (!text.is_empty() && text.len() <= 20 && text.bytes().all(|b| b.is_ascii_digit()))
+        .then(|| text.parse().ok())
+        .flatten()
 }
 
 /// Splits `FROM:<path> parameters`; gives the path without angle brackets and source route.
@@ -186,7 +194,9 @@ fn path<'a>(argument: &'a str, keyword: &str) -> Result<(&'a str, &'a str), Comm
     }
     // A space behind the colon is no syntax of RFC 5321, but harmless and common.
     let rest = argument[keyword.len()..].trim_start_matches(' ');
-    let inner = rest.strip_prefix('<').ok_or(refuse(501, "5.5.4", "put the address in angle brackets"))?;
+    let inner = rest
+        .strip_prefix('<')
+        .ok_or(refuse(501, "5.5.4", "put the address in angle brackets"))?;
     let end = path_end(inner).ok_or(ARGUMENT)?;
     let (path, parameters) = (&inner[..end], &inner[end + 1..]);
     if !parameters.is_empty() && !parameters.starts_with(' ') {
@@ -217,7 +227,8 @@ fn without_route(path: &str) -> Result<&str, CommandError> {
     }
     let (route, mailbox) = path.split_once(':').ok_or(ARGUMENT)?;
     let well_formed = route.split(',').all(|hop| {
-        hop.strip_prefix('@').is_some_and(|domain| Address::parse(&format!("x@{domain}"), true).is_ok())
+        hop.strip_prefix('@')
+            .is_some_and(|domain| Address::parse(&format!("x@{domain}"), true).is_ok())
     });
     if well_formed { Ok(mailbox) } else { Err(ARGUMENT) }
 }
@@ -289,13 +300,19 @@ fn mail(argument: &str, extended: bool) -> Result<Mail, CommandError> {
 
 fn rcpt(argument: &str, extended: bool) -> Result<Rcpt, CommandError> {
     let (path, rest) = path(argument, "TO:")?;
-    let mut rcpt = Rcpt { forward_path: None, notify: None, orcpt: None };
+    let mut rcpt = Rcpt {
+        forward_path: None,
+        notify: None,
+        orcpt: None,
+    };
     for (keyword, value) in parameters(rest, extended)? {
         match (keyword.as_str(), value) {
             ("NOTIFY", Some(value)) => rcpt.notify = Some(notify(value)?),
             ("ORCPT", Some(value)) if value.len() <= 500 => {
                 let (kind, address) = value.split_once(';').ok_or(ARGUMENT)?;
-                let address = xtext::decode(address).filter(|address| !address.is_empty()).ok_or(ARGUMENT)?;
+                let address = xtext::decode(address)
+                    .filter(|address| !address.is_empty())
+                    .ok_or(ARGUMENT)?;
                 if kind.is_empty() || !kind.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
                     return Err(ARGUMENT);
                 }
@@ -344,10 +361,21 @@ mod tests {
     #[test]
     fn good_lines() {
         for line in [
-            "ehlo client.example", "HELO [192.0.2.1]", "MAIL FROM:<>", "mail from:<a@b> SIZE=10 BODY=8bitmime",
-            "MAIL FROM: <a@b>", "RCPT TO:<postmaster>", "RCPT TO:<@a,@b:c@d> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;c+40d",
-            "MAIL FROM:<\"a>b\"@c> RET=HDRS ENVID=x+20y", "BDAT 5 last", "BDAT 0", "NOOP anything", "AUTH plain AGE=",
-            "MAIL FROM:<ü@b> SMTPUTF8", "QUIT", "MAIL FROM:<a@b> AUTH=<>",
+            "ehlo client.example",
+            "HELO [192.0.2.1]",
+            "MAIL FROM:<>",
+            "mail from:<a@b> SIZE=10 BODY=8bitmime",
+            "MAIL FROM: <a@b>",
+            "RCPT TO:<postmaster>",
+            "RCPT TO:<@a,@b:c@d> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;c+40d",
+            "MAIL FROM:<\"a>b\"@c> RET=HDRS ENVID=x+20y",
+            "BDAT 5 last",
+            "BDAT 0",
+            "NOOP anything",
+            "AUTH plain AGE=",
+            "MAIL FROM:<ü@b> SMTPUTF8",
+            "QUIT",
+            "MAIL FROM:<a@b> AUTH=<>",
         ] {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line));
         }
@@ -356,18 +384,42 @@ mod tests {
     #[test]
     fn bad_lines_and_their_codes() {
         for (line, code) in [
-            ("", 500), ("FOO", 500), ("EHLO", 501), ("EHLO a b", 501), ("DATA now", 501), ("BDAT", 501), ("BDAT -1", 501),
-            ("BDAT 2a", 501), ("BDAT 5  LAST", 501), ("BDAT 99999999999999999999999", 501), ("MAIL FROM:a@b", 501),
-            ("MAIL FROM:<a@b> SIZE=2a", 501), ("MAIL FROM:<a@b> SIZE=1 SIZE=1", 501), ("MAIL FROM:<a@b> BODY=foo", 501),
-            ("MAIL FROM:<a@b> FOO=1", 555), ("MAIL FROM:<a@b> ENVID=+0a", 501), ("MAIL FROM:<ü@b>", 553), ("MAIL TO:<a@b>", 501),
-            ("RCPT TO:<>", 501), ("RCPT TO:<a>", 501), ("RCPT TO:<a@b> NOTIFY=NEVER,SUCCESS", 501), ("RCPT TO:<a@b>x", 501),
-            ("RCPT TO:<a@b> ORCPT=a+40b", 501), ("AUTH", 501), ("VRFY", 501), ("MAIL FROM:<a@b", 501), ("MAIL", 501),
+            ("", 500),
+            ("FOO", 500),
+            ("EHLO", 501),
+            ("EHLO a b", 501),
+            ("DATA now", 501),
+            ("BDAT", 501),
+            ("BDAT -1", 501),
+            ("BDAT 2a", 501),
+            ("BDAT 5  LAST", 501),
+            ("BDAT 99999999999999999999999", 501),
+            ("MAIL FROM:a@b", 501),
+            ("MAIL FROM:<a@b> SIZE=2a", 501),
+            ("MAIL FROM:<a@b> SIZE=1 SIZE=1", 501),
+            ("MAIL FROM:<a@b> BODY=foo", 501),
+            ("MAIL FROM:<a@b> FOO=1", 555),
+            ("MAIL FROM:<a@b> ENVID=+0a", 501),
+            ("MAIL FROM:<ü@b>", 553),
+            ("MAIL TO:<a@b>", 501),
+            ("RCPT TO:<>", 501),
+            ("RCPT TO:<a>", 501),
+            ("RCPT TO:<a@b> NOTIFY=NEVER,SUCCESS", 501),
+            ("RCPT TO:<a@b>x", 501),
+            ("RCPT TO:<a@b> ORCPT=a+40b", 501),
+            ("AUTH", 501),
+            ("VRFY", 501),
+            ("MAIL FROM:<a@b", 501),
+            ("MAIL", 501),
         ] {
             assert_eq!(parse(line).map_err(|error| error.code), Err(code), "{line}");
         }
         assert_eq!(Command::parse(b"NOOP \0", true).unwrap_err().code, 500);
         assert_eq!(Command::parse(b"NOOP \xff", true).unwrap_err().code, 500);
-        assert_eq!(Command::parse(b"MAIL FROM:<a@b> SIZE=1", false).unwrap_err().code, 555);
+        assert_eq!(
+            Command::parse(b"MAIL FROM:<a@b> SIZE=1", false).unwrap_err().code,
+            555
+        );
     }
 
     proptest! {

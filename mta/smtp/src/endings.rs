@@ -96,8 +96,6 @@ impl DataReader {
 #[derive(Default)]
 pub(crate) struct EndingCheck {
     after_cr: bool,
-    /// The last octets were CR LF, or nothing has come.
-    in_line: bool,
     pub fault: Option<Fault>,
 }
 
@@ -109,7 +107,6 @@ impl EndingCheck {
         {
             self.after_cr = false;
             if first == b'\n' {
-                self.in_line = false;
                 at = 1;
             } else {
                 self.fault.get_or_insert(Fault::BareCr);
@@ -117,14 +114,11 @@ impl EndingCheck {
         }
         while at < input.len() {
             let Some(found) = memchr3(b'\r', b'\n', 0, &input[at..]) else {
-                self.in_line = true;
                 return;
             };
-            self.in_line |= found > 0;
             at += found;
             match (input[at], input.get(at + 1)) {
                 (b'\r', Some(b'\n')) => {
-                    self.in_line = false;
                     at += 1;
                 }
                 (b'\r', None) => self.after_cr = true,
@@ -142,11 +136,6 @@ impl EndingCheck {
             self.fault.get_or_insert(Fault::BareCr);
         }
         self.fault
-    }
-
-    /// Whether the last line lacks its CRLF.
-    pub fn lacks_last_ending(&self) -> bool {
-        self.in_line || self.after_cr
     }
 }
 
@@ -178,7 +167,10 @@ mod tests {
     #[test]
     fn dots_are_taken_off_once() {
         let (body, fault, end) = read(&[b"a\r\n..b\r\n.c\r\n...\r\n.\r\n"]);
-        assert_eq!((body.as_slice(), fault), (b"a\r\n.b\r\nc\r\n..\r\n".as_slice(), None));
+        assert_eq!(
+            (body.as_slice(), fault),
+            (b"a\r\n.b\r\nc\r\n..\r\n".as_slice(), None)
+        );
         assert!(end.is_some());
     }
 
@@ -186,8 +178,20 @@ mod tests {
     #[test]
     fn nothing_but_crlf_dot_crlf_ends_the_body() {
         let alike: &[&[u8]] = &[
-            b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r.\r\n", b"\r\n.\r", b"\n.\r", b"\r\n.\0\r\n", b"\r\n.\r\r\n",
-            b"\r\r\n.\r\r\n", b"\r\n\0.\r\n", b"\n\n.\r\n", b"\r\n.\n\r\n", b"\0\r\n.\n",
+            b"\n.\n",
+            b"\n.\r\n",
+            b"\r\n.\n",
+            b"\r.\r",
+            b"\r.\r\n",
+            b"\r\n.\r",
+            b"\n.\r",
+            b"\r\n.\0\r\n",
+            b"\r\n.\r\r\n",
+            b"\r\r\n.\r\r\n",
+            b"\r\n\0.\r\n",
+            b"\n\n.\r\n",
+            b"\r\n.\n\r\n",
+            b"\0\r\n.\n",
         ];
         for look_alike in alike {
             let mut text = b"before".to_vec();
@@ -215,7 +219,6 @@ mod tests {
             split.feed(&body[..at]);
             split.feed(&body[at..]);
             prop_assert_eq!(whole.end().is_some(), split.end().is_some());
-            prop_assert_eq!(whole.lacks_last_ending(), split.lacks_last_ending());
             let clean = !body.contains(&0) && String::from_utf8_lossy(&body).replace("\r\n", "").find(['\r', '\n']).is_none();
             prop_assert_eq!(whole.fault.is_none(), clean);
         }

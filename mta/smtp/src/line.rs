@@ -37,10 +37,6 @@ impl Input {
         &self.bytes[self.start..]
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.rest().is_empty()
-    }
-
     pub fn consume(&mut self, count: usize) {
         self.start = (self.start + count).min(self.bytes.len());
         // What is used must not pile up in front of what is not.
@@ -63,7 +59,11 @@ impl Input {
             return self.drop_line();
         }
         let Some(at) = memchr2(b'\r', b'\n', rest) else {
-            return if rest.len() >= limit { self.too_long() } else { Line::Partial };
+            return if rest.len() >= limit {
+                self.too_long()
+            } else {
+                Line::Partial
+            };
         };
         if at + 2 > limit {
             return self.too_long();
@@ -126,7 +126,10 @@ mod tests {
 
     #[test]
     fn only_crlf_ends_a_line() {
-        assert_eq!(lines(&[b"NO", b"OP\r", b"\nX\r\n"], 512), [Line::Whole(b"NOOP".into()), Line::Whole(b"X".into())]);
+        assert_eq!(
+            lines(&[b"NO", b"OP\r", b"\nX\r\n"], 512),
+            [Line::Whole(b"NOOP".into()), Line::Whole(b"X".into())]
+        );
         assert_eq!(lines(&[b"NOOP\nX\r\n"], 512), [Line::Bare]);
         assert_eq!(lines(&[b"NO\rOP\r\n"], 512), [Line::Bare]);
     }
@@ -134,7 +137,10 @@ mod tests {
     #[test]
     fn a_long_line_is_one_refusal_however_it_comes() {
         let long = vec![b'a'; 600];
-        assert_eq!(lines(&[&long, b"bbb\r\nNOOP\r\n"], 512), [Line::TooLong, Line::Whole(b"NOOP".into())]);
+        assert_eq!(
+            lines(&[&long, b"bbb\r\nNOOP\r\n"], 512),
+            [Line::TooLong, Line::Whole(b"NOOP".into())]
+        );
         let mut whole = long.clone();
         whole.extend_from_slice(b"\r\n");
         assert_eq!(lines(&[&whole], 512), [Line::TooLong]);

@@ -15,7 +15,11 @@ impl Reply {
     /// (RFC 2034 section 4: greeting, EHLO, 3yz). Whatever is no printable ASCII in `text` is written as `?`, so that
     /// nothing a peer said can forge a line.
     pub fn new(code: u16, enhanced: &'static str, text: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, enhanced, text: text.into() }
+        Self {
+            code,
+            enhanced,
+            text: text.into(),
+        }
     }
 
     /// 250.
@@ -55,7 +59,11 @@ impl Reply {
                 to.push(b' ');
             }
             // RFC 5321 section 4.5.3.1.5: 512 octets with code and CRLF.
-            to.extend(line.chars().take(490).map(|c| if matches!(c, ' '..='~') { c as u8 } else { b'?' }));
+            to.extend(
+                line.chars()
+                    .take(490)
+                    .map(|c| if matches!(c, ' '..='~') { c as u8 } else { b'?' }),
+            );
             to.extend_from_slice(b"\r\n");
         }
     }

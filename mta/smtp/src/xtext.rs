@@ -31,14 +31,15 @@ fn hex(octet: u8) -> Option<u8> {
 
 /// Encodes.
 pub fn encode(text: &str) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut out, octet| {
-        match octet {
-            b'+' | b'=' => out.push_str(&format!("+{octet:02X}")),
-            b'!'..=b'~' => out.push(char::from(octet)),
-            _ => out.push_str(&format!("+{octet:02X}")),
-        }
-        out
-    })
+    text.bytes()
+        .fold(String::with_capacity(text.len()), |mut out, octet| {
+            match octet {
+                b'+' | b'=' => out.push_str(&format!("+{octet:02X}")),
+                b'!'..=b'~' => out.push(char::from(octet)),
+                _ => out.push_str(&format!("+{octet:02X}")),
+            }
+            out
+        })
 }
 
 #[cfg(test)]

@@ -69,8 +69,19 @@ enum State {
     LoginUser,
     LoginPassword(String),
     ScramFirst,
-    ScramVerifier { user: String, bare: String, nonce: String, gs2: String },
-    ScramFinal { user: String, nonce: String, gs2: String, messages: String, verifier: Box<ScramVerifier> },
+    ScramVerifier {
+        user: String,
+        bare: String,
+        nonce: String,
+        gs2: String,
+    },
+    ScramFinal {
+        user: String,
+        nonce: String,
+        gs2: String,
+        messages: String,
+        verifier: Box<ScramVerifier>,
+    },
     ScramEnd(String),
     Over,
 }
@@ -88,7 +99,9 @@ impl Exchange {
 
     /// Takes a response (out of base 64).
     pub fn respond(&mut self, response: &[u8]) -> Step {
-        let Ok(text) = std::str::from_utf8(response) else { return Step::Malformed };
+        let Ok(text) = std::str::from_utf8(response) else {
+            return Step::Malformed;
+        };
         match std::mem::replace(&mut self.state, State::Over) {
             State::Plain => plain(text).unwrap_or(Step::Malformed),
             State::LoginUser => {
@@ -97,9 +110,17 @@ impl Exchange {
             }
             State::LoginPassword(user) => checked(&user, text).unwrap_or(Step::Malformed),
             State::ScramFirst => self.scram_first(text).unwrap_or(Step::Malformed),
-            State::ScramFinal { user, nonce, gs2, messages, verifier } => {
+            State::ScramFinal {
+                user,
+                nonce,
+                gs2,
+                messages,
+                verifier,
+            } => {
                 let proof = scram_proof(text, &nonce, &gs2);
-                let Some((without_proof, proof)) = proof else { return Step::Malformed };
+                let Some((without_proof, proof)) = proof else {
+                    return Step::Malformed;
+                };
                 match verifier.verify(&format!("{messages},{without_proof}"), &proof) {
                     Some(signature) => {
                         self.state = State::ScramEnd(user);
@@ -133,17 +154,33 @@ impl Exchange {
         rand::fill(&mut random).ok()?;
         let nonce = format!("{client_nonce}{}", STANDARD.encode(random));
         let gs2 = STANDARD.encode(format!("{flag},{authorisation},"));
-        self.state = State::ScramVerifier { user: user.clone(), bare: bare.to_owned(), nonce, gs2 };
+        self.state = State::ScramVerifier {
+            user: user.clone(),
+            bare: bare.to_owned(),
+            nonce,
+            gs2,
+        };
         Some(Step::FindVerifier { user })
     }
 
     /// Goes on with the verifier that was asked for (for an unknown user: [`ScramVerifier::made_up`]).
     pub fn verifier(&mut self, verifier: ScramVerifier) -> Step {
         match std::mem::replace(&mut self.state, State::Over) {
-            State::ScramVerifier { user, bare, nonce, gs2 } => {
+            State::ScramVerifier {
+                user,
+                bare,
+                nonce,
+                gs2,
+            } => {
                 let first = verifier.first_message(&nonce);
                 let messages = format!("{bare},{first}");
-                self.state = State::ScramFinal { user, nonce, gs2, messages, verifier: Box::new(verifier) };
+                self.state = State::ScramFinal {
+                    user,
+                    nonce,
+                    gs2,
+                    messages,
+                    verifier: Box::new(verifier),
+                };
                 Step::Challenge(first.into_bytes())
             }
             _ => Step::Malformed,
@@ -161,14 +198,18 @@ fn plain(text: &str) -> Option<Step> {
 
 fn checked(user: &str, password: &str) -> Option<Step> {
     let sound = |text: &str| !text.is_empty() && text.len() <= 4_096 && !text.contains('\0');
-    (sound(user) && sound(password)).then(|| Step::CheckPassword { user: user.to_owned(), password: password.to_owned() })
+    (sound(user) && sound(password)).then(|| Step::CheckPassword {
+        user: user.to_owned(),
+        password: password.to_owned(),
+    })
 }
 
 /// RFC 5802 section 5.1: `=2C` is a comma, `=3D` an equals sign.
 fn scram_name(text: &str) -> Option<String> {
     let unescaped = text.replace("=2C", ",").replace("=3D", "=");
     let escapes = text.matches('=').count();
-    (escapes == text.matches("=2C").count() + text.matches("=3D").count() && unescaped.len() <= 255).then_some(unescaped)
+    (escapes == text.matches("=2C").count() + text.matches("=3D").count() && unescaped.len() <= 255)
+        .then_some(unescaped)
 }
 
 /// `c=…,r=…,p=…`: gives the message without the proof, and the proof.
@@ -190,24 +231,50 @@ mod tests {
     fn plain_and_login() {
         let (mut exchange, _) = Exchange::start(Mechanism::Plain);
         let step = exchange.respond(b"\0alice\0secret");
-        assert!(step == Step::CheckPassword { user: "alice".into(), password: "secret".into() });
-        for bad in [&b"alice\0secret"[..], b"bob\0alice\0secret", b"\0alice\0", b"\0\0x", b"\xff\0a\0b", b""] {
+        assert!(
+            step == Step::CheckPassword {
+                user: "alice".into(),
+                password: "secret".into()
+            }
+        );
+        for bad in [
+            &b"alice\0secret"[..],
+            b"bob\0alice\0secret",
+            b"\0alice\0",
+            b"\0\0x",
+            b"\xff\0a\0b",
+            b"",
+        ] {
             let (mut exchange, _) = Exchange::start(Mechanism::Plain);
             assert!(exchange.respond(bad) == Step::Malformed, "{bad:?}");
         }
         let (mut exchange, first) = Exchange::start(Mechanism::Login);
         assert_eq!(first, b"Username:");
         assert!(exchange.respond(b"alice") == Step::Challenge(b"Password:".to_vec()));
-        assert!(exchange.respond(b"secret") == Step::CheckPassword { user: "alice".into(), password: "secret".into() });
+        assert!(
+            exchange.respond(b"secret")
+                == Step::CheckPassword {
+                    user: "alice".into(),
+                    password: "secret".into()
+                }
+        );
     }
 
     fn scram(password: &str) -> Step {
         let verifier = ScramVerifier::from_password("pencil", 4_096).unwrap();
         let (mut exchange, _) = Exchange::start(Mechanism::ScramSha256);
         assert!(exchange.respond(b"n,,n=alice,r=abc") == Step::FindVerifier { user: "alice".into() });
-        let Step::Challenge(first) = exchange.verifier(verifier) else { panic!("a challenge") };
+        let Step::Challenge(first) = exchange.verifier(verifier) else {
+            panic!("a challenge")
+        };
         let first = String::from_utf8(first).unwrap();
-        let field = |name: &str| first.split(',').find_map(|f| f.strip_prefix(name)).unwrap().to_owned();
+        let field = |name: &str| {
+            first
+                .split(',')
+                .find_map(|f| f.strip_prefix(name))
+                .unwrap()
+                .to_owned()
+        };
         let without_proof = format!("c=biws,r={}", field("r="));
         let mut salted = [0; 32];
         aws_lc_rs::pbkdf2::derive(
@@ -219,7 +286,10 @@ mod tests {
         );
         let client_key = mac(&salted, b"Client Key");
         let stored = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &client_key);
-        let signature = mac(stored.as_ref(), format!("n=alice,r=abc,{first},{without_proof}").as_bytes());
+        let signature = mac(
+            stored.as_ref(),
+            format!("n=alice,r=abc,{first},{without_proof}").as_bytes(),
+        );
         let proof: Vec<u8> = client_key.iter().zip(signature).map(|(a, b)| a ^ b).collect();
         match exchange.respond(format!("{without_proof},p={}", STANDARD.encode(proof)).as_bytes()) {
             Step::Challenge(signature) => {
@@ -234,7 +304,13 @@ mod tests {
     fn scram_proves_the_password_and_nothing_else() {
         assert!(scram("pencil") == Step::Proved { user: "alice".into() });
         assert!(scram("pencils") == Step::Failed { user: "alice".into() });
-        for bad in ["p=tls-unique,,n=a,r=b", "n,,n=a", "n,a=bob,n=alice,r=x", "n,,n=a=b,r=x", "n,,n=,r=x"] {
+        for bad in [
+            "p=tls-unique,,n=a,r=b",
+            "n,,n=a",
+            "n,a=bob,n=alice,r=x",
+            "n,,n=a=b,r=x",
+            "n,,n=,r=x",
+        ] {
             let (mut exchange, _) = Exchange::start(Mechanism::ScramSha256);
             assert!(exchange.respond(bad.as_bytes()) == Step::Malformed, "{bad}");
         }

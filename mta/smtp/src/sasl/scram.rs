@@ -27,7 +27,9 @@ impl fmt::Debug for ScramVerifier {
 
 /// Why a text is no verifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not of the form SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>, with 4096 to 1000000 iterations")]
+#[error(
+    "not of the form SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>, with 4096 to 1000000 iterations"
+)]
 pub struct VerifierError;
 
 /// RFC 7677 section 4 asks for 4,096 at least; more costs the client, not the server.
@@ -45,12 +47,24 @@ impl ScramVerifier {
     }
 
     fn derive(password: &str, salt: Vec<u8>, iterations: u32) -> Result<Self, VerifierError> {
-        let iterations =
-            NonZeroU32::new(iterations).filter(|count| (FEWEST..=MOST).contains(&count.get())).ok_or(VerifierError)?;
+        let iterations = NonZeroU32::new(iterations)
+            .filter(|count| (FEWEST..=MOST).contains(&count.get()))
+            .ok_or(VerifierError)?;
         let mut salted = [0; 32];
-        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, &salt, password.as_bytes(), &mut salted);
+        pbkdf2::derive(
+            pbkdf2::PBKDF2_HMAC_SHA256,
+            iterations,
+            &salt,
+            password.as_bytes(),
+            &mut salted,
+        );
         let client_key = mac(&salted, b"Client Key");
-        Ok(Self { iterations, salt, stored_key: sha256(&client_key), server_key: mac(&salted, b"Server Key") })
+        Ok(Self {
+            iterations,
+            salt,
+            stored_key: sha256(&client_key),
+            server_key: mac(&salted, b"Server Key"),
+        })
     }
 
     /// For a user who does not exist: the same dialogue as for others, with a salt that stays the same for this name.
@@ -58,7 +72,12 @@ impl ScramVerifier {
     pub fn made_up(name: &str, secret: &[u8]) -> Self {
         let salt = mac(secret, name.as_bytes())[..16].to_vec();
         let iterations = NonZeroU32::MIN.saturating_add(FEWEST - 1);
-        Self { iterations, salt, stored_key: mac(secret, b"stored"), server_key: mac(secret, b"server") }
+        Self {
+            iterations,
+            salt,
+            stored_key: mac(secret, b"stored"),
+            server_key: mac(secret, b"server"),
+        }
     }
 
     /// Whether this is the password, for PLAIN and LOGIN. Costs the iterations: call it off the reactor.
@@ -69,7 +88,11 @@ impl ScramVerifier {
 
     /// `r=…,s=…,i=…` (RFC 5802 section 5.1).
     pub(super) fn first_message(&self, nonce: &str) -> String {
-        format!("r={nonce},s={},i={}", STANDARD.encode(&self.salt), self.iterations)
+        format!(
+            "r={nonce},s={},i={}",
+            STANDARD.encode(&self.salt),
+            self.iterations
+        )
     }
 
     /// Checks the client's proof over the messages so far; gives the server's signature.
@@ -91,7 +114,10 @@ pub(super) fn mac(key: &[u8], message: &[u8]) -> [u8; 32] {
 }
 
 fn sha256(message: &[u8]) -> [u8; 32] {
-    digest::digest(&digest::SHA256, message).as_ref().try_into().unwrap_or([0; 32])
+    digest::digest(&digest::SHA256, message)
+        .as_ref()
+        .try_into()
+        .unwrap_or([0; 32])
 }
 
 impl fmt::Display for ScramVerifier {
@@ -113,12 +139,17 @@ impl FromStr for ScramVerifier {
             let key = |text: &str| STANDARD.decode(text).ok()?.try_into().ok();
             Some(Self {
                 iterations: NonZeroU32::new(iterations.parse().ok()?)?,
-                salt: STANDARD.decode(salt).ok().filter(|salt| (8..=64).contains(&salt.len()))?,
+                salt: STANDARD
+                    .decode(salt)
+                    .ok()
+                    .filter(|salt| (8..=64).contains(&salt.len()))?,
                 stored_key: key(stored)?,
                 server_key: key(server)?,
             })
         };
-        read().filter(|verifier| (FEWEST..=MOST).contains(&verifier.iterations.get())).ok_or(VerifierError)
+        read()
+            .filter(|verifier| (FEWEST..=MOST).contains(&verifier.iterations.get()))
+            .ok_or(VerifierError)
     }
 }
 
@@ -140,8 +171,14 @@ mod tests {
     #[test]
     fn an_unknown_user_has_a_salt_that_stays() {
         let one = ScramVerifier::made_up("nobody", b"secret").first_message("n");
-        assert_eq!(one, ScramVerifier::made_up("nobody", b"secret").first_message("n"));
-        assert_ne!(one, ScramVerifier::made_up("someone", b"secret").first_message("n"));
+        assert_eq!(
+            one,
+            ScramVerifier::made_up("nobody", b"secret").first_message("n")
+        );
+        assert_ne!(
+            one,
+            ScramVerifier::made_up("someone", b"secret").first_message("n")
+        );
     }
 
     /// RFC 7677 section 3, the example exchange.
@@ -150,10 +187,19 @@ mod tests {
         let salt = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
         let verifier = ScramVerifier::derive("pencil", salt, 4_096).unwrap();
         let nonce = "rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
-        let messages = format!("n=user,r=rOprNGfwEbeRWgbNEkqO,{},c=biws,r={nonce}", verifier.first_message(nonce));
-        let proof = STANDARD.decode("dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=").unwrap();
+        let messages = format!(
+            "n=user,r=rOprNGfwEbeRWgbNEkqO,{},c=biws,r={nonce}",
+            verifier.first_message(nonce)
+        );
+        let proof = STANDARD
+            .decode("dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=")
+            .unwrap();
         let signature = verifier.verify(&messages, &proof).unwrap();
         assert_eq!(signature, "6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
-        assert!(verifier.verify(&messages.replace("user", "usex"), &proof).is_none());
+        assert!(
+            verifier
+                .verify(&messages.replace("user", "usex"), &proof)
+                .is_none()
+        );
     }
 }

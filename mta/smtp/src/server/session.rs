@@ -219,7 +219,9 @@ impl Session {
 
     /// The name that the client gave, and whether by EHLO.
     pub fn client_name(&self) -> Option<(&str, bool)> {
-        self.client.as_ref().map(|(name, extended)| (name.as_str(), *extended))
+        self.client
+            .as_ref()
+            .map(|(name, extended)| (name.as_str(), *extended))
     }
 
     /// Whether TLS is in use.
@@ -290,7 +292,11 @@ impl Session {
             Line::Partial => return Some(Event::NeedInput),
             Line::TooLong => self.say(500, "5.5.2", "line too long"),
             Line::Bare => {
-                self.end(&Reply::new(500, "5.5.2", "a line ends with CR LF; CR or LF alone is refused"));
+                self.end(&Reply::new(
+                    500,
+                    "5.5.2",
+                    "a line ends with CR LF; CR or LF alone is refused",
+                ));
             }
             Line::Whole(line) => {
                 let extended = self.client.as_ref().is_some_and(|(_, extended)| *extended);
@@ -304,7 +310,10 @@ impl Session {
     }
 
     fn command(&mut self, command: Command) -> Option<Event> {
-        let idle = !matches!(command, Command::Mail(_) | Command::Rcpt(_) | Command::Data | Command::Bdat(..));
+        let idle = !matches!(
+            command,
+            Command::Mail(_) | Command::Rcpt(_) | Command::Data | Command::Bdat(..)
+        );
         self.idle_commands = if idle { self.idle_commands + 1 } else { 0 };
         if self.idle_commands > MOST_IDLE {
             self.end(&Reply::new(421, "4.7.0", "too many commands without a message"));
@@ -345,13 +354,27 @@ impl Session {
             return;
         }
         let mut lines = vec![self.config.hostname.clone()];
-        lines.extend(["PIPELINING".into(), format!("SIZE {}", self.config.size_limit), "8BITMIME".into()]);
-        lines.extend(["SMTPUTF8".into(), "ENHANCEDSTATUSCODES".into(), "CHUNKING".into(), "DSN".into()]);
+        lines.extend([
+            "PIPELINING".into(),
+            format!("SIZE {}", self.config.size_limit),
+            "8BITMIME".into(),
+        ]);
+        lines.extend([
+            "SMTPUTF8".into(),
+            "ENHANCEDSTATUSCODES".into(),
+            "CHUNKING".into(),
+            "DSN".into(),
+        ]);
         if matches!(self.config.tls, Tls::Offered | Tls::Required) {
             lines.push("STARTTLS".into());
         }
         if self.auth_offered() {
-            let names: Vec<_> = self.config.mechanisms.iter().map(|mechanism| mechanism.name()).collect();
+            let names: Vec<_> = self
+                .config
+                .mechanisms
+                .iter()
+                .map(|mechanism| mechanism.name())
+                .collect();
             lines.push(format!("AUTH {}", names.join(" ")));
         }
         self.reply(&Reply::new(250, "", lines.join("\n")));
@@ -392,7 +415,10 @@ impl Session {
     // --- AUTH (RFC 4954) ------------------------------------------------------------------------------------------------
 
     fn auth_offered(&self) -> bool {
-        self.config.role == Role::Submission && self.is_tls() && self.identity.is_none() && !self.config.mechanisms.is_empty()
+        self.config.role == Role::Submission
+            && self.is_tls()
+            && self.identity.is_none()
+            && !self.config.mechanisms.is_empty()
     }
 
     fn auth(&mut self, mechanism: &str, initial: Option<String>) -> Option<Event> {
@@ -404,7 +430,12 @@ impl Session {
             self.say(503, "5.5.1", "not now");
         } else if !self.is_tls() {
             self.say(538, "5.7.11", "use STARTTLS first");
-        } else if let Some(known) = self.config.mechanisms.iter().find(|known| known.name() == mechanism) {
+        } else if let Some(known) = self
+            .config
+            .mechanisms
+            .iter()
+            .find(|known| known.name() == mechanism)
+        {
             let (exchange, challenge) = Exchange::start(*known);
             self.exchange = Some(exchange);
             self.waiting = Waiting::AuthResponse;
@@ -431,7 +462,11 @@ impl Session {
                 self.auth_over(String::new(), false);
                 self.say(500, "5.5.6", "line too long");
             }
-            Line::Bare => self.end(&Reply::new(500, "5.5.2", "a line ends with CR LF; CR or LF alone is refused")),
+            Line::Bare => self.end(&Reply::new(
+                500,
+                "5.5.2",
+                "a line ends with CR LF; CR or LF alone is refused",
+            )),
             Line::Whole(line) if line == b"*" => {
                 self.auth_over(String::new(), false);
                 self.say(501, "5.7.0", "cancelled");
@@ -542,7 +577,10 @@ impl Session {
             self.say(503, "5.5.1", "say MAIL first");
             return None;
         };
-        let ascii = rcpt.forward_path.as_ref().is_none_or(|path| path.as_str().is_ascii());
+        let ascii = rcpt
+            .forward_path
+            .as_ref()
+            .is_none_or(|path| path.as_str().is_ascii());
         if transaction.body.is_some() {
             self.say(503, "5.5.1", "the message has begun");
         } else if transaction.recipients >= self.config.recipients_limit {
@@ -582,7 +620,10 @@ impl Session {
             self.say(503, "5.5.1", text);
             return self.discard_chunk(size);
         }
-        let begun = self.transaction.as_ref().is_some_and(|transaction| transaction.body.is_some());
+        let begun = self
+            .transaction
+            .as_ref()
+            .is_some_and(|transaction| transaction.body.is_some());
         if begun {
             self.waiting = Waiting::Chunk { left: size, last };
             return None;
@@ -597,7 +638,10 @@ impl Session {
             self.end(&Reply::new(421, "4.3.0", "out of step"));
             return None;
         }
-        self.waiting = Waiting::Chunk { left: size, last: false };
+        self.waiting = Waiting::Chunk {
+            left: size,
+            last: false,
+        };
         None
     }
 
@@ -606,7 +650,10 @@ impl Session {
         match std::mem::replace(&mut self.waiting, Waiting::Command) {
             Waiting::AnswerMail(mail) => {
                 if reply.is_positive() {
-                    self.transaction = Some(Transaction { smtputf8: mail.smtputf8, ..Transaction::default() });
+                    self.transaction = Some(Transaction {
+                        smtputf8: mail.smtputf8,
+                        ..Transaction::default()
+                    });
                 }
                 self.reply(&reply);
             }
@@ -629,7 +676,8 @@ impl Session {
         let mut body = BodyState::default();
         match begin {
             Begin::Data if reply.is_positive() => {
-                self.output.extend_from_slice(b"354 go on, end with CRLF.CRLF\r\n");
+                self.output
+                    .extend_from_slice(b"354 go on, end with CRLF.CRLF\r\n");
                 self.waiting = Waiting::Data(DataReader::default());
             }
             // Refused before 354: no body comes, and the transaction is over.
@@ -650,7 +698,11 @@ impl Session {
 
     /// Refuses the body that is being received: the rest of it is read and dropped, then this is the reply.
     pub fn refuse_body(&mut self, reply: Reply) {
-        if let Some(body) = self.transaction.as_mut().and_then(|transaction| transaction.body.as_mut()) {
+        if let Some(body) = self
+            .transaction
+            .as_mut()
+            .and_then(|transaction| transaction.body.as_mut())
+        {
             body.refused.get_or_insert(reply);
         }
     }
@@ -658,7 +710,9 @@ impl Session {
     // --- body --------------------------------------------------------------------------------------------------------
 
     fn read_data(&mut self) -> Option<Event> {
-        let Waiting::Data(reader) = &mut self.waiting else { return None };
+        let Waiting::Data(reader) = &mut self.waiting else {
+            return None;
+        };
         let rest = self.input.rest();
         if rest.is_empty() {
             return Some(Event::NeedInput);
@@ -684,7 +738,8 @@ impl Session {
         let body = self.transaction.as_mut()?.body.as_mut()?;
         body.octets = body.octets.saturating_add(piece.len() as u64);
         if body.octets > limit {
-            body.refused.get_or_insert(Reply::new(552, "5.3.4", "message too large"));
+            body.refused
+                .get_or_insert(Reply::new(552, "5.3.4", "message too large"));
         }
         (body.refused.is_none() && !piece.is_empty()).then_some(Event::Body(piece))
     }
@@ -693,7 +748,11 @@ impl Session {
         if last_piece.is_some() {
             // Come back for the end with the next poll.
             self.waiting = Waiting::Chunk { left: 0, last: true };
-            if let Some(body) = self.transaction.as_mut().and_then(|transaction| transaction.body.as_mut()) {
+            if let Some(body) = self
+                .transaction
+                .as_mut()
+                .and_then(|transaction| transaction.body.as_mut())
+            {
                 body.endings.fault = fault;
             }
             return last_piece;
@@ -723,7 +782,9 @@ impl Session {
     }
 
     fn read_chunk(&mut self) -> Option<Event> {
-        let Waiting::Chunk { left, last } = &mut self.waiting else { return None };
+        let Waiting::Chunk { left, last } = &mut self.waiting else {
+            return None;
+        };
         if *left == 0 {
             let last = *last;
             return self.end_chunk(last);
@@ -736,7 +797,11 @@ impl Session {
         let piece = rest[..count].to_vec();
         *left -= count as u64;
         self.input.consume(count);
-        if let Some(body) = self.transaction.as_mut().and_then(|transaction| transaction.body.as_mut()) {
+        if let Some(body) = self
+            .transaction
+            .as_mut()
+            .and_then(|transaction| transaction.body.as_mut())
+        {
             body.endings.feed(&piece);
         }
         self.take_piece(piece)
@@ -744,7 +809,10 @@ impl Session {
 
     fn end_chunk(&mut self, last: bool) -> Option<Event> {
         self.waiting = Waiting::Command;
-        let body = self.transaction.as_mut().and_then(|transaction| transaction.body.as_mut())?;
+        let body = self
+            .transaction
+            .as_mut()
+            .and_then(|transaction| transaction.body.as_mut())?;
         if last {
             let fault = body.endings.end();
             return self.finish_body(fault);
