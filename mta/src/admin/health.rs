@@ -30,13 +30,13 @@ pub(super) fn router(status: Status, metrics: Arc<Metrics>) -> Router {
 
 /// 200 while new sessions are served, 503 with the reasons otherwise.
 async fn ready(State(shown): State<Shown>) -> Response {
-    let state = shown.status.state().await;
-    if state.accepting {
+    let reasons = shown.status.not_ready().await;
+    if reasons.is_empty() {
         "ok\n".into_response()
     } else {
         (
             StatusCode::SERVICE_UNAVAILABLE,
-            format!("{}\n", state.not_accepting),
+            format!("{}\n", reasons.join("; ")),
         )
             .into_response()
     }

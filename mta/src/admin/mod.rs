@@ -40,6 +40,8 @@ pub use status::Status;
 pub struct Parts {
     /// Drawn at this start of the process.
     pub boot_id: String,
+    /// Entries or places that were found damaged when the spool was opened.
+    pub damaged: u64,
     /// Settings.
     pub live: Live,
     /// Phase of the process.

@@ -14,6 +14,7 @@ use crate::settings::Live;
 #[derive(Clone)]
 pub struct Status {
     boot_id: Arc<str>,
+    damaged: u64,
     live: Live,
     lifecycle: Lifecycle,
     spool: Spool,
@@ -25,6 +26,7 @@ impl Status {
     pub fn new(parts: &Parts) -> Self {
         Self {
             boot_id: parts.boot_id.as_str().into(),
+            damaged: parts.damaged,
             live: parts.live.clone(),
             lifecycle: parts.lifecycle.clone(),
             spool: parts.spool.clone(),
@@ -34,21 +36,35 @@ impl Status {
 
     /// The state now. Asks the file system, off the reactor.
     pub async fn state(&self) -> State {
-        let spool = self.spool.clone();
-        let looked = tokio::task::spawn_blocking(move || Looked::at(&spool)).await;
-        let looked = looked.unwrap_or_else(|_| Looked::at(&self.spool));
-        let reasons = reasons(&self.lifecycle.not_serving(), &looked);
+        let looked = self.look(Looked::at).await;
+        let reasons = reasons(&self.lifecycle.not_serving(), looked.seal, &looked.usage);
         State {
             boot_id: self.boot_id.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             spool: self.spool.uuid().to_string(),
             config: self.live.state(),
             certificate: self.live.current().certificate().cloned(),
-            queue: queue(&looked),
+            queue: queue(&looked, self.damaged),
             seal: self.seal(&looked),
             accepting: reasons.is_empty(),
             not_accepting: reasons.join("; "),
         }
+    }
+
+    /// Why no new session is served; empty while one is. Cheaper than the whole state: asked often.
+    pub async fn not_ready(&self) -> Vec<String> {
+        let (usage, seal) = self.look(|spool| (spool.usage(), spool.seal_state())).await;
+        reasons(
+            &self.lifecycle.not_serving(),
+            seal.sealed.then_some(seal.number),
+            &usage,
+        )
+    }
+
+    async fn look<T: Send + 'static>(&self, look: fn(&Spool) -> T) -> T {
+        let spool = self.spool.clone();
+        let looked = tokio::task::spawn_blocking(move || look(&spool)).await;
+        looked.unwrap_or_else(|_| look(&self.spool))
     }
 
     fn seal(&self, looked: &Looked) -> Option<SealState> {
@@ -90,7 +106,7 @@ impl Looked {
     }
 }
 
-fn queue(looked: &Looked) -> QueueState {
+fn queue(looked: &Looked, damaged: u64) -> QueueState {
     QueueState {
         messages: looked.usage.entries as u64,
         oldest: looked
@@ -98,21 +114,21 @@ fn queue(looked: &Looked) -> QueueState {
             .and_then(|millis| i64::try_from(millis / 1_000).ok()),
         free_bytes: looked.usage.available_bytes,
         below_high_water: !looked.usage.above_high_water,
-        damaged: 0,
+        damaged,
         error: looked.usage.read_only.clone(),
     }
 }
 
 /// Why no new session is served; empty while one is.
-fn reasons(not_serving: &str, looked: &Looked) -> Vec<String> {
+fn reasons(not_serving: &str, seal: Option<u64>, usage: &Usage) -> Vec<String> {
     let mut reasons = Vec::new();
     if !not_serving.is_empty() {
         reasons.push(not_serving.to_owned());
     }
-    if let Some(number) = looked.seal {
+    if let Some(number) = seal {
         reasons.push(format!("the spool is sealed (seal {number})"));
     }
-    if let Some(error) = &looked.usage.read_only {
+    if let Some(error) = &usage.read_only {
         reasons.push(format!("the spool is read-only: {error}"));
     }
     reasons

@@ -32,6 +32,8 @@ pub(super) struct Lane<P> {
     due: Vec<ToTarget>,
     /// Whether the target takes more offers.
     pub accepting: bool,
+    /// Entries that the target took over, for good.
+    pub freed: u64,
 }
 
 impl Lane<Peer> {
@@ -43,6 +45,7 @@ impl Lane<Peer> {
             spool,
             due: Vec::new(),
             accepting: true,
+            freed: 0,
         }
     }
 }
@@ -56,6 +59,7 @@ impl<'a> Lane<&'a mut Peer> {
             spool,
             due: Vec::new(),
             accepting: true,
+            freed: 0,
         }
     }
 }
@@ -126,6 +130,7 @@ impl<P: BorrowMut<Peer>> Lane<P> {
                 Err(error) => failed = Some(error),
             }
         }
+        self.freed += freed;
         self.inner.metrics.hand_over(Side::Source, freed);
         if !back.is_empty() {
             self.inner.schedule.give_back(back);

@@ -83,6 +83,7 @@ async fn round(inner: &Arc<Inner>, unreadable: &mut HashSet<EntryId>) -> Result<
     let (mut targets, mut silent) = probe(inner, &standing).await;
     silent.extend(settle(inner, &standing, &mut targets).await?);
     if !sealed || inner.is_turning() {
+        inner.say((!silent.is_empty() && !inner.spool.standing().is_empty()).then(|| listed(silent)));
         return Ok(Round::Waiting);
     }
     let owned = owned(inner, unreadable);
@@ -104,9 +105,14 @@ async fn round(inner: &Arc<Inner>, unreadable: &mut HashSet<EntryId>) -> Result<
         return Ok(Round::Waiting);
     };
     let mut lane = Lane::new(inner.clone(), best.peer, best.spool);
-    let given = give(inner, &mut lane, &owned, unreadable).await?;
-    inner.say((!silent.is_empty() && !given).then(|| listed(silent)));
-    Ok(if given { Round::Moved } else { Round::Waiting })
+    give(inner, &mut lane, &owned, unreadable).await?;
+    if lane.freed > 0 {
+        inner.say(None);
+        return Ok(Round::Moved);
+    }
+    silent.push(format!("{}: it took none of what was offered", best.address));
+    inner.say(Some(listed(silent)));
+    Ok(Round::Waiting)
 }
 
 fn listed(mut reasons: Vec<String>) -> String {
@@ -267,15 +273,14 @@ fn unfit(state: &State, itself: bool) -> Option<String> {
     }
 }
 
-/// Gives batches to one target, for a while. Whether anything went.
+/// Gives batches to one target, for a while.
 async fn give(
     inner: &Arc<Inner>,
     lane: &mut Lane<Peer>,
     owned: &[Summary],
     unreadable: &mut HashSet<EntryId>,
-) -> Result<bool, RoundError> {
+) -> Result<(), RoundError> {
     let until = Instant::now() + PROBE_AFTER;
-    let mut given = false;
     for batch in batches(owned) {
         if inner.is_turning() || !lane.accepting || Instant::now() >= until {
             break;
@@ -284,11 +289,9 @@ async fn give(
         let withdrawn = inner.schedule.withdraw(ids).await;
         let offers = offer(inner, withdrawn, lane.spool).await?;
         inner.pass(Step::Offered)?;
-        given |= !offers.is_empty();
         lane.exchange(&offers, unreadable).await?;
     }
-    lane.drain().await?;
-    Ok(given)
+    lane.drain().await
 }
 
 /// Offers what is ours to offer; the rest goes back to the queue.

@@ -229,6 +229,7 @@ impl Fleet {
         let handover = Handover::start(parts, &tracker, &stop);
         let parts = admin::Parts {
             boot_id: "boot".into(),
+            damaged: 0,
             live: live.clone(),
             lifecycle: lifecycle.clone(),
             spool: spool.clone(),
