@@ -1,5 +1,7 @@
 //! The admin endpoints over real sockets: who may do what, what is answered, and what follows the configuration.
 
+#![allow(clippy::unwrap_used, reason = "a test may end so, its helpers too")]
+
 mod fleet;
 
 use axum::http::StatusCode;

@@ -1,5 +1,7 @@
 //! A pod that dies between any two steps of a hand-over and comes back on its volume: nothing is lost, nothing doubled.
 
+#![allow(clippy::unwrap_used, reason = "a test may end so, its helpers too")]
+
 mod fleet;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! A sealed pod gives everything it owns to pods that stay: nothing lost, nothing doubled, history kept.
 
+#![allow(clippy::unwrap_used, reason = "a test may end so, its helpers too")]
+
 mod fleet;
 
 use std::time::Duration;

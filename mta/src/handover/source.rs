@@ -90,10 +90,10 @@ async fn round(inner: &Arc<Inner>, unreadable: &mut HashSet<EntryId>) -> Result<
     if owned.is_empty() {
         greet(inner, targets).await;
         let waits = !inner.spool.standing().is_empty();
-        if !unreadable.is_empty() {
-            inner.say(Some(format!("{} entries cannot be read", unreadable.len())));
-        } else {
+        if unreadable.is_empty() {
             inner.say((waits && !silent.is_empty()).then(|| listed(silent)));
+        } else {
+            inner.say(Some(format!("{} entries cannot be read", unreadable.len())));
         }
         return Ok(if waits { Round::Waiting } else { Round::Idle });
     }
