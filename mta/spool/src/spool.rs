@@ -1,40 +1,49 @@
 //! The spool as its user sees it.
+//!
+//! Everything here is safe to call from any thread; what blocks on the disk says so.
 
-use std::collections::BTreeMap;
-use std::io::{self, Read};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
+use crate::committer::{Committer, RESERVE};
 use crate::completion::Completion;
+use crate::format::BLOCK_U32;
 use crate::handover::{ToSource, ToTarget, TransferId, source, target};
+use crate::incoming::Incoming;
+use crate::index::{Entry, set_states};
+use crate::io::{Disk, Io};
+use crate::keeper::{self, Keeper};
+use crate::message::{self, Message};
+use crate::recovery::{make_dirs, recover};
+use crate::shared::{Job, Shared};
 use crate::types::{
     CommitError, EntryId, Envelope, HandoverError, OpenError, Options, Ownership, ReadError, RecipientState,
-    RecipientUpdate, RecordError, Recovery, SealState, SpoolUuid, Status, Summary, Usage,
+    RecipientUpdate, RecordError, Recovery, SealState, SpoolUuid, Summary, Usage,
 };
 
-/// An open spool. Clones are the same spool; it closes when the last clone and the last [`Incoming`] are gone.
+/// An open spool. Clones are the same spool; it closes when the last clone and the last [`Incoming`] are gone, and
+/// then writes what was recorded.
 #[derive(Clone, Debug)]
 pub struct Spool {
-    state: Arc<Mutex<State>>,
+    shared: Arc<Shared>,
+    _threads: Arc<Threads>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    entries: BTreeMap<EntryId, Stored>,
-    transfers: BTreeMap<TransferId, target::Target>,
-    drained: BTreeMap<SpoolUuid, u64>,
-    next: u64,
-    open: usize,
-    closed: bool,
-    seal: SealState,
-    options: Options,
+#[derive(Debug)]
+struct Threads {
+    shared: Arc<Shared>,
+    handles: Mutex<(Option<JoinHandle<()>>, Option<JoinHandle<()>>)>,
 }
 
-#[derive(Clone, Debug)]
-struct Stored {
-    item: Item,
-    body: Arc<Vec<u8>>,
-    owner: Option<source::Source>,
+impl Drop for Threads {
+    fn drop(&mut self) {
+        let handles = self.handles.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.shared.close_queue();
+        let _ = handles.0.take().map(JoinHandle::join);
+        self.shared.close_keeper();
+        let _ = handles.1.take().map(JoinHandle::join);
+    }
 }
 
 /// Everything of an entry but its body: what a hand-over carries.
@@ -46,48 +55,6 @@ pub struct Item {
     pub recipients: Vec<RecipientState>,
     /// Header fields added in front of the body, as they go on the wire.
     pub prefix: Vec<u8>,
-}
-
-/// An entry read back.
-#[derive(Debug)]
-pub struct Message {
-    /// The entry.
-    pub id: EntryId,
-    /// Who is responsible for it.
-    pub ownership: Ownership,
-    /// Everything but the body.
-    pub item: Item,
-    /// The body, from its first byte.
-    pub body: Body,
-}
-
-/// The bytes of a body. Reading blocks; a damaged body ends with [`io::ErrorKind::InvalidData`], never short.
-#[derive(Debug)]
-pub struct Body {
-    bytes: Arc<Vec<u8>>,
-    at: usize,
-}
-
-impl Body {
-    /// Bytes of the whole body.
-    pub fn len(&self) -> u64 {
-        self.bytes.len() as u64
-    }
-
-    /// The body has no bytes.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-impl Read for Body {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let n = rest.len().min(buffer.len());
-        buffer[..n].copy_from_slice(&rest[..n]);
-        self.at += n;
-        Ok(n)
-    }
 }
 
 /// A standing offer of this spool.
@@ -148,40 +115,73 @@ pub struct Drained {
 impl Spool {
     /// Opens the spool in `dir`, making it if the directory is empty or missing. Blocks while it reads the log.
     pub fn open(dir: &Path, options: &Options) -> Result<(Self, Recovery), OpenError> {
-        std::fs::create_dir_all(dir)?;
-        let state = State {
-            options: options.clone(),
-            next: 1,
-            ..State::default()
-        };
-        Ok((
-            Self {
-                state: Arc::new(Mutex::new(state)),
-            },
-            Recovery::default(),
-        ))
+        Self::open_on(Arc::new(Disk), dir, options)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// [`Spool::open`] on another file system.
+    pub fn open_on(io: Arc<dyn Io>, dir: &Path, options: &Options) -> Result<(Self, Recovery), OpenError> {
+        let lock = make_dirs(io.as_ref(), dir)?;
+        let lock = io
+            .lock(&lock)?
+            .ok_or_else(|| OpenError::Locked(dir.display().to_string()))?;
+        let volume = io.space(dir)?;
+        let segment_size = segment_size(options, volume.total)?;
+        let recovered = recover(io.as_ref(), dir)?;
+        let keep_free = (volume.total / 50).clamp(64 * 1024, 256 << 20);
+        let shared = Arc::new(Shared::new(
+            (io, dir.to_path_buf(), lock),
+            recovered.uuid,
+            (segment_size, keep_free),
+            options.clone(),
+            recovered.index,
+            recovered.next,
+        ));
+        let nothing = {
+            let index = shared.index();
+            index.free.is_empty() && index.active.is_none()
+        };
+        if nothing {
+            let free = keeper::create(&shared).map_err(|error| {
+                if crate::blob::is_full(&error) {
+                    OpenError::Full
+                } else {
+                    OpenError::Io(error)
+                }
+            })?;
+            shared.index().free.push(free);
+        }
+        let (committer, keeper) = (
+            Committer::new(Arc::clone(&shared)),
+            Keeper::new(Arc::clone(&shared)),
+        );
+        let start = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new().name(name.to_owned()).spawn(work)
+        };
+        let threads = Threads {
+            shared: Arc::clone(&shared),
+            handles: Mutex::new((None, None)),
+        };
+        let committer = start("spool-commit", Box::new(move || committer.run()))?;
+        let keeper = start("spool-keep", Box::new(move || keeper.run()))?;
+        *threads.handles.lock().unwrap_or_else(PoisonError::into_inner) = (Some(committer), Some(keeper));
+        shared.poke();
+        Ok((
+            Self {
+                shared,
+                _threads: Arc::new(threads),
+            },
+            recovered.report,
+        ))
     }
 
     /// The identity of this spool.
     pub fn uuid(&self) -> SpoolUuid {
-        SpoolUuid([1; 16])
+        self.shared.uuid
     }
 
     /// Begins a message. The spool does not report itself empty while one is open.
     pub fn begin(&self) -> Incoming {
-        let mut state = self.state();
-        let id = EntryId::from_u64(state.next);
-        state.next += 1;
-        state.open += 1;
-        Incoming {
-            spool: self.clone(),
-            id,
-            body: Vec::new(),
-        }
+        Incoming::new(self.clone(), Arc::clone(&self.shared))
     }
 
     /// Records new states of recipients: seen by [`Spool::read`] at once, durable within
@@ -189,108 +189,102 @@ impl Spool {
     ///
     /// Losing one in a crash makes an attempt happen twice, nothing else.
     pub fn record(&self, entry: EntryId, updates: &[RecipientUpdate]) -> Result<(), RecordError> {
-        let mut state = self.state();
-        let stored = state.entries.get_mut(&entry).ok_or(RecordError::NoSuchEntry)?;
-        if !matches!(stored.owner, Some(source::Source::Owned { .. })) {
-            return Err(RecordError::NotOwned);
+        self.writable()?;
+        let mut index = self.shared.index();
+        let known = owned(index.entries.get_mut(&entry))?;
+        let count = known.states.len();
+        if let Some(wrong) = updates
+            .iter()
+            .find(|u| usize::try_from(u.index).is_ok_and(|i| i >= count))
+        {
+            return Err(RecordError::NoSuchRecipient(wrong.index));
         }
-        for update in updates {
-            let slot = usize::try_from(update.index)
-                .ok()
-                .and_then(|i| stored.item.recipients.get_mut(i));
-            *slot.ok_or(RecordError::NoSuchRecipient(update.index))? = update.state.clone();
-        }
+        set_states(known, updates.to_vec());
+        self.shared.submit(Job::States(entry, updates.to_vec()));
         Ok(())
     }
 
-    /// Ends an entry: all its recipients are final. Lazily durable like [`Spool::record`]; the bytes are freed after.
+    /// Ends an entry: all its recipients are final. Not to be seen any more at once; lazily durable like
+    /// [`Spool::record`], and the bytes are freed after that.
     pub fn finish(&self, entry: EntryId) -> Result<(), RecordError> {
-        let mut state = self.state();
-        let stored = state.entries.get(&entry).ok_or(RecordError::NoSuchEntry)?;
-        if !matches!(stored.owner, Some(source::Source::Owned { .. })) {
-            return Err(RecordError::NotOwned);
-        }
-        state.entries.remove(&entry);
+        self.writable()?;
+        let mut index = self.shared.index();
+        owned(index.entries.get_mut(&entry))?.finished = true;
+        self.shared.submit(Job::Finish(entry));
         Ok(())
+    }
+
+    fn writable(&self) -> Result<(), RecordError> {
+        self.shared
+            .read_only()
+            .map_or(Ok(()), |reason| Err(RecordError::ReadOnly(reason.to_owned())))
     }
 
     /// Makes everything recorded so far durable.
     pub fn flush(&self) -> Completion<()> {
-        Completion::known(Ok(()))
+        self.ask(Job::Flush)
     }
 
     /// Reads an entry. Blocks on the disk: call it off the reactor.
     pub fn read(&self, entry: EntryId) -> Result<Message, ReadError> {
-        let state = self.state();
-        let stored = state.entries.get(&entry).ok_or(ReadError::NoSuchEntry)?;
-        Ok(Message {
-            id: entry,
-            ownership: ownership(stored.owner.as_ref()),
-            item: stored.item.clone(),
-            body: Body {
-                bytes: Arc::clone(&stored.body),
-                at: 0,
-            },
-        })
+        message::read(&self.shared, entry)
     }
 
     /// What is known of one entry without reading the disk.
     pub fn summary(&self, entry: EntryId) -> Option<Summary> {
-        self.state()
+        let index = self.shared.index();
+        index
             .entries
             .get(&entry)
-            .map(|stored| summary(entry, stored))
+            .filter(|known| !known.finished)
+            .map(|known| known.summary(entry))
     }
 
     /// All entries, unordered.
     pub fn entries(&self) -> Vec<Summary> {
-        self.state()
-            .entries
-            .iter()
-            .map(|(id, stored)| summary(*id, stored))
-            .collect()
+        let index = self.shared.index();
+        let known = index.entries.iter().filter(|(_, known)| !known.finished);
+        known.map(|(id, known)| known.summary(*id)).collect()
     }
 
-    /// Space and health.
+    /// Space and health. Asks the file system.
     pub fn usage(&self) -> Usage {
-        let state = self.state();
+        let volume = self.shared.io.space(&self.shared.dir).ok();
+        let (total, free_on_volume) = volume.map_or((0, 0), |v| (v.total, v.available));
+        let index = self.shared.index();
+        let in_use: u64 = index.segments.values().map(|s| u64::from(s.size)).sum();
+        let free: u64 = index.free.iter().map(|f| u64::from(f.size)).sum();
+        let reserve = RESERVE as u64 * u64::from(self.shared.segment_size);
+        let unused = free_on_volume.saturating_add(free);
+        let used = total.saturating_sub(unused);
         Usage {
-            entries: state.entries.len(),
-            segments: 0,
-            free_segments: 0,
-            segment_bytes: 0,
-            live_bytes: 0,
-            blob_bytes: 0,
-            volume_bytes: 0,
-            available_bytes: state.options.max_body,
-            above_high_water: false,
-            read_only: None,
+            entries: index.entries.len(),
+            segments: index.segments.len() + index.free.len(),
+            free_segments: index.free.len(),
+            segment_bytes: in_use + free,
+            live_bytes: index.live_bytes(),
+            blob_bytes: index.blob_bytes,
+            volume_bytes: total,
+            available_bytes: unused.saturating_sub(self.shared.keep_free + reserve),
+            above_high_water: used >= total / 100 * u64::from(self.shared.options.high_water_percent),
+            read_only: self.shared.read_only().map(str::to_owned),
         }
     }
 
     /// Seals the spool: counts the seal number up (nothing changes if it is sealed). Ready when durable.
     pub fn seal(&self) -> Completion<SealState> {
-        let mut state = self.state();
-        if !state.seal.sealed {
-            state.seal = SealState {
-                sealed: true,
-                number: state.seal.number + 1,
-            };
-        }
-        Completion::known(Ok(state.seal))
+        self.ask(|reply| Job::Seal(true, reply))
     }
 
     /// Unseals the spool. Ready when durable.
     pub fn unseal(&self) -> Completion<SealState> {
-        let mut state = self.state();
-        state.seal.sealed = false;
-        state.closed = false;
-        Completion::known(Ok(state.seal))
+        self.shared.unlatch();
+        self.ask(|reply| Job::Seal(false, reply))
     }
 
     /// Whether the spool is sealed.
     pub fn seal_state(&self) -> SealState {
-        self.state().seal
+        self.shared.index().seal
     }
 
     /// No entry owned, offered, held, given and not yet freed, or released to this spool and not yet confirmed as
@@ -298,78 +292,27 @@ impl Spool {
     ///
     /// On a sealed spool `true` is a promise: from then on no message is taken until it is unsealed.
     pub fn is_empty(&self) -> bool {
-        let mut state = self.state();
-        let empty = state.entries.is_empty() && state.transfers.is_empty() && state.open == 0;
-        if empty && state.seal.sealed {
-            state.closed = true;
-        }
-        empty
+        self.shared.read_only().is_none() && self.shared.is_empty()
     }
 
-    /// Source, step 1: offers an entry of this sealed spool to `target`. The entry's outcomes must have been
+    /// Source, step 1: offers an entry of this sealed spool to `to`. The entry's outcomes must have been
     /// recorded before. Ready when OFFERED is durable: then send the message with the item ([`Spool::read`]).
     pub fn offer(&self, entry: EntryId, to: SpoolUuid) -> Completion<ToTarget, HandoverError> {
-        let uuid = self.uuid();
-        let mut state = self.state();
-        let seal = state.seal;
-        let Some(stored) = state.entries.get_mut(&entry) else {
-            return Completion::known(Err(HandoverError::NoSuchEntry));
-        };
-        if !seal.sealed {
-            return Completion::known(Err(HandoverError::NotSealed));
-        }
-        let input = source::Input::Offer {
-            source: uuid,
-            seal: seal.number,
-            entry,
-            target: to,
-        };
-        let step = source::step(stored.owner.as_ref(), &input);
-        match (step.next, step.send) {
-            (source::Next::Become(next), Some((_, message))) => {
-                stored.owner = Some(next);
-                Completion::known(Ok(message))
-            }
-            _ => Completion::known(Err(HandoverError::NotOwned)),
-        }
+        self.ask(|reply| Job::Offer(entry, to, reply))
     }
 
     /// Source: the target `from` (authenticated) said `message`. Ready when the step is durable (steps GIVEN,
     /// FREED, take-back); then send the answer.
     pub fn answered(&self, from: SpoolUuid, message: ToSource) -> Completion<Answered, HandoverError> {
-        let mut state = self.state();
-        let entry = message.transfer().entry;
-        let owner = state.entries.get(&entry).and_then(|stored| stored.owner);
-        let step = source::step(owner.as_ref(), &source::Input::Heard { from, message });
-        let mut answered = Answered {
-            send: step.send.map(|(_, m)| m),
-            ..Answered::default()
-        };
-        match step.next {
-            source::Next::Same => {}
-            source::Next::Become(next) => {
-                if let Some(stored) = state.entries.get_mut(&entry) {
-                    stored.owner = Some(next);
-                }
-                if matches!(next, source::Source::Owned { .. }) {
-                    answered.taken_back = Some(entry);
-                }
-            }
-            source::Next::Free => {
-                state.entries.remove(&entry);
-                answered.freed = Some(entry);
-            }
-        }
-        Completion::known(Ok(answered))
+        self.ask(|reply| Job::Answered(from, message, reply))
     }
 
     /// Source: all standing offers, with what to send now; after a start and when nothing was heard for a while.
     pub fn standing(&self) -> Vec<Standing> {
-        let state = self.state();
-        let offers = state.entries.values().filter_map(|stored| {
-            let owner = stored.owner.as_ref();
-            let (target, send) = source::step(owner, &source::Input::Resume).send?;
-            let given = matches!(owner, Some(source::Source::Given { .. }));
+        let index = self.shared.index();
+        let offers = index.entries.values().filter_map(|entry| {
+            let (target, send) = source::step(entry.source(), &source::Input::Resume).send?;
+            let given = entry.ownership() == Ownership::Given;
             Some(Standing {
                 transfer: send.transfer(),
                 target,
@@ -380,36 +323,20 @@ impl Spool {
         offers.collect()
     }
 
-    /// Target: a source said `message` (anything; for an offer see [`Incoming::hold`], which needs the item:
-    /// called with a new offer this answers nothing and the item has to be read). Ready when the step is durable.
+    /// Target: a source said `message`. Ready when the step is durable. A new offer needs its item and goes to
+    /// [`Incoming::hold`]: here it answers nothing.
     pub fn requested(&self, message: ToTarget) -> Completion<Requested, HandoverError> {
-        let mut state = self.state();
-        let transfer = message.transfer();
-        let known = state.transfers.get(&transfer).copied();
-        let input = target::Input::Heard {
-            message,
-            hold: EntryId::from_u64(0),
-            refuse: false,
-        };
-        let step = target::step(known.as_ref(), &input);
-        if matches!(step.next, target::Next::Hold(_)) {
-            return Completion::known(Ok(Requested::default()));
-        }
-        let released = state.apply(transfer, step.next);
-        Completion::known(Ok(Requested {
-            send: step.send,
-            released,
-        }))
+        self.ask(|reply| Job::Requested(message, reply))
     }
 
     /// Target: all transfers the sources have not ended.
     pub fn holds(&self) -> Vec<Hold> {
-        let state = self.state();
-        let holds = state.transfers.iter().filter_map(|(transfer, known)| {
-            let ask = target::step(Some(known), &target::Input::Ask(*transfer)).send?;
-            let (entry, released) = match known {
-                target::Target::Held { hold } => (*hold, false),
-                target::Target::Released { hold } => (*hold, true),
+        let index = self.shared.index();
+        let holds = index.transfers.iter().filter_map(|(transfer, known)| {
+            let ask = target::step(Some(&known.state), &target::Input::Ask(*transfer)).send?;
+            let (entry, released) = match known.state {
+                target::Target::Held { hold } => (hold, false),
+                target::Target::Released { hold } => (hold, true),
             };
             Some(Hold {
                 transfer: *transfer,
@@ -422,178 +349,45 @@ impl Spool {
     }
 
     /// Target: `source` was declared drained with this seal: holds of that seal and earlier are dropped, released
-    /// transfers forgotten, later offers of them refused. Not kept on disk: the caller repeats it after each start,
-    /// before it listens.
+    /// transfers forgotten, later offers of them refused. The refusal is not kept on disk: the caller repeats this
+    /// after each start, before it listens.
     pub fn drained(&self, source: SpoolUuid, seal: u64) -> Completion<Drained> {
-        let mut state = self.state();
-        let known = state.drained.entry(source).or_default();
-        *known = seal.max(*known);
-        let over: Vec<_> = state.transfers.keys().copied().collect();
-        let mut drained = Drained::default();
-        for transfer in over.into_iter().filter(|t| t.source == source && t.seal <= seal) {
-            let step = target::step(state.transfers.get(&transfer), &target::Input::Drained);
-            match step.next {
-                target::Next::Drop(_) => drained.aborted += 1,
-                _ => drained.freed += 1,
-            }
-            state.apply(transfer, step.next);
-        }
-        Completion::known(Ok(drained))
-    }
-}
-
-impl State {
-    fn apply(&mut self, transfer: TransferId, next: target::Next) -> Option<EntryId> {
-        match next {
-            target::Next::Same | target::Next::Hold(_) => None,
-            target::Next::Release(hold) => {
-                self.transfers.insert(transfer, target::Target::Released { hold });
-                if let Some(stored) = self.entries.get_mut(&hold) {
-                    stored.owner = Some(source::Source::Owned { generation: 0 });
-                }
-                Some(hold)
-            }
-            target::Next::Drop(hold) => {
-                self.transfers.remove(&transfer);
-                self.entries.remove(&hold);
-                None
-            }
-            target::Next::Forget => {
-                self.transfers.remove(&transfer);
-                None
-            }
-        }
-    }
-}
-
-fn ownership(owner: Option<&source::Source>) -> Ownership {
-    match owner {
-        Some(source::Source::Owned { .. }) => Ownership::Owned,
-        Some(source::Source::Offered { .. }) => Ownership::Offered,
-        Some(source::Source::Given { .. }) => Ownership::Given,
-        None => Ownership::Held,
-    }
-}
-
-fn summary(id: EntryId, stored: &Stored) -> Summary {
-    let pending = stored
-        .item
-        .recipients
-        .iter()
-        .filter(|r| r.status == Status::Pending);
-    Summary {
-        id,
-        ownership: ownership(stored.owner.as_ref()),
-        arrived: stored.item.envelope.arrived,
-        expires: stored.item.envelope.expires,
-        size: (stored.item.prefix.len() + stored.body.len()) as u64,
-        recipients: stored.item.recipients.len(),
-        pending: pending.clone().count(),
-        next_attempt: pending.map(|r| r.next_attempt).min().unwrap_or(0),
-    }
-}
-
-/// A message being received. Dropping it throws away what was written.
-#[derive(Debug)]
-pub struct Incoming {
-    spool: Spool,
-    id: EntryId,
-    body: Vec<u8>,
-}
-
-impl Incoming {
-    /// The id the entry will have.
-    pub fn id(&self) -> EntryId {
-        self.id
-    }
-
-    /// Bytes of the body so far.
-    pub fn len(&self) -> u64 {
-        self.body.len() as u64
-    }
-
-    /// No byte was written yet.
-    pub fn is_empty(&self) -> bool {
-        self.body.is_empty()
-    }
-
-    /// The next `more` bytes make (or keep) this a body file: [`Incoming::write`] and [`Incoming::commit`] block on
-    /// the disk and belong off the reactor. Otherwise neither does IO.
-    pub fn blocks(&self, more: usize) -> bool {
-        self.body.len() + more > self.spool.state().options.inline_limit
-    }
-
-    /// Appends to the body, as it goes on the wire without dot-stuffing.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), CommitError> {
-        self.body.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    /// Commits the message with all recipients pending. Ready when it is durable: then answer 250.
-    pub fn commit(self, envelope: Envelope, prefix: Vec<u8>) -> Completion<EntryId> {
-        let recipients = vec![RecipientState::default(); envelope.recipients.len()];
-        let item = Item {
-            envelope,
-            recipients,
-            prefix,
-        };
-        let owner = Some(source::Source::Owned { generation: 0 });
-        let mut state = self.spool.state();
-        if state.closed {
-            return Completion::known(Err(CommitError::Sealed));
-        }
-        state.entries.insert(
-            self.id,
-            Stored {
-                item,
-                body: Arc::new(self.body.clone()),
-                owner,
-            },
-        );
-        Completion::known(Ok(self.id))
-    }
-
-    /// Target, step 2: commits the item of an offer as held. Ready when HELD is durable, with what to answer.
-    pub fn hold(self, transfer: TransferId, item: Item) -> Completion<ToSource, HandoverError> {
-        let mut state = self.spool.state();
-        if state.seal.sealed {
-            return Completion::known(Err(HandoverError::Sealed));
-        }
-        if state
-            .drained
-            .get(&transfer.source)
-            .is_some_and(|seal| transfer.seal <= *seal)
         {
-            return Completion::known(Err(HandoverError::Drained));
+            let mut index = self.shared.index();
+            let known = index.drained.entry(source).or_default();
+            *known = seal.max(*known);
         }
-        let known = state.transfers.get(&transfer).copied();
-        let message = ToTarget::Offer(transfer);
-        let step = target::step(
-            known.as_ref(),
-            &target::Input::Heard {
-                message,
-                hold: self.id,
-                refuse: false,
-            },
-        );
-        if let target::Next::Hold(hold) = step.next {
-            state.transfers.insert(transfer, target::Target::Held { hold });
-            state.entries.insert(
-                hold,
-                Stored {
-                    item,
-                    body: Arc::new(self.body.clone()),
-                    owner: None,
-                },
-            );
-        }
-        Completion::known(step.send.ok_or(HandoverError::NoSuchEntry))
+        self.ask(|reply| Job::Drained(source, seal, reply))
+    }
+
+    fn ask<T, E: From<CommitError>>(
+        &self,
+        job: impl FnOnce(crate::shared::Reply<T, E>) -> Job,
+    ) -> Completion<T, E> {
+        let (reply, completion) = Completion::channel();
+        self.shared.submit(job(reply));
+        completion
     }
 }
 
-impl Drop for Incoming {
-    fn drop(&mut self) {
-        let mut state = self.spool.state();
-        state.open = state.open.saturating_sub(1);
+fn owned(entry: Option<&mut Entry>) -> Result<&mut Entry, RecordError> {
+    let entry = entry.filter(|e| !e.finished).ok_or(RecordError::NoSuchEntry)?;
+    if entry.ownership() == Ownership::Owned {
+        Ok(entry)
+    } else {
+        Err(RecordError::NotOwned)
+    }
+}
+
+fn segment_size(options: &Options, volume: u64) -> Result<u32, OpenError> {
+    match options.segment_size {
+        Some(size) if size < 8 * BLOCK_U32 || size % BLOCK_U32 != 0 || size > 1 << 30 => Err(
+            OpenError::Options("a segment has a multiple of 4096 bytes, from 32 KiB to 1 GiB"),
+        ),
+        Some(size) => Ok(size),
+        None => {
+            let size = (volume / 64).clamp(1 << 20, 64 << 20);
+            Ok(u32::try_from(size).unwrap_or(1 << 20) / BLOCK_U32 * BLOCK_U32)
+        }
     }
 }

@@ -1,0 +1,336 @@
+//! The committer: one thread that writes all that waits with one write and one sync, then answers all of it.
+//!
+//! Never waits for the keeper: what finds no segment is parked until the keeper has tried. New mail leaves
+//! [`RESERVE`] free segments alone, so that outcomes and copies, which make room, always have some.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::blob::is_full;
+use crate::format::BLOCK;
+use crate::format::frame::Frame;
+use crate::format::record::Record;
+use crate::index::{Place, Segment};
+use crate::io::File;
+use crate::plan::{Draft, Notify, Plan, Touched, plan};
+use crate::shared::{Job, Shared};
+use crate::types::{CommitError, EntryId};
+
+/// Free segments that new mail does not get.
+pub const RESERVE: usize = 2;
+
+/// Largest batch.
+const BATCH_BYTES: usize = 4 << 20;
+const BATCH_RECORDS: usize = 1024;
+
+#[derive(Debug)]
+struct Active {
+    epoch: u64,
+    file: Arc<dyn File>,
+    used: usize,
+    size: usize,
+}
+
+/// What waits for a segment.
+enum Parked {
+    /// New mail: its record does not depend on the index.
+    Mail(Vec<Draft>, Option<Notify>),
+    /// To be decided again.
+    Job(Job),
+}
+
+struct Written {
+    entry: EntryId,
+    record: Record,
+    offset: usize,
+    len: usize,
+}
+
+/// See the module.
+pub struct Committer {
+    shared: Arc<Shared>,
+    active: Option<Active>,
+    buffer: Vec<u8>,
+    records: Vec<Written>,
+    notifies: Vec<Notify>,
+    touched: Touched,
+    batch: u64,
+    parked: VecDeque<Parked>,
+    /// What the keeper was asked for the parked ones; 0 is nothing.
+    request: u64,
+    /// The keeper has tried for what is being placed: no room now is "full".
+    tried: bool,
+}
+
+impl Committer {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        let active = {
+            let index = shared.index();
+            index.active.and_then(|epoch| {
+                let segment = index.segments.get(&epoch)?;
+                let (used, size) = (segment.used as usize, segment.size as usize);
+                Some(Active {
+                    epoch,
+                    file: Arc::clone(&segment.file),
+                    used,
+                    size,
+                })
+            })
+        };
+        let batch = shared.batch();
+        Self {
+            shared,
+            active,
+            buffer: Vec::new(),
+            records: Vec::new(),
+            notifies: Vec::new(),
+            touched: Touched::default(),
+            batch,
+            parked: VecDeque::new(),
+            request: 0,
+            tried: false,
+        }
+    }
+
+    /// Works until the queue is closed and drained.
+    pub fn run(mut self) {
+        while let Some(jobs) = self.shared.take() {
+            self.unpark();
+            for job in jobs {
+                self.job(job);
+            }
+            self.commit();
+        }
+        for parked in std::mem::take(&mut self.parked) {
+            if let Parked::Mail(_, Some(notify)) = parked {
+                notify(Err(CommitError::Closed));
+            }
+        }
+    }
+
+    fn unpark(&mut self) {
+        if self.parked.is_empty() || !(self.request == 0 || self.shared.answered(self.request)) {
+            return;
+        }
+        self.request = 0;
+        self.tried = true;
+        for parked in std::mem::take(&mut self.parked) {
+            match parked {
+                Parked::Mail(drafts, notify) => self.write(drafts, notify, true),
+                Parked::Job(job) => self.job(job),
+            }
+        }
+        self.tried = false;
+    }
+
+    fn job(&mut self, job: Job) {
+        let mut job = job;
+        loop {
+            match plan(job, &self.shared, &mut self.touched) {
+                Plan::Nothing => return,
+                Plan::Write {
+                    drafts,
+                    notify,
+                    message,
+                } => return self.write(drafts, notify, message),
+                Plan::Conflict(again) => {
+                    self.commit();
+                    job = again;
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, drafts: Vec<Draft>, notify: Option<Notify>, message: bool) {
+        if let Some(reason) = self.shared.read_only() {
+            if let Some(notify) = notify {
+                notify(Err(CommitError::ReadOnly(reason.to_owned())));
+            }
+            return;
+        }
+        let mut rest = drafts.into_iter();
+        while let Some(draft) = rest.next() {
+            if self.make_room(Frame::space(draft.head.len() + draft.body.len()), message) {
+                self.put(draft);
+            } else {
+                return self.no_room(std::iter::once(draft).chain(rest).collect(), notify, message);
+            }
+        }
+        self.notifies.extend(notify);
+    }
+
+    /// The record fits in the batch behind what is there, perhaps after a commit and in a new segment.
+    fn make_room(&mut self, space: usize, message: bool) -> bool {
+        let fits = |active: Option<&Active>, buffered: usize| {
+            active.is_some_and(|a| a.used + (buffered + space).next_multiple_of(BLOCK) <= a.size)
+        };
+        let full = self.records.len() >= BATCH_RECORDS || self.buffer.len() + space > BATCH_BYTES;
+        if full || !fits(self.active.as_ref(), self.buffer.len()) {
+            self.commit();
+        }
+        if fits(self.active.as_ref(), self.buffer.len()) {
+            return true;
+        }
+        self.roll(message) && fits(self.active.as_ref(), self.buffer.len())
+    }
+
+    /// Goes on in a free segment. Its first record repeats what is not about one entry, so no older segment is
+    /// needed for that.
+    fn roll(&mut self, message: bool) -> bool {
+        let mut index = self.shared.index();
+        if index.free.is_empty() || (message && index.free.len() <= RESERVE) {
+            return false;
+        }
+        let free = index.free.remove(0);
+        let active = Active {
+            epoch: free.epoch,
+            file: Arc::clone(&free.file),
+            used: BLOCK,
+            size: free.size as usize,
+        };
+        let segment = Segment {
+            number: free.number,
+            size: free.size,
+            file: free.file,
+            used: u32::try_from(BLOCK).unwrap_or(u32::MAX),
+            live: 0,
+            pins: 0,
+            tombs: Vec::new(),
+        };
+        index.segments.insert(free.epoch, segment);
+        index.active = Some(free.epoch);
+        let next_entry = self.shared.next_entry.load(std::sync::atomic::Ordering::Relaxed);
+        let globals = Record::Globals {
+            next_entry,
+            seal: index.seal,
+        };
+        drop(index);
+        self.active = Some(active);
+        self.put(Draft::new(
+            EntryId::from_u64(0),
+            globals,
+            self.shared.max_payload(),
+        ));
+        self.shared.poke();
+        true
+    }
+
+    fn put(&mut self, draft: Draft) {
+        let Some(active) = &self.active else { return };
+        let len = draft.head.len() + draft.body.len();
+        let frame = Frame {
+            kind: draft.record.kind(),
+            len: u32::try_from(len).unwrap_or(u32::MAX),
+            crc: draft.crc,
+            ordinal: u32::try_from(self.records.len()).unwrap_or(u32::MAX),
+            entry: draft.entry,
+            epoch: active.epoch,
+            batch: self.batch,
+        };
+        let offset = self.buffer.len();
+        self.buffer.extend_from_slice(&frame.encode());
+        self.buffer.extend_from_slice(&draft.head);
+        self.buffer.extend_from_slice(&draft.body);
+        self.buffer.resize(offset + Frame::space(len), 0);
+        let len = self.buffer.len() - offset;
+        self.records.push(Written {
+            entry: draft.entry,
+            record: draft.record,
+            offset,
+            len,
+        });
+    }
+
+    fn no_room(&mut self, drafts: Vec<Draft>, notify: Option<Notify>, message: bool) {
+        match notify {
+            Some(notify) if self.tried || !message => notify(Err(CommitError::Full)),
+            Some(notify) => self.parked.push_back(Parked::Mail(drafts, Some(notify))),
+            None => self
+                .parked
+                .extend(drafts.into_iter().filter_map(|d| again(d.entry, d.record))),
+        }
+        if self.request == 0 && !self.tried {
+            self.request = self.shared.request_space();
+        }
+    }
+
+    fn commit(&mut self) {
+        self.touched.clear();
+        if self.records.is_empty() {
+            for notify in std::mem::take(&mut self.notifies) {
+                notify(Ok(()));
+            }
+            return;
+        }
+        let Some(active) = &mut self.active else { return };
+        self.buffer.resize(self.buffer.len().next_multiple_of(BLOCK), 0);
+        let at = active.used;
+        let outcome = active
+            .file
+            .write_at(&self.buffer, at as u64)
+            .and_then(|()| active.file.sync());
+        self.batch = self.shared.batch();
+        match outcome {
+            Ok(()) => {
+                active.used += self.buffer.len();
+                let (epoch, used) = (active.epoch, active.used);
+                self.committed(epoch, at, used);
+            }
+            Err(error) => self.failed(&error),
+        }
+        self.buffer.clear();
+        self.records.clear();
+    }
+
+    fn committed(&mut self, epoch: u64, at: usize, used: usize) {
+        let mut ends = false;
+        let mut index = self.shared.index();
+        for written in self.records.drain(..) {
+            ends |= matches!(
+                written.record,
+                Record::Done { .. } | Record::Forgotten { .. } | Record::Snapshot { .. }
+            );
+            let place = Place {
+                epoch,
+                offset: u32::try_from(at + written.offset).unwrap_or(u32::MAX),
+                len: u32::try_from(written.len).unwrap_or(u32::MAX),
+            };
+            index.apply(written.entry, written.record, place, true);
+        }
+        if let Some(segment) = index.segments.get_mut(&epoch) {
+            segment.used = u32::try_from(used).unwrap_or(u32::MAX);
+        }
+        let work = ends && (!index.dead_blobs.is_empty() || index.segments.len() > 1);
+        drop(index);
+        if work {
+            self.shared.poke();
+        }
+        for notify in self.notifies.drain(..) {
+            notify(Ok(()));
+        }
+    }
+
+    /// A full volume refuses; anything else ends all belief in the device.
+    fn failed(&mut self, error: &std::io::Error) {
+        let answer = if is_full(error) {
+            let lazy = self.records.drain(..).filter_map(|w| again(w.entry, w.record));
+            self.parked.extend(lazy);
+            CommitError::Full
+        } else {
+            self.shared.fail("write or sync of a segment", error);
+            CommitError::ReadOnly(self.shared.read_only().unwrap_or_default().to_owned())
+        };
+        for notify in self.notifies.drain(..) {
+            notify(Err(answer.clone()));
+        }
+    }
+}
+
+/// The job that led to a lazily written record; nothing for others, their callers were told.
+fn again(entry: EntryId, record: Record) -> Option<Parked> {
+    match record {
+        Record::States(updates) => Some(Parked::Job(Job::States(entry, updates))),
+        Record::Done { .. } => Some(Parked::Job(Job::Finish(entry))),
+        _ => None,
+    }
+}

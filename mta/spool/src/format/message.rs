@@ -1,0 +1,200 @@
+//! Payload of a message record: where it came from, envelope, states, prefix, and the body unless it has a file.
+//!
+//! ```text
+//! lengths of (meta, prefix, body) and checksum of the body | meta | prefix | body (inline only)
+//! ```
+
+use crate::format::codec::{Reader, Writer};
+use crate::handover::TransferId;
+use crate::types::{BodyKind, Envelope, Notify, Recipient, RecipientState, Ret, Status};
+
+/// Bytes of a reply text that are kept.
+pub const REPLY_LIMIT: usize = 512;
+
+/// A message record taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parts<'a> {
+    /// The offer it was held for, if it came by a hand-over.
+    pub origin: Option<TransferId>,
+    pub envelope: Envelope,
+    /// States at the time it was committed.
+    pub states: Vec<RecipientState>,
+    pub prefix: &'a [u8],
+    pub body_len: u64,
+    pub body_crc: u32,
+    /// The rest of the payload: the body, if it is inline.
+    pub inline: &'a [u8],
+}
+
+/// Everything of the payload but an inline body.
+pub fn encode(
+    origin: Option<&TransferId>,
+    envelope: &Envelope,
+    states: &[RecipientState],
+    prefix: &[u8],
+    body: (u64, u32),
+) -> Vec<u8> {
+    let mut meta = Writer::default();
+    meta.u8(u8::from(origin.is_some()));
+    if let Some(transfer) = origin {
+        meta.transfer(transfer);
+    }
+    put_envelope(&mut meta, envelope);
+    put_states(&mut meta, states, REPLY_LIMIT);
+    let mut out = Writer(Vec::with_capacity(20 + meta.0.len() + prefix.len()));
+    out.count(meta.0.len());
+    out.count(prefix.len());
+    out.u64(body.0);
+    out.u32(body.1);
+    out.0.extend_from_slice(&meta.0);
+    out.0.extend_from_slice(prefix);
+    out.0
+}
+
+/// Takes a payload apart; `None` if it is not of this form.
+pub fn decode(payload: &[u8]) -> Option<Parts<'_>> {
+    let mut input = Reader(payload);
+    let (meta, prefix) = (input.u32()?, input.u32()?);
+    let (body_len, body_crc) = (input.u64()?, input.u32()?);
+    let mut meta = Reader(input.take(usize::try_from(meta).ok()?)?);
+    let prefix = input.take(usize::try_from(prefix).ok()?)?;
+    let origin = match meta.u8()? {
+        0 => None,
+        1 => Some(meta.transfer()?),
+        _ => return None,
+    };
+    let envelope = envelope(&mut meta)?;
+    let states = states(&mut meta)?;
+    (states.len() == envelope.recipients.len() && meta.0.is_empty()).then_some(Parts {
+        origin,
+        envelope,
+        states,
+        prefix,
+        body_len,
+        body_crc,
+        inline: input.0,
+    })
+}
+
+fn put_envelope(out: &mut Writer, envelope: &Envelope) {
+    out.text(&envelope.reverse_path);
+    out.u8(match envelope.ret {
+        None => 0,
+        Some(Ret::Full) => 1,
+        Some(Ret::Headers) => 2,
+    });
+    out.optional(envelope.envid.as_deref());
+    out.u8(match envelope.body {
+        BodyKind::SevenBit => 0,
+        BodyKind::EightBitMime => 1,
+        BodyKind::BinaryMime => 2,
+    });
+    out.u8(u8::from(envelope.smtputf8));
+    out.optional(envelope.identity.as_deref());
+    out.text(&envelope.client);
+    out.u64(envelope.arrived);
+    out.u64(envelope.expires);
+    out.count(envelope.recipients.len());
+    for recipient in &envelope.recipients {
+        out.text(&recipient.forward_path);
+        out.u8(recipient.notify.bits());
+        out.optional(recipient.orcpt.as_deref());
+        out.optional(recipient.original.as_deref());
+    }
+}
+
+fn envelope(input: &mut Reader<'_>) -> Option<Envelope> {
+    let reverse_path = input.text()?;
+    let ret = match input.u8()? {
+        0 => None,
+        1 => Some(Ret::Full),
+        2 => Some(Ret::Headers),
+        _ => return None,
+    };
+    let envid = input.optional()?;
+    let body = match input.u8()? {
+        0 => BodyKind::SevenBit,
+        1 => BodyKind::EightBitMime,
+        2 => BodyKind::BinaryMime,
+        _ => return None,
+    };
+    let smtputf8 = input.u8()? == 1;
+    let identity = input.optional()?;
+    let client = input.text()?;
+    let (arrived, expires) = (input.u64()?, input.u64()?);
+    let count = input.count(7)?;
+    let recipients = (0..count).map(|_| recipient(input)).collect::<Option<_>>()?;
+    Some(Envelope {
+        reverse_path,
+        recipients,
+        ret,
+        envid,
+        body,
+        smtputf8,
+        identity,
+        client,
+        arrived,
+        expires,
+    })
+}
+
+fn recipient(input: &mut Reader<'_>) -> Option<Recipient> {
+    Some(Recipient {
+        forward_path: input.text()?,
+        notify: Notify::from_bits(input.u8()?),
+        orcpt: input.optional()?,
+        original: input.optional()?,
+    })
+}
+
+/// All states of an entry. Untouched ones take one byte.
+pub fn put_states(out: &mut Writer, states: &[RecipientState], reply_limit: usize) {
+    out.count(states.len());
+    for state in states {
+        put_state(out, state, reply_limit);
+    }
+}
+
+/// One state; the text of the reply is cut at a character boundary.
+pub fn put_state(out: &mut Writer, state: &RecipientState, reply_limit: usize) {
+    if *state == RecipientState::default() {
+        return out.u8(0);
+    }
+    let status = match state.status {
+        Status::Pending => 1,
+        Status::Delivered => 2,
+        Status::Failed => 3,
+        Status::Expired => 4,
+    };
+    out.u8(status);
+    out.u32(state.attempts);
+    out.u64(state.next_attempt);
+    out.u8(u8::from(state.delay_notified));
+    let cut = state.reply.floor_char_boundary(reply_limit);
+    out.text(&state.reply[..cut]);
+}
+
+/// All states of an entry.
+pub fn states(input: &mut Reader<'_>) -> Option<Vec<RecipientState>> {
+    let count = input.count(1)?;
+    (0..count).map(|_| state(input)).collect()
+}
+
+/// One state.
+pub fn state(input: &mut Reader<'_>) -> Option<RecipientState> {
+    let status = match input.u8()? {
+        0 => return Some(RecipientState::default()),
+        1 => Status::Pending,
+        2 => Status::Delivered,
+        3 => Status::Failed,
+        4 => Status::Expired,
+        _ => return None,
+    };
+    Some(RecipientState {
+        status,
+        attempts: input.u32()?,
+        next_attempt: input.u64()?,
+        delay_notified: input.u8()? == 1,
+        reply: input.text()?,
+    })
+}

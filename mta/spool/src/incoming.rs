@@ -1,0 +1,181 @@
+//! A message on its way in: collected in memory, or in a body file once it is large.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::blob::BlobFile;
+use crate::completion::Completion;
+use crate::format::message;
+use crate::format::record::{MessageInfo, Record};
+use crate::handover::{ToSource, TransferId};
+use crate::shared::{Job, NewMessage, OpenGuard, Shared};
+use crate::spool::{Item, Spool};
+use crate::types::{CommitError, EntryId, Envelope, HandoverError, RecipientState};
+
+/// A message being received. Dropping it throws away what was written.
+#[derive(Debug)]
+pub struct Incoming {
+    /// Keeps the spool open.
+    _spool: Spool,
+    shared: Arc<Shared>,
+    id: EntryId,
+    /// `None`: the sealed spool has said "empty".
+    open: Option<OpenGuard>,
+    inline: Vec<u8>,
+    blob: Option<BlobFile>,
+}
+
+impl Incoming {
+    pub(crate) fn new(spool: Spool, shared: Arc<Shared>) -> Self {
+        let id = EntryId::from_u64(shared.next_entry.fetch_add(1, Ordering::Relaxed));
+        let open = shared.open_message();
+        Self {
+            _spool: spool,
+            shared,
+            id,
+            open,
+            inline: Vec::new(),
+            blob: None,
+        }
+    }
+
+    /// The id the entry will have.
+    pub const fn id(&self) -> EntryId {
+        self.id
+    }
+
+    /// Bytes of the body so far.
+    pub fn len(&self) -> u64 {
+        self.blob.as_ref().map_or(self.inline.len() as u64, BlobFile::len)
+    }
+
+    /// No byte was written yet.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The next `more` bytes make (or keep) this a body file: [`Incoming::write`] and [`Incoming::commit`] block on
+    /// the disk and belong off the reactor. Otherwise neither does IO.
+    pub fn blocks(&self, more: usize) -> bool {
+        self.blob.is_some() || self.inline.len() + more > self.inline_limit()
+    }
+
+    /// Half of a record at most: the rest is for envelope and prefix.
+    fn inline_limit(&self) -> usize {
+        self.shared
+            .options
+            .inline_limit
+            .min(self.shared.max_payload() / 2)
+    }
+
+    /// Appends to the body, as it goes on the wire without dot-stuffing.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), CommitError> {
+        if self.open.is_none() {
+            return Err(CommitError::Sealed);
+        }
+        if self.len() + bytes.len() as u64 > self.shared.options.max_body {
+            return Err(CommitError::TooLarge);
+        }
+        if self.blocks(bytes.len()) {
+            return self.spilled()?.write(bytes);
+        }
+        self.inline.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// The body file, made now if there is none yet.
+    fn spilled(&mut self) -> Result<&mut BlobFile, CommitError> {
+        let blob = match self.blob.take() {
+            Some(blob) => blob,
+            None => {
+                let mut blob = BlobFile::create(&self.shared, self.id)?;
+                blob.write(&std::mem::take(&mut self.inline))?;
+                blob
+            }
+        };
+        Ok(self.blob.insert(blob))
+    }
+
+    /// Commits the message with all recipients pending. Ready when it is durable: then answer 250.
+    pub fn commit(self, envelope: Envelope, prefix: Vec<u8>) -> Completion<EntryId> {
+        let recipients = vec![RecipientState::default(); envelope.recipients.len()];
+        let shared = Arc::clone(&self.shared);
+        match self.message(
+            None,
+            Item {
+                envelope,
+                recipients,
+                prefix,
+            },
+        ) {
+            Ok(message) => {
+                let (reply, completion) = Completion::channel();
+                shared.submit(Job::Message(Box::new(message), reply));
+                completion
+            }
+            Err(error) => Completion::known(Err(error)),
+        }
+    }
+
+    /// Target, step 2: commits the item of an offer as held. Ready when HELD is durable, with what to answer.
+    ///
+    /// On [`HandoverError::Sealed`] and [`HandoverError::Drained`] answer [`ToSource::Unknown`]: nothing is held.
+    pub fn hold(self, transfer: TransferId, item: Item) -> Completion<ToSource, HandoverError> {
+        let shared = Arc::clone(&self.shared);
+        match self.message(Some(transfer), item) {
+            Ok(message) => {
+                let (reply, completion) = Completion::channel();
+                shared.submit(Job::Hold(Box::new(message), transfer, reply));
+                completion
+            }
+            Err(error) => Completion::known(Err(error.into())),
+        }
+    }
+
+    fn message(mut self, origin: Option<TransferId>, item: Item) -> Result<NewMessage, CommitError> {
+        if let Some(reason) = self.shared.read_only() {
+            return Err(CommitError::ReadOnly(reason.to_owned()));
+        }
+        let open = self.open.take().ok_or(CommitError::Sealed)?;
+        let Item {
+            envelope,
+            mut recipients,
+            prefix,
+        } = item;
+        recipients.resize(envelope.recipients.len(), RecipientState::default());
+        let max = self.shared.max_payload();
+        let encode = |body| message::encode(origin.as_ref(), &envelope, &recipients, &prefix, body);
+        // A snapshot of all states without reply texts has to fit in a record too.
+        let least = encode((0, 0)).len().max(recipients.len() * 32);
+        if least > max {
+            return Err(CommitError::TooLarge);
+        }
+        if self.blob.is_none() && least + self.inline.len() > max {
+            self.spilled()?;
+        }
+        let (body_len, body_crc) = match &self.blob {
+            Some(blob) => blob.sync()?,
+            None => (self.inline.len() as u64, 0),
+        };
+        let head = encode((body_len, body_crc));
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&head), &self.inline);
+        let record = Record::Message(MessageInfo {
+            blob: self.blob.is_some(),
+            prefix_len: prefix.len() as u64,
+            body_len,
+            arrived: envelope.arrived,
+            expires: envelope.expires,
+            states: recipients,
+            origin,
+        });
+        Ok(NewMessage {
+            id: self.id,
+            record,
+            head,
+            body: self.inline,
+            crc,
+            blob: self.blob,
+            open,
+        })
+    }
+}

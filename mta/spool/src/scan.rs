@@ -1,0 +1,89 @@
+//! Reads the records of one segment out of its bytes. Pure.
+//!
+//! Batches begin at block boundaries and follow each other without a gap. Where a record is expected and none is
+//! whole, the rest up to the next boundary that has one is skipped: behind the end of the log there is none; in
+//! the middle it is damage. Which of the two the end of the *last* batch of a log is, [`crate::recovery`] decides.
+
+use crate::format::BLOCK;
+use crate::format::frame::{FRAME, Frame};
+use crate::format::record::Record;
+use crate::types::EntryId;
+
+/// One whole record and where it is.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub entry: EntryId,
+    pub batch: u64,
+    pub ordinal: u32,
+    pub offset: u32,
+    pub len: u32,
+    pub record: Record,
+    /// Something in front of it could not be read.
+    pub after_gap: bool,
+}
+
+/// What a segment holds.
+#[derive(Debug, Default)]
+pub struct Scan {
+    pub records: Vec<Found>,
+    /// Block boundary behind the last record.
+    pub end: usize,
+}
+
+/// Reads the records of this use of the segment.
+pub fn scan(bytes: &[u8], epoch: u64) -> Scan {
+    let mut scan = Scan {
+        end: BLOCK,
+        ..Scan::default()
+    };
+    let mut at = BLOCK;
+    let mut batch = 0;
+    let mut skipped = false;
+    while at + FRAME <= bytes.len() {
+        match read(&bytes[at..], epoch, batch) {
+            Some((frame, record, space)) => {
+                batch = frame.batch;
+                let (Ok(offset), Ok(len)) = (u32::try_from(at), u32::try_from(space)) else {
+                    break;
+                };
+                scan.records.push(Found {
+                    entry: frame.entry,
+                    batch,
+                    ordinal: frame.ordinal,
+                    offset,
+                    len,
+                    record,
+                    after_gap: std::mem::take(&mut skipped),
+                });
+                at += space;
+                scan.end = at.next_multiple_of(BLOCK);
+            }
+            None => {
+                let boundary = (at + 1).next_multiple_of(BLOCK);
+                let padding = at % BLOCK != 0 && bytes[at..boundary.min(bytes.len())].iter().all(|b| *b == 0);
+                skipped |= !padding;
+                at = boundary;
+            }
+        }
+    }
+    scan
+}
+
+/// The epoch of the newest use of a segment whose header is damaged.
+pub fn newest_epoch(bytes: &[u8]) -> Option<u64> {
+    let starts = (BLOCK..bytes.len()).step_by(BLOCK);
+    starts
+        .filter_map(|at| Frame::decode(&bytes[at..]))
+        .map(|frame| frame.epoch)
+        .max()
+}
+
+/// A batch with a lower number than an earlier one is left over from a write that failed.
+fn read(bytes: &[u8], epoch: u64, batch: u64) -> Option<(Frame, Record, usize)> {
+    let (frame, payload) = Frame::read(bytes)?;
+    if frame.epoch != epoch || frame.batch < batch {
+        return None;
+    }
+    let record = Record::decode(frame.kind, payload)?;
+    Some((frame, record, Frame::space(payload.len())))
+}

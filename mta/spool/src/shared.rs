@@ -1,0 +1,362 @@
+//! What the threads of a spool share, and the queue between its users and the committer.
+//!
+//! ```text
+//! users ── Job ──► queue ──► committer: one write and one sync for all that wait ──► index, answers
+//!                              │ no segment left                ▲
+//!                              └─► keeper: recycles, zero-fills, copies survivors (as jobs)
+//! ```
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use crate::blob::BlobFile;
+use crate::format::record::Record;
+use crate::handover::{ToSource, ToTarget, TransferId};
+use crate::index::{Index, Tomb};
+use crate::io::{Io, Lock};
+use crate::spool::{Answered, Drained, Requested};
+use crate::types::{CommitError, EntryId, HandoverError, Options, RecipientUpdate, SealState, SpoolUuid};
+
+/// Where the answer to a caller goes.
+pub type Reply<T, E = CommitError> = oneshot::Sender<Result<T, E>>;
+
+/// A message ready to be written.
+#[derive(Debug)]
+pub struct NewMessage {
+    pub id: EntryId,
+    pub record: Record,
+    /// Payload up to the body.
+    pub head: Vec<u8>,
+    /// The inline body.
+    pub body: Vec<u8>,
+    /// Checksum of both.
+    pub crc: u32,
+    pub blob: Option<BlobFile>,
+    pub open: OpenGuard,
+}
+
+/// Something that has to be carried out of a segment.
+#[derive(Debug)]
+pub enum Survivor {
+    /// A message with its payload.
+    Message(EntryId, Vec<u8>),
+    /// An entry whose message is elsewhere.
+    State(EntryId),
+    /// A released transfer.
+    Release(TransferId),
+    Tomb(Tomb),
+}
+
+/// A job for the committer.
+#[derive(Debug)]
+pub enum Job {
+    Message(Box<NewMessage>, Reply<EntryId>),
+    Hold(Box<NewMessage>, TransferId, Reply<ToSource, HandoverError>),
+    States(EntryId, Vec<RecipientUpdate>),
+    Finish(EntryId),
+    Offer(EntryId, SpoolUuid, Reply<ToTarget, HandoverError>),
+    Answered(SpoolUuid, ToSource, Reply<Answered, HandoverError>),
+    Requested(ToTarget, Reply<Requested, HandoverError>),
+    Drained(SpoolUuid, u64, Reply<Drained>),
+    Seal(bool, Reply<SealState>),
+    Flush(Reply<()>),
+    Evacuate(u64, Vec<Survivor>, Reply<()>),
+}
+
+impl Job {
+    const fn is_lazy(&self) -> bool {
+        matches!(self, Self::States(..) | Self::Finish(_))
+    }
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    urgent: bool,
+    lazy_since: Option<Instant>,
+    news: bool,
+    closing: bool,
+}
+
+#[derive(Debug, Default)]
+struct Orders {
+    poked: bool,
+    requests: u64,
+    answered: u64,
+    closing: bool,
+}
+
+#[derive(Debug, Default)]
+struct Gate {
+    open: usize,
+    /// "Empty" was said of a sealed spool.
+    latched: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Shared {
+    pub io: Arc<dyn Io>,
+    pub dir: PathBuf,
+    pub uuid: SpoolUuid,
+    pub options: Options,
+    pub segment_size: u32,
+    pub keep_free: u64,
+    pub next_entry: AtomicU64,
+    pub next_epoch: AtomicU64,
+    pub next_batch: AtomicU64,
+    index: Mutex<Index>,
+    gate: Mutex<Gate>,
+    queue: Mutex<Queue>,
+    queue_wake: Condvar,
+    orders: Mutex<Orders>,
+    orders_wake: Condvar,
+    read_only: OnceLock<String>,
+    _lock: Box<dyn Lock>,
+}
+
+/// Where to start counting.
+#[derive(Clone, Copy, Debug)]
+pub struct Counters {
+    pub entry: u64,
+    pub epoch: u64,
+    pub batch: u64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub fn new(
+        place: (Arc<dyn Io>, PathBuf, Box<dyn Lock>),
+        uuid: SpoolUuid,
+        sizes: (u32, u64),
+        options: Options,
+        index: Index,
+        next: Counters,
+    ) -> Self {
+        let latched = index.seal.sealed && index.entries.is_empty() && index.transfers.is_empty();
+        Self {
+            io: place.0,
+            dir: place.1,
+            _lock: place.2,
+            uuid,
+            options,
+            segment_size: sizes.0,
+            keep_free: sizes.1,
+            next_entry: AtomicU64::new(next.entry),
+            next_epoch: AtomicU64::new(next.epoch),
+            next_batch: AtomicU64::new(next.batch),
+            index: Mutex::new(index),
+            gate: Mutex::new(Gate { open: 0, latched }),
+            queue: Mutex::default(),
+            queue_wake: Condvar::new(),
+            orders: Mutex::default(),
+            orders_wake: Condvar::new(),
+            read_only: OnceLock::new(),
+        }
+    }
+
+    pub fn index(&self) -> MutexGuard<'_, Index> {
+        lock(&self.index)
+    }
+
+    /// Largest payload of a record.
+    pub fn max_payload(&self) -> usize {
+        max_payload(self.segment_size)
+    }
+
+    pub fn segments_dir(&self) -> PathBuf {
+        segments_dir(&self.dir)
+    }
+
+    pub fn blob_path(&self, id: EntryId) -> PathBuf {
+        blobs_dir(&self.dir).join(format!("{id}.blob"))
+    }
+
+    /// Why nothing is written any more.
+    pub fn read_only(&self) -> Option<&str> {
+        self.read_only.get().map(String::as_str)
+    }
+
+    /// Turns the spool read-only: a write or sync failed, nothing may be believed about it.
+    pub fn fail(&self, what: &str, error: &std::io::Error) {
+        let reason = format!("{what}: {error}");
+        tracing::error!(spool = %self.uuid, reason, "the spool is read-only from now on");
+        let _ = self.read_only.set(reason);
+    }
+
+    /// Hands a job to the committer; after closing it is dropped, and its caller told so.
+    pub fn submit(&self, job: Job) {
+        let mut queue = lock(&self.queue);
+        if queue.closing {
+            return;
+        }
+        if job.is_lazy() {
+            queue.lazy_since.get_or_insert_with(Instant::now);
+        } else {
+            queue.urgent = true;
+        }
+        let wake = queue.urgent || queue.jobs.is_empty();
+        queue.jobs.push_back(job);
+        drop(queue);
+        if wake {
+            self.queue_wake.notify_one();
+        }
+    }
+
+    /// Waits for jobs; all that are there. `None`: closing and nothing left.
+    pub fn take(&self) -> Option<VecDeque<Job>> {
+        let mut queue = lock(&self.queue);
+        loop {
+            let lazy = Duration::from_millis(self.options.lazy_ms);
+            let waited = queue.lazy_since.map(|since| since.elapsed());
+            if queue.urgent || queue.news || queue.closing || waited.is_some_and(|w| w >= lazy) {
+                if queue.closing && queue.jobs.is_empty() {
+                    return None;
+                }
+                queue.urgent = false;
+                queue.news = false;
+                queue.lazy_since = None;
+                return Some(std::mem::take(&mut queue.jobs));
+            }
+            queue = match waited {
+                None => self
+                    .queue_wake
+                    .wait(queue)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(waited) => {
+                    let left = lazy.saturating_sub(waited);
+                    self.queue_wake
+                        .wait_timeout(queue, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+            };
+        }
+    }
+
+    pub fn close_queue(&self) {
+        lock(&self.queue).closing = true;
+        self.queue_wake.notify_all();
+    }
+
+    /// Tells the keeper that something may be to do.
+    pub fn poke(&self) {
+        lock(&self.orders).poked = true;
+        self.orders_wake.notify_one();
+    }
+
+    /// Asks the keeper for space; [`Shared::answered`] says when it has tried.
+    pub fn request_space(&self) -> u64 {
+        let mut orders = lock(&self.orders);
+        orders.requests += 1;
+        orders.poked = true;
+        self.orders_wake.notify_one();
+        orders.requests
+    }
+
+    /// The keeper has tried for this request.
+    pub fn answered(&self, request: u64) -> bool {
+        let orders = lock(&self.orders);
+        orders.answered >= request || orders.closing
+    }
+
+    /// Keeper: waits for something to do. `None`: closing.
+    pub fn await_orders(&self) -> Option<u64> {
+        let mut orders = lock(&self.orders);
+        while !orders.poked && !orders.closing {
+            orders = self
+                .orders_wake
+                .wait(orders)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        orders.poked = false;
+        (!orders.closing).then_some(orders.requests)
+    }
+
+    /// Keeper: all requests up to this one were tried.
+    pub fn answer(&self, request: u64) {
+        lock(&self.orders).answered = request;
+        lock(&self.queue).news = true;
+        self.queue_wake.notify_one();
+    }
+
+    pub fn close_keeper(&self) {
+        lock(&self.orders).closing = true;
+        self.orders_wake.notify_all();
+    }
+
+    /// Counts a message being received; `None` if "empty" was said of the sealed spool.
+    pub fn open_message(self: &Arc<Self>) -> Option<OpenGuard> {
+        let mut gate = lock(&self.gate);
+        if gate.latched {
+            return None;
+        }
+        gate.open += 1;
+        Some(OpenGuard(Arc::clone(self)))
+    }
+
+    /// Nothing here and nothing coming in. Of a sealed spool this is a promise.
+    pub fn is_empty(&self) -> bool {
+        // In this order: a guard may be dropped while the index is locked.
+        let index = self.index();
+        let mut gate = lock(&self.gate);
+        let empty = gate.open == 0 && index.entries.is_empty() && index.transfers.is_empty();
+        gate.latched |= empty && index.seal.sealed;
+        empty
+    }
+
+    /// Takes messages again.
+    pub fn unlatch(&self) {
+        lock(&self.gate).latched = false;
+    }
+
+    /// Body files that nobody needs are removed; what fails is an orphan at the next start.
+    pub fn remove_dead_blobs(&self) {
+        let dead = std::mem::take(&mut self.index().dead_blobs);
+        for id in dead {
+            if let Err(error) = self.io.remove(&self.blob_path(id)) {
+                tracing::warn!(entry = %id, %error, "a body file could not be removed");
+            }
+        }
+    }
+
+    /// The number of the next batch.
+    pub fn batch(&self) -> u64 {
+        self.next_batch.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// A message being received, or committed and not yet in the index.
+#[derive(Debug)]
+pub struct OpenGuard(Arc<Shared>);
+
+impl Drop for OpenGuard {
+    fn drop(&mut self) {
+        lock(&self.0.gate).open -= 1;
+    }
+}
+
+/// Largest payload of a record in a segment of this size: it shares the first batch with one small record.
+pub const fn max_payload(segment_size: u32) -> usize {
+    segment_size as usize - 2 * crate::format::BLOCK
+}
+
+pub fn segments_dir(dir: &Path) -> PathBuf {
+    dir.join("segments")
+}
+
+pub fn blobs_dir(dir: &Path) -> PathBuf {
+    dir.join("blobs")
+}
+
+pub fn segment_name(number: u32) -> String {
+    format!("{number:08}.seg")
+}

@@ -1,0 +1,348 @@
+//! What a user of the spool may rely on, on a real directory and on a volume in memory.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use postroad_spool::io::memory::Memory;
+use postroad_spool::{
+    CommitError, EntryId, Envelope, OpenError, Options, ReadError, Recipient, RecipientState,
+    RecipientUpdate, RecordError, Recovery, Spool, Status,
+};
+
+const SMALL: u32 = 64 * 1024;
+
+fn options() -> Options {
+    Options {
+        segment_size: Some(SMALL),
+        inline_limit: 8 * 1024,
+        ..Options::default()
+    }
+}
+
+fn envelope(n: u64) -> Envelope {
+    Envelope {
+        reverse_path: format!("sender{n}@example.org"),
+        recipients: vec![
+            Recipient {
+                forward_path: format!("one{n}@example.net"),
+                ..Recipient::default()
+            },
+            Recipient {
+                forward_path: format!("two{n}@example.net"),
+                ..Recipient::default()
+            },
+        ],
+        envid: Some("id+2B".into()),
+        client: "192.0.2.1".into(),
+        arrived: 1000 + n,
+        expires: 9000,
+        ..Envelope::default()
+    }
+}
+
+fn body(n: u64, len: usize) -> Vec<u8> {
+    (0..len)
+        .map(|i| u8::try_from((i as u64 * 7 + n) % 251).unwrap())
+        .collect()
+}
+
+fn put(spool: &Spool, n: u64, len: usize) -> Result<EntryId, CommitError> {
+    let mut incoming = spool.begin();
+    for chunk in body(n, len).chunks(1000) {
+        incoming.write(chunk)?;
+    }
+    incoming
+        .commit(envelope(n), format!("Received: {n}\r\n").into_bytes())
+        .wait()
+}
+
+fn check(spool: &Spool, id: EntryId, n: u64, len: usize) {
+    let mut message = spool.read(id).unwrap();
+    assert_eq!(message.item.envelope, envelope(n));
+    assert_eq!(message.item.prefix, format!("Received: {n}\r\n").into_bytes());
+    let mut read = Vec::new();
+    message.body.read_to_end(&mut read).unwrap();
+    assert_eq!(read, body(n, len));
+}
+
+fn delivered(attempts: u32) -> RecipientState {
+    RecipientState {
+        status: Status::Delivered,
+        attempts,
+        reply: "250 ok".into(),
+        ..RecipientState::default()
+    }
+}
+
+fn on(volume: &Memory) -> (Spool, Recovery) {
+    Spool::open_on(Arc::new(volume.clone()), Path::new("/spool"), &options()).unwrap()
+}
+
+#[test]
+fn inline_and_large_messages_come_back_after_a_restart_with_their_states() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, recovery) = Spool::open(dir.path(), &options()).unwrap();
+    assert_eq!(recovery, Recovery::default());
+    let small = put(&spool, 1, 500).unwrap();
+    let large = put(&spool, 2, 300_000).unwrap();
+    let gone = put(&spool, 3, 100_000).unwrap();
+    spool
+        .record(
+            small,
+            &[RecipientUpdate {
+                index: 1,
+                state: delivered(2),
+            }],
+        )
+        .unwrap();
+    assert_eq!(
+        spool.read(small).unwrap().item.recipients[1],
+        delivered(2),
+        "seen at once"
+    );
+    spool.finish(gone).unwrap();
+    assert!(matches!(spool.read(gone), Err(ReadError::NoSuchEntry)));
+    let uuid = spool.uuid();
+    drop(spool);
+
+    let (spool, recovery) = Spool::open(dir.path(), &options()).unwrap();
+    assert_eq!(
+        (
+            recovery.entries,
+            recovery.damaged,
+            recovery.lost,
+            recovery.torn_tail
+        ),
+        (2, 0, 0, false)
+    );
+    assert_eq!(spool.uuid(), uuid);
+    check(&spool, small, 1, 500);
+    check(&spool, large, 2, 300_000);
+    assert_eq!(
+        spool.read(small).unwrap().item.recipients,
+        [RecipientState::default(), delivered(2)]
+    );
+    let summary = spool.summary(small).unwrap();
+    assert_eq!(
+        (summary.recipients, summary.pending, summary.arrived),
+        (2, 1, 1001)
+    );
+    assert!(put(&spool, 4, 10).unwrap() > gone, "ids are not used twice");
+}
+
+#[test]
+fn a_second_opener_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path(), &options()).unwrap();
+    assert!(matches!(
+        Spool::open(dir.path(), &options()),
+        Err(OpenError::Locked(_))
+    ));
+    drop(spool);
+    assert!(Spool::open(dir.path(), &options()).is_ok());
+}
+
+#[test]
+fn an_unknown_format_version_is_refused_with_a_sentence() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("uuid"), "postroad-spool 7\nwhatever\n").unwrap();
+    let error = Spool::open(dir.path(), &options()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the spool has format version 7, this program reads version 1 only"
+    );
+}
+
+#[test]
+fn a_dropped_message_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, _) = Spool::open(dir.path(), &options()).unwrap();
+    let mut incoming = spool.begin();
+    incoming.write(&body(1, 20_000)).unwrap();
+    assert!(!spool.is_empty());
+    drop(incoming);
+    assert!(spool.is_empty());
+    assert_eq!(std::fs::read_dir(dir.path().join("blobs")).unwrap().count(), 0);
+}
+
+#[test]
+fn space_stays_bounded_while_mail_comes_and_goes_around_a_message_that_stays() {
+    let volume = Memory::new(4 << 20);
+    let (spool, _) = on(&volume);
+    let stays = put(&spool, 0, 3000).unwrap();
+    spool
+        .record(
+            stays,
+            &[RecipientUpdate {
+                index: 0,
+                state: delivered(1),
+            }],
+        )
+        .unwrap();
+    let mut last = Vec::new();
+    for n in 1..2000 {
+        last.push(put(&spool, n, 5000).unwrap());
+        if last.len() > 5 {
+            spool.finish(last.remove(0)).unwrap();
+        }
+    }
+    spool.flush().wait().unwrap();
+    let usage = spool.usage();
+    assert!(usage.segments < 40, "{usage:?}");
+    assert_eq!(usage.entries, 6);
+    drop(spool);
+    let (spool, recovery) = on(&volume);
+    assert_eq!((recovery.entries, recovery.damaged), (6, 0));
+    check(&spool, stays, 0, 3000);
+    assert_eq!(spool.read(stays).unwrap().item.recipients[0], delivered(1));
+}
+
+#[test]
+fn a_full_volume_refuses_and_takes_mail_again_when_there_is_space() {
+    let volume = Memory::new(1 << 20);
+    let (spool, _) = on(&volume);
+    let mut ids = Vec::new();
+    let error = loop {
+        match put(&spool, ids.len() as u64, 5000) {
+            Ok(id) => ids.push(id),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error, CommitError::Full);
+    assert_eq!(error.reply(), (452, "4.3.1"));
+    assert!(ids.len() > 50, "{}", ids.len());
+    for id in &ids[..ids.len() / 2] {
+        spool.finish(*id).unwrap();
+    }
+    spool.flush().wait().unwrap();
+    let taken = (0..200).any(|_| put(&spool, 1, 5000).is_ok());
+    assert!(taken, "{:?}", spool.usage());
+    for (n, id) in ids.iter().enumerate().skip(ids.len() / 2) {
+        check(&spool, *id, n as u64, 5000);
+    }
+    let mut large = spool.begin();
+    let refused = body(1, 2_000_000)
+        .chunks(50_000)
+        .find_map(|c| large.write(c).err());
+    assert_eq!(refused, Some(CommitError::Full));
+}
+
+#[test]
+fn a_failed_sync_fails_the_waiter_and_turns_the_spool_read_only() {
+    let volume = Memory::new(4 << 20);
+    let (spool, _) = on(&volume);
+    let before = put(&spool, 1, 100).unwrap();
+    volume.fail_syncs(true);
+    let error = put(&spool, 2, 100).unwrap_err();
+    assert!(matches!(error, CommitError::ReadOnly(_)), "{error:?}");
+    assert_eq!(error.reply(), (451, "4.3.0"));
+    volume.fail_syncs(false);
+    assert!(
+        matches!(put(&spool, 3, 100), Err(CommitError::ReadOnly(_))),
+        "never believed again"
+    );
+    assert!(matches!(spool.finish(before), Err(RecordError::ReadOnly(_))));
+    assert!(spool.usage().read_only.is_some());
+    check(&spool, before, 1, 100);
+}
+
+#[test]
+fn damage_in_the_middle_is_skipped_counted_and_told() {
+    let volume = Memory::new(4 << 20);
+    let (spool, _) = on(&volume);
+    let ids: Vec<_> = (0..5).map(|n| put(&spool, n, 3000).unwrap()).collect();
+    drop(spool);
+    // The second batch begins behind the header and the first batch (globals and message, one block).
+    volume.damage(Path::new("/spool/segments/00000001.seg"), 4096 + 4096 + 100);
+    let (spool, recovery) = on(&volume);
+    assert_eq!((recovery.entries, recovery.damaged), (4, 1));
+    assert!(matches!(spool.read(ids[1]), Err(ReadError::NoSuchEntry)));
+    check(&spool, ids[0], 0, 3000);
+    check(&spool, ids[4], 4, 3000);
+}
+
+#[test]
+fn a_damaged_body_is_an_error_and_a_missing_one_is_told() {
+    let volume = Memory::new(4 << 20);
+    let (spool, _) = on(&volume);
+    let id = put(&spool, 1, 20_000).unwrap();
+    let path = format!("/spool/blobs/{id}.blob");
+    volume.damage(Path::new(&path), 5);
+    let mut message = spool.read(id).unwrap();
+    let error = message.body.read_to_end(&mut Vec::new()).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+    drop(spool);
+    postroad_spool::io::Io::remove(&volume, Path::new(&path)).unwrap();
+    let (spool, recovery) = on(&volume);
+    assert_eq!((recovery.entries, recovery.lost), (0, 1));
+    assert!(spool.is_empty());
+}
+
+#[test]
+fn what_can_never_fit_is_too_large() {
+    let volume = Memory::new(4 << 20);
+    let (spool, _) = on(&volume);
+    let error = spool
+        .begin()
+        .commit(envelope(1), vec![b'x'; SMALL as usize])
+        .wait()
+        .unwrap_err();
+    assert_eq!(error.reply(), (552, "5.3.4"));
+    let small = Options {
+        max_body: 10,
+        ..options()
+    };
+    drop(spool);
+    let (spool, _) = Spool::open_on(Arc::new(volume), Path::new("/spool"), &small).unwrap();
+    assert_eq!(spool.begin().write(&[0; 11]), Err(CommitError::TooLarge));
+}
+
+#[test]
+fn a_sealed_spool_stays_sealed_and_empty_is_a_promise() {
+    let volume = Memory::new(4 << 20);
+    let (spool, _) = on(&volume);
+    let id = put(&spool, 1, 100).unwrap();
+    let seal = spool.seal().wait().unwrap();
+    assert!(seal.sealed && seal.number == 1);
+    assert_eq!(spool.seal().wait().unwrap().number, 1, "sealing twice is once");
+    drop(spool);
+    let (spool, _) = on(&volume);
+    assert_eq!(spool.seal_state(), seal);
+    let open = spool.begin();
+    spool.finish(id).unwrap();
+    spool.flush().wait().unwrap();
+    assert!(!spool.is_empty(), "a message is being received");
+    drop(open);
+    assert!(spool.is_empty());
+    assert_eq!(put(&spool, 2, 10), Err(CommitError::Sealed));
+    assert!(!spool.unseal().wait().unwrap().sealed);
+    assert!(put(&spool, 2, 10).is_ok());
+    assert_eq!(spool.seal().wait().unwrap().number, 2);
+}
+
+#[test]
+fn many_writers_share_syncs_and_all_their_messages_are_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, _) = Spool::open(dir.path(), &options()).unwrap();
+    let all: Vec<(u64, EntryId)> = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..8)
+            .map(|writer| {
+                let spool = spool.clone();
+                scope.spawn(move || {
+                    let ids = (0..50)
+                        .map(|i| writer * 100 + i)
+                        .map(|n| (n, put(&spool, n, 700).unwrap()));
+                    ids.collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        writers.into_iter().flat_map(|w| w.join().unwrap()).collect()
+    });
+    drop(spool);
+    let (spool, recovery) = Spool::open(dir.path(), &options()).unwrap();
+    assert_eq!((recovery.entries, recovery.damaged), (400, 0));
+    for (n, id) in all {
+        check(&spool, id, n, 700);
+    }
+}
