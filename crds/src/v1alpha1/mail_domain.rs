@@ -157,7 +157,8 @@ pub struct Sender {
 }
 
 /// How the DNS records are judged.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
+#[x_kube(validation = Rule::new("!has(self.resolvers) || self.resolvers.all(r, isIP(r) || r.matches('^([0-9]{1,3}[.]){3}[0-9]{1,3}:[0-9]{1,5}$') || r.matches('^[[][0-9a-fA-F:.]+[]]:[0-9]{1,5}$'))").message("dns.resolvers: each is IP, IP:port or [IPv6]:port"))]
 #[serde(rename_all = "camelCase")]
 pub struct DomainDns {
     /// Servers that are asked as if they were the domain's own, `IP` or `IP:port`: for an air gap or a split horizon.

@@ -96,7 +96,8 @@ pub struct Route {
 }
 
 /// Delivery by MX.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
+#[x_kube(validation = Rule::new("!has(self.allowedNetworks) || self.allowedNetworks.all(n, isCIDR(n))").message("direct.allowedNetworks: each is a network (CIDR)"))]
 #[serde(rename_all = "camelCase")]
 pub struct Direct {
     /// Private, loopback, link-local and shared networks (CIDR) are refused as next hops unless they are named here.

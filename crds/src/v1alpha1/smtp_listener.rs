@@ -165,7 +165,8 @@ pub enum ServiceType {
 }
 
 /// What mail leaves from.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
+#[x_kube(validation = Rule::new("!has(self.addresses) || self.addresses.all(a, isIP(a) || isCIDR(a))").message("egress.addresses: each is an IP address or a network (CIDR)"))]
 #[serde(rename_all = "camelCase")]
 pub struct Egress {
     /// IP addresses or networks (CIDR) that other servers see. Of a network, the first and the last address are judged.
@@ -267,7 +268,8 @@ pub struct ListenerLimits {
 }
 
 /// DNS servers that the pods ask.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
+#[x_kube(validation = Rule::new("!has(self.resolvers) || self.resolvers.all(r, isIP(r) || r.matches('^([0-9]{1,3}[.]){3}[0-9]{1,3}:[0-9]{1,5}$') || r.matches('^[[][0-9a-fA-F:.]+[]]:[0-9]{1,5}$'))").message("dns.resolvers: each is IP, IP:port or [IPv6]:port"))]
 #[serde(rename_all = "camelCase")]
 pub struct ListenerDns {
     /// `IP` or `IP:port`; empty = the pod's own resolver.

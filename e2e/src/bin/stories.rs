@@ -27,7 +27,9 @@ fn main() -> ExitCode {
         |name: &str| args.only.is_empty() || args.only.iter().any(|part| name.contains(part.as_str()));
     let stories: Vec<_> = ALL.iter().copied().filter(|story| picked(story.name)).collect();
     if args.list {
-        stories.iter().for_each(|story| println!("{}", story.name));
+        for story in &stories {
+            println!("{}", story.name);
+        }
         return ExitCode::SUCCESS;
     }
     let mut steps = Steps::default();
