@@ -59,16 +59,12 @@ pub fn hash_password(scram: bool) -> ExitCode {
     } else {
         Verifier::argon2id
     };
-    match make(password) {
-        Ok(verifier) => {
-            println!("{verifier}");
-            ExitCode::SUCCESS
-        }
-        Err(_) => {
-            eprintln!("the system gives no randomness; no verifier was made");
-            ExitCode::FAILURE
-        }
-    }
+    let Ok(verifier) = make(password) else {
+        eprintln!("the system gives no randomness; no verifier was made");
+        return ExitCode::FAILURE;
+    };
+    println!("{verifier}");
+    ExitCode::SUCCESS
 }
 
 const MOST_INPUT: u64 = 4_096;

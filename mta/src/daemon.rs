@@ -15,6 +15,7 @@ use postroad_spool::{OpenError, Options, Recovery, Spool};
 use tokio_util::task::TaskTracker;
 
 use crate::accept::Intake;
+use crate::admin::{self, Admin, AdminError};
 use crate::auth::{Authenticator, BadVerifier};
 use crate::lifecycle::{Lifecycle, Patience, Phase};
 use crate::metrics::Metrics;
@@ -43,6 +44,9 @@ pub enum StartError {
     /// The system refused something that everything needs.
     #[error("cannot start the runtime: {0}")]
     Runtime(#[from] std::io::Error),
+    /// The admin endpoints cannot be served.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
     /// The system gives no randomness.
     #[error("the system gives no randomness")]
     Randomness,
@@ -73,6 +77,7 @@ pub struct Handles {
 pub struct Daemon {
     handles: Handles,
     ports: Ports,
+    admin: Admin,
     background: TaskTracker,
 }
 
@@ -110,6 +115,7 @@ impl Daemon {
             lifecycle: Lifecycle::new(),
         };
         let background = TaskTracker::new();
+        let stop = handles.lifecycle.background().clone();
         let intake = Intake::new(
             handles.spool.clone(),
             handles.live.clone(),
@@ -125,7 +131,6 @@ impl Daemon {
             metrics: Arc::clone(&handles.metrics),
         })?;
         background.spawn(ports.clone().follow());
-        let stop = handles.lifecycle.background().clone();
         background.spawn(reload::follow(config.to_owned(), handles.live.clone(), stop));
         handles.lifecycle.enter(Phase::Serving);
         let settings = handles.live.current();
@@ -145,6 +150,11 @@ impl Daemon {
     /// What the parts share.
     pub fn handles(&self) -> &Handles {
         &self.handles
+    }
+
+    /// Where the admin endpoints listen.
+    pub fn admin(&self) -> Admin {
+        self.admin
     }
 
     /// The ports.

@@ -155,16 +155,15 @@ fn gather(path: &Path) -> Result<Texts, LoadError> {
         shards,
         certificate: Vec::new(),
     };
-    if let Ok(set) = assemble(&texts.base, &texts.shards) {
-        if let Some(TlsSource::Files {
+    if let Ok(set) = assemble(&texts.base, &texts.shards)
+        && let Some(TlsSource::Files {
             certificate_file,
             key_file,
         }) = &set.file.tls
-        {
-            texts.certificate = [certificate_file, key_file]
-                .map(|path| std::fs::read_to_string(path).ok())
-                .to_vec();
-        }
+    {
+        texts.certificate = [certificate_file, key_file]
+            .map(|path| std::fs::read_to_string(path).ok())
+            .to_vec();
     }
     Ok(texts)
 }

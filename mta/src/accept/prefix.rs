@@ -2,6 +2,7 @@
 //!
 //! Pure: clock and ids are given. Every line ends with CRLF; text of the peer is checked before it is written.
 
+use std::fmt::Write;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -27,6 +28,10 @@ pub struct Trace<'a> {
 }
 
 /// The `with` keyword (RFC 3848; RFC 6531 section 4.3 for SMTPUTF8).
+#[expect(
+    clippy::fn_params_excessive_bools,
+    reason = "the registry's table has these four columns"
+)]
 pub fn with(esmtp: bool, utf8: bool, tls: bool, authenticated: bool) -> &'static str {
     match (esmtp, utf8, tls, authenticated) {
         (false, ..) => "SMTP",
@@ -47,9 +52,10 @@ pub fn received(trace: &Trace<'_>) -> String {
     if let Some(client) = trace.client {
         let literal = literal(client);
         let helo = checked_helo(trace.helo).unwrap_or_else(|| literal.clone());
-        field += &format!("from {helo} ({literal})\r\n\t");
+        let _ = write!(field, "from {helo} ({literal})\r\n\t");
     }
-    field += &format!(
+    let _ = write!(
+        field,
         "by {} (Postroad) with {} id {}",
         trace.hostname, trace.with, trace.id
     );
@@ -58,9 +64,9 @@ pub fn received(trace: &Trace<'_>) -> String {
         .recipient
         .filter(|path| path.len() <= 254 && is_printable(path))
     {
-        field += &format!("\r\n\tfor <{recipient}>");
+        let _ = write!(field, "\r\n\tfor <{recipient}>");
     }
-    field += &format!(";\r\n\t{}\r\n", date_time(trace.at));
+    let _ = write!(field, ";\r\n\t{}\r\n", date_time(trace.at));
     field
 }
 

@@ -50,7 +50,7 @@ impl Cache {
     }
 }
 
-const KEEP: Duration = Duration::from_secs(300);
+const KEEP: Duration = Duration::from_mins(5);
 const MOST: usize = 10_000;
 
 #[cfg(test)]

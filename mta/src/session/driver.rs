@@ -39,6 +39,7 @@ pub(super) struct Driver {
     accepted: u32,
     /// When the present message must be there.
     deadline: Option<Instant>,
+    octets: Box<[u8]>,
 }
 
 /// Why a session ended, for the log.
@@ -65,6 +66,7 @@ impl Driver {
             tls: None,
             accepted: 0,
             deadline: None,
+            octets: vec![0; READ].into_boxed_slice(),
         }
     }
 
@@ -146,7 +148,7 @@ impl Driver {
     async fn decide(&mut self, event: Event, session: &mut Session) {
         match event {
             Event::Mail(mail) => self.mail(mail, session),
-            Event::Rcpt(rcpt) => self.rcpt(rcpt, session),
+            Event::Rcpt(rcpt) => self.rcpt(&rcpt, session),
             Event::BodyBegin => {
                 self.deadline = Some(Instant::now() + MESSAGE);
                 self.receiving = Some(self.shared.intake.begin());
@@ -256,13 +258,12 @@ impl Driver {
         let idle = !session.in_transaction();
         let limit = Instant::now() + COMMAND;
         let limit = self.deadline.map_or(limit, |deadline| deadline.min(limit));
-        let mut octets = [0; READ];
         let stop = self.shared.lifecycle.sessions().clone();
         let cut = self.shared.lifecycle.cut().clone();
         let read = tokio::select! {
             // A client that sent something is heard first.
             biased;
-            read = timeout_at(limit, stream.read(&mut octets)) => read,
+            read = timeout_at(limit, stream.read(&mut self.octets)) => read,
             () = stop.cancelled(), if idle => {
                 session.end(&self.leaving());
                 return Ok(());
@@ -275,7 +276,7 @@ impl Driver {
         match read {
             Ok(Ok(0)) => Err(End::Gone(io::ErrorKind::UnexpectedEof.into())),
             Ok(Ok(count)) => {
-                session.feed(&octets[..count]);
+                session.feed(&self.octets[..count]);
                 Ok(())
             }
             Ok(Err(error)) => Err(End::Gone(error)),
@@ -345,10 +346,10 @@ impl Driver {
 }
 
 /// RFC 5321 section 4.5.3.2.7: five minutes at least.
-const COMMAND: Duration = Duration::from_secs(300);
+const COMMAND: Duration = Duration::from_mins(5);
 /// A message of the largest size at 300 kbit/s; stops a client that sends an octet now and then.
-const MESSAGE: Duration = Duration::from_secs(3_600);
-const WRITE: Duration = Duration::from_secs(300);
+const MESSAGE: Duration = Duration::from_hours(1);
+const WRITE: Duration = Duration::from_mins(5);
 const HANDSHAKE: Duration = Duration::from_secs(30);
 const LAST_WORD: Duration = Duration::from_secs(5);
 const READ: usize = 16 << 10;

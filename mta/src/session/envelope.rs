@@ -45,7 +45,7 @@ impl Driver {
         }
     }
 
-    pub(super) fn rcpt(&mut self, rcpt: Rcpt, session: &mut Session) {
+    pub(super) fn rcpt(&mut self, rcpt: &Rcpt, session: &mut Session) {
         let path = rcpt
             .forward_path
             .as_ref()
