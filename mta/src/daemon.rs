@@ -8,15 +8,18 @@
 //! Nothing is accepted before everything that must follow an acceptance runs.
 
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postroad_spool::{OpenError, Options, Recovery, Spool};
+use postroad_spool::{EntryId, OpenError, Options, Recovery, Spool};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accept::Intake;
 use crate::admin::{self, Admin, AdminError};
 use crate::auth::{Authenticator, BadVerifier};
+use crate::handover::{self, Handover};
 use crate::lifecycle::{Lifecycle, Patience, Phase};
 use crate::metrics::Metrics;
 use crate::net::{BindError, Ports};
@@ -67,6 +70,8 @@ pub struct Handles {
     pub live: Live,
     /// Accepted mail.
     pub spool: Spool,
+    /// Damage that was found at this start.
+    pub damaged: u64,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Phases and ends.
@@ -111,25 +116,15 @@ impl Daemon {
             boot_id: draw_boot_id()?,
             live: Live::new(first),
             spool,
+            damaged: recovery.damaged + recovery.lost,
             metrics: Arc::new(Metrics::new()),
             lifecycle: Lifecycle::new(),
         };
         let background = TaskTracker::new();
         let stop = handles.lifecycle.background().clone();
-        let intake = Intake::new(
-            handles.spool.clone(),
-            handles.live.clone(),
-            Arc::clone(&handles.metrics),
-            |_| {},
-        );
-        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        let ports = Ports::start(Shared {
-            live: handles.live.clone(),
-            lifecycle: handles.lifecycle.clone(),
-            intake,
-            auth: Authenticator::new(2 * cores)?,
-            metrics: Arc::clone(&handles.metrics),
-        })?;
+        let handover = handles.handover(&background, &stop);
+        let admin = admin::start(handles.admin_parts(handover), &background, &stop).await?;
+        let ports = Ports::start(handles.sessions()?)?;
         background.spawn(ports.clone().follow());
         background.spawn(reload::follow(config.to_owned(), handles.live.clone(), stop));
         handles.lifecycle.enter(Phase::Serving);
@@ -143,6 +138,7 @@ impl Daemon {
         Ok(Self {
             handles,
             ports,
+            admin,
             background,
         })
     }
@@ -190,6 +186,48 @@ impl Daemon {
     }
 }
 
+impl Handles {
+    fn handover(&self, tracker: &TaskTracker, stop: &CancellationToken) -> Handover {
+        let parts = handover::Parts {
+            spool: self.spool.clone(),
+            schedule: Arc::new(Unscheduled),
+            live: self.live.clone(),
+            metrics: Arc::clone(&self.metrics),
+            timing: handover::Timing::default(),
+            fault: None,
+        };
+        Handover::start(parts, tracker, stop)
+    }
+
+    fn admin_parts(&self, handover: Handover) -> admin::Parts {
+        admin::Parts {
+            boot_id: self.boot_id.clone(),
+            live: self.live.clone(),
+            lifecycle: self.lifecycle.clone(),
+            spool: self.spool.clone(),
+            handover,
+            metrics: Arc::clone(&self.metrics),
+            damaged: self.damaged,
+        }
+    }
+
+    fn sessions(&self) -> Result<Shared, BadVerifier> {
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        Ok(Shared {
+            live: self.live.clone(),
+            lifecycle: self.lifecycle.clone(),
+            intake: Intake::new(
+                self.spool.clone(),
+                self.live.clone(),
+                Arc::clone(&self.metrics),
+                |_| {},
+            ),
+            auth: Authenticator::new(2 * cores)?,
+            metrics: Arc::clone(&self.metrics),
+        })
+    }
+}
+
 async fn open_spool(settings: &Settings) -> Result<(Spool, Recovery), StartError> {
     let file = &settings.set.file;
     let directory = file.spool.directory.clone();
@@ -227,6 +265,19 @@ fn draw_boot_id() -> Result<String, StartError> {
     let mut octets = [0; 8];
     aws_lc_rs::rand::fill(&mut octets).map_err(|_| StartError::Randomness)?;
     Ok(format!("{:016x}", u64::from_be_bytes(octets)))
+}
+
+/// Nothing is tried here yet: all that is asked for can go.
+struct Unscheduled;
+
+impl handover::Schedule for Unscheduled {
+    fn withdraw(&self, entries: Vec<EntryId>) -> Pin<Box<dyn Future<Output = Vec<EntryId>> + Send + '_>> {
+        Box::pin(std::future::ready(entries))
+    }
+
+    fn give_back(&self, _: Vec<EntryId>) {}
+
+    fn accepted(&self, _: Vec<EntryId>) {}
 }
 
 struct Signals {

@@ -7,6 +7,7 @@ mod client;
 mod injecting;
 mod limiting;
 mod pipelining;
+mod probing;
 mod relaying;
 mod reloading;
 mod sealing;

@@ -75,7 +75,8 @@ impl Play {
         let at = directory.display();
         let mut text = format!(
             "format: 1\nhostname: mail.example.com\nspool: {{directory: {at}/spool, highWaterPercent: 99}}\n\
-             tls: {{certificateFile: {at}/tls.crt, keyFile: {at}/tls.key}}\nlimits: {limits}\nports:\n\
+             tls: {{certificateFile: {at}/tls.crt, keyFile: {at}/tls.key}}\nlimits: {limits}\n\
+             admin: {{health: '127.0.0.1:0'}}\nports:\n\
              \x20 - {{name: smtp, address: '127.0.0.1:0', role: Transfer, tls: Opportunistic}}\n\
              \x20 - {{name: submission, address: '127.0.0.1:0', role: Submission, tls: StartTls}}\n\
              \x20 - {{name: submissions, address: '127.0.0.1:0', role: Submission, tls: Implicit}}\n",
