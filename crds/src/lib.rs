@@ -3,6 +3,14 @@
 //!
 //! A field is here only when it has its effect. Rules that one object can show by itself are in the schema; what takes two
 //! objects is a condition.
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "each print column of a kind has a `type_` of its own"
+)]
+#![allow(
+    clippy::doc_markdown,
+    reason = "the texts are what `kubectl explain` shows: names of kinds without marks"
+)]
 
 pub mod common;
 pub mod conditions;
