@@ -1,6 +1,245 @@
 //! One attempt: route plan, connection, dialogue, replies.
+//!
+//! ```text
+//!   Plan ─► each way ─► hosts (DNS) ─► each server, each address ─► link (pooled or new) ─► transaction
+//!              │            │                   │ cannot be reached, or breaks: the next one
+//!              └────────────┴───────────────────┴─► Attempted: an outcome per recipient, and what it says of the site
+//! ```
+//!
+//! A recipient that got a verdict of a next hop is never offered to another one in the same attempt; a connection that
+//! broke before the end of the data leaves its recipients to the next server.
 
+mod body;
+mod connect;
 pub mod exchanges;
+pub mod hosts;
+mod link;
 pub mod networks;
 pub mod plan;
+mod pool;
+pub mod reply;
+pub mod setback;
 pub mod tls;
+mod transaction;
+
+use postroad_config::TlsMode;
+use postroad_spool::{EntryId, Item, Spool};
+use tokio_util::sync::CancellationToken;
+
+use self::hosts::{Finder, Server};
+use self::link::{Link, Target, Trouble};
+use self::plan::{Plan, Protocol, Way};
+use self::pool::Pool;
+use self::setback::Setback;
+use self::tls::ClientTls;
+use crate::dns::Dns;
+use crate::outcome::{Hop, Outcome, Status};
+use crate::queue::clock;
+use crate::queue::window::Feedback;
+
+/// Makes attempts; holds the connections that are still warm.
+#[derive(Debug)]
+pub struct Deliverer {
+    spool: Spool,
+    dns: Dns,
+    tls: ClientTls,
+    pool: Pool,
+    mx_port: u16,
+}
+
+/// What is to be delivered.
+#[derive(Clone, Copy, Debug)]
+pub struct Load<'a> {
+    /// The entry.
+    pub entry: EntryId,
+    /// Its envelope and prefix.
+    pub item: &'a Item,
+    /// Octets of prefix and body.
+    pub size: u64,
+    /// Positions of the recipients.
+    pub recipients: &'a [u32],
+    /// Our name.
+    pub hostname: &'a str,
+}
+
+/// What came of an attempt.
+#[derive(Clone, Debug, Default)]
+pub struct Attempted {
+    /// One per recipient; those without one were not tried to the end and stay as they were.
+    pub outcomes: Vec<(u32, Outcome)>,
+    /// What it says of the site; none when no server was asked.
+    pub feedback: Option<Feedback>,
+    /// The next hop was a mail store.
+    pub store: bool,
+}
+
+impl Deliverer {
+    /// Delivers messages of `spool`. `mx_port`: port of servers that are found by MX.
+    pub fn new(spool: Spool, dns: Dns, tls: ClientTls, mx_port: u16) -> Self {
+        Self {
+            spool,
+            dns,
+            tls,
+            pool: Pool::default(),
+            mx_port,
+        }
+    }
+
+    /// Makes an attempt. `stop` ends it at the next point where that repeats nothing.
+    pub async fn attempt(&self, plan: &Plan, load: &Load<'_>, stop: &CancellationToken) -> Attempted {
+        let mut course = Course {
+            left: load.recipients.to_vec(),
+            ..Course::default()
+        };
+        for way in &plan.ways {
+            if course.is_over() || stop.is_cancelled() {
+                break;
+            }
+            self.take(way, load, &mut course, stop).await;
+        }
+        course.end(stop.is_cancelled())
+    }
+
+    async fn take(&self, way: &Way, load: &Load<'_>, course: &mut Course, stop: &CancellationToken) {
+        let finder = Finder {
+            dns: &self.dns,
+            hostname: load.hostname,
+            port: self.mx_port,
+        };
+        let servers = tokio::select! {
+            servers = finder.find(&way.to, clock::draw) => servers,
+            () = stop.cancelled() => return,
+        };
+        let servers = match servers {
+            Ok(servers) => servers,
+            Err(setback) => return course.set_back(setback),
+        };
+        for server in &servers {
+            for address in &server.addresses {
+                if course.is_over() || stop.is_cancelled() {
+                    return;
+                }
+                let target = Target {
+                    server,
+                    address: *address,
+                    tls: way.tls,
+                    hostname: load.hostname,
+                };
+                self.converse(&target, load, course, stop).await;
+            }
+        }
+    }
+
+    /// One connection, or two when a warm one turns out to be gone.
+    async fn converse(&self, target: &Target<'_>, load: &Load<'_>, course: &mut Course, stop: &CancellationToken) {
+        if let Some(mut link) = self.pool.take(target) {
+            let done = transaction::run(&mut link, &self.spool, load, course, stop).await;
+            match done {
+                Ok(()) => return self.pool.give(target, link),
+                // The server may have closed it meanwhile: that says nothing, a new connection will tell.
+                Err(trouble) if trouble.is_repeatable() && course.untouched() => {}
+                Err(trouble) => return course.trouble(target, trouble),
+            }
+        }
+        let opened = tokio::select! {
+            opened = Link::open(target, &self.tls) => opened,
+            () = stop.cancelled() => return,
+        };
+        let mut link = match opened {
+            Ok(link) => link,
+            Err(trouble) => return course.trouble(target, trouble),
+        };
+        match transaction::run(&mut link, &self.spool, load, course, stop).await {
+            Ok(()) => self.pool.give(target, link),
+            Err(trouble) => course.trouble(target, trouble),
+        }
+    }
+}
+
+/// An attempt under way.
+#[derive(Debug, Default)]
+struct Course {
+    /// Recipients without a verdict.
+    left: Vec<u32>,
+    outcomes: Vec<(u32, Outcome)>,
+    feedback: Option<Feedback>,
+    store: bool,
+    /// Why those that are left are left: the last reason.
+    setback: Option<Setback>,
+    /// A way that can never work does not hide one that may work later.
+    may_work_later: bool,
+    /// Trying on could deliver twice, or is of no use.
+    closed: bool,
+}
+
+impl Course {
+    /// Gives a recipient its verdict.
+    fn settle(&mut self, recipient: u32, outcome: Outcome) {
+        self.left.retain(|left| *left != recipient);
+        self.outcomes.push((recipient, outcome));
+    }
+
+    /// A server took part: the site lives, or asks to slow down.
+    fn heard(&mut self, feedback: Feedback, protocol: Protocol) {
+        self.store = protocol == Protocol::Lmtp;
+        if self.feedback != Some(Feedback::Busy) {
+            self.feedback = Some(feedback);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.closed || self.left.is_empty()
+    }
+
+    fn untouched(&self) -> bool {
+        self.outcomes.is_empty()
+    }
+
+    fn trouble(&mut self, target: &Target<'_>, trouble: Trouble) {
+        self.closed |= !trouble.is_repeatable();
+        self.set_back(trouble.setback(target));
+    }
+
+    fn set_back(&mut self, setback: Setback) {
+        let permanent = setback.outcome.verdict == crate::outcome::Verdict::Failed;
+        if permanent && self.may_work_later {
+            return;
+        }
+        self.may_work_later |= !permanent;
+        self.setback = Some(setback);
+    }
+
+    fn end(mut self, stopped: bool) -> Attempted {
+        if stopped {
+            // What was not tried to the end stays as it was.
+            self.left.clear();
+        }
+        let setback = self.setback.take();
+        let feedback = self
+            .feedback
+            .or_else(|| setback.as_ref().and_then(|setback| setback.feedback));
+        if !self.left.is_empty() {
+            let outcome = setback.map_or_else(
+                || Setback::ours("no server was tried").outcome,
+                |setback| setback.outcome,
+            );
+            for recipient in std::mem::take(&mut self.left) {
+                self.outcomes.push((recipient, outcome.clone()));
+            }
+        }
+        Attempted {
+            outcomes: self.outcomes,
+            feedback: if stopped { None } else { feedback },
+            store: self.store,
+        }
+    }
+}
+
+impl Target<'_> {
+    fn hop(&self) -> Hop {
+        Hop {
+            host: self.server.host.clone(),
+            address: Some(self.address.ip()),
+        }
+    }
+}

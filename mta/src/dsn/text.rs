@@ -51,24 +51,9 @@ fn is_mark(character: char) -> bool {
     matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// Undoes xtext (RFC 3461 section 4). Octets that are no text afterwards, or an encoding that is wrong, leave it as it is.
+/// Undoes xtext (RFC 3461 section 4). What is no xtext is left as it is.
 pub fn from_xtext(text: &str) -> String {
-    let mut octets = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        rest = tail;
-        if first != b'+' {
-            octets.push(first);
-            continue;
-        }
-        let pair = rest.get(..2).and_then(|pair| std::str::from_utf8(pair).ok());
-        let Some(octet) = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()) else {
-            return text.to_owned();
-        };
-        octets.push(octet);
-        rest = &rest[2..];
-    }
-    String::from_utf8(octets).unwrap_or_else(|_| text.to_owned())
+    postroad_smtp::decode_xtext(text).unwrap_or_else(|| text.to_owned())
 }
 
 #[cfg(test)]

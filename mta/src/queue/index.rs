@@ -18,6 +18,7 @@ use std::time::Duration;
 use postroad_spool::EntryId;
 
 use super::window::{Feedback, Window};
+use crate::outcome::{Outcome, Status, Verdict};
 
 /// Recipients of one entry whose mail goes to one site, to be tried together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,8 +33,8 @@ pub struct Job {
     pub recipients: Vec<u32>,
     /// When waiting in vain has to be dealt with all the same: a notice of delay, or the end of the lifetime.
     pub patience: u64,
-    /// Do not connect: the site is dead and patience is over.
-    pub without_attempt: bool,
+    /// Do not connect: the site is dead, for this reason, and patience is over.
+    pub instead: Option<Arc<Outcome>>,
 }
 
 /// What reading an entry showed.
@@ -52,6 +53,8 @@ pub struct Ended {
     pub job: Job,
     /// What it says of the site; none when no server was asked.
     pub feedback: Option<Feedback>,
+    /// Why the site is dead, where it is.
+    pub why: Option<Arc<Outcome>>,
     /// Shortest and longest wait of the retry schedule.
     pub retry: (Duration, Duration),
     /// Recipients that are still pending.
@@ -85,6 +88,7 @@ struct Known {
     sorting: bool,
     busy: HashSet<u32>,
     running: usize,
+    leaving: bool,
 }
 
 #[derive(Debug, Default)]
@@ -122,15 +126,21 @@ impl Index {
             sorting: false,
             busy: HashSet::new(),
             running: 0,
+            leaving: false,
         };
         self.entries.insert(entry, known);
         self.arm(entry, at);
     }
 
-    /// Forgets an entry; jobs of it that wait are dropped. False while one runs or is sorted: ask again when that ended.
+    /// Forgets an entry: nothing of it starts from now on. False while a job of it runs or it is being sorted: ask again
+    /// when that ended.
     pub fn remove(&mut self, entry: EntryId) -> bool {
-        match self.entries.get(&entry) {
-            Some(known) if known.running > 0 || known.sorting => false,
+        match self.entries.get_mut(&entry) {
+            Some(known) if known.running > 0 || known.sorting => {
+                known.leaving = true;
+                known.stay = 0;
+                false
+            }
             _ => {
                 self.entries.remove(&entry);
                 true
@@ -173,6 +183,9 @@ impl Index {
             return;
         };
         known.sorting = false;
+        if known.leaving {
+            return;
+        }
         let Some(found) = found else {
             self.drop_if_idle(entry);
             return;
@@ -193,7 +206,7 @@ impl Index {
                 site: site.clone(),
                 recipients,
                 patience,
-                without_attempt: false,
+                instead: None,
             };
             self.sites.entry(site.clone()).or_default().ready.push_back(job);
             Self::enliven(&mut self.sites, &mut self.lively, &site);
@@ -246,13 +259,14 @@ impl Index {
         let Ended {
             job,
             feedback,
+            why,
             retry,
             pending,
             next,
             patience,
         } = ended;
-        if !job.without_attempt {
-            self.feed_back(&job.site, feedback, now, retry, draw);
+        if job.instead.is_none() {
+            self.feed_back(&job.site, feedback, why, now, retry, draw);
         }
         let Some(known) = self.entries.get_mut(&job.entry) else {
             return;
@@ -266,7 +280,7 @@ impl Index {
             let job = Job {
                 recipients: pending,
                 patience,
-                without_attempt: false,
+                instead: None,
                 ..job
             };
             let site = self.sites.entry(job.site.clone()).or_default();
@@ -328,6 +342,7 @@ impl Index {
         &mut self,
         name: &Arc<str>,
         feedback: Option<Feedback>,
+        why: Option<Arc<Outcome>>,
         now: u64,
         retry: (Duration, Duration),
         draw: u64,
@@ -340,11 +355,12 @@ impl Index {
         if site.window.opens_at() > now {
             self.closed.push(Reverse((site.window.opens_at(), name.clone())));
             // Whoever waits for a dead site may not wait for ever.
+            let why = why.unwrap_or_else(|| Arc::new(unreachable()));
             let (over, patient) = site.ready.drain(..).partition(|job: &Job| job.patience <= now);
             site.ready = patient;
             let over: VecDeque<Job> = over;
             self.impatient.extend(over.into_iter().map(|job| Job {
-                without_attempt: true,
+                instead: Some(why.clone()),
                 ..job
             }));
         }
@@ -399,6 +415,14 @@ impl Index {
     }
 }
 
+fn unreachable() -> Outcome {
+    Outcome::ours(
+        Verdict::Deferred,
+        Status::new(4, 4, 1),
+        "the next hop cannot be reached",
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -433,6 +457,7 @@ mod tests {
             patience: job.patience,
             job,
             feedback: Some(feedback),
+            why: None,
             retry: RETRY,
             pending: pending.to_vec(),
             next,
@@ -494,7 +519,7 @@ mod tests {
         let job = index.start(0).unwrap();
         end(&mut index, job, Feedback::Dead, &[0], None, 2_000_000);
         let over = index.start(2_000_000).unwrap();
-        assert!(over.without_attempt && over.entry == id(2));
+        assert!(over.instead.is_some() && over.entry == id(2));
         end(&mut index, over, Feedback::Dead, &[], None, 2_000_000);
         assert_eq!(index.count(), (1, 0));
     }

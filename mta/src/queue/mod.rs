@@ -1,6 +1,188 @@
-//! Which entry is tried when: destinations, retry schedule, expiry.
+//! Which entry is tried when: from the commit of a message to its last outcome.
+//!
+//! ```text
+//!   accepted ─► scheduler ─┬─► index     who waits for what (pure)
+//!                 ▲        ├─► sort      reads an entry, groups its recipients by site
+//!                 │        └─► worker    one job: route, attempt, settle, record, notices
+//!                 └──────────── ended ◄──┘
+//! ```
+//!
+//! The index is rebuilt from the spool at each start; the spool is the truth. A [`Queue`] is a handle to the one
+//! scheduler task.
 
+pub mod clock;
 pub mod index;
 pub mod retry;
+mod scheduler;
 pub mod settle;
+mod sort;
 pub mod window;
+mod worker;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use postroad_spool::{EntryId, Spool};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::deliver::tls::ClientTls;
+use crate::dns::Dns;
+use crate::handover;
+use crate::metrics::Metrics;
+use crate::settings::Live;
+
+/// A handle to the queue. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Queue(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    commands: mpsc::UnboundedSender<Command>,
+    spool: Spool,
+    running: Arc<AtomicUsize>,
+    stopped: CancellationToken,
+}
+
+/// What is queued now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Entries of the spool, in whatever state.
+    pub messages: u64,
+    /// Arrival of the oldest, in milliseconds since 1970.
+    pub oldest: Option<u64>,
+    /// Attempts that run.
+    pub running: u64,
+}
+
+/// What the queue is made of; all but the first five have their usual value in [`Parts::new`].
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// Where entries are.
+    pub spool: Spool,
+    /// Routes and schedules.
+    pub live: Live,
+    /// Whom to ask for next hops.
+    pub dns: Dns,
+    /// Where outcomes are counted.
+    pub metrics: Arc<Metrics>,
+    /// Ends the queue.
+    pub shutdown: CancellationToken,
+    /// Trust in next hops.
+    pub tls: ClientTls,
+    /// Port of servers that are found by MX; 25.
+    pub mx_port: u16,
+}
+
+impl Parts {
+    /// The usual parts: the public authorities, port 25. Errors: as [`ClientTls::public`].
+    pub fn new(
+        spool: Spool,
+        live: Live,
+        dns: Dns,
+        metrics: Arc<Metrics>,
+        shutdown: CancellationToken,
+    ) -> Result<Self, rustls::Error> {
+        Ok(Self {
+            spool,
+            live,
+            dns,
+            metrics,
+            shutdown,
+            tls: ClientTls::public()?,
+            mx_port: 25,
+        })
+    }
+}
+
+enum Command {
+    Accepted(Vec<EntryId>),
+    Withdraw(Vec<EntryId>, oneshot::Sender<Vec<EntryId>>),
+}
+
+impl handover::Schedule for Queue {
+    fn withdraw(&self, entries: Vec<EntryId>) -> Pin<Box<dyn Future<Output = Vec<EntryId>> + Send + '_>> {
+        Box::pin(Self::withdraw(self, entries))
+    }
+
+    fn give_back(&self, entries: Vec<EntryId>) {
+        Self::give_back(self, entries);
+    }
+
+    fn accepted(&self, entries: Vec<EntryId>) {
+        self.send(Command::Accepted(entries));
+    }
+}
+
+impl Queue {
+    /// Starts the queue with what the spool holds. Runs until `shutdown` is cancelled; see [`Queue::stopped`].
+    ///
+    /// Errors: none in practice, see [`ClientTls::public`].
+    pub fn start(
+        spool: Spool,
+        live: Live,
+        dns: Dns,
+        metrics: Arc<Metrics>,
+        shutdown: CancellationToken,
+    ) -> Result<Self, rustls::Error> {
+        Ok(Self::start_with(Parts::new(spool, live, dns, metrics, shutdown)?))
+    }
+
+    /// Starts the queue out of these parts.
+    pub fn start_with(parts: Parts) -> Self {
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let queue = Self(Arc::new(Shared {
+            commands,
+            spool: parts.spool.clone(),
+            running: Arc::default(),
+            stopped: CancellationToken::new(),
+        }));
+        let scheduler = scheduler::Scheduler::new(parts, &queue, inbox);
+        let stopped = queue.0.stopped.clone();
+        tokio::spawn(async move {
+            scheduler.run().await;
+            stopped.cancel();
+        });
+        queue
+    }
+
+    /// A message became durable here: after a commit, and after a hand-over released an entry to this spool.
+    pub fn accepted(&self, entry: EntryId) {
+        self.send(Command::Accepted(vec![entry]));
+    }
+
+    /// Takes entries out for a hand-over: ends their attempts, waits until the outcomes are durable, and touches them no
+    /// more. Returns those that still have undelivered recipients.
+    pub async fn withdraw(&self, entries: Vec<EntryId>) -> Vec<EntryId> {
+        let (answer, done) = oneshot::channel();
+        self.send(Command::Withdraw(entries, answer));
+        // A queue that has stopped touches nothing, and hands nothing over.
+        done.await.unwrap_or_default()
+    }
+
+    /// Takes entries back that were withdrawn and not handed over.
+    pub fn give_back(&self, entries: Vec<EntryId>) {
+        self.send(Command::Accepted(entries));
+    }
+
+    /// What is queued now.
+    pub fn totals(&self) -> Totals {
+        let entries = self.0.spool.entries();
+        Totals {
+            messages: entries.len() as u64,
+            oldest: entries.iter().map(|entry| entry.arrived).min(),
+            running: self.0.running.load(Ordering::Relaxed) as u64,
+        }
+    }
+
+    /// Ready when the queue has ended: no attempt runs, outcomes are durable.
+    pub async fn stopped(&self) {
+        self.0.stopped.cancelled().await;
+    }
+
+    fn send(&self, command: Command) {
+        // After the end the spool is the truth: the next start reads it.
+        let _ = self.0.commands.send(command);
+    }
+}

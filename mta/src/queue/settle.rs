@@ -49,17 +49,24 @@ pub fn age(item: &Item) -> Age {
     }
 }
 
-/// Decides. `final_store`: the next hop was a mail store (LMTP), so a success is a delivery, not a relay.
-pub fn settle(
-    item: &Item,
-    outcomes: &[(u32, Outcome)],
-    schedule: &Schedule,
-    final_store: bool,
-    now: u64,
-    draw: u64,
-) -> Settled {
+/// What is to be known of the attempt besides its outcomes.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt {
+    /// A server was tried; false when waiting for a dead one was merely interrupted.
+    pub made: bool,
+    /// The next hop is a mail store (LMTP), so a success is a delivery, not a relay.
+    pub final_store: bool,
+    /// Its end.
+    pub now: u64,
+    /// Random.
+    pub draw: u64,
+}
+
+/// Decides.
+pub fn settle(item: &Item, outcomes: &[(u32, Outcome)], schedule: &Schedule, attempt: Attempt) -> Settled {
+    let Attempt { now, draw, .. } = attempt;
     let mut settled = Settled::default();
-    let mut due = Notices::new(item, final_store);
+    let mut due = Notices::new(item, attempt.final_store);
     for (index, outcome) in outcomes {
         let Some(before) = usize::try_from(*index)
             .ok()
@@ -68,7 +75,7 @@ pub fn settle(
             continue;
         };
         let mut state = RecipientState {
-            attempts: before.attempts.saturating_add(1),
+            attempts: before.attempts.saturating_add(u32::from(attempt.made)),
             reply: outcome.kept(),
             ..before.clone()
         };
@@ -201,7 +208,7 @@ impl<'a> Notices<'a> {
 const DELIVERY_TIME_EXPIRED: Status = Status::new(4, 4, 7);
 
 /// The sender is told once that the mail is late: after four hours.
-const LATE_AFTER: u64 = 4 * 3_600_000;
+pub(super) const LATE_AFTER: u64 = 4 * 3_600_000;
 
 #[cfg(test)]
 mod tests {
@@ -234,7 +241,16 @@ mod tests {
             .map(|(index, verdict)| (index, Outcome::ours(*verdict, Status::new(4, 0, 0), "r")))
             .collect();
         let schedule = Schedule::new(&Retry::default(), age(item));
-        settle(item, &outcomes, &schedule, true, now, 0)
+        settle(item, &outcomes, &schedule, attempt(true, now))
+    }
+
+    fn attempt(final_store: bool, now: u64) -> Attempt {
+        Attempt {
+            made: true,
+            final_store,
+            now,
+            draw: 0,
+        }
     }
 
     fn actions(settled: &Settled) -> Vec<Action> {
@@ -310,10 +326,10 @@ mod tests {
         let mut outcome = Outcome::ours(Verdict::Delivered, Status::new(2, 0, 0), "");
         outcome.reported_by_hop = true;
         let schedule = Schedule::new(&Retry::default(), age(&item));
-        let settled = settle(&item, &[(0, outcome.clone())], &schedule, false, 0, 0);
+        let settled = settle(&item, &[(0, outcome.clone())], &schedule, attempt(false, 0));
         assert!(settled.notices.is_empty());
         outcome.reported_by_hop = false;
-        let settled = settle(&item, &[(0, outcome)], &schedule, false, 0, 0);
+        let settled = settle(&item, &[(0, outcome)], &schedule, attempt(false, 0));
         assert_eq!(actions(&settled), [Action::Relayed]);
     }
 }

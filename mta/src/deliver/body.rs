@@ -1,0 +1,132 @@
+//! The octets of a message on their way from the spool to a next hop: read off the reactor, never held whole.
+//!
+//! ```text
+//!   spool ─► blocking thread ─► prefix, then pieces of the body ─► channel of two pieces ─► connection
+//! ```
+
+use std::io::{self, Read};
+
+use postroad_spool::{EntryId, Spool};
+use tokio::sync::mpsc;
+
+/// Pieces of a message, in order; ends after the last, or with an error.
+pub type Pieces = mpsc::Receiver<io::Result<Vec<u8>>>;
+
+/// Starts to read a message from its first octet. Dropping the receiver ends the reading.
+pub fn read(spool: Spool, entry: EntryId) -> Pieces {
+    let (to, pieces) = mpsc::channel(2);
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = pump(&spool, entry, &to) {
+            // Nobody is left to be told when the receiver is gone.
+            let _ = to.blocking_send(Err(error));
+        }
+    });
+    pieces
+}
+
+fn pump(spool: &Spool, entry: EntryId, to: &mpsc::Sender<io::Result<Vec<u8>>>) -> io::Result<()> {
+    let mut message = spool.read(entry).map_err(io::Error::other)?;
+    let mut piece = std::mem::take(&mut message.item.prefix);
+    loop {
+        let start = piece.len();
+        piece.resize(start + PIECE, 0);
+        let read = loop {
+            match message.body.read(&mut piece[start..]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other?,
+            }
+        };
+        piece.truncate(start + read);
+        let last = read == 0;
+        if !piece.is_empty() && to.blocking_send(Ok(std::mem::take(&mut piece))).is_err() {
+            return Ok(());
+        }
+        if last {
+            return Ok(());
+        }
+    }
+}
+
+/// What a next hop without an extension would have to cope with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// Octets above 127 in the header section.
+    pub header_utf8: bool,
+    /// Octets above 127 anywhere.
+    pub eight_bit: bool,
+}
+
+/// Reads the message once to see what it holds. Only needed when a next hop lacks an extension.
+pub async fn inspect(spool: Spool, entry: EntryId) -> io::Result<Contents> {
+    let mut pieces = read(spool, entry);
+    let mut contents = Contents::default();
+    let mut in_header = true;
+    let mut line_is_empty = false;
+    while let Some(piece) = pieces.recv().await {
+        for octet in piece? {
+            if in_header {
+                match octet {
+                    b'\n' if line_is_empty => in_header = false,
+                    b'\n' => line_is_empty = true,
+                    b'\r' => {}
+                    _ => line_is_empty = false,
+                }
+            }
+            contents.eight_bit |= octet > 127;
+            contents.header_utf8 |= in_header && octet > 127;
+        }
+        if contents.eight_bit && !in_header {
+            break;
+        }
+    }
+    Ok(contents)
+}
+
+const PIECE: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postroad_spool::{Envelope, Options, Recipient};
+
+    async fn stored(prefix: &[u8], body: &[u8]) -> (tempfile::TempDir, Spool, EntryId) {
+        let dir = tempfile::tempdir().unwrap();
+        let (spool, _) = Spool::open(dir.path(), &Options::default()).unwrap();
+        let mut incoming = spool.begin();
+        incoming.write(body).unwrap();
+        let envelope = Envelope {
+            recipients: vec![Recipient::default()],
+            ..Envelope::default()
+        };
+        let entry = incoming.commit(envelope, prefix.to_vec()).await.unwrap();
+        (dir, spool, entry)
+    }
+
+    #[tokio::test]
+    async fn a_message_comes_out_as_prefix_and_body() {
+        let body = vec![b'x'; 200_000];
+        let (_dir, spool, entry) = stored(b"Received: y\r\n", &body).await;
+        let mut pieces = read(spool, entry);
+        let mut all = vec![];
+        while let Some(piece) = pieces.recv().await {
+            all.extend(piece.unwrap());
+        }
+        assert!(all.starts_with(b"Received: y\r\nxx") && all.len() == 200_013);
+    }
+
+    #[tokio::test]
+    async fn header_and_body_are_told_apart() {
+        for (body, header_utf8, eight_bit) in [
+            (&b"A: b\r\n\r\nplain\r\n"[..], false, false),
+            (b"A: b\r\n\r\n\xc3\xa9\r\n", false, true),
+            (b"A: \xc3\xa9\r\n\r\nplain\r\n", true, true),
+        ] {
+            let (_dir, spool, entry) = stored(b"", body).await;
+            let want = Contents {
+                header_utf8,
+                eight_bit,
+            };
+            assert_eq!(inspect(spool, entry).await.unwrap(), want);
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! From an address to a byte stream, in the clear or inside TLS.
+//!
+//! Bounded by deadlines; errors are sentences for logs and notices, without anything of the peer in them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// A connection.
+#[derive(Debug)]
+pub enum Stream {
+    /// In the clear.
+    Plain(TcpStream),
+    /// Inside TLS.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Connects. Errors: why not, in a few words.
+pub async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
+    match tokio::time::timeout(CONNECT, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => {
+            // Commands are small and written whole; waiting for more to send would only delay them.
+            stream.set_nodelay(true).map_err(|error| error.to_string())?;
+            Ok(stream)
+        }
+        Ok(Err(error)) => Err(error.kind().to_string()),
+        Err(_) => Err("no connection within 30 seconds".to_owned()),
+    }
+}
+
+/// Makes the connection a TLS one. `host` is what the certificate is for, where that is judged.
+pub async fn handshake(stream: TcpStream, host: &str, config: Arc<ClientConfig>) -> Result<Stream, String> {
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| "the host name fits no certificate".to_owned())?;
+    match tokio::time::timeout(HANDSHAKE, TlsConnector::from(config).connect(name, stream)).await {
+        Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(stream))),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("the handshake took too long".to_owned()),
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(context, to),
+            Self::Tls(stream) => Pin::new(stream).poll_read(context, to),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(context, octets),
+            Self::Tls(stream) => Pin::new(stream).poll_write(context, octets),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
+
+const CONNECT: Duration = Duration::from_secs(30);
+const HANDSHAKE: Duration = Duration::from_mins(1);

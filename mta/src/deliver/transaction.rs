@@ -1,0 +1,281 @@
+//! One message over one connection: requirements, envelope, body, a reply per recipient.
+//!
+//! ```text
+//!   left ─► fit: what the peer lacks decides some at once ─► batches of 100 ─► MAIL, RCPT…, body ─► settle each
+//! ```
+//!
+//! The moment that counts is the end of the data: before it nothing was delivered and the attempt may end at any time;
+//! after it only the peer's reply says what happened, and is waited for.
+
+use std::time::Duration;
+
+use postroad_config::DomainName;
+use postroad_smtp::client::{self, Capabilities, ClientEvent, TransactionRecipient};
+use postroad_spool::{BodyKind, Notify, Ret, Spool};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::body::{self, Contents};
+use super::link::{END, ENVELOPE, Link, Trouble};
+use super::{Course, Load, reply};
+use crate::dsn::text::from_xtext;
+use crate::outcome::{Outcome, Status, Verdict};
+use crate::queue::window::Feedback;
+
+/// Sends the message to all that are left. `Ok`: the connection can be used again.
+pub(super) async fn run(
+    link: &mut Link,
+    spool: &Spool,
+    load: &Load<'_>,
+    course: &mut Course,
+    stop: &CancellationToken,
+) -> Result<(), Trouble> {
+    let capabilities = link.connection().capabilities().clone();
+    let contents = if needs_inspection(load, &capabilities) {
+        body::inspect(spool.clone(), load.entry).await.map_err(Trouble::Spool)?
+    } else {
+        Contents {
+            header_utf8: load.item.envelope.smtputf8,
+            eight_bit: load.item.envelope.body != BodyKind::SevenBit,
+        }
+    };
+    let fitting = fit(link, load, course, &capabilities, contents);
+    for batch in fitting.chunks(BATCH) {
+        if stop.is_cancelled() {
+            return Err(Trouble::Stopped);
+        }
+        let transaction = transaction(load, batch, contents, capabilities.smtputf8);
+        link.connection().send(transaction).map_err(Trouble::Protocol)?;
+        let outcome = dialogue(link, spool, load, course, stop).await?;
+        link.count();
+        let mut feedback = Feedback::Good;
+        for ((recipient, _), said) in batch.iter().zip(&outcome.recipients) {
+            if reply::feedback(said) == Feedback::Busy {
+                feedback = Feedback::Busy;
+            }
+            let mut verdict = reply::outcome(said, &link.hop);
+            verdict.reported_by_hop = outcome.peer_has_dsn;
+            course.settle(*recipient, verdict);
+        }
+        course.heard(feedback, link.protocol);
+        ready(link).await?;
+    }
+    Ok(())
+}
+
+/// From the envelope to the replies.
+async fn dialogue(
+    link: &mut Link,
+    spool: &Spool,
+    load: &Load<'_>,
+    course: &mut Course,
+    stop: &CancellationToken,
+) -> Result<client::Outcome, Trouble> {
+    let mut pieces = None;
+    let mut ended = false;
+    loop {
+        let event = if ended {
+            last_word(link, stop).await?
+        } else {
+            tokio::select! {
+                event = link.next(ENVELOPE) => event?,
+                () = stop.cancelled() => return Err(Trouble::Stopped),
+            }
+        };
+        match event {
+            ClientEvent::Done(outcome) => return Ok(outcome),
+            ClientEvent::NeedBody => {
+                course.heard(Feedback::Good, link.protocol);
+                let pieces = pieces.get_or_insert_with(|| body::read(spool.clone(), load.entry));
+                match pieces.recv().await {
+                    Some(piece) => {
+                        let piece = piece.map_err(Trouble::Spool)?;
+                        link.connection().body(&piece).map_err(Trouble::Protocol)?;
+                    }
+                    None => {
+                        link.connection().body_end().map_err(Trouble::Protocol)?;
+                        ended = true;
+                    }
+                }
+            }
+            ClientEvent::Refused(reply) => return Err(Trouble::Refused(reply)),
+            ClientEvent::Ready | ClientEvent::Close | ClientEvent::StartTls | ClientEvent::NeedInput => {
+                return Err(link.lost("the connection ended"));
+            }
+        }
+    }
+}
+
+/// The reply to the end of the data. Told to stop, we still wait for it, but not for long.
+async fn last_word(link: &mut Link, stop: &CancellationToken) -> Result<ClientEvent, Trouble> {
+    let bounded = {
+        let reply = link.next(END);
+        tokio::pin!(reply);
+        tokio::select! {
+            event = &mut reply => return event,
+            () = stop.cancelled() => {}
+        }
+        timeout(WHEN_STOPPED, reply).await
+    };
+    bounded.unwrap_or_else(|_| Err(link.lost("the attempt was ended")))
+}
+
+/// After a transaction the connection is ready for the next, or gone.
+async fn ready(link: &mut Link) -> Result<(), Trouble> {
+    match link.next(ENVELOPE).await? {
+        ClientEvent::Ready => Ok(()),
+        ClientEvent::Refused(reply) => Err(Trouble::Refused(reply)),
+        _ => Err(link.lost("the connection ended")),
+    }
+}
+
+/// The declaration of the message promises more than the peer can take: look whether the message needs it.
+fn needs_inspection(load: &Load<'_>, peer: &Capabilities) -> bool {
+    let envelope = &load.item.envelope;
+    (envelope.body != BodyKind::SevenBit && !peer.eight_bit) || (envelope.smtputf8 && !peer.smtputf8)
+}
+
+/// Settles those that this peer can never take; gives the others with the address to use.
+fn fit(
+    link: &Link,
+    load: &Load<'_>,
+    course: &mut Course,
+    peer: &Capabilities,
+    contents: Contents,
+) -> Vec<(u32, String)> {
+    let whole = unfit_message(load, peer, contents);
+    let mut fitting = vec![];
+    for index in course.left.clone() {
+        let recipient = usize::try_from(index)
+            .ok()
+            .and_then(|at| load.item.envelope.recipients.get(at));
+        let Some(recipient) = recipient else { continue };
+        let unfit = match (&whole, address(&recipient.forward_path, peer.smtputf8)) {
+            (Some(unfit), _) => unfit.clone(),
+            (None, Some(address)) => {
+                fitting.push((index, address));
+                continue;
+            }
+            // RFC 6531 section 3.5 and RFC 3463 with RFC 5248: X.6.7.
+            (None, None) => Outcome::ours(
+                Verdict::Failed,
+                Status::new(5, 6, 7),
+                "the next server does not take internationalized addresses (SMTPUTF8)",
+            ),
+        };
+        course.settle(index, unfit.at(link.hop.clone()));
+    }
+    if fitting.is_empty() {
+        course.heard(Feedback::Good, link.protocol);
+    }
+    fitting
+}
+
+fn unfit_message(load: &Load<'_>, peer: &Capabilities, contents: Contents) -> Option<Outcome> {
+    let never = |status, reason: &str| Some(Outcome::ours(Verdict::Failed, status, reason));
+    // RFC 1870 section 6.1; 0 is no limit.
+    if peer.size.is_some_and(|limit| limit > 0 && load.size > limit) {
+        return never(Status::new(5, 3, 4), "the message is larger than the next server takes");
+    }
+    // RFC 6152 section 3: the body is not rewritten, so it cannot be passed on.
+    if contents.eight_bit && !peer.eight_bit {
+        return never(Status::new(5, 6, 3), "the next server does not take 8-bit messages (8BITMIME)");
+    }
+    // RFC 6531 section 3.6; X.6.9 of RFC 6531 section 4.
+    if contents.header_utf8 && !peer.smtputf8 {
+        return never(
+            Status::new(5, 6, 9),
+            "the next server does not take internationalized headers (SMTPUTF8)",
+        );
+    }
+    if address(&load.item.envelope.reverse_path, peer.smtputf8).is_none() {
+        return never(
+            Status::new(5, 6, 7),
+            "the next server does not take the internationalized sender address (SMTPUTF8)",
+        );
+    }
+    None
+}
+
+/// The address as this peer can take it: without SMTPUTF8 the domain becomes A-labels (RFC 6531 section 3.2). `None`: not at
+/// all. Control characters, which would end the command, never leave.
+fn address(path: &str, smtputf8: bool) -> Option<String> {
+    if path.chars().any(char::is_control) {
+        return None;
+    }
+    if smtputf8 || path.is_ascii() {
+        return Some(path.to_owned());
+    }
+    let (local, domain) = path.rsplit_once('@')?;
+    let domain: DomainName = domain.parse().ok()?;
+    local.is_ascii().then(|| format!("{local}@{domain}"))
+}
+
+fn transaction(
+    load: &Load<'_>,
+    batch: &[(u32, String)],
+    contents: Contents,
+    peer_smtputf8: bool,
+) -> client::Transaction {
+    let envelope = &load.item.envelope;
+    let recipients = batch.iter().map(|(index, address)| {
+        let recipient = usize::try_from(*index).ok().and_then(|at| envelope.recipients.get(at));
+        TransactionRecipient {
+            forward_path: address.clone(),
+            notify: recipient.and_then(|recipient| notify(recipient.notify)),
+            orcpt: recipient.and_then(|recipient| recipient.orcpt.as_deref()).map(from_xtext),
+        }
+    });
+    client::Transaction {
+        reverse_path: address(&envelope.reverse_path, peer_smtputf8).unwrap_or_default(),
+        recipients: recipients.collect(),
+        size: load.size,
+        eight_bit: contents.eight_bit,
+        smtputf8: envelope.smtputf8,
+        ret: envelope.ret.map(|ret| match ret {
+            Ret::Full => postroad_smtp::Ret::Full,
+            Ret::Headers => postroad_smtp::Ret::Headers,
+        }),
+        envid: envelope.envid.as_deref().map(from_xtext),
+    }
+}
+
+fn notify(notify: Notify) -> Option<postroad_smtp::Notify> {
+    (notify != Notify::UNSET).then(|| postroad_smtp::Notify {
+        success: notify.contains(Notify::SUCCESS),
+        failure: notify.contains(Notify::FAILURE),
+        delay: notify.contains(Notify::DELAY),
+    })
+}
+
+/// RFC 5321 section 4.5.3.1.8: every server takes 100 recipients.
+const BATCH: usize = 100;
+/// How long the reply to the end of the data is waited for when the attempt shall end.
+const WHEN_STOPPED: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_made_ascii_only_where_that_keeps_its_meaning() {
+        for (path, smtputf8, want) in [
+            ("a@b.example", false, Some("a@b.example")),
+            ("a@b\u{fc}cher.example", false, Some("a@xn--bcher-kva.example")),
+            ("a@b\u{fc}cher.example", true, Some("a@b\u{fc}cher.example")),
+            ("\u{fc}@b.example", false, None),
+            ("", false, Some("")),
+            ("a@b>\r\nRCPT TO:<c", true, None),
+        ] {
+            assert_eq!(address(path, smtputf8).as_deref(), want, "{path}");
+        }
+    }
+
+    #[test]
+    fn notify_is_passed_on_as_it_was_given() {
+        assert_eq!(notify(Notify::UNSET), None);
+        assert_eq!(notify(Notify::NEVER), Some(postroad_smtp::Notify::default()));
+        let set = notify(Notify::SUCCESS.with(Notify::DELAY)).unwrap();
+        assert!(set.success && set.delay && !set.failure);
+    }
+}

@@ -1,0 +1,248 @@
+//! The one task that owns the index: takes events in, starts sorts and jobs, ends when told.
+//!
+//! ```text
+//!   commands ─┐
+//!   timers ───┼─► index ─► sort tasks, job tasks ─► events ─┐
+//!   settings ─┘      ▲                                      │
+//!                    └──────────────────────────────────────┘
+//! ```
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use postroad_spool::{EntryId, Ownership, Spool};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::index::{Ended, Index, Job, Sorted};
+use super::worker::Worker;
+use super::{Command, Parts, Queue, clock, sort};
+use crate::settings::Live;
+
+pub(super) struct Scheduler {
+    index: Index,
+    inbox: mpsc::UnboundedReceiver<Command>,
+    tasks: JoinSet<Event>,
+    open: HashMap<Id, Open>,
+    leaving: Vec<Leaving>,
+    worker: Arc<Worker>,
+    spool: Spool,
+    live: Live,
+    running: Arc<AtomicUsize>,
+    shutdown: CancellationToken,
+}
+
+enum Event {
+    Sorted(EntryId, Option<Sorted>),
+    Ended(Box<Ended>),
+}
+
+/// What a task is for, should it end without saying so.
+enum Open {
+    Sort(EntryId),
+    Job(Job, CancellationToken),
+}
+
+/// A withdrawal that waits for attempts to end.
+struct Leaving {
+    waiting: Vec<EntryId>,
+    all: Vec<EntryId>,
+    answer: oneshot::Sender<Vec<EntryId>>,
+}
+
+impl Scheduler {
+    pub(super) fn new(parts: Parts, queue: &Queue, inbox: mpsc::UnboundedReceiver<Command>) -> Self {
+        Self {
+            index: Index::new(MOST_RUNNING),
+            inbox,
+            tasks: JoinSet::new(),
+            open: HashMap::new(),
+            leaving: vec![],
+            spool: parts.spool.clone(),
+            live: parts.live.clone(),
+            running: queue.0.running.clone(),
+            shutdown: parts.shutdown.clone(),
+            worker: Arc::new(Worker::new(parts, queue.clone())),
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        self.load();
+        let mut changed = self.live.changed();
+        loop {
+            self.pump();
+            let pause = self.pause();
+            tokio::select! {
+                () = self.shutdown.cancelled() => break,
+                command = self.inbox.recv() => match command {
+                    Some(command) => self.command(command),
+                    None => break,
+                },
+                Some(ended) = self.tasks.join_next_with_id() => self.event(ended),
+                Ok(()) = changed.changed() => self.index.resort(clock::now()),
+                () = tokio::time::sleep(pause) => {}
+            }
+            self.answer_leaving();
+        }
+        self.end().await;
+    }
+
+    /// Everything that the spool owns; what was finished but for its end is ended.
+    fn load(&mut self) {
+        let now = clock::now();
+        for entry in self.spool.entries() {
+            if entry.ownership != Ownership::Owned {
+                continue;
+            }
+            if entry.pending == 0 {
+                self.worker.finish_if_done(entry.id);
+            } else {
+                self.index.add(entry.id, entry.next_attempt.max(now));
+            }
+        }
+    }
+
+    /// Starts what may start now.
+    fn pump(&mut self) {
+        let now = clock::now();
+        let sorting = self.open.values().filter(|open| matches!(open, Open::Sort(_))).count();
+        for entry in self.index.due(now, MOST_SORTING.saturating_sub(sorting)) {
+            let (spool, live) = (self.spool.clone(), self.live.clone());
+            let sorted = async move { Event::Sorted(entry, sort::sort(spool, live, entry, now).await) };
+            let id = self.tasks.spawn(sorted).id();
+            self.open.insert(id, Open::Sort(entry));
+        }
+        while let Some(job) = self.index.start(now) {
+            let stop = CancellationToken::new();
+            let (worker, task_job, task_stop) = (self.worker.clone(), job.clone(), stop.clone());
+            let run = async move { Event::Ended(Box::new(worker.run(task_job, &task_stop).await)) };
+            let id = self.tasks.spawn(run).id();
+            self.open.insert(id, Open::Job(job, stop));
+        }
+        self.running.store(self.index.count().1, Ordering::Relaxed);
+    }
+
+    fn pause(&self) -> Duration {
+        let sorting = self.open.values().any(|open| matches!(open, Open::Sort(_)));
+        let until = self
+            .index
+            .wakes_at()
+            .map(|at| Duration::from_millis(at.saturating_sub(clock::now())));
+        match until {
+            // Entries that are due wait for a sort to end; its event wakes us.
+            Some(Duration::ZERO) if sorting => LONGEST_PAUSE,
+            Some(until) => until.clamp(SHORTEST_PAUSE, LONGEST_PAUSE),
+            None => LONGEST_PAUSE,
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Accepted(entries) => {
+                for entry in entries {
+                    let next = self.spool.summary(entry).map_or(0, |summary| summary.next_attempt);
+                    self.index.add(entry, next.max(clock::now()));
+                }
+            }
+            Command::Withdraw(entries, answer) => {
+                for open in self.open.values() {
+                    if let Open::Job(job, stop) = open
+                        && entries.contains(&job.entry)
+                    {
+                        stop.cancel();
+                    }
+                }
+                self.leaving.push(Leaving {
+                    waiting: entries.clone(),
+                    all: entries,
+                    answer,
+                });
+            }
+        }
+    }
+
+    fn event(&mut self, ended: Result<(Id, Event), JoinError>) {
+        let now = clock::now();
+        match ended {
+            Ok((id, event)) => {
+                self.open.remove(&id);
+                match event {
+                    Event::Sorted(entry, found) => self.index.sorted(entry, found),
+                    Event::Ended(ended) => self.index.ended(*ended, now, clock::draw()),
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "a task of the queue failed; what it was for is tried again");
+                match self.open.remove(&error.id()) {
+                    Some(Open::Sort(entry)) => {
+                        let again = Sorted {
+                            groups: vec![],
+                            next: Some(now.saturating_add(AFTER_A_FAULT)),
+                        };
+                        self.index.sorted(entry, Some(again));
+                    }
+                    Some(Open::Job(job, _)) => {
+                        let ended = Ended::interrupted(job, now.saturating_add(AFTER_A_FAULT));
+                        self.index.ended(ended, now, clock::draw());
+                    }
+                    None => {}
+                }
+            }
+        }
+    }
+
+    /// Answers withdrawals whose entries are quiet, once their outcomes are durable.
+    fn answer_leaving(&mut self) {
+        for mut leaving in std::mem::take(&mut self.leaving) {
+            leaving.waiting.retain(|entry| !self.index.remove(*entry));
+            if leaving.waiting.is_empty() {
+                let spool = self.spool.clone();
+                tokio::spawn(async move {
+                    let Leaving { all, answer, .. } = leaving;
+                    // What could not be made durable is not handed over.
+                    let durable = spool.flush().await.is_ok();
+                    let left = all.into_iter().filter(|entry| durable && is_undelivered(&spool, *entry));
+                    let _ = answer.send(left.collect());
+                });
+            } else {
+                self.leaving.push(leaving);
+            }
+        }
+    }
+
+    /// Attempts end at their next safe point; what has no outcome stays pending.
+    async fn end(mut self) {
+        for open in self.open.values() {
+            if let Open::Job(_, stop) = open {
+                stop.cancel();
+            }
+        }
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(GRACE, ended).await.is_err() {
+            tracing::warn!("attempts were still open at the end; their recipients may get a message twice");
+        }
+        self.tasks.shutdown().await;
+        if let Err(error) = self.spool.flush().await {
+            tracing::error!(%error, "the last outcomes could not be made durable");
+        }
+    }
+}
+
+fn is_undelivered(spool: &Spool, entry: EntryId) -> bool {
+    let summary = spool.summary(entry);
+    summary.is_some_and(|summary| summary.pending > 0 && summary.ownership == Ownership::Owned)
+}
+
+/// Attempts that run at once, over all sites.
+const MOST_RUNNING: usize = 256;
+/// Entries that are read at once.
+const MOST_SORTING: usize = 16;
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// How long attempts may take to end when the queue ends.
+const GRACE: Duration = Duration::from_secs(20);
+/// Wait after a fault of our own, in milliseconds.
+const AFTER_A_FAULT: u64 = 60_000;

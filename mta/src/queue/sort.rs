@@ -1,0 +1,165 @@
+//! Reads an entry and groups the recipients that are due by where their mail goes.
+//!
+//! Reads the spool off the reactor; the grouping is pure.
+
+use std::collections::BTreeMap;
+
+use postroad_config::{ConfigFile, DomainName};
+use postroad_spool::{EntryId, Item, Ownership, ReadError, Spool, Status};
+
+use super::index::Sorted;
+use super::retry::Schedule;
+use super::settle;
+use crate::deliver::plan::Plan;
+use crate::settings::Live;
+
+/// Sorts one entry. `None`: it is not ours to deliver (any more).
+pub async fn sort(spool: Spool, live: Live, entry: EntryId, now: u64) -> Option<Sorted> {
+    let read = tokio::task::spawn_blocking(move || spool.read(entry)).await;
+    match read {
+        Ok(Ok(message)) if message.ownership == Ownership::Owned => {
+            Some(group(&live.current().set.file, &message.item, now))
+        }
+        Ok(Ok(_) | Err(ReadError::NoSuchEntry)) => None,
+        Ok(Err(error)) => {
+            tracing::error!(queue_id = %entry, %error, "an entry cannot be read; it stays in the spool");
+            Some(later(now))
+        }
+        Err(error) => {
+            tracing::error!(queue_id = %entry, %error, "reading an entry failed");
+            Some(later(now))
+        }
+    }
+}
+
+fn later(now: u64) -> Sorted {
+    Sorted {
+        groups: vec![],
+        next: Some(now.saturating_add(UNREADABLE_AGAIN)),
+    }
+}
+
+fn group(config: &ConfigFile, item: &Item, now: u64) -> Sorted {
+    let mut sites: BTreeMap<String, (Vec<u32>, Plan)> = BTreeMap::new();
+    let mut next: Option<u64> = None;
+    for (index, state) in (0u32..).zip(&item.recipients) {
+        if state.status != Status::Pending {
+            continue;
+        }
+        if state.next_attempt > now {
+            next = Some(next.map_or(state.next_attempt, |next| next.min(state.next_attempt)));
+            continue;
+        }
+        let plan = plan(config, item, index);
+        sites
+            .entry(plan.site())
+            .or_insert_with(|| (vec![], plan))
+            .0
+            .push(index);
+    }
+    let groups = sites.into_iter().map(|(site, (recipients, plan))| {
+        let schedule = Schedule::new(&plan.retry, settle::age(item));
+        let patience = settle::patience(item, &recipients, &schedule);
+        (site, recipients, patience)
+    });
+    Sorted {
+        groups: groups.collect(),
+        next,
+    }
+}
+
+/// The plan for one recipient.
+pub fn plan(config: &ConfigFile, item: &Item, index: u32) -> Plan {
+    let recipient = usize::try_from(index)
+        .ok()
+        .and_then(|at| item.envelope.recipients.get(at));
+    let recipient = recipient.map_or("", |recipient| recipient.forward_path.as_str());
+    let sender = domain(&item.envelope.reverse_path);
+    // `<Postmaster>` without a domain is ours (RFC 5321 section 4.5.1).
+    let recipient = domain(recipient).unwrap_or_else(|| config.hostname.as_str().to_owned());
+    Plan::decide(config, sender.as_deref(), &recipient)
+}
+
+/// The domain of an address in the form in which domains are compared; an address literal keeps its brackets.
+fn domain(address: &str) -> Option<String> {
+    let (_, domain) = address.rsplit_once('@')?;
+    match domain.parse::<DomainName>() {
+        Ok(name) => Some(name.as_str().to_owned()),
+        Err(_) => Some(domain.to_ascii_lowercase()),
+    }
+}
+
+/// An entry that cannot be read now is looked at again after this time.
+const UNREADABLE_AGAIN: u64 = 600_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postroad_spool::{Envelope, Recipient, RecipientState};
+
+    fn config() -> ConfigFile {
+        let text = "\
+format: 1
+hostname: mail.example.com
+spool: {directory: /var/spool/postroad}
+policies:
+  - name: mail/all
+    match: {recipientDomains: [a.example, b.example]}
+    routes: [{to: {smartHosts: [{host: hub.example, port: 25}]}, tls: Opportunistic}]
+";
+        postroad_config::assemble(text, &BTreeMap::new()).unwrap().file
+    }
+
+    fn item(recipients: &[(&str, u64)]) -> Item {
+        Item {
+            envelope: Envelope {
+                reverse_path: "s@x.example".into(),
+                recipients: recipients
+                    .iter()
+                    .map(|(path, _)| Recipient {
+                        forward_path: (*path).into(),
+                        ..Recipient::default()
+                    })
+                    .collect(),
+                expires: 1 << 40,
+                ..Envelope::default()
+            },
+            recipients: recipients
+                .iter()
+                .map(|(_, next)| RecipientState {
+                    next_attempt: *next,
+                    ..RecipientState::default()
+                })
+                .collect(),
+            prefix: vec![],
+        }
+    }
+
+    #[test]
+    fn recipients_with_one_way_out_are_tried_together() {
+        let mut item = item(&[
+            ("u@a.example", 0),
+            ("u@B.example", 0),
+            ("u@c.example", 0),
+            ("late@a.example", 99),
+            ("done@a.example", 0),
+            ("Postmaster", 0),
+        ]);
+        item.recipients[4].status = Status::Delivered;
+        let sorted = group(&config(), &item, 10);
+        let groups: Vec<_> = sorted
+            .groups
+            .iter()
+            .map(|(site, who, _)| (site.as_str(), who.clone()))
+            .collect();
+        assert_eq!(
+            groups,
+            [
+                ("c.example", vec![2]),
+                ("mail.example.com", vec![5]),
+                ("smtp:hub.example:25", vec![0, 1])
+            ]
+        );
+        assert_eq!(sorted.next, Some(99));
+    }
+}

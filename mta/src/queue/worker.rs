@@ -1,0 +1,311 @@
+//! One job from its start to its last record.
+//!
+//! ```text
+//!   read ─► plan ─► attempt ─► settle ─► record ─► notices ─► record ─► log ─► finish
+//! ```
+//!
+//! Order matters: what was delivered is recorded first, so that a crash repeats as little as possible; what failed is
+//! recorded after its notice is committed, so that a crash never loses a notice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use postroad_spool::{EntryId, Item, Message, Ownership, RecipientUpdate, RecordError, Spool, Status as State};
+use tokio_util::sync::CancellationToken;
+
+use super::index::{Ended, Job};
+use super::retry::Schedule;
+use super::settle::{self, Attempt, Due, Settled, settle};
+use super::window::Feedback;
+use super::{Parts, Queue, clock, sort};
+use crate::accept::Intake;
+use crate::deliver::plan::Plan;
+use crate::deliver::{Attempted, Deliverer, Load};
+use crate::dsn::{self, compose::Action};
+use crate::metrics::Metrics;
+use crate::outcome::{self, Outcome, Verdict};
+use crate::settings::{Live, Settings};
+
+pub(super) struct Worker {
+    spool: Spool,
+    live: Live,
+    metrics: Arc<Metrics>,
+    deliverer: Deliverer,
+    intake: Intake,
+}
+
+/// A job under way.
+struct Work<'a> {
+    job: &'a Job,
+    settings: &'a Settings,
+    item: &'a Item,
+    size: u64,
+    plan: Plan,
+    schedule: Schedule,
+    pending: Vec<u32>,
+}
+
+impl Worker {
+    pub(super) fn new(parts: Parts, queue: Queue) -> Self {
+        let stored = move |entry| queue.accepted(entry);
+        Self {
+            intake: Intake::new(parts.spool.clone(), parts.live.clone(), parts.metrics.clone(), stored),
+            deliverer: Deliverer::new(parts.spool.clone(), parts.dns, parts.tls, parts.mx_port),
+            spool: parts.spool,
+            live: parts.live,
+            metrics: parts.metrics,
+        }
+    }
+
+    /// Runs a job. `stop` ends its attempt at the next safe point.
+    pub(super) async fn run(&self, job: Job, stop: &CancellationToken) -> Ended {
+        let settings = self.live.current();
+        let message = match self.read(job.entry).await {
+            Ok(Some(message)) => message,
+            Ok(None) => return Ended::over(job),
+            Err(again) => return Ended::interrupted(job, again),
+        };
+        let pending: Vec<u32> = job
+            .recipients
+            .iter()
+            .copied()
+            .filter(|index| is_pending(&message.item, *index))
+            .collect();
+        let Some(first) = pending.first() else {
+            self.finish_if_done(job.entry);
+            return Ended::over(job);
+        };
+        let plan = sort::plan(&settings.set.file, &message.item, *first);
+        if plan.site() != *job.site {
+            // The settings changed since it was sorted.
+            let again = clock::now();
+            return Ended {
+                pending,
+                ..Ended::interrupted(job, again)
+            };
+        }
+        let work = Work {
+            schedule: Schedule::new(&plan.retry, settle::age(&message.item)),
+            job: &job,
+            settings: &settings,
+            item: &message.item,
+            size: message.item.prefix.len() as u64 + message.body.len(),
+            plan,
+            pending,
+        };
+        let attempted = self.attempt(&work, stop).await;
+        let (left, next) = self.carry_out(&work, &attempted).await;
+        let dead = attempted.feedback == Some(Feedback::Dead);
+        let why = attempted.outcomes.into_iter().next().map(|(_, outcome)| Arc::new(outcome));
+        Ended {
+            feedback: attempted.feedback,
+            why: why.filter(|_| dead),
+            retry: (work.plan.retry.first.get(), work.plan.retry.max.get()),
+            patience: patience(&work, &left, clock::now()),
+            pending: left,
+            next,
+            job,
+        }
+    }
+
+    /// Ends an entry whose recipients are all final.
+    pub(super) fn finish_if_done(&self, entry: EntryId) {
+        let done = |summary: postroad_spool::Summary| {
+            summary.pending == 0 && summary.ownership == Ownership::Owned
+        };
+        if self.spool.summary(entry).is_some_and(done) {
+            match self.spool.finish(entry) {
+                // Two jobs of one entry may both have seen the last outcome.
+                Ok(()) | Err(RecordError::NoSuchEntry) => {}
+                Err(error) => tracing::error!(queue_id = %entry, %error, "an entry cannot be ended"),
+            }
+        }
+    }
+
+    /// `Ok(None)`: the entry is gone or not ours. `Err`: when to look again.
+    async fn read(&self, entry: EntryId) -> Result<Option<Message>, u64> {
+        let spool = self.spool.clone();
+        match tokio::task::spawn_blocking(move || spool.read(entry)).await {
+            Ok(Ok(message)) => Ok(Some(message).filter(|message| message.ownership == Ownership::Owned)),
+            Ok(Err(postroad_spool::ReadError::NoSuchEntry)) => Ok(None),
+            Ok(Err(error)) => {
+                tracing::error!(queue_id = %entry, %error, "an entry cannot be read; it stays in the spool");
+                Err(clock::now().saturating_add(AGAIN_AFTER_TROUBLE))
+            }
+            Err(_) => Err(clock::now().saturating_add(AGAIN_AFTER_TROUBLE)),
+        }
+    }
+
+    async fn attempt(&self, work: &Work<'_>, stop: &CancellationToken) -> Attempted {
+        if let Some(why) = &work.job.instead {
+            let outcomes = work.pending.iter().map(|index| (*index, Outcome::clone(why)));
+            return Attempted {
+                outcomes: outcomes.collect(),
+                feedback: Some(Feedback::Dead),
+                store: false,
+            };
+        }
+        let load = Load {
+            entry: work.job.entry,
+            item: work.item,
+            size: work.size,
+            recipients: &work.pending,
+            hostname: work.settings.hostname(),
+        };
+        self.deliverer.attempt(&work.plan, &load, stop).await
+    }
+
+    /// Records, sends notices, logs. Returns who is still pending, and when the earliest is due.
+    async fn carry_out(&self, work: &Work<'_>, attempted: &Attempted) -> (Vec<u32>, Option<u64>) {
+        let entry = work.job.entry;
+        let now = clock::now();
+        let attempt = Attempt {
+            made: work.job.instead.is_none(),
+            final_store: attempted.store,
+            now,
+            draw: clock::draw(),
+        };
+        let settled = settle(work.item, &attempted.outcomes, &work.schedule, attempt);
+        self.record(entry, &settled.first);
+        let mut failures_told = true;
+        for due in &settled.notices {
+            let told = self.notify(work, due, &attempted.outcomes, now).await;
+            failures_told &= told || due.action != Action::Failed;
+        }
+        let mut left = self.left_alone(work, attempted);
+        let mut next = settled.next;
+        left.extend(&settled.pending);
+        if failures_told {
+            self.record(entry, &settled.after_notices);
+        } else {
+            left.extend(settled.after_notices.iter().map(|update| update.index));
+            let again = now.saturating_add(AGAIN_AFTER_TROUBLE);
+            next = Some(next.map_or(again, |next| next.min(again)));
+        }
+        if settled.pending.len() < left.len() && next.is_none() {
+            next = Some(now);
+        }
+        self.log(work, &attempted.outcomes, &settled, now);
+        self.finish_if_done(entry);
+        (left, next)
+    }
+
+    /// Recipients for whom the attempt ended before there was an outcome: they stay as they were.
+    fn left_alone(&self, work: &Work<'_>, attempted: &Attempted) -> Vec<u32> {
+        let known = |index: &u32| attempted.outcomes.iter().any(|(of, _)| of == index);
+        work.pending.iter().copied().filter(|index| !known(index)).collect()
+    }
+
+    fn record(&self, entry: EntryId, updates: &[RecipientUpdate]) {
+        if updates.is_empty() {
+            return;
+        }
+        if let Err(error) = self.spool.record(entry, updates) {
+            tracing::error!(queue_id = %entry, %error, "an outcome cannot be recorded; the attempt may be repeated");
+        }
+    }
+
+    /// Queues a notice. False: it could not be.
+    async fn notify(&self, work: &Work<'_>, due: &Due, outcomes: &[(u32, Outcome)], now: u64) -> bool {
+        let entry = work.job.entry;
+        let (spool, action, size) = (self.spool.clone(), due.action, work.size);
+        let read = tokio::task::spawn_blocking(move || {
+            let mut message = spool.read(entry).map_err(|error| error.to_string())?;
+            dsn::read_returned(&message.item, action, size, &mut message.body).map_err(|error| error.to_string())
+        });
+        let returned = match read.await.map_err(|error| error.to_string()).flatten() {
+            Ok(returned) => returned,
+            Err(error) => {
+                // The notice matters more than what it returns.
+                tracing::error!(queue_id = %entry, error, "the message cannot be returned with its notice");
+                dsn::Returned::Headers(work.item.prefix.clone())
+            }
+        };
+        let lifetime = work.settings.set.file.queue.lifetime.get();
+        let token = clock::token();
+        let context = dsn::Context {
+            hostname: work.settings.hostname(),
+            id: entry,
+            now,
+            retry_until: work.schedule.expires(),
+            lifetime: u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX),
+            token: &token,
+        };
+        let (envelope, message) = dsn::write(work.item, due, outcomes, &returned, context);
+        match self.intake.own(envelope, message).await {
+            Ok(notice) => {
+                self.metrics.notices.inc();
+                tracing::info!(event = "notice", queue_id = %entry, notice = %notice, action = ?due.action, "notice");
+                true
+            }
+            Err(error) => {
+                tracing::error!(queue_id = %entry, %error, "a notice cannot be queued; it is tried again");
+                false
+            }
+        }
+    }
+
+    fn log(&self, work: &Work<'_>, outcomes: &[(u32, Outcome)], settled: &Settled, now: u64) {
+        let queue_id = work.job.entry.to_string();
+        let updates = || settled.first.iter().chain(&settled.after_notices);
+        for (index, outcome) in outcomes {
+            let recipient = usize::try_from(*index)
+                .ok()
+                .and_then(|at| work.item.envelope.recipients.get(at));
+            let (Some(recipient), Some(update)) = (recipient, updates().find(|update| update.index == *index))
+            else {
+                continue;
+            };
+            let line = outcome::Line {
+                queue_id: &queue_id,
+                recipient: &recipient.forward_path,
+                route: &work.plan.name,
+                attempts: update.state.attempts,
+                delay_seconds: now.saturating_sub(work.item.envelope.arrived) / 1_000,
+                next_attempt: (outcome.verdict == Verdict::Deferred).then_some(update.state.next_attempt),
+            };
+            outcome::tell(&line, outcome, settled.expired.contains(index), &self.metrics);
+        }
+    }
+}
+
+/// Patience of those that are left: who was told of the delay by now is not told again.
+fn patience(work: &Work<'_>, left: &[u32], now: u64) -> u64 {
+    if now >= work.item.envelope.arrived.saturating_add(settle::LATE_AFTER) {
+        work.schedule.expires()
+    } else {
+        settle::patience(work.item, left, &work.schedule)
+    }
+}
+
+impl Ended {
+    /// Nothing is left of the job.
+    fn over(job: Job) -> Self {
+        Self {
+            pending: vec![],
+            next: None,
+            ..Self::interrupted(job, 0)
+        }
+    }
+
+    /// The job ended without an attempt; it is looked at again at `again`.
+    pub(super) fn interrupted(job: Job, again: u64) -> Self {
+        Self {
+            feedback: None,
+            why: None,
+            retry: (Duration::ZERO, Duration::ZERO),
+            pending: job.recipients.clone(),
+            next: Some(again),
+            patience: job.patience,
+            job,
+        }
+    }
+}
+
+fn is_pending(item: &Item, index: u32) -> bool {
+    let state = usize::try_from(index).ok().and_then(|at| item.recipients.get(at));
+    state.is_some_and(|state| state.status == State::Pending)
+}
+
+/// Wait after trouble with the spool, in milliseconds.
+const AGAIN_AFTER_TROUBLE: u64 = 300_000;
