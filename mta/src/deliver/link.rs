@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use postroad_config::TlsMode;
-use postroad_smtp::client::{ClientConfig, ClientEvent, ClientReply, Connection, ProtocolError};
+use postroad_smtp::client::{Config, Connection, Error, Event, Failure, PeerReply, Stage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -20,7 +20,7 @@ use super::plan::Protocol;
 use super::reply;
 use super::setback::Setback;
 use super::tls::ClientTls;
-use crate::outcome::{Hop, Outcome, Source, Status, Verdict};
+use crate::outcome::{Hop, Status, Verdict};
 use crate::queue::window::Feedback;
 
 /// Whom to talk to, and how.
@@ -40,7 +40,6 @@ pub(super) struct Link {
     pub(super) hop: Hop,
     /// What it speaks.
     pub(super) protocol: Protocol,
-    transactions: u32,
 }
 
 /// Why a connection is of no use (any more).
@@ -48,18 +47,23 @@ pub(super) struct Link {
 pub(super) enum Trouble {
     /// There is none.
     Connect(String),
-    /// It ended or stood still. `open`: after the end of the data, so the peer may have the message.
-    Lost { reason: String, open: bool },
-    /// The peer does not serve us.
-    Refused(ClientReply),
-    /// The peer broke the protocol.
-    Protocol(ProtocolError),
-    /// The handshake failed, or the certificate is not good enough.
+    /// It stood still or broke.
+    Lost(Loss),
+    /// The dialogue failed.
+    Failed(Failure),
+    /// No TLS, where the route demands it.
     Tls(String),
     /// The message cannot be read.
     Spool(io::Error),
     /// The attempt was told to end.
     Stopped,
+}
+
+/// A connection that stood still or broke.
+#[derive(Debug)]
+pub(super) struct Loss {
+    reason: String,
+    stage: Stage,
 }
 
 impl Link {
@@ -83,27 +87,31 @@ impl Link {
     async fn greet(target: &Target<'_>, tls: &ClientTls, use_tls: bool) -> Result<Self, Trouble> {
         let stream = connect::connect(target.address).await.map_err(Trouble::Connect)?;
         let protocol = target.server.protocol;
+        let config = match protocol {
+            Protocol::Smtp => Config::smtp(target.hostname),
+            Protocol::Lmtp => Config::lmtp(target.hostname),
+        };
         let mut link = Self {
             stream: Stream::Plain(stream),
-            connection: Connection::new(ClientConfig {
-                hostname: target.hostname.to_owned(),
-                lmtp: protocol == Protocol::Lmtp,
-                use_tls,
-                require_tls: matches!(target.tls, TlsMode::Encrypted | TlsMode::Verified),
-            }),
+            connection: Connection::new(config),
             hop: target.hop(),
             protocol,
-            transactions: 0,
         };
+        let demanded = matches!(target.tls, TlsMode::Encrypted | TlsMode::Verified);
+        let mut refused = None;
         loop {
             match link.next(GREETING).await? {
-                ClientEvent::Ready => return Ok(link),
-                ClientEvent::StartTls => link = link.secure(target, tls).await?,
-                ClientEvent::Refused(reply) => {
-                    tokio::spawn(link.close());
-                    return Err(Trouble::Refused(reply));
+                Event::Ready if link.connection.is_tls() || !use_tls => return Ok(link),
+                Event::Ready if refused.is_none() && link.connection.start_tls() => {}
+                Event::Ready if demanded => {
+                    let reason = refused.unwrap_or_else(|| "STARTTLS is not offered".to_owned());
+                    tokio::spawn(link.quit());
+                    return Err(Trouble::Tls(reason));
                 }
-                ClientEvent::Close | ClientEvent::NeedInput | ClientEvent::NeedBody | ClientEvent::Done(_) => {
+                Event::Ready => return Ok(link),
+                Event::TlsRefused(reply) => refused = Some(format!("STARTTLS was refused: {reply}")),
+                Event::StartTls => link = link.secure(target, tls).await?,
+                Event::NeedInput | Event::NeedBody | Event::Sent(_) | Event::Failed(_) | Event::Closed => {
                     return Err(link.lost("the connection ended"));
                 }
             }
@@ -119,7 +127,7 @@ impl Link {
             .await
             .map_err(Trouble::Tls)?;
         let mut link = Self { stream, ..self };
-        link.connection.tls_started().map_err(Trouble::Protocol)?;
+        link.connection.tls_started();
         Ok(link)
     }
 
@@ -128,22 +136,26 @@ impl Link {
         &mut self.connection
     }
 
-    /// The next event that is not a wait for octets. `idle`: longest silence of the peer.
-    pub(super) async fn next(&mut self, idle: Duration) -> Result<ClientEvent, Trouble> {
+    /// The next event that is not a wait for octets, nor a failure. `idle`: longest silence of the peer.
+    pub(super) async fn next(&mut self, idle: Duration) -> Result<Event, Trouble> {
         let end = Instant::now() + LONGEST_EVENT.max(idle);
         let mut octets = [0; 4_096];
         loop {
-            let event = self.connection.poll().map_err(Trouble::Protocol)?;
-            self.flush().await?;
-            if event != ClientEvent::NeedInput {
-                return Ok(event);
+            let event = self.connection.poll();
+            let written = self.flush().await;
+            match event {
+                Event::Failed(failure) => return Err(Trouble::Failed(failure)),
+                Event::NeedInput => written?,
+                event => {
+                    written?;
+                    return Ok(event);
+                }
             }
             let until = end.min(Instant::now() + idle);
             match timeout_at(until, self.stream.read(&mut octets)).await {
-                Ok(Ok(0)) => return Err(self.lost("the peer closed the connection")),
+                Ok(Ok(0) | Err(_)) => self.connection.closed(),
                 Ok(Ok(read)) => self.connection.feed(&octets[..read]),
-                Ok(Err(error)) => return Err(self.lost(&error.kind().to_string())),
-                Err(_) => return Err(self.lost("the peer did not answer in time")),
+                Err(_) => return Err(self.silent("the peer did not answer in time")),
             }
         }
     }
@@ -160,39 +172,66 @@ impl Link {
         };
         match timeout(DATA_BLOCK, write).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.lost(&error.kind().to_string())),
-            Err(_) => Err(self.lost("the peer took no data in time")),
+            Ok(Err(_)) => {
+                // What the peer said before it closed may still be there to be read.
+                self.drain().await;
+                self.connection.closed();
+                Err(self.failure("the peer closed the connection"))
+            }
+            Err(_) => Err(self.silent("the peer took no data in time")),
+        }
+    }
+
+    /// Reads what is there, without waiting for more.
+    async fn drain(&mut self) {
+        let mut octets = [0; 4_096];
+        while let Ok(Ok(read @ 1..)) = timeout(DRAIN, self.stream.read(&mut octets)).await {
+            self.connection.feed(&octets[..read]);
+        }
+    }
+
+    /// The peer fell silent: what the dialogue knows of recipients by then is kept.
+    fn silent(&mut self, reason: &str) -> Trouble {
+        let loss = self.loss(reason);
+        self.connection.closed();
+        match self.failure(reason) {
+            Trouble::Failed(failure) if !failure.outcomes.is_empty() => Trouble::Failed(failure),
+            _ => Trouble::Lost(loss),
+        }
+    }
+
+    fn failure(&mut self, reason: &str) -> Trouble {
+        loop {
+            match self.connection.poll() {
+                Event::Failed(failure) => return Trouble::Failed(failure),
+                Event::Sent(_) => {}
+                _ => return self.lost(reason),
+            }
         }
     }
 
     /// The connection is lost, for this reason.
     pub(super) fn lost(&self, reason: &str) -> Trouble {
-        Trouble::Lost {
+        Trouble::Lost(self.loss(reason))
+    }
+
+    fn loss(&self, reason: &str) -> Loss {
+        Loss {
             reason: reason.to_owned(),
-            open: self.connection.outcome_open(),
+            stage: self.connection.stage(),
         }
     }
 
-    /// A transaction is over.
-    pub(super) fn count(&mut self) {
-        self.transactions += 1;
-    }
-
-    /// It was used for enough messages.
+    /// It was used for enough messages (RFC 9422: perhaps the peer says how many those are).
     pub(super) fn is_worn(&self) -> bool {
-        self.transactions >= MOST_TRANSACTIONS
+        let limit = self.connection.capabilities().transactions_limit;
+        self.connection.transactions() >= limit.unwrap_or(MOST_TRANSACTIONS).min(MOST_TRANSACTIONS)
     }
 
     /// Ends the connection in good manners.
     pub(super) async fn quit(mut self) {
-        if self.connection.quit().is_ok() {
-            self.close().await;
-        }
-    }
-
-    /// Writes the QUIT that waits and hears the answer, for a moment.
-    async fn close(mut self) {
-        let farewell = async { while !matches!(self.next(FAREWELL).await, Ok(ClientEvent::Close) | Err(_)) {} };
+        self.connection.quit();
+        let farewell = async { while self.next(FAREWELL).await.is_ok_and(|event| event != Event::Closed) {} };
         // Nothing depends on it.
         let _ = timeout(FAREWELL, farewell).await;
         let _ = timeout(FAREWELL, self.stream.shutdown()).await;
@@ -200,9 +239,16 @@ impl Link {
 }
 
 impl Trouble {
-    /// The peer cannot have taken anything: another server may be tried.
+    /// The peer cannot have taken anything of what is undecided: another server may be tried.
     pub(super) fn is_repeatable(&self) -> bool {
-        !matches!(self, Self::Lost { open: true, .. } | Self::Spool(_) | Self::Stopped)
+        match self {
+            Self::Failed(failure) => {
+                !failure.uncertain && !matches!(failure.error, Error::Body(_) | Error::Length)
+            }
+            Self::Lost(loss) => loss.stage != Stage::End,
+            Self::Spool(_) | Self::Stopped => false,
+            Self::Connect(_) | Self::Tls(_) => true,
+        }
     }
 
     /// What it means for recipients without a verdict.
@@ -211,18 +257,28 @@ impl Trouble {
         let whom = format!("{} ({})", hop.host, target.address);
         let setback = match self {
             Self::Connect(reason) => Setback::dead(Status::new(4, 4, 1), format!("no connection to {whom}: {reason}")),
-            Self::Lost { reason, open: false } => {
-                Setback::dead(Status::new(4, 4, 2), format!("the connection to {whom} was lost: {reason}"))
+            Self::Lost(loss) => {
+                let reason = format!("the connection to {whom} was lost at {}: {}", loss.stage.name(), loss.reason);
+                Setback::dead(Status::new(4, 4, 2), reason)
             }
-            Self::Lost { reason, open: true } => Setback::dead(
-                Status::new(4, 4, 2),
-                format!("{whom} did not say whether it took the message: {reason}"),
-            ),
-            Self::Refused(reply) => return refused(&reply, hop),
-            Self::Protocol(ProtocolError::BareEnding) => {
-                Setback::never(Status::new(5, 6, 0), ProtocolError::BareEnding.to_string())
+            Self::Failed(Failure {
+                error: Error::Refused(reply),
+                stage,
+                ..
+            }) => return refused(&reply, stage, &hop),
+            Self::Failed(Failure {
+                error: Error::Body(fault),
+                ..
+            }) => Setback::never(Status::new(5, 6, 0), Error::Body(fault).to_string()),
+            Self::Failed(Failure {
+                error: Error::Length,
+                ..
+            }) => Setback::ours(Error::Length.to_string()),
+            Self::Failed(failure) => {
+                let doubt = if failure.uncertain { "; it may have the message" } else { "" };
+                let reason = format!("{whom} at {}: {}{doubt}", failure.stage.name(), failure.error);
+                Setback::dead(Status::new(4, 4, 2), reason)
             }
-            Self::Protocol(error) => Setback::dead(Status::new(4, 5, 0), format!("{whom}: {error}")),
             Self::Tls(reason) => Setback::dead(Status::new(4, 7, 5), format!("no TLS with {whom}: {reason}")),
             Self::Spool(error) => Setback::ours(format!("the message cannot be read: {}", error.kind())),
             Self::Stopped => Setback::ours("the attempt was ended"),
@@ -231,34 +287,28 @@ impl Trouble {
     }
 }
 
-/// A refusal before any transaction. RFC 7504: 521 and 556 say that the host never takes mail; any other 5yz may be about
-/// us or about now, so the mail waits and other servers are tried.
-fn refused(reply: &ClientReply, hop: Hop) -> Setback {
-    let never = matches!(reply.code, 521 | 556);
-    let mut outcome = reply::outcome(reply, &hop);
+/// A refusal of the session. RFC 7504: 521 and 556 as a greeting say that the host never takes mail; any other 5yz may be
+/// about us or about now, so the mail waits and other servers are tried.
+fn refused(reply: &PeerReply, stage: Stage, hop: &Hop) -> Setback {
+    if matches!(reply.code(), 521 | 556) && stage == Stage::Greeting {
+        return Setback {
+            outcome: reply::from_reply(Verdict::Failed, reply, hop),
+            feedback: None,
+        };
+    }
     let feedback = match reply::feedback(reply) {
         Feedback::Busy => Feedback::Busy,
         _ => Feedback::Dead,
     };
-    if never {
-        outcome.verdict = Verdict::Failed;
-    } else {
-        outcome.verdict = Verdict::Deferred;
-        outcome.status = outcome.status.of_class(4);
-    }
-    outcome.source = Source::NextHop(reply::line(reply));
     Setback {
-        outcome: Outcome {
-            hop: Some(hop),
-            ..outcome
-        },
-        feedback: if never { None } else { Some(feedback) },
+        outcome: reply::from_reply(Verdict::Deferred, reply, hop),
+        feedback: Some(feedback),
     }
 }
 
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Link({:?}, {} transactions)", self.hop, self.transactions)
+        write!(f, "Link({:?}, {} transactions)", self.hop, self.connection.transactions())
     }
 }
 
@@ -272,5 +322,7 @@ const DATA_BLOCK: Duration = Duration::from_mins(3);
 /// A peer that sends an octet now and then does not hold an attempt for ever.
 const LONGEST_EVENT: Duration = Duration::from_mins(30);
 const FAREWELL: Duration = Duration::from_secs(5);
+/// What was sent before the connection broke is read for as long.
+const DRAIN: Duration = Duration::from_millis(200);
 /// Messages over one connection.
 const MOST_TRANSACTIONS: u32 = 100;

@@ -10,7 +10,8 @@
 use std::time::Duration;
 
 use postroad_config::DomainName;
-use postroad_smtp::client::{self, Capabilities, ClientEvent, TransactionRecipient};
+use postroad_smtp::BodyType;
+use postroad_smtp::client::{self, Capabilities, Event, Failure, Unsuited};
 use postroad_spool::{BodyKind, Notify, Ret, Spool};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -40,37 +41,74 @@ pub(super) async fn run(
         }
     };
     let fitting = fit(link, load, course, &capabilities, contents);
-    for batch in fitting.chunks(BATCH) {
+    let most = capabilities.recipients_limit.map_or(BATCH, |limit| limit.max(1) as usize);
+    for batch in fitting.chunks(most.min(MOST_RECIPIENTS)) {
         if stop.is_cancelled() {
             return Err(Trouble::Stopped);
         }
-        let transaction = transaction(load, batch, contents, capabilities.smtputf8);
-        link.connection().send(transaction).map_err(Trouble::Protocol)?;
-        let outcome = dialogue(link, spool, load, course, stop).await?;
-        link.count();
-        let mut feedback = Feedback::Good;
-        for ((recipient, _), said) in batch.iter().zip(&outcome.recipients) {
-            if reply::feedback(said) == Feedback::Busy {
-                feedback = Feedback::Busy;
-            }
-            let mut verdict = reply::outcome(said, &link.hop);
-            verdict.reported_by_hop = outcome.peer_has_dsn;
-            course.settle(*recipient, verdict);
+        let message = message(load, batch, contents, &capabilities);
+        if let Err(unsuited) = link.connection().send(message) {
+            unsuited_for(link, course, batch, unsuited);
+            continue;
         }
-        course.heard(feedback, link.protocol);
-        ready(link).await?;
+        match dialogue(link, spool, load, course, stop).await {
+            Ok(outcomes) => settle(link, course, batch, outcomes.into_iter().map(Some)),
+            Err(Trouble::Failed(mut failure)) => {
+                let known = std::mem::take(&mut failure.outcomes);
+                settle(link, course, batch, known.into_iter());
+                return Err(Trouble::Failed(failure));
+            }
+            Err(trouble) => return Err(trouble),
+        }
+        match link.next(ENVELOPE).await? {
+            Event::Ready => {}
+            _ => return Err(link.lost("the connection ended")),
+        }
     }
     Ok(())
 }
 
-/// From the envelope to the replies.
+/// Gives the recipients of a batch their verdicts, as far as they are known.
+fn settle(
+    link: &mut Link,
+    course: &mut Course,
+    batch: &[(u32, String)],
+    outcomes: impl Iterator<Item = Option<client::Outcome>>,
+) {
+    let reports = link.connection().capabilities().dsn;
+    for ((recipient, _), said) in batch.iter().zip(outcomes) {
+        let Some(said) = said else { continue };
+        let mut outcome = reply::outcome(&said, &link.hop);
+        outcome.reported_by_hop = reports;
+        course.settle(*recipient, outcome);
+        course.heard(reply::feedback(&said.reply), link.protocol);
+    }
+}
+
+/// The last line of defence: [`fit`] has looked at all that can be looked at.
+fn unsuited_for(link: &Link, course: &mut Course, batch: &[(u32, String)], unsuited: Unsuited) {
+    let status = match unsuited {
+        Unsuited::TooLarge(_) => Status::new(5, 3, 4),
+        Unsuited::EightBit => Status::new(5, 6, 3),
+        Unsuited::Smtputf8 => Status::new(5, 6, 7),
+        Unsuited::Address => Status::new(5, 1, 3),
+        Unsuited::NoRecipient | Unsuited::NotReady => Status::new(4, 3, 0),
+    };
+    let verdict = if status.class == 5 { Verdict::Failed } else { Verdict::Deferred };
+    for (recipient, _) in batch {
+        let outcome = Outcome::ours(verdict, status, unsuited.to_string());
+        course.settle(*recipient, outcome.at(link.hop.clone()));
+    }
+}
+
+/// From the envelope to the outcomes.
 async fn dialogue(
     link: &mut Link,
     spool: &Spool,
     load: &Load<'_>,
     course: &mut Course,
     stop: &CancellationToken,
-) -> Result<client::Outcome, Trouble> {
+) -> Result<Vec<client::Outcome>, Trouble> {
     let mut pieces = None;
     let mut ended = false;
     loop {
@@ -83,31 +121,30 @@ async fn dialogue(
             }
         };
         match event {
-            ClientEvent::Done(outcome) => return Ok(outcome),
-            ClientEvent::NeedBody => {
+            Event::Sent(outcomes) => return Ok(outcomes),
+            Event::NeedBody => {
                 course.heard(Feedback::Good, link.protocol);
                 let pieces = pieces.get_or_insert_with(|| body::read(spool.clone(), load.entry));
                 match pieces.recv().await {
-                    Some(piece) => {
-                        let piece = piece.map_err(Trouble::Spool)?;
-                        link.connection().body(&piece).map_err(Trouble::Protocol)?;
-                    }
+                    Some(piece) => link.connection().body(&piece.map_err(Trouble::Spool)?),
                     None => {
-                        link.connection().body_end().map_err(Trouble::Protocol)?;
+                        link.connection().body_end();
                         ended = true;
                     }
                 }
             }
-            ClientEvent::Refused(reply) => return Err(Trouble::Refused(reply)),
-            ClientEvent::Ready | ClientEvent::Close | ClientEvent::StartTls | ClientEvent::NeedInput => {
-                return Err(link.lost("the connection ended"));
-            }
+            Event::Ready
+            | Event::Closed
+            | Event::StartTls
+            | Event::TlsRefused(_)
+            | Event::NeedInput
+            | Event::Failed(Failure { .. }) => return Err(link.lost("the connection ended")),
         }
     }
 }
 
 /// The reply to the end of the data. Told to stop, we still wait for it, but not for long.
-async fn last_word(link: &mut Link, stop: &CancellationToken) -> Result<ClientEvent, Trouble> {
+async fn last_word(link: &mut Link, stop: &CancellationToken) -> Result<Event, Trouble> {
     let bounded = {
         let reply = link.next(END);
         tokio::pin!(reply);
@@ -118,15 +155,6 @@ async fn last_word(link: &mut Link, stop: &CancellationToken) -> Result<ClientEv
         timeout(WHEN_STOPPED, reply).await
     };
     bounded.unwrap_or_else(|_| Err(link.lost("the attempt was ended")))
-}
-
-/// After a transaction the connection is ready for the next, or gone.
-async fn ready(link: &mut Link) -> Result<(), Trouble> {
-    match link.next(ENVELOPE).await? {
-        ClientEvent::Ready => Ok(()),
-        ClientEvent::Refused(reply) => Err(Trouble::Refused(reply)),
-        _ => Err(link.lost("the connection ended")),
-    }
 }
 
 /// The declaration of the message promises more than the peer can take: look whether the message needs it.
@@ -173,8 +201,8 @@ fn fit(
 
 fn unfit_message(load: &Load<'_>, peer: &Capabilities, contents: Contents) -> Option<Outcome> {
     let never = |status, reason: &str| Some(Outcome::ours(Verdict::Failed, status, reason));
-    // RFC 1870 section 6.1; 0 is no limit.
-    if peer.size.is_some_and(|limit| limit > 0 && load.size > limit) {
+    // RFC 1870 section 6.1.
+    if peer.size_limit.is_some_and(|limit| load.size > limit) {
         return never(Status::new(5, 3, 4), "the message is larger than the next server takes");
     }
     // RFC 6152 section 3: the body is not rewritten, so it cannot be passed on.
@@ -211,27 +239,31 @@ fn address(path: &str, smtputf8: bool) -> Option<String> {
     local.is_ascii().then(|| format!("{local}@{domain}"))
 }
 
-fn transaction(
+fn message(
     load: &Load<'_>,
     batch: &[(u32, String)],
     contents: Contents,
-    peer_smtputf8: bool,
-) -> client::Transaction {
+    peer: &Capabilities,
+) -> client::Message {
     let envelope = &load.item.envelope;
     let recipients = batch.iter().map(|(index, address)| {
         let recipient = usize::try_from(*index).ok().and_then(|at| envelope.recipients.get(at));
-        TransactionRecipient {
+        client::Recipient {
             forward_path: address.clone(),
             notify: recipient.and_then(|recipient| notify(recipient.notify)),
             orcpt: recipient.and_then(|recipient| recipient.orcpt.as_deref()).map(from_xtext),
         }
     });
-    client::Transaction {
-        reverse_path: address(&envelope.reverse_path, peer_smtputf8).unwrap_or_default(),
+    client::Message {
+        reverse_path: address(&envelope.reverse_path, peer.smtputf8).unwrap_or_default(),
         recipients: recipients.collect(),
         size: load.size,
-        eight_bit: contents.eight_bit,
-        smtputf8: envelope.smtputf8,
+        body: if contents.eight_bit {
+            BodyType::EightBit
+        } else {
+            BodyType::SevenBit
+        },
+        smtputf8: envelope.smtputf8 && peer.smtputf8,
         ret: envelope.ret.map(|ret| match ret {
             Ret::Full => postroad_smtp::Ret::Full,
             Ret::Headers => postroad_smtp::Ret::Headers,
@@ -250,6 +282,8 @@ fn notify(notify: Notify) -> Option<postroad_smtp::Notify> {
 
 /// RFC 5321 section 4.5.3.1.8: every server takes 100 recipients.
 const BATCH: usize = 100;
+/// More are not sent at once even if the peer would take them.
+const MOST_RECIPIENTS: usize = 1_000;
 /// How long the reply to the end of the data is waited for when the attempt shall end.
 const WHEN_STOPPED: Duration = Duration::from_secs(15);
 
