@@ -40,7 +40,8 @@ pub async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
 
 /// Makes the connection a TLS one. `host` is what the certificate is for, where that is judged.
 pub async fn handshake(stream: TcpStream, host: &str, config: Arc<ClientConfig>) -> Result<Stream, String> {
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| "the host name fits no certificate".to_owned())?;
+    let name =
+        ServerName::try_from(host.to_owned()).map_err(|_| "the host name fits no certificate".to_owned())?;
     match tokio::time::timeout(HANDSHAKE, TlsConnector::from(config).connect(name, stream)).await {
         Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(stream))),
         Ok(Err(error)) => Err(error.to_string()),
@@ -49,7 +50,11 @@ pub async fn handshake(stream: TcpStream, host: &str, config: Arc<ClientConfig>)
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        to: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(context, to),
             Self::Tls(stream) => Pin::new(stream).poll_read(context, to),

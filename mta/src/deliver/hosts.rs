@@ -64,7 +64,9 @@ impl Finder<'_> {
     }
 
     fn server(&self, host: String, addresses: Vec<IpAddr>) -> Server {
-        let addresses = addresses.into_iter().map(|address| SocketAddr::new(address, self.port));
+        let addresses = addresses
+            .into_iter()
+            .map(|address| SocketAddr::new(address, self.port));
         Server {
             host,
             addresses: addresses.collect(),
@@ -200,7 +202,11 @@ mod tests {
             ("dead.example", Verdict::Deferred, Some(Feedback::Dead)),
         ] {
             let setback = find(table(), domain, &[]).await.unwrap_err();
-            assert_eq!((setback.outcome.verdict, setback.feedback), (verdict, feedback), "{domain}");
+            assert_eq!(
+                (setback.outcome.verdict, setback.feedback),
+                (verdict, feedback),
+                "{domain}"
+            );
         }
     }
 }

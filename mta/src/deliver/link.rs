@@ -231,7 +231,13 @@ impl Link {
     /// Ends the connection in good manners.
     pub(super) async fn quit(mut self) {
         self.connection.quit();
-        let farewell = async { while self.next(FAREWELL).await.is_ok_and(|event| event != Event::Closed) {} };
+        let farewell = async {
+            while self
+                .next(FAREWELL)
+                .await
+                .is_ok_and(|event| event != Event::Closed)
+            {}
+        };
         // Nothing depends on it.
         let _ = timeout(FAREWELL, farewell).await;
         let _ = timeout(FAREWELL, self.stream.shutdown()).await;
@@ -256,9 +262,15 @@ impl Trouble {
         let hop = target.hop();
         let whom = format!("{} ({})", hop.host, target.address);
         let setback = match self {
-            Self::Connect(reason) => Setback::dead(Status::new(4, 4, 1), format!("no connection to {whom}: {reason}")),
+            Self::Connect(reason) => {
+                Setback::dead(Status::new(4, 4, 1), format!("no connection to {whom}: {reason}"))
+            }
             Self::Lost(loss) => {
-                let reason = format!("the connection to {whom} was lost at {}: {}", loss.stage.name(), loss.reason);
+                let reason = format!(
+                    "the connection to {whom} was lost at {}: {}",
+                    loss.stage.name(),
+                    loss.reason
+                );
                 Setback::dead(Status::new(4, 4, 2), reason)
             }
             Self::Failed(Failure {
@@ -271,11 +283,14 @@ impl Trouble {
                 ..
             }) => Setback::never(Status::new(5, 6, 0), Error::Body(fault).to_string()),
             Self::Failed(Failure {
-                error: Error::Length,
-                ..
+                error: Error::Length, ..
             }) => Setback::ours(Error::Length.to_string()),
             Self::Failed(failure) => {
-                let doubt = if failure.uncertain { "; it may have the message" } else { "" };
+                let doubt = if failure.uncertain {
+                    "; it may have the message"
+                } else {
+                    ""
+                };
                 let reason = format!("{whom} at {}: {}{doubt}", failure.stage.name(), failure.error);
                 Setback::dead(Status::new(4, 4, 2), reason)
             }
@@ -308,7 +323,12 @@ fn refused(reply: &PeerReply, stage: Stage, hop: &Hop) -> Setback {
 
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Link({:?}, {} transactions)", self.hop, self.connection.transactions())
+        write!(
+            f,
+            "Link({:?}, {} transactions)",
+            self.hop,
+            self.connection.transactions()
+        )
     }
 }
 

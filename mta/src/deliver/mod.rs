@@ -22,18 +22,17 @@ pub mod setback;
 pub mod tls;
 mod transaction;
 
-use postroad_config::TlsMode;
 use postroad_spool::{EntryId, Item, Spool};
 use tokio_util::sync::CancellationToken;
 
-use self::hosts::{Finder, Server};
+use self::hosts::Finder;
 use self::link::{Link, Target, Trouble};
 use self::plan::{Plan, Protocol, Way};
 use self::pool::Pool;
 use self::setback::Setback;
 use self::tls::ClientTls;
 use crate::dns::Dns;
-use crate::outcome::{Hop, Outcome, Status};
+use crate::outcome::{Hop, Outcome};
 use crate::queue::clock;
 use crate::queue::window::Feedback;
 
@@ -131,7 +130,13 @@ impl Deliverer {
     }
 
     /// One connection, or two when a warm one turns out to be gone.
-    async fn converse(&self, target: &Target<'_>, load: &Load<'_>, course: &mut Course, stop: &CancellationToken) {
+    async fn converse(
+        &self,
+        target: &Target<'_>,
+        load: &Load<'_>,
+        course: &mut Course,
+        stop: &CancellationToken,
+    ) {
         if let Some(mut link) = self.pool.take(target) {
             let done = transaction::run(&mut link, &self.spool, load, course, stop).await;
             match done {

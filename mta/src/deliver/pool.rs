@@ -74,7 +74,9 @@ impl Pool {
         {
             let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(warm) = held.get_mut(key) {
-                let (old, young) = std::mem::take(warm).into_iter().partition(|warm| warm.since.elapsed() >= IDLE);
+                let (old, young) = std::mem::take(warm)
+                    .into_iter()
+                    .partition(|warm| warm.since.elapsed() >= IDLE);
                 *warm = young;
                 cold = old;
                 if warm.is_empty() {

@@ -44,7 +44,10 @@ pub fn from_reply(verdict: Verdict, reply: &PeerReply, hop: &Hop) -> Outcome {
 pub fn feedback(reply: &PeerReply) -> Feedback {
     let policy = status(reply).is_some_and(|status| status.class == 4 && status.subject == 7);
     let text = reply.text().to_ascii_lowercase();
-    let rate = reply.code() / 100 == 4 && ["rate", "too many", "throttl"].iter().any(|word| text.contains(word));
+    let rate = reply.code() / 100 == 4
+        && ["rate", "too many", "throttl"]
+            .iter()
+            .any(|word| text.contains(word));
     if reply.code() == 421 || policy || rate {
         Feedback::Busy
     } else {
@@ -82,7 +85,11 @@ mod tests {
             (Stage::End, 552, Failed),
             (Stage::Mail, 554, Failed),
         ] {
-            assert_eq!(verdict(stage, &reply(code, (0, 0, 0), "")), want, "{stage:?} {code}");
+            assert_eq!(
+                verdict(stage, &reply(code, (0, 0, 0), "")),
+                want,
+                "{stage:?} {code}"
+            );
         }
     }
 

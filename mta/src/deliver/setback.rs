@@ -51,9 +51,10 @@ impl Setback {
     pub fn of_exchange(domain: &str, why: &NoExchange) -> Self {
         match why {
             // RFC 3463 section 3.2, X.1.2.
-            NoExchange::NoDomain => {
-                Self::never(Status::new(5, 1, 2), format!("the domain {domain} does not exist"))
-            }
+            NoExchange::NoDomain => Self::never(
+                Status::new(5, 1, 2),
+                format!("the domain {domain} does not exist"),
+            ),
             // RFC 7505 section 4.1: 556 and 5.1.10.
             NoExchange::NullMx => Self::never(
                 Status::new(5, 1, 10),

@@ -33,7 +33,9 @@ pub(super) async fn run(
 ) -> Result<(), Trouble> {
     let capabilities = link.connection().capabilities().clone();
     let contents = if needs_inspection(load, &capabilities) {
-        body::inspect(spool.clone(), load.entry).await.map_err(Trouble::Spool)?
+        body::inspect(spool.clone(), load.entry)
+            .await
+            .map_err(Trouble::Spool)?
     } else {
         Contents {
             header_utf8: load.item.envelope.smtputf8,
@@ -41,7 +43,9 @@ pub(super) async fn run(
         }
     };
     let fitting = fit(link, load, course, &capabilities, contents);
-    let most = capabilities.recipients_limit.map_or(BATCH, |limit| limit.max(1) as usize);
+    let most = capabilities
+        .recipients_limit
+        .map_or(BATCH, |limit| limit.max(1) as usize);
     for batch in fitting.chunks(most.min(MOST_RECIPIENTS)) {
         if stop.is_cancelled() {
             return Err(Trouble::Stopped);
@@ -94,7 +98,11 @@ fn unsuited_for(link: &Link, course: &mut Course, batch: &[(u32, String)], unsui
         Unsuited::Address => Status::new(5, 1, 3),
         Unsuited::NoRecipient | Unsuited::NotReady => Status::new(4, 3, 0),
     };
-    let verdict = if status.class == 5 { Verdict::Failed } else { Verdict::Deferred };
+    let verdict = if status.class == 5 {
+        Verdict::Failed
+    } else {
+        Verdict::Deferred
+    };
     for (recipient, _) in batch {
         let outcome = Outcome::ours(verdict, status, unsuited.to_string());
         course.settle(*recipient, outcome.at(link.hop.clone()));
@@ -203,11 +211,17 @@ fn unfit_message(load: &Load<'_>, peer: &Capabilities, contents: Contents) -> Op
     let never = |status, reason: &str| Some(Outcome::ours(Verdict::Failed, status, reason));
     // RFC 1870 section 6.1.
     if peer.size_limit.is_some_and(|limit| load.size > limit) {
-        return never(Status::new(5, 3, 4), "the message is larger than the next server takes");
+        return never(
+            Status::new(5, 3, 4),
+            "the message is larger than the next server takes",
+        );
     }
     // RFC 6152 section 3: the body is not rewritten, so it cannot be passed on.
     if contents.eight_bit && !peer.eight_bit {
-        return never(Status::new(5, 6, 3), "the next server does not take 8-bit messages (8BITMIME)");
+        return never(
+            Status::new(5, 6, 3),
+            "the next server does not take 8-bit messages (8BITMIME)",
+        );
     }
     // RFC 6531 section 3.6; X.6.9 of RFC 6531 section 4.
     if contents.header_utf8 && !peer.smtputf8 {
@@ -247,11 +261,15 @@ fn message(
 ) -> client::Message {
     let envelope = &load.item.envelope;
     let recipients = batch.iter().map(|(index, address)| {
-        let recipient = usize::try_from(*index).ok().and_then(|at| envelope.recipients.get(at));
+        let recipient = usize::try_from(*index)
+            .ok()
+            .and_then(|at| envelope.recipients.get(at));
         client::Recipient {
             forward_path: address.clone(),
             notify: recipient.and_then(|recipient| notify(recipient.notify)),
-            orcpt: recipient.and_then(|recipient| recipient.orcpt.as_deref()).map(from_xtext),
+            orcpt: recipient
+                .and_then(|recipient| recipient.orcpt.as_deref())
+                .map(from_xtext),
         }
     });
     client::Message {

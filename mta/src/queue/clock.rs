@@ -24,7 +24,10 @@ fn octets<const N: usize>() -> [u8; N] {
     let mut octets = [0; N];
     if rand::fill(&mut octets).is_err() {
         // The system's generator does not fail once it has worked; the time is better than a constant.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_nanos();
         for (octet, time) in octets.iter_mut().zip(now.to_ne_bytes()) {
             *octet = time;
         }

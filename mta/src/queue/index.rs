@@ -272,7 +272,11 @@ impl Index {
             return;
         };
         known.running -= 1;
-        let waits_for_site = (feedback == Some(Feedback::Dead) || job.without_attempt) && !pending.is_empty();
+        if known.leaving {
+            return;
+        }
+        let waits_for_site =
+            (feedback == Some(Feedback::Dead) || job.instead.is_some()) && !pending.is_empty();
         if waits_for_site {
             for recipient in job.recipients.iter().filter(|one| !pending.contains(one)) {
                 known.busy.remove(recipient);

@@ -108,7 +108,11 @@ impl Scheduler {
     /// Starts what may start now.
     fn pump(&mut self) {
         let now = clock::now();
-        let sorting = self.open.values().filter(|open| matches!(open, Open::Sort(_))).count();
+        let sorting = self
+            .open
+            .values()
+            .filter(|open| matches!(open, Open::Sort(_)))
+            .count();
         for entry in self.index.due(now, MOST_SORTING.saturating_sub(sorting)) {
             let (spool, live) = (self.spool.clone(), self.live.clone());
             let sorted = async move { Event::Sorted(entry, sort::sort(spool, live, entry, now).await) };
@@ -143,7 +147,10 @@ impl Scheduler {
         match command {
             Command::Accepted(entries) => {
                 for entry in entries {
-                    let next = self.spool.summary(entry).map_or(0, |summary| summary.next_attempt);
+                    let next = self
+                        .spool
+                        .summary(entry)
+                        .map_or(0, |summary| summary.next_attempt);
                     self.index.add(entry, next.max(clock::now()));
                 }
             }
@@ -204,7 +211,9 @@ impl Scheduler {
                     let Leaving { all, answer, .. } = leaving;
                     // What could not be made durable is not handed over.
                     let durable = spool.flush().await.is_ok();
-                    let left = all.into_iter().filter(|entry| durable && is_undelivered(&spool, *entry));
+                    let left = all
+                        .into_iter()
+                        .filter(|entry| durable && is_undelivered(&spool, *entry));
                     let _ = answer.send(left.collect());
                 });
             } else {

@@ -10,7 +10,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use postroad_spool::{EntryId, Item, Message, Ownership, RecipientUpdate, RecordError, Spool, Status as State};
+use postroad_spool::{
+    EntryId, Item, Message, Ownership, RecipientUpdate, RecordError, Spool, Status as State,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::index::{Ended, Job};
@@ -49,7 +51,12 @@ impl Worker {
     pub(super) fn new(parts: Parts, queue: Queue) -> Self {
         let stored = move |entry| queue.accepted(entry);
         Self {
-            intake: Intake::new(parts.spool.clone(), parts.live.clone(), parts.metrics.clone(), stored),
+            intake: Intake::new(
+                parts.spool.clone(),
+                parts.live.clone(),
+                parts.metrics.clone(),
+                stored,
+            ),
             deliverer: Deliverer::new(parts.spool.clone(), parts.dns, parts.tls, parts.mx_port),
             spool: parts.spool,
             live: parts.live,
@@ -96,7 +103,11 @@ impl Worker {
         let attempted = self.attempt(&work, stop).await;
         let (left, next) = self.carry_out(&work, &attempted).await;
         let dead = attempted.feedback == Some(Feedback::Dead);
-        let why = attempted.outcomes.into_iter().next().map(|(_, outcome)| Arc::new(outcome));
+        let why = attempted
+            .outcomes
+            .into_iter()
+            .next()
+            .map(|(_, outcome)| Arc::new(outcome));
         Ended {
             feedback: attempted.feedback,
             why: why.filter(|_| dead),
@@ -110,9 +121,8 @@ impl Worker {
 
     /// Ends an entry whose recipients are all final.
     pub(super) fn finish_if_done(&self, entry: EntryId) {
-        let done = |summary: postroad_spool::Summary| {
-            summary.pending == 0 && summary.ownership == Ownership::Owned
-        };
+        let done =
+            |summary: postroad_spool::Summary| summary.pending == 0 && summary.ownership == Ownership::Owned;
         if self.spool.summary(entry).is_some_and(done) {
             match self.spool.finish(entry) {
                 // Two jobs of one entry may both have seen the last outcome.
@@ -193,7 +203,11 @@ impl Worker {
     /// Recipients for whom the attempt ended before there was an outcome: they stay as they were.
     fn left_alone(&self, work: &Work<'_>, attempted: &Attempted) -> Vec<u32> {
         let known = |index: &u32| attempted.outcomes.iter().any(|(of, _)| of == index);
-        work.pending.iter().copied().filter(|index| !known(index)).collect()
+        work.pending
+            .iter()
+            .copied()
+            .filter(|index| !known(index))
+            .collect()
     }
 
     fn record(&self, entry: EntryId, updates: &[RecipientUpdate]) {
@@ -211,7 +225,8 @@ impl Worker {
         let (spool, action, size) = (self.spool.clone(), due.action, work.size);
         let read = tokio::task::spawn_blocking(move || {
             let mut message = spool.read(entry).map_err(|error| error.to_string())?;
-            dsn::read_returned(&message.item, action, size, &mut message.body).map_err(|error| error.to_string())
+            dsn::read_returned(&message.item, action, size, &mut message.body)
+                .map_err(|error| error.to_string())
         });
         let returned = match read.await.map_err(|error| error.to_string()).flatten() {
             Ok(returned) => returned,
@@ -252,7 +267,8 @@ impl Worker {
             let recipient = usize::try_from(*index)
                 .ok()
                 .and_then(|at| work.item.envelope.recipients.get(at));
-            let (Some(recipient), Some(update)) = (recipient, updates().find(|update| update.index == *index))
+            let (Some(recipient), Some(update)) =
+                (recipient, updates().find(|update| update.index == *index))
             else {
                 continue;
             };

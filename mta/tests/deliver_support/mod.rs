@@ -35,13 +35,21 @@ pub struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { policies: String::new(), dns: Table::default(), mx_port: 25, tls: None }
+        Self {
+            policies: String::new(),
+            dns: Table::default(),
+            mx_port: 25,
+            tls: None,
+        }
     }
 }
 
 /// One policy that sends everything to these hosts.
 pub fn to_hosts(hosts: &[SocketAddr], tls: &str, retry: &str) -> String {
-    let hosts: Vec<_> = hosts.iter().map(|host| format!("{{host: {}, port: {}}}", host.ip(), host.port())).collect();
+    let hosts: Vec<_> = hosts
+        .iter()
+        .map(|host| format!("{{host: {}, port: {}}}", host.ip(), host.port()))
+        .collect();
     format!(
         "policies:\n  - name: test/all\n    routes: [{{to: {{smartHosts: [{}]}}, tls: {tls}}}]\n    retry: {retry}\n",
         hosts.join(", ")
@@ -58,7 +66,7 @@ pub fn to_store(domain: &str, store: SocketAddr) -> String {
 }
 
 /// Tries again soon.
-pub const SOON: &str = "{first: 100ms, max: 200ms}";
+pub const SOON: &str = "{first: 1s, max: 2s}";
 
 pub fn settings(directory: &Path, rest: &str) -> Settings {
     let text = format!(
@@ -78,11 +86,23 @@ impl Bench {
         let live = Live::new(settings(directory, &setup.policies));
         let metrics = Arc::new(Metrics::new());
         let shutdown = CancellationToken::new();
-        let mut parts =
-            Parts::new(spool.clone(), live.clone(), Dns::new(setup.dns), metrics.clone(), shutdown.clone()).unwrap();
+        let mut parts = Parts::new(
+            spool.clone(),
+            live.clone(),
+            Dns::new(setup.dns),
+            metrics.clone(),
+            shutdown.clone(),
+        )
+        .unwrap();
         parts.mx_port = setup.mx_port;
         parts.tls = setup.tls.unwrap_or(parts.tls);
-        Self { queue: Queue::start_with(parts), spool, live, metrics, shutdown }
+        Self {
+            queue: Queue::start_with(parts),
+            spool,
+            live,
+            metrics,
+            shutdown,
+        }
     }
 
     /// Stores a message and tells the queue.
@@ -106,13 +126,21 @@ impl Bench {
     /// A sum of the metrics text, such as `deliveries_total{outcome="Delivered"}`.
     pub fn figure(&self, name: &str) -> u64 {
         let text = self.metrics.text().unwrap();
-        let line = text.lines().find(|line| line.starts_with(&format!("postroad_mta_{name} ")));
-        line.and_then(|line| line.rsplit(' ').next()).and_then(|number| number.parse().ok()).unwrap_or(0)
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(&format!("postroad_mta_{name} ")));
+        line.and_then(|line| line.rsplit(' ').next())
+            .and_then(|number| number.parse().ok())
+            .unwrap_or(0)
     }
 }
 
 pub fn options() -> Options {
-    Options { segment_size: Some(1 << 20), high_water_percent: 99, ..Options::default() }
+    Options {
+        segment_size: Some(1 << 20),
+        high_water_percent: 99,
+        ..Options::default()
+    }
 }
 
 pub async fn store(spool: &Spool, envelope: Envelope, body: Vec<u8>) -> EntryId {
@@ -127,7 +155,10 @@ pub async fn store(spool: &Spool, envelope: Envelope, body: Vec<u8>) -> EntryId 
 }
 
 pub fn envelope(from: &str, to: &[&str]) -> Envelope {
-    let recipient = |to: &&str| Recipient { forward_path: (*to).to_owned(), ..Recipient::default() };
+    let recipient = |to: &&str| Recipient {
+        forward_path: (*to).to_owned(),
+        ..Recipient::default()
+    };
     Envelope {
         reverse_path: from.to_owned(),
         recipients: to.iter().map(recipient).collect(),

@@ -50,7 +50,14 @@ impl Default for Script {
         Self {
             greeting: "220 sink.example ESMTP",
             lmtp: false,
-            extensions: vec!["PIPELINING", "8BITMIME", "SIZE", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES"],
+            extensions: vec![
+                "PIPELINING",
+                "8BITMIME",
+                "SIZE",
+                "SMTPUTF8",
+                "DSN",
+                "ENHANCEDSTATUSCODES",
+            ],
             tls: None,
             rcpt: Box::new(|_, _| "250 2.1.5 ok".to_owned()),
             end: Box::new(|_, _| "250 2.0.0 queued as S1".to_owned()),
@@ -118,12 +125,22 @@ impl Sink {
                     seen.connections += 1;
                     seen.connections - 1
                 };
-                let session = Session { script: script.clone(), seen: shared.clone(), told: told.clone(), connection };
+                let session = Session {
+                    script: script.clone(),
+                    seen: shared.clone(),
+                    told: told.clone(),
+                    connection,
+                };
                 // A broken connection is part of the play.
                 sessions.spawn(async move { drop(session.serve(stream).await) });
             }
         });
-        Self { address, seen, changed, task }
+        Self {
+            address,
+            seen,
+            changed,
+            task,
+        }
     }
 
     pub fn taken(&self) -> Vec<Taken> {
@@ -188,7 +205,9 @@ impl Session {
                 stream.write_all(b"220-and on and on and on\r\n").await?;
             }
         }
-        stream.write_all(format!("{}\r\n", self.script.greeting).as_bytes()).await?;
+        stream
+            .write_all(format!("{}\r\n", self.script.greeting).as_bytes())
+            .await?;
         if let End::StartTls = self.talk(&mut stream, false).await? {
             match (&self.script.tls, self.script.trick) {
                 (_, Trick::BrokenTls) => stream.write_all(b"this is no handshake").await?,
@@ -202,7 +221,11 @@ impl Session {
         Ok(())
     }
 
-    async fn talk<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: &mut BufReader<S>, tls: bool) -> std::io::Result<End> {
+    async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: &mut BufReader<S>,
+        tls: bool,
+    ) -> std::io::Result<End> {
         let mut open = Transaction::default();
         loop {
             let mut line = String::new();
@@ -226,7 +249,10 @@ impl Session {
                     return Ok(End::Closed);
                 }
                 "MAIL" => {
-                    open = Transaction { mail: line.to_owned(), rcpt: vec![] };
+                    open = Transaction {
+                        mail: line.to_owned(),
+                        rcpt: vec![],
+                    };
                     "250 2.1.0 ok".to_owned()
                 }
                 "RCPT" => self.rcpt(&mut open, line),
@@ -257,7 +283,10 @@ impl Session {
             lines.push("STARTTLS");
         }
         let last = lines.len() - 1;
-        let shown = lines.iter().enumerate().map(|(at, line)| format!("250{}{line}", if at == last { ' ' } else { '-' }));
+        let shown = lines
+            .iter()
+            .enumerate()
+            .map(|(at, line)| format!("250{}{line}", if at == last { ' ' } else { '-' }));
         shown.collect::<Vec<_>>().join("\r\n")
     }
 
@@ -302,8 +331,11 @@ impl Session {
         }
         let open = std::mem::take(open);
         let mut seen = self.seen.lock().unwrap();
-        let whom: Vec<String> =
-            if self.script.lmtp { open.rcpt.iter().map(|line| address(line)).collect() } else { vec![String::new()] };
+        let whom: Vec<String> = if self.script.lmtp {
+            open.rcpt.iter().map(|line| address(line)).collect()
+        } else {
+            vec![String::new()]
+        };
         let mut replies = vec![];
         for address in whom {
             let before = seen.ended.iter().filter(|ended| **ended == address).count();
@@ -311,7 +343,13 @@ impl Session {
             seen.ended.push(address);
         }
         if replies.iter().any(|reply| reply.starts_with('2')) {
-            seen.taken.push(Taken { mail: open.mail, rcpt: open.rcpt, body, tls, connection: self.connection });
+            seen.taken.push(Taken {
+                mail: open.mail,
+                rcpt: open.rcpt,
+                body,
+                tls,
+                connection: self.connection,
+            });
             self.told.send_replace(seen.taken.len());
         }
         Ok(Some(replies.join("\r\n")))
