@@ -16,14 +16,23 @@ hostname "$name"
 mount --make-rshared / # the kubelet hands mounts on to containers
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys # shows this machine's interfaces
-mount -t tmpfs tmpfs /sys/fs/cgroup
-while IFS=: read -r _ controllers _; do
-  [ -n "$controllers" ] || continue # the v2 hierarchy
-  options=$controllers
-  case $controllers in name=*) options=none,$controllers ;; esac
-  mkdir "/sys/fs/cgroup/${controllers#name=}"
-  mount -t cgroup -o "$options" cgroup "/sys/fs/cgroup/${controllers#name=}"
-done </proc/self/cgroup
+if grep -q '^[1-9]' /proc/self/cgroup; then
+  mount -t tmpfs tmpfs /sys/fs/cgroup
+  while IFS=: read -r _ controllers _; do
+    [ -n "$controllers" ] || continue # the v2 hierarchy
+    options=$controllers
+    case $controllers in name=*) options=none,$controllers ;; esac
+    mkdir "/sys/fs/cgroup/${controllers#name=}"
+    mount -t cgroup -o "$options" cgroup "/sys/fs/cgroup/${controllers#name=}"
+  done </proc/self/cgroup
+else
+  mount -t cgroup2 cgroup /sys/fs/cgroup
+  until [ -z "$(cat /sys/fs/cgroup/cgroup.procs)" ]; do sleep 0.05; done # machine-start.sh moves us to a group below
+  read -r -a controllers </sys/fs/cgroup/cgroup.controllers
+  for controller in "${controllers[@]}"; do
+    echo "+$controller" >/sys/fs/cgroup/cgroup.subtree_control || true
+  done
+fi
 mkdir -p "$dir"/lib/{kubelet,containerd,cni} "$dir"/log/{pods,containers}
 mount -t tmpfs -o mode=755 tmpfs /run
 mount --bind "$dir/lib" /var/lib
