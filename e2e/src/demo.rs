@@ -337,7 +337,7 @@ impl Demo<'_> {
             port: if security == Security::Implicit { 465 } else { 587 },
             security,
             name: "mx.hill.example".to_owned(),
-            authority: mailroom::secret(&self.namespace, "edge-ca", "ca.crt")?,
+            authority: mailroom::secret(&self.namespace, "edge-tls", "tls.crt")?,
             login: Some((USER.to_owned(), PASSWORD.to_owned())),
         })
     }

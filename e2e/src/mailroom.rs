@@ -156,9 +156,13 @@ impl<'a> Mailroom<'a> {
         format!("{}-{}-{name}", self.scene.domain, std::process::id())
     }
 
-    /// The certificate authority that clients must trust.
+    /// The certificate that clients must trust; each of ours signs itself.
     pub fn authority(&self) -> Outcome<String> {
-        secret(self.namespace(), &format!("{LISTENER}-ca"), "ca.crt")
+        let made = format!("{LISTENER}-tls");
+        let name = self.listener["spec"]["tls"]["secretName"]
+            .as_str()
+            .unwrap_or(&made);
+        secret(self.namespace(), name, "tls.crt")
     }
 
     /// The listener as a submission client sees it: by name and by verified certificate.
