@@ -85,13 +85,12 @@ impl Incoming {
 
     /// The body file, made now if there is none yet.
     fn spilled(&mut self) -> Result<&mut BlobFile, CommitError> {
-        let blob = match self.blob.take() {
-            Some(blob) => blob,
-            None => {
-                let mut blob = BlobFile::create(&self.shared, self.id)?;
-                blob.write(&std::mem::take(&mut self.inline))?;
-                blob
-            }
+        let blob = if let Some(blob) = self.blob.take() {
+            blob
+        } else {
+            let mut blob = BlobFile::create(&self.shared, self.id)?;
+            blob.write(&std::mem::take(&mut self.inline))?;
+            blob
         };
         Ok(self.blob.insert(blob))
     }

@@ -251,7 +251,7 @@ pub fn create(shared: &Shared) -> io::Result<Free> {
             .map(|s| s.number)
             .chain(index.free.iter().map(|f| f.number));
         let used: HashSet<u32> = used.collect();
-        (1..).find(|n| !used.contains(n)).unwrap_or(u32::MAX)
+        (1..u32::MAX).find(|n| !used.contains(n)).unwrap_or(u32::MAX)
     };
     let temporary = dir.join("new.tmp");
     let filled = fill(shared, &temporary).and_then(|(file, epoch)| {

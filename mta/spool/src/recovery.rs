@@ -5,7 +5,7 @@
 //! a gap anywhere else is damage: skipped, counted, told; no file content keeps the spool from opening, except a
 //! format version this program does not know.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -34,6 +34,8 @@ struct Reading<'a> {
     uuid: Option<SpoolUuid>,
     index: Index,
     records: Vec<(u64, Found)>,
+    /// Segments whose last batch is not whole.
+    torn: HashSet<u64>,
     next: Counters,
     report: Recovery,
 }
@@ -46,6 +48,7 @@ pub fn recover(io: &dyn Io, dir: &Path) -> Result<Recovered, OpenError> {
         uuid: read_uuid(io, dir)?,
         index: Index::default(),
         records: Vec::new(),
+        torn: HashSet::new(),
         next: Counters {
             entry: 1,
             epoch: 1,
@@ -142,6 +145,9 @@ impl Reading<'_> {
             tombs: Vec::new(),
         };
         self.index.segments.insert(epoch, segment);
+        if scanned.torn {
+            self.torn.insert(epoch);
+        }
         self.records
             .extend(scanned.records.into_iter().map(|found| (epoch, found)));
         Ok(())
@@ -163,7 +169,7 @@ impl Reading<'_> {
                 .zip(&records[start..])
                 .take_while(|(n, (_, found))| *n == found.ordinal);
             let keep = start + whole.count();
-            if keep < records.len() {
+            if keep < records.len() || self.torn.contains(&epoch) {
                 self.report.torn_tail = true;
                 records.truncate(keep);
                 let kept = records.iter().filter(|(of, _)| *of == epoch);

@@ -26,6 +26,8 @@ pub struct Found {
 #[derive(Debug, Default)]
 pub struct Scan {
     pub records: Vec<Found>,
+    /// The block of the last record goes on with something unreadable.
+    pub torn: bool,
     /// Block boundary behind the last record.
     pub end: usize,
 }
@@ -40,31 +42,31 @@ pub fn scan(bytes: &[u8], epoch: u64) -> Scan {
     let mut batch = 0;
     let mut skipped = false;
     while at + FRAME <= bytes.len() {
-        match read(&bytes[at..], epoch, batch) {
-            Some((frame, record, space)) => {
-                batch = frame.batch;
-                let (Ok(offset), Ok(len)) = (u32::try_from(at), u32::try_from(space)) else {
-                    break;
-                };
-                scan.records.push(Found {
-                    entry: frame.entry,
-                    batch,
-                    ordinal: frame.ordinal,
-                    offset,
-                    len,
-                    record,
-                    after_gap: std::mem::take(&mut skipped),
-                });
-                at += space;
-                scan.end = at.next_multiple_of(BLOCK);
-            }
-            None => {
-                let boundary = (at + 1).next_multiple_of(BLOCK);
-                let padding = at % BLOCK != 0 && bytes[at..boundary.min(bytes.len())].iter().all(|b| *b == 0);
-                skipped |= !padding;
-                at = boundary;
-            }
-        }
+        let Some((frame, record, space)) = read(&bytes[at..], epoch, batch) else {
+            let boundary = (at + 1).next_multiple_of(BLOCK);
+            let inside = !at.is_multiple_of(BLOCK);
+            let padding = inside && bytes[at..boundary.min(bytes.len())].iter().all(|b| *b == 0);
+            skipped |= !padding;
+            scan.torn |= inside && !padding;
+            at = boundary;
+            continue;
+        };
+        batch = frame.batch;
+        let (Ok(offset), Ok(len)) = (u32::try_from(at), u32::try_from(space)) else {
+            break;
+        };
+        scan.records.push(Found {
+            entry: frame.entry,
+            batch,
+            ordinal: frame.ordinal,
+            offset,
+            len,
+            record,
+            after_gap: std::mem::take(&mut skipped),
+        });
+        scan.torn = false;
+        at += space;
+        scan.end = at.next_multiple_of(BLOCK);
     }
     scan
 }

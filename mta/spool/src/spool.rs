@@ -33,16 +33,27 @@ pub struct Spool {
 #[derive(Debug)]
 struct Threads {
     shared: Arc<Shared>,
-    handles: Mutex<(Option<JoinHandle<()>>, Option<JoinHandle<()>>)>,
+    committer: Mutex<Option<JoinHandle<()>>>,
+    keeper: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        let handles = self.handles.get_mut().unwrap_or_else(PoisonError::into_inner);
         self.shared.close_queue();
-        let _ = handles.0.take().map(JoinHandle::join);
+        join(&mut self.committer);
         self.shared.close_keeper();
-        let _ = handles.1.take().map(JoinHandle::join);
+        join(&mut self.keeper);
+    }
+}
+
+fn join(thread: &mut Mutex<Option<JoinHandle<()>>>) {
+    let thread = thread.get_mut().unwrap_or_else(PoisonError::into_inner);
+    if thread
+        .take()
+        .map(JoinHandle::join)
+        .is_some_and(|ended| ended.is_err())
+    {
+        tracing::error!("a thread of the spool panicked");
     }
 }
 
@@ -159,11 +170,9 @@ impl Spool {
         };
         let threads = Threads {
             shared: Arc::clone(&shared),
-            handles: Mutex::new((None, None)),
+            committer: Mutex::new(Some(start("spool-commit", Box::new(move || committer.run()))?)),
+            keeper: Mutex::new(Some(start("spool-keep", Box::new(move || keeper.run()))?)),
         };
-        let committer = start("spool-commit", Box::new(move || committer.run()))?;
-        let keeper = start("spool-keep", Box::new(move || keeper.run()))?;
-        *threads.handles.lock().unwrap_or_else(PoisonError::into_inner) = (Some(committer), Some(keeper));
         shared.poke();
         Ok((
             Self {

@@ -86,6 +86,10 @@ impl<'a> Reader<'a> {
         String::from_utf8(self.take(count)?.to_vec()).ok()
     }
 
+    #[expect(
+        clippy::option_option,
+        reason = "the outer one is 'not of this form', as everywhere here"
+    )]
     pub fn optional(&mut self) -> Option<Option<String>> {
         match self.u8()? {
             0 => Some(None),

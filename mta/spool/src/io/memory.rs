@@ -120,11 +120,14 @@ impl Memory {
     }
 }
 
+/// Bytes at an offset.
+type Piece = (u64, Arc<[u8]>);
+
 #[derive(Default)]
 struct Crash {
     names: BTreeMap<PathBuf, u64>,
     files: HashMap<u64, Vec<u8>>,
-    unsynced: BTreeMap<u64, Vec<(u64, Arc<[u8]>)>>,
+    unsynced: BTreeMap<u64, Vec<Piece>>,
     unsynced_names: BTreeMap<PathBuf, Vec<Op>>,
     random: u64,
 }
