@@ -83,6 +83,7 @@ impl Bench {
     }
 
     pub fn on(spool: Spool, directory: &Path, setup: Setup) -> Self {
+        postroad_mta::log::start();
         let live = Live::new(settings(directory, &setup.policies));
         let metrics = Arc::new(Metrics::new());
         let shutdown = CancellationToken::new();

@@ -210,7 +210,11 @@ impl Session {
             .await?;
         if let End::StartTls = self.talk(&mut stream, false).await? {
             match (&self.script.tls, self.script.trick) {
-                (_, Trick::BrokenTls) => stream.write_all(b"this is no handshake").await?,
+                (_, Trick::BrokenTls) => {
+                    // Wait for the client's part: what came before it would be an injection, not a handshake.
+                    stream.fill_buf().await?;
+                    stream.write_all(b"this is no handshake").await?;
+                }
                 (Some(acceptor), _) => {
                     let tls = acceptor.accept(stream.into_inner()).await?;
                     self.talk(&mut BufReader::new(tls), true).await?;
