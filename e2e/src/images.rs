@@ -44,6 +44,8 @@ pub struct Product {
     pub operator: Image,
     /// The mail server.
     pub mta: Image,
+    /// The mail server's program, which runs on this computer as well.
+    pub mta_program: PathBuf,
 }
 
 /// Builds both programs as static release binaries, and their images.
@@ -71,6 +73,7 @@ pub fn product() -> Outcome<Product> {
     Ok(Product {
         operator: of_program(&binaries.join("postroad-operator"), "localhost/postroad-operator")?,
         mta: of_program(&binaries.join("postroad-mta"), "localhost/postroad-mta")?,
+        mta_program: binaries.join("postroad-mta"),
     })
 }
 

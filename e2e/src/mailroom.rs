@@ -16,7 +16,6 @@ use crate::kubectl::{Failure, Namespace, Outcome, is, until};
 use crate::mail::submit::{Place, Program, Security, Server, submit};
 use crate::mail::{Mail, mailbox};
 use crate::peers::{self, FAR, Peers};
-use crate::place;
 use crate::shell::Shell;
 use crate::story::Scene;
 
@@ -289,8 +288,7 @@ pub fn zone(domain: &str, address: &str) -> Zone {
 
 /// The Secret of the one user, its verifier made by the mail server's own command.
 pub fn users(product: &Product) -> Outcome<Value> {
-    let _ = product;
-    let verifier = Shell::new(mta_program())
+    let verifier = Shell::new(&product.mta_program)
         .args(["hash-password"])
         .input(PASSWORD)
         .read()?;
@@ -310,10 +308,6 @@ pub fn secret(namespace: &Namespace, name: &str, key: &str) -> Outcome<String> {
         .decode(coded)
         .unwrap_or_default();
     Ok(String::from_utf8_lossy(&octets).into_owned())
-}
-
-fn mta_program() -> std::path::PathBuf {
-    place::target().join("x86_64-unknown-linux-gnu/release/postroad-mta")
 }
 
 /// A number that was not given before in this run.
