@@ -152,9 +152,16 @@ fn is_label(label: &str) -> bool {
 /// RFC 5321 section 4.1.3: IPv4, `IPv6:` and an address. Other tags are not registered and not taken.
 fn is_literal(text: &str) -> bool {
     match text.get(..5) {
-        Some(tag) if tag.eq_ignore_ascii_case("IPv6:") => text[5..].parse::<Ipv6Addr>().is_ok(),
+        Some(tag) if tag.eq_ignore_ascii_case("IPv6:") => is_ipv6(&text[5..]),
         _ => text.parse::<Ipv4Addr>().is_ok(),
     }
+}
+
+/// RFC 5321 section 4.1.3: `::` stands for two groups of zeros at least, so that six others are the most.
+fn is_ipv6(text: &str) -> bool {
+    let groups = text.split(':').filter(|group| !group.is_empty());
+    let count: usize = groups.map(|group| if group.contains('.') { 2 } else { 1 }).sum();
+    text.parse::<Ipv6Addr>().is_ok() && (!text.contains("::") || count <= 6)
 }
 
 #[cfg(test)]
@@ -200,6 +207,8 @@ mod tests {
             "a@[1.2.3]",
             "a@[300.1.1.1]",
             "a@[IPv6:zz]",
+            "a@[IPv6:1:2:3:4:5:6:7::]",
+            "a@[IPv6:1:2:3:4:5::192.0.2.1]",
             "a@[x:1]",
             "\"a@b",
             "\"a\"b@c",

@@ -22,6 +22,8 @@ pub(crate) struct Input {
     start: usize,
     /// The rest of a line that was too long is still to come.
     dropping: bool,
+    /// The last octet that was dropped is a CR.
+    dropped_cr: bool,
 }
 
 impl Input {
@@ -50,6 +52,7 @@ impl Input {
         self.bytes.clear();
         self.start = 0;
         self.dropping = false;
+        self.dropped_cr = false;
     }
 
     /// Takes one line of at most `limit` octets with its CRLF.
@@ -89,15 +92,21 @@ impl Input {
 
     fn drop_line(&mut self) -> Line {
         let rest = self.rest();
-        if let Some(at) = memchr(b'\n', rest) {
-            self.consume(at + 1);
-            self.dropping = false;
-            Line::TooLong
-        } else {
+        let Some(at) = memchr(b'\n', rest) else {
             let count = rest.len();
+            self.dropped_cr = rest.last().map_or(self.dropped_cr, |last| *last == b'\r');
             self.consume(count);
-            Line::Partial
-        }
+            return Line::Partial;
+        };
+        let after_cr = if at == 0 {
+            self.dropped_cr
+        } else {
+            rest[at - 1] == b'\r'
+        };
+        self.consume(at + 1);
+        self.dropping = false;
+        self.dropped_cr = false;
+        if after_cr { Line::TooLong } else { Line::Bare }
     }
 }
 
@@ -145,5 +154,14 @@ mod tests {
         whole.extend_from_slice(b"\r\n");
         assert_eq!(lines(&[&whole], 512), [Line::TooLong]);
         assert_eq!(lines(&[&[b'a'; 510], b"\r\n"], 512).len(), 1);
+        assert_eq!(
+            lines(&[&long, b"\nRSET\r\n"], 512),
+            [Line::Bare],
+            "an LF alone ends nothing"
+        );
+        assert_eq!(
+            lines(&[&long, b"\r", b"\nRSET\r\n"], 512),
+            [Line::TooLong, Line::Whole(b"RSET".into())]
+        );
     }
 }

@@ -31,15 +31,17 @@ fn hex(octet: u8) -> Option<u8> {
 
 /// Encodes.
 pub fn encode(text: &str) -> String {
-    text.bytes()
-        .fold(String::with_capacity(text.len()), |mut out, octet| {
-            match octet {
-                b'+' | b'=' => out.push_str(&format!("+{octet:02X}")),
-                b'!'..=b'~' => out.push(char::from(octet)),
-                _ => out.push_str(&format!("+{octet:02X}")),
+    let mut out = String::with_capacity(text.len());
+    for octet in text.bytes() {
+        match octet {
+            b'!'..=b'~' if !matches!(octet, b'+' | b'=') => out.push(char::from(octet)),
+            _ => {
+                let digit = |value: u8| char::from(b"0123456789ABCDEF"[usize::from(value & 15)]);
+                out.extend(['+', digit(octet >> 4), digit(octet)]);
             }
-            out
-        })
+        }
+    }
+    out
 }
 
 #[cfg(test)]

@@ -36,6 +36,15 @@ enum Body {
     Given,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Open,
+    /// A last reply was taken: the peer's transaction is over.
+    Reached,
+    /// No content will be sent; the peer may still hold the envelope.
+    GivenUp,
+}
+
 pub(super) struct Transaction {
     message: Message,
     protocol: Protocol,
@@ -52,10 +61,7 @@ pub(super) struct Transaction {
     refused: Option<PeerReply>,
     accepted: Vec<bool>,
     outcomes: Vec<Option<Outcome>>,
-    /// A last reply was taken: the peer's transaction is over.
-    ended: bool,
-    /// No content will be sent any more.
-    given_up: bool,
+    end: End,
 }
 
 impl Transaction {
@@ -80,8 +86,7 @@ impl Transaction {
             refused: None,
             accepted: vec![false; count],
             outcomes: vec![None; count],
-            ended: false,
-            given_up: false,
+            end: End::Open,
             message,
         })
     }
@@ -92,8 +97,7 @@ impl Transaction {
 
     /// Sends what can be sent now.
     pub fn advance(&mut self, offered: &Capabilities, out: &mut Vec<u8>, due: &mut VecDeque<Due>) {
-        while !self.given_up && !self.ended && due.len() < MOST_DUE && (offered.pipelining || due.is_empty())
-        {
+        while self.end == End::Open && due.len() < MOST_DUE && (offered.pipelining || due.is_empty()) {
             match self.step {
                 Step::Reset => {
                     out.extend_from_slice(b"RSET\r\n");
@@ -105,7 +109,7 @@ impl Transaction {
                     due.push_back(Due::Mail);
                     self.step = Step::Rcpt(0);
                 }
-                Step::Rcpt(_) if self.refused.is_some() => self.given_up = true,
+                Step::Rcpt(_) if self.refused.is_some() => self.end = End::GivenUp,
                 Step::Rcpt(at) => {
                     let Some(recipient) = self.message.recipients.get(at) else {
                         self.step = Step::Content;
@@ -115,7 +119,7 @@ impl Transaction {
                     due.push_back(Due::Rcpt(at));
                     self.step = Step::Rcpt(at + 1);
                 }
-                Step::Content if due.is_empty() && !self.is_wanted() => self.given_up = true,
+                Step::Content if due.is_empty() && !self.is_wanted() => self.end = End::GivenUp,
                 Step::Content if due.is_empty() || self.eager => self.content(out, due),
                 Step::Content | Step::Sent => return,
             }
@@ -183,15 +187,15 @@ impl Transaction {
             }
             Due::Data => {
                 self.decide_accepted(Stage::Data, &reply);
-                self.given_up = true;
+                self.end = End::GivenUp;
             }
             Due::End(Some(at)) => {
                 self.decide(at, Stage::End, &reply);
-                self.ended = true;
+                self.end = End::Reached;
             }
             Due::End(None) => {
                 self.decide_accepted(Stage::End, &reply);
-                self.ended = true;
+                self.end = End::Reached;
             }
             _ => {}
         }
@@ -244,12 +248,12 @@ impl Transaction {
     }
 
     pub fn is_over(&self, due: &VecDeque<Due>) -> bool {
-        (self.ended || self.given_up) && due.is_empty() && !self.body_is_open()
+        self.end != End::Open && due.is_empty() && !self.body_is_open()
     }
 
     /// Whether the peer still holds an envelope.
     pub fn leaves_state(&self) -> bool {
-        !self.ended
+        self.end != End::Reached
     }
 
     /// What is known by now, for a connection that fails.
