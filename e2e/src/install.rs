@@ -14,18 +14,11 @@ pub const NAMESPACE: &str = "postroad-system";
 
 /// Installs or upgrades the chart and waits until the operator is ready. `resolver` = where it asks for name servers.
 pub fn install(cluster: &Cluster, product: &Product, resolver: &str) -> Outcome {
+    Namespace::new(cluster, NAMESPACE).create("restricted")?;
     let chart = place::tree().join("charts/postroad");
     let chart = chart.to_string_lossy();
-    let flags = [
-        "upgrade",
-        "--install",
-        RELEASE,
-        &chart,
-        "--namespace",
-        NAMESPACE,
-        "--create-namespace",
-    ];
-    let values = [
+    let flags = ["upgrade", "--install", RELEASE, &chart, "--namespace", NAMESPACE];
+    let mut values = vec![
         format!("image.operator.repository={}", product.operator.repository),
         format!("image.operator.tag={}", product.operator.tag),
         format!("image.mta.repository={}", product.mta.repository),
@@ -34,6 +27,10 @@ pub fn install(cluster: &Cluster, product: &Product, resolver: &str) -> Outcome 
         "crds.keep=false".to_owned(),
         format!("dns.resolvers={{{resolver}}}"),
     ];
+    if cluster.is_local() {
+        // Not on the node whose plug is pulled: Kubernetes would not move it for five minutes.
+        values.push("operator.nodeSelector.kubernetes\\.io/hostname=node1".to_owned());
+    }
     let mut shell = cluster
         .helm(flags)
         .args(["--wait", "--timeout", "3m"])
@@ -71,6 +68,10 @@ pub fn remove(cluster: &Cluster) -> Outcome {
 /// Everything about the operator that helps to understand a failure.
 pub fn operator_log(cluster: &Cluster) -> String {
     let namespace = Namespace::new(cluster, NAMESPACE);
-    let log = namespace.kubectl(["logs", "--selector=app.kubernetes.io/name=postroad", "--tail=80"]);
+    let log = namespace.kubectl([
+        "logs",
+        "--selector=app.kubernetes.io/name=postroad-operator",
+        "--tail=80",
+    ]);
     log.unwrap_or_else(|error| error.to_string())
 }

@@ -125,7 +125,9 @@ fn play_one(world: &World, story: &Story) -> Outcome {
     let result = (story.play)(&scene);
     if result.is_err() {
         eprintln!("    failed after {}; what is there:", seconds(start.elapsed()));
-        for line in scene.namespace.dump().lines() {
+        let dump =
+            scene.namespace.dump() + "--- log of the operator\n" + &install::operator_log(&world.cluster);
+        for line in dump.lines() {
             eprintln!("    | {line}");
         }
     }
