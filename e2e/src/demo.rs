@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use crate::dns::Zone;
-use crate::kubectl::{Failure, Namespace, Outcome, condition, fill, is, until};
+use crate::kubectl::{Failure, Namespace, Outcome, condition, fill, is, memory, until};
 use crate::mail::mailbox::{self, Account, Reader};
 use crate::mail::submit::{Place, Program, Security, Server, submit};
 use crate::mail::{Mail, mailbox::account};
@@ -102,7 +102,11 @@ impl Demo<'_> {
             self.namespace.wait_condition(object, "Ready", "True", READY)?;
         }
         self.show(&["get", "smtplisteners,maildomains,relaypolicies"])?;
-        self.show(&["get", "pods", "--output=wide"])
+        self.show(&["get", "pods", "--output=wide"])?;
+        for (pod, kilobytes) in memory(&self.world.cluster, &[NAMESPACE, crate::install::NAMESPACE])? {
+            eprintln!("    idle memory of {pod}: {kilobytes} kB");
+        }
+        Ok(())
     }
 
     fn outwards(&mut self) -> Outcome {

@@ -254,6 +254,39 @@ impl Namespace {
     }
 }
 
+/// Memory in use of every pod of these namespaces in kilobytes, as the nodes' kubelets count it.
+pub fn memory(cluster: &Cluster, namespaces: &[&str]) -> Outcome<Vec<(String, u64)>> {
+    let ask = |args: &[&str]| -> Outcome<Value> {
+        let text = cluster.kubectl(args.iter().copied()).read()?;
+        serde_json::from_str(&text).map_err(|error| Failure::wrong(format!("kubectl's JSON: {error}")))
+    };
+    let nodes = ask(&["get", "nodes", "--output=json"])?;
+    let mut all = Vec::new();
+    for node in nodes["items"].as_array().into_iter().flatten() {
+        let name = node["metadata"]["name"].as_str().unwrap_or_default();
+        let summary = ask(&[
+            "get",
+            "--raw",
+            &format!("/api/v1/nodes/{name}/proxy/stats/summary"),
+        ])?;
+        for pod in summary["pods"].as_array().into_iter().flatten() {
+            let namespace = pod["podRef"]["namespace"].as_str().unwrap_or_default();
+            if namespaces.contains(&namespace) {
+                let name = format!(
+                    "{namespace}/{}",
+                    pod["podRef"]["name"].as_str().unwrap_or_default()
+                );
+                all.push((
+                    name,
+                    pod["memory"]["workingSetBytes"].as_u64().unwrap_or_default() / 1000,
+                ));
+            }
+        }
+    }
+    all.sort();
+    Ok(all)
+}
+
 /// A forwarded port; it is closed when this is dropped.
 #[derive(Debug)]
 pub struct Forward {
