@@ -194,9 +194,12 @@ fn path<'a>(argument: &'a str, keyword: &str) -> Result<(&'a str, &'a str), Comm
     }
     // A space behind the colon is no syntax of RFC 5321, but harmless and common.
     let rest = argument[keyword.len()..].trim_start_matches(' ');
-    let inner = rest
-        .strip_prefix('<')
-        .ok_or(refuse(501, "5.5.4", "put the address in angle brackets"))?;
+    let Some(inner) = rest.strip_prefix('<') else {
+        // Neither is an address without its brackets; it ends at a space, and the null path must be written out.
+        let (path, parameters) = rest.split_once(' ').unwrap_or((rest, ""));
+        let found = (!path.is_empty()).then(|| (path, parameters.trim_start_matches(' ')));
+        return found.ok_or(refuse(501, "5.5.4", "put the address in angle brackets"));
+    };
     let end = path_end(inner).ok_or(ARGUMENT)?;
     let (path, parameters) = (&inner[..end], &inner[end + 1..]);
     if !parameters.is_empty() && !parameters.starts_with(' ') {
@@ -366,6 +369,7 @@ mod tests {
             "MAIL FROM:<>",
             "mail from:<a@b> SIZE=10 BODY=8bitmime",
             "MAIL FROM: <a@b>",
+            "RCPT TO:a@b NOTIFY=NEVER",
             "RCPT TO:<postmaster>",
             "RCPT TO:<@a,@b:c@d> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;c+40d",
             "MAIL FROM:<\"a>b\"@c> RET=HDRS ENVID=x+20y",
@@ -394,7 +398,10 @@ mod tests {
             ("BDAT 2a", 501),
             ("BDAT 5  LAST", 501),
             ("BDAT 99999999999999999999999", 501),
-            ("MAIL FROM:a@b", 501),
+            ("MAIL FROM:", 501),
+            ("MAIL FROM: SIZE=1", 501),
+            ("RCPT TO:a@b>", 501),
+            ("RCPT TO:@a:b@c", 501),
             ("MAIL FROM:<a@b> SIZE=2a", 501),
             ("MAIL FROM:<a@b> SIZE=1 SIZE=1", 501),
             ("MAIL FROM:<a@b> BODY=foo", 501),
