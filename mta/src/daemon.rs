@@ -2,27 +2,29 @@
 //!
 //! ```text
 //!   start   settings ─► spool ─► queue ─► admin ─► ports ─► Serving
-//!   stop    unready, a moment ─► 421, sessions end ─► ports close ─► queue, admin, watchers ─► spool
+//!   stop    unready, a moment ─► 421, sessions and attempts end ─► ports close ─► admin, watchers ─► spool
 //! ```
 //!
 //! Nothing is accepted before everything that must follow an acceptance runs.
 
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postroad_spool::{EntryId, OpenError, Options, Recovery, Spool};
+use postroad_spool::{OpenError, Options, Recovery, Spool};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accept::Intake;
 use crate::admin::{self, Admin, AdminError};
 use crate::auth::{Authenticator, BadVerifier};
+use crate::dns::Dns;
+use crate::dns::resolver::Resolver;
 use crate::handover::{self, Handover};
 use crate::lifecycle::{Lifecycle, Patience, Phase};
 use crate::metrics::Metrics;
 use crate::net::{BindError, Ports};
+use crate::queue::Queue;
 use crate::reload::{self, LoadError};
 use crate::session::Shared;
 use crate::settings::{Live, Settings};
@@ -50,6 +52,9 @@ pub enum StartError {
     /// The admin endpoints cannot be served.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// Next hops could not be judged.
+    #[error("the authorities for next hops cannot be used: {0}")]
+    Trust(#[from] rustls::Error),
     /// The system gives no randomness.
     #[error("the system gives no randomness")]
     Randomness,
@@ -83,6 +88,8 @@ pub struct Daemon {
     handles: Handles,
     ports: Ports,
     admin: Admin,
+    queue: Queue,
+    queue_stop: CancellationToken,
     background: TaskTracker,
 }
 
@@ -122,9 +129,11 @@ impl Daemon {
         };
         let background = TaskTracker::new();
         let stop = handles.lifecycle.background().clone();
-        let handover = handles.handover(&background, &stop);
+        let queue_stop = CancellationToken::new();
+        let queue = handles.queue(queue_stop.clone())?;
+        let handover = handles.handover(&queue, &background, &stop);
         let admin = admin::start(handles.admin_parts(handover), &background, &stop).await?;
-        let ports = Ports::start(handles.sessions()?)?;
+        let ports = Ports::start(handles.sessions(&queue)?)?;
         background.spawn(ports.clone().follow());
         background.spawn(reload::follow(config.to_owned(), handles.live.clone(), stop));
         handles.lifecycle.enter(Phase::Serving);
@@ -139,6 +148,8 @@ impl Daemon {
             handles,
             ports,
             admin,
+            queue,
+            queue_stop,
             background,
         })
     }
@@ -164,6 +175,8 @@ impl Daemon {
         life.enter(Phase::Leaving);
         tokio::time::sleep(patience.leave).await;
         life.enter(Phase::Closing);
+        // Attempts end while sessions do: what is accepted from now on waits for the next start.
+        self.queue_stop.cancel();
         let left = patience.sessions.saturating_sub(patience.leave);
         if tokio::time::timeout(left, self.ports.drained()).await.is_err() {
             tracing::warn!("sessions that did not end are cut");
@@ -173,6 +186,8 @@ impl Daemon {
         self.ports.close();
         life.background().cancel();
         self.background.close();
+        // The queue has its own limit for attempts that do not end.
+        self.queue.stopped().await;
         if tokio::time::timeout(BACKGROUND_END, self.background.wait())
             .await
             .is_err()
@@ -187,10 +202,17 @@ impl Daemon {
 }
 
 impl Handles {
-    fn handover(&self, tracker: &TaskTracker, stop: &CancellationToken) -> Handover {
+    fn queue(&self, stop: CancellationToken) -> Result<Queue, rustls::Error> {
+        let live = self.live.clone();
+        let dns = Dns::new(Resolver::new(move || live.current().set.file.resolvers.clone()));
+        let metrics = Arc::clone(&self.metrics);
+        Queue::start(self.spool.clone(), self.live.clone(), dns, metrics, stop)
+    }
+
+    fn handover(&self, queue: &Queue, tracker: &TaskTracker, stop: &CancellationToken) -> Handover {
         let parts = handover::Parts {
             spool: self.spool.clone(),
-            schedule: Arc::new(Unscheduled),
+            schedule: Arc::new(queue.clone()),
             live: self.live.clone(),
             metrics: Arc::clone(&self.metrics),
             timing: handover::Timing::default(),
@@ -211,7 +233,8 @@ impl Handles {
         }
     }
 
-    fn sessions(&self) -> Result<Shared, BadVerifier> {
+    fn sessions(&self, queue: &Queue) -> Result<Shared, BadVerifier> {
+        let queue = queue.clone();
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         Ok(Shared {
             live: self.live.clone(),
@@ -220,7 +243,7 @@ impl Handles {
                 self.spool.clone(),
                 self.live.clone(),
                 Arc::clone(&self.metrics),
-                |_| {},
+                move |entry| queue.accepted(entry),
             ),
             auth: Authenticator::new(2 * cores)?,
             metrics: Arc::clone(&self.metrics),
@@ -265,19 +288,6 @@ fn draw_boot_id() -> Result<String, StartError> {
     let mut octets = [0; 8];
     aws_lc_rs::rand::fill(&mut octets).map_err(|_| StartError::Randomness)?;
     Ok(format!("{:016x}", u64::from_be_bytes(octets)))
-}
-
-/// Nothing is tried here yet: all that is asked for can go.
-struct Unscheduled;
-
-impl handover::Schedule for Unscheduled {
-    fn withdraw(&self, entries: Vec<EntryId>) -> Pin<Box<dyn Future<Output = Vec<EntryId>> + Send + '_>> {
-        Box::pin(std::future::ready(entries))
-    }
-
-    fn give_back(&self, _: Vec<EntryId>) {}
-
-    fn accepted(&self, _: Vec<EntryId>) {}
 }
 
 struct Signals {
