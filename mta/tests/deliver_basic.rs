@@ -127,7 +127,7 @@ async fn a_store_answers_for_each_recipient_of_lmtp() {
             .text()
             .contains("Final-Recipient: rfc822; gone@here.example")
     );
-    // The one that is full is tried after the five minutes of the default schedule; nobody else is.
+    // The one that is full is tried again after a minute; nobody else is.
     eventually("one is left", || {
         bench
             .spool

@@ -1,5 +1,7 @@
 //! Next hops that are away, broken or hostile: mail waits or moves on, and nobody gets it twice.
 
+#![allow(clippy::unwrap_used, reason = "tests and their parts")]
+
 mod deliver_support;
 mod sink;
 
@@ -216,8 +218,8 @@ async fn hostile_hops_are_left_and_the_message_stays() {
     ] {
         let tls = Some(acceptor.clone()).filter(|_| trick == Trick::InjectAfterStartTls);
         let sink = Sink::start(Script {
-            trick,
             tls,
+            trick,
             ..Script::default()
         })
         .await;

@@ -11,7 +11,9 @@
 //! May assume: the configuration is checked, domains are sorted by name and both domains are A-labels in lower case.
 
 use ipnet::IpNet;
-use postroad_config::{ConfigFile, Deliver, Endpoint, Match, Policy, Retry, Route, RouteTarget, TlsMode};
+use postroad_config::{
+    ConfigFile, Deliver, Endpoint, Match, Period, Policy, Retry, Route, RouteTarget, TlsMode,
+};
 
 /// The ways out for one recipient domain, in the order in which they are tried.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,7 +121,7 @@ impl Plan {
                 to,
                 tls: TlsMode::Opportunistic,
             }],
-            retry: Retry::default(),
+            retry: STORE_RETRY,
         }
     }
 
@@ -193,6 +195,13 @@ fn holds(terms: &Match, sender: Option<&str>, recipient: &str) -> bool {
             .any(|domain| domain.as_str() == recipient);
     sender_fits && recipient_fits
 }
+
+/// A mail store of ours is away for a restart rather than for hours, and nobody else minds being asked.
+const STORE_RETRY: Retry = Retry {
+    first: Period::from_secs(60),
+    max: Period::from_secs(1_800),
+    lifetime: None,
+};
 
 #[cfg(test)]
 mod tests {

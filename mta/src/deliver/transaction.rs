@@ -133,12 +133,11 @@ async fn dialogue(
             Event::NeedBody => {
                 course.heard(Feedback::Good, link.protocol);
                 let pieces = pieces.get_or_insert_with(|| body::read(spool.clone(), load.entry));
-                match pieces.recv().await {
-                    Some(piece) => link.connection().body(&piece.map_err(Trouble::Spool)?),
-                    None => {
-                        link.connection().body_end();
-                        ended = true;
-                    }
+                if let Some(piece) = pieces.recv().await {
+                    link.connection().body(&piece.map_err(Trouble::Spool)?);
+                } else {
+                    link.connection().body_end();
+                    ended = true;
                 }
             }
             Event::Ready

@@ -219,6 +219,7 @@ impl Index {
 
     /// The next job that may start now; it counts as running until [`Index::ended`].
     pub fn start(&mut self, now: u64) -> Option<Job> {
+        self.reopen(now);
         if self.running >= self.most_running {
             return None;
         }
@@ -227,7 +228,6 @@ impl Index {
                 return Some(job);
             }
         }
-        self.reopen(now);
         while let Some(name) = self.lively.pop_front() {
             let Some(site) = self.sites.get_mut(&name) else {
                 continue;
@@ -428,154 +428,5 @@ fn unreachable() -> Outcome {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const RETRY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(40));
-
-    fn id(number: u64) -> EntryId {
-        EntryId::from_u64(number)
-    }
-
-    fn index() -> Index {
-        Index::new(100)
-    }
-
-    /// Adds an entry with one recipient per site, sorted and ready.
-    fn ready(index: &mut Index, entry: u64, sites: &[&str]) {
-        index.add(id(entry), 0);
-        assert_eq!(index.due(0, 10), [id(entry)]);
-        let groups = sites
-            .iter()
-            .enumerate()
-            .map(|(at, site)| ((*site).to_owned(), vec![u32::try_from(at).unwrap()], 1_000_000));
-        let found = Sorted {
-            groups: groups.collect(),
-            next: None,
-        };
-        index.sorted(id(entry), Some(found));
-    }
-
-    fn end(index: &mut Index, job: Job, feedback: Feedback, pending: &[u32], next: Option<u64>, now: u64) {
-        let ended = Ended {
-            patience: job.patience,
-            job,
-            feedback: Some(feedback),
-            why: None,
-            retry: RETRY,
-            pending: pending.to_vec(),
-            next,
-        };
-        index.ended(ended, now, 1_000);
-    }
-
-    #[test]
-    fn an_entry_waits_for_its_time_and_is_forgotten_when_all_is_done() {
-        let mut index = index();
-        index.add(id(1), 50);
-        assert_eq!((index.due(49, 10), index.wakes_at()), (vec![], Some(50)));
-        assert_eq!(index.due(50, 10), [id(1)]);
-        assert_eq!(index.due(50, 10), [], "it is being sorted");
-        let found = Sorted {
-            groups: vec![("a".into(), vec![0], 9)],
-            next: None,
-        };
-        index.sorted(id(1), Some(found));
-        let job = index.start(50).unwrap();
-        assert_eq!(index.start(50), None);
-        end(&mut index, job, Feedback::Good, &[], None, 50);
-        assert_eq!(index.count(), (0, 0));
-    }
-
-    #[test]
-    fn a_deferred_recipient_comes_back_at_its_time() {
-        let mut index = index();
-        ready(&mut index, 1, &["a"]);
-        let job = index.start(0).unwrap();
-        end(&mut index, job, Feedback::Good, &[0], Some(70), 0);
-        assert_eq!(index.wakes_at(), Some(70));
-        assert_eq!(index.due(70, 10), [id(1)]);
-    }
-
-    #[test]
-    fn a_dead_site_is_probed_by_one_job_and_the_others_cost_nothing() {
-        let mut index = index();
-        for entry in 1..=20 {
-            ready(&mut index, entry, &["a"]);
-        }
-        let job = index.start(0).unwrap();
-        end(&mut index, job, Feedback::Dead, &[0], Some(1), 0);
-        assert_eq!(index.start(0), None);
-        let opens = index.wakes_at().unwrap();
-        assert!(opens >= 9_000);
-        let probe = index.start(opens).unwrap();
-        assert_eq!(index.start(opens), None, "one probe");
-        end(&mut index, probe, Feedback::Good, &[], None, opens);
-        assert!(index.start(opens).is_some() && index.start(opens).is_some());
-        assert_eq!(index.count(), (19, 2));
-    }
-
-    #[test]
-    fn whoever_ran_out_of_patience_with_a_dead_site_is_dealt_with_without_an_attempt() {
-        let mut index = index();
-        ready(&mut index, 1, &["a"]);
-        ready(&mut index, 2, &["a"]);
-        let job = index.start(0).unwrap();
-        end(&mut index, job, Feedback::Dead, &[0], None, 2_000_000);
-        let over = index.start(2_000_000).unwrap();
-        assert!(over.instead.is_some() && over.entry == id(2));
-        end(&mut index, over, Feedback::Dead, &[], None, 2_000_000);
-        assert_eq!(index.count(), (1, 0));
-    }
-
-    #[test]
-    fn a_dead_site_does_not_hold_up_another() {
-        let mut index = index();
-        ready(&mut index, 1, &["a", "b"]);
-        let first = index.start(0).unwrap();
-        end(&mut index, first, Feedback::Dead, &[0], None, 0);
-        assert_eq!(&*index.start(0).unwrap().site, "b");
-    }
-
-    #[test]
-    fn an_entry_that_was_taken_out_never_starts_unless_it_comes_back() {
-        let mut index = index();
-        ready(&mut index, 1, &["a", "b"]);
-        let job = index.start(0).unwrap();
-        assert!(!index.remove(id(1)), "a job runs");
-        end(&mut index, job, Feedback::Good, &[], None, 0);
-        assert!(index.remove(id(1)));
-        assert_eq!(index.start(0), None);
-        ready(&mut index, 1, &["a"]);
-        assert!(index.start(0).is_some());
-        assert_eq!(index.start(0), None, "the job of the earlier stay is void");
-    }
-
-    #[test]
-    fn new_settings_send_what_waits_back_to_be_sorted() {
-        let mut index = index();
-        ready(&mut index, 1, &["a"]);
-        let job = index.start(0).unwrap();
-        end(&mut index, job, Feedback::Dead, &[0], None, 0);
-        index.resort(5);
-        assert_eq!(index.due(5, 10), [id(1)]);
-        let found = Sorted {
-            groups: vec![("b".into(), vec![0], 9)],
-            next: None,
-        };
-        index.sorted(id(1), Some(found));
-        assert_eq!(&*index.start(5).unwrap().site, "b");
-    }
-
-    #[test]
-    fn no_more_jobs_run_than_allowed() {
-        let mut index = Index::new(2);
-        for entry in 1..=3 {
-            ready(&mut index, entry, &["a"]);
-        }
-        let first = index.start(0).unwrap();
-        assert!(index.start(0).is_some() && index.start(0).is_none());
-        end(&mut index, first, Feedback::Good, &[], None, 0);
-        assert!(index.start(0).is_some());
-    }
-}
+#[path = "index_tests.rs"]
+mod tests;

@@ -7,7 +7,8 @@
 //! Order matters: what was delivered is recorded first, so that a crash repeats as little as possible; what failed is
 //! recorded after its notice is committed, so that a crash never loses a notice.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use postroad_spool::{
@@ -34,6 +35,8 @@ pub(super) struct Worker {
     metrics: Arc<Metrics>,
     deliverer: Deliverer,
     intake: Intake,
+    /// Recipients that are final and could not be recorded as such: never tried again by this process.
+    unrecorded: Mutex<HashSet<(EntryId, u32)>>,
 }
 
 /// A job under way.
@@ -61,6 +64,7 @@ impl Worker {
             spool: parts.spool,
             live: parts.live,
             metrics: parts.metrics,
+            unrecorded: Mutex::default(),
         }
     }
 
@@ -76,7 +80,7 @@ impl Worker {
             .recipients
             .iter()
             .copied()
-            .filter(|index| is_pending(&message.item, *index))
+            .filter(|index| is_pending(&message.item, *index) && !self.is_unrecorded(job.entry, *index))
             .collect();
         let Some(first) = pending.first() else {
             self.finish_if_done(job.entry);
@@ -182,7 +186,7 @@ impl Worker {
             let told = self.notify(work, due, &attempted.outcomes, now).await;
             failures_told &= told || due.action != Action::Failed;
         }
-        let mut left = self.left_alone(work, attempted);
+        let mut left = left_alone(work, attempted);
         let mut next = settled.next;
         left.extend(&settled.pending);
         if failures_told {
@@ -200,23 +204,23 @@ impl Worker {
         (left, next)
     }
 
-    /// Recipients for whom the attempt ended before there was an outcome: they stay as they were.
-    fn left_alone(&self, work: &Work<'_>, attempted: &Attempted) -> Vec<u32> {
-        let known = |index: &u32| attempted.outcomes.iter().any(|(of, _)| of == index);
-        work.pending
-            .iter()
-            .copied()
-            .filter(|index| !known(index))
-            .collect()
-    }
-
     fn record(&self, entry: EntryId, updates: &[RecipientUpdate]) {
         if updates.is_empty() {
             return;
         }
         if let Err(error) = self.spool.record(entry, updates) {
-            tracing::error!(queue_id = %entry, %error, "an outcome cannot be recorded; the attempt may be repeated");
+            tracing::error!(queue_id = %entry, %error, "an outcome cannot be recorded; a restart may repeat the attempt");
+            let finals = updates
+                .iter()
+                .filter(|update| update.state.status != State::Pending);
+            let mut unrecorded = self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
+            unrecorded.extend(finals.map(|update| (entry, update.index)));
         }
+    }
+
+    fn is_unrecorded(&self, entry: EntryId, recipient: u32) -> bool {
+        let unrecorded = self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
+        unrecorded.contains(&(entry, recipient))
     }
 
     /// Queues a notice. False: it could not be.
@@ -283,6 +287,16 @@ impl Worker {
             outcome::tell(&line, outcome, settled.expired.contains(index), &self.metrics);
         }
     }
+}
+
+/// Recipients for whom the attempt ended before there was an outcome: they stay as they were.
+fn left_alone(work: &Work<'_>, attempted: &Attempted) -> Vec<u32> {
+    let known = |index: &u32| attempted.outcomes.iter().any(|(of, _)| of == index);
+    work.pending
+        .iter()
+        .copied()
+        .filter(|index| !known(index))
+        .collect()
 }
 
 /// Patience of those that are left: who was told of the delay by now is not told again.

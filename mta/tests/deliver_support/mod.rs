@@ -1,6 +1,11 @@
 //! A queue with a spool of its own, without the inbound side: what the delivery tests start from.
 
-#![allow(dead_code)] // each test file uses its part
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a part of tests, of which each file uses its share"
+)]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -2,7 +2,12 @@
 //!
 //! Written without the crate's own protocol code, so that a mistake on one side is not repeated on the other.
 
-#![allow(dead_code)] // each test file uses its part
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a part of tests, of which each file uses its share"
+)]
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

@@ -1,0 +1,116 @@
+//! The resolver against a DNS server on loopback: every kind of answer is told from the others.
+
+#![allow(clippy::unwrap_used, reason = "tests and their parts")]
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
+use hickory_resolver::proto::rr::rdata::{A, CNAME, MX};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use postroad_mta::dns::resolver::Resolver;
+use postroad_mta::dns::{Dns, DnsError, Exchange, Scope};
+use tokio::net::UdpSocket;
+
+/// A server whose addresses end with this octet.
+async fn server(last: u8) -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut octets = [0; 1_500];
+        while let Ok((length, from)) = socket.recv_from(&mut octets).await {
+            let asked = Message::from_vec(&octets[..length]).unwrap();
+            socket
+                .send_to(&answer(&asked, last).to_vec().unwrap(), from)
+                .await
+                .unwrap();
+        }
+    });
+    address
+}
+
+fn answer(asked: &Message, last: u8) -> Message {
+    let mut reply = asked.clone();
+    reply.metadata.message_type = MessageType::Response;
+    reply.metadata.recursion_available = true;
+    let query = asked.queries[0].clone();
+    let name = |text: &str| Name::from_ascii(text).unwrap();
+    let record = |of: &Name, data| Record::from_rdata(of.clone(), 60, data);
+    let own = query.name().clone();
+    match (own.to_ascii().to_ascii_lowercase().as_str(), query.query_type()) {
+        ("mail.test.", RecordType::MX) => {
+            reply
+                .answers
+                .push(record(&own, RData::MX(MX::new(20, name("Two.test.")))));
+            reply
+                .answers
+                .push(record(&own, RData::MX(MX::new(10, name("one.test.")))));
+        }
+        ("null.test.", RecordType::MX) => reply
+            .answers
+            .push(record(&own, RData::MX(MX::new(0, Name::root())))),
+        ("one.test.", RecordType::A) => reply
+            .answers
+            .push(record(&own, RData::A(A(Ipv4Addr::new(192, 0, 2, last))))),
+        ("alias.test.", RecordType::A) => {
+            reply
+                .answers
+                .push(record(&own, RData::CNAME(CNAME(name("one.test.")))));
+            reply.answers.push(record(
+                &name("one.test."),
+                RData::A(A(Ipv4Addr::new(192, 0, 2, last))),
+            ));
+        }
+        ("gone.test.", _) => reply.metadata.response_code = ResponseCode::NXDomain,
+        ("broken.test.", _) => reply.metadata.response_code = ResponseCode::ServFail,
+        _ => {}
+    }
+    reply
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_kind_of_answer_is_told_from_the_others() {
+    let address = server(1).await;
+    let dns = Dns::new(Resolver::new(move || vec![address]));
+    let mut exchanges = dns.mx("mail.test").await.unwrap();
+    exchanges.sort();
+    let exchange = |preference, host: &str| Exchange {
+        preference,
+        host: host.to_owned(),
+    };
+    assert_eq!(exchanges, [exchange(10, "one.test"), exchange(20, "two.test")]);
+    assert_eq!(dns.mx("null.test").await.unwrap(), [exchange(0, "")]);
+    assert_eq!(dns.mx("one.test").await, Err(DnsError::NoData));
+    assert_eq!(dns.mx("gone.test").await, Err(DnsError::NxDomain));
+    assert!(matches!(dns.mx("broken.test").await, Err(DnsError::Temporary(_))));
+    let one = ["192.0.2.1".parse::<std::net::IpAddr>().unwrap()];
+    assert_eq!(dns.addresses("one.test", Scope::Public).await.unwrap(), one);
+    assert_eq!(dns.addresses("alias.test", Scope::Public).await.unwrap(), one);
+    assert_eq!(dns.addresses("one.test.", Scope::Configured).await.unwrap(), one);
+    assert_eq!(
+        dns.addresses("gone.test", Scope::Public).await,
+        Err(DnsError::NxDomain)
+    );
+    assert_eq!(
+        dns.addresses("empty.test", Scope::Public).await,
+        Err(DnsError::NoData)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_servers_are_asked_as_soon_as_the_settings_name_them() {
+    let (first, second) = (server(1).await, server(2).await);
+    let servers = Arc::new(Mutex::new(vec![first]));
+    let named = servers.clone();
+    let dns = Dns::new(Resolver::new(move || named.lock().unwrap().clone()));
+    let ask = || dns.addresses("one.test", Scope::Public);
+    assert_eq!(
+        ask().await.unwrap(),
+        ["192.0.2.1".parse::<std::net::IpAddr>().unwrap()]
+    );
+    *servers.lock().unwrap() = vec![second];
+    assert_eq!(
+        ask().await.unwrap(),
+        ["192.0.2.2".parse::<std::net::IpAddr>().unwrap()]
+    );
+}
