@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::errors::CommitError;
 use crate::io::File;
 use crate::shared::{Shared, blobs_dir};
-use crate::types::{CommitError, EntryId};
+use crate::types::EntryId;
 
 /// How often the volume is asked whether there is still room.
 const CHECK_EVERY: u64 = 4 << 20;

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::blob::is_full;
+use crate::errors::CommitError;
 use crate::format::BLOCK;
 use crate::format::frame::Frame;
 use crate::format::record::Record;
@@ -14,7 +15,7 @@ use crate::index::{Place, Segment};
 use crate::io::File;
 use crate::plan::{Draft, Notify, Plan, Touched, plan};
 use crate::shared::{Job, Shared};
-use crate::types::{CommitError, EntryId};
+use crate::types::EntryId;
 
 /// Free segments that new mail does not get.
 pub const RESERVE: usize = 2;

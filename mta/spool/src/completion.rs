@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
-use crate::types::CommitError;
+use crate::errors::CommitError;
 
 /// Ready when the record is on disk (or could not be put there).
 ///

@@ -5,12 +5,13 @@ use std::sync::atomic::Ordering;
 
 use crate::blob::BlobFile;
 use crate::completion::Completion;
+use crate::errors::{CommitError, HandoverError};
 use crate::format::message;
 use crate::format::record::{MessageInfo, Record};
 use crate::handover::{ToSource, TransferId};
 use crate::shared::{Job, NewMessage, OpenGuard, Shared};
 use crate::spool::{Item, Spool};
-use crate::types::{CommitError, EntryId, Envelope, HandoverError, RecipientState};
+use crate::types::{EntryId, Envelope, RecipientState};
 
 /// A message being received. Dropping it throws away what was written.
 #[derive(Debug)]

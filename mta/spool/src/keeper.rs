@@ -11,13 +11,14 @@ use std::sync::atomic::Ordering;
 
 use crate::committer::RESERVE;
 use crate::completion::Completion;
+use crate::errors::CommitError;
 use crate::format::BLOCK;
 use crate::format::frame::Frame;
 use crate::format::header::Header;
 use crate::index::Free;
 use crate::io::File;
 use crate::shared::{Job, Shared, Survivor, segment_name};
-use crate::types::{CommitError, EntryId};
+use crate::types::EntryId;
 
 /// Free segments kept ready.
 const SPARE: usize = RESERVE + 2;

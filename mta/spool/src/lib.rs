@@ -1,8 +1,20 @@
 //! A durable mail queue store: segmented log, group commit, recovery, hand-over.
+//!
+//! Promise: a message whose commit succeeded is there after any crash, whole, once, until it is finished or given
+//! away. Assumes: one process per directory (a lock file sees to it), a device that keeps what it synced, and
+//! callers that do not finish what they have not delivered.
+//!
+//! ```text
+//! Spool::begin ─► Incoming ──┐                     ┌► segments/*.seg   records, bodies up to 256 KiB
+//! record, finish, hand-over ─┴► committer (1 sync) ┤
+//!                               keeper (space)     └► blobs/*.blob     larger bodies
+//! Spool::open  ─► recovery ─► index in memory ─► Spool::entries, Spool::read
+//! ```
 
 mod blob;
 mod committer;
 mod completion;
+mod errors;
 mod format;
 pub mod handover;
 mod incoming;
@@ -18,6 +30,7 @@ mod spool;
 pub mod types;
 
 pub use completion::Completion;
+pub use errors::{CommitError, HandoverError, OpenError, ReadError, RecordError};
 pub use incoming::Incoming;
 pub use message::{Body, Message};
 pub use spool::{Answered, Drained, Hold, Item, Requested, Spool, Standing};

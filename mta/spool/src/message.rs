@@ -6,13 +6,14 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
+use crate::errors::ReadError;
 use crate::format::frame::Frame;
 use crate::format::message::{self, Parts};
 use crate::index::Place;
 use crate::io::File;
 use crate::shared::Shared;
 use crate::spool::Item;
-use crate::types::{EntryId, Ownership, ReadError, RecipientState};
+use crate::types::{EntryId, Ownership, RecipientState};
 
 /// An entry read back.
 #[derive(Debug)]

@@ -9,13 +9,14 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::errors::OpenError;
 use crate::format::header::{Header, HeaderError};
 use crate::format::{BLOCK_U32, VERSION};
 use crate::index::{Free, Index, Place, Segment};
 use crate::io::{Io, write_whole};
 use crate::scan::{Found, newest_epoch, scan};
 use crate::shared::{Counters, blobs_dir, segments_dir};
-use crate::types::{EntryId, OpenError, Recovery, SpoolUuid};
+use crate::types::{EntryId, Recovery, SpoolUuid};
 
 const UUID_FILE: &str = "uuid";
 const UUID_HEAD: &str = "postroad-spool 1\n";

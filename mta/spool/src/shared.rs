@@ -15,12 +15,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::blob::BlobFile;
+use crate::errors::{CommitError, HandoverError};
 use crate::format::record::Record;
 use crate::handover::{ToSource, ToTarget, TransferId};
 use crate::index::{Index, Tomb};
 use crate::io::{Io, Lock};
 use crate::spool::{Answered, Drained, Requested};
-use crate::types::{CommitError, EntryId, HandoverError, Options, RecipientUpdate, SealState, SpoolUuid};
+use crate::types::{EntryId, Options, RecipientUpdate, SealState, SpoolUuid};
 
 /// Where the answer to a caller goes.
 pub type Reply<T, E = CommitError> = oneshot::Sender<Result<T, E>>;

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 
 use crate::committer::{Committer, RESERVE};
 use crate::completion::Completion;
+use crate::errors::{CommitError, HandoverError, OpenError, ReadError, RecordError};
 use crate::format::BLOCK_U32;
 use crate::handover::{ToSource, ToTarget, TransferId, source, target};
 use crate::incoming::Incoming;
@@ -18,8 +19,8 @@ use crate::message::{self, Message};
 use crate::recovery::{make_dirs, recover};
 use crate::shared::{Job, Shared};
 use crate::types::{
-    CommitError, EntryId, Envelope, HandoverError, OpenError, Options, Ownership, ReadError, RecipientState,
-    RecipientUpdate, RecordError, Recovery, SealState, SpoolUuid, Summary, Usage,
+    EntryId, Envelope, Options, Ownership, RecipientState, RecipientUpdate, Recovery, SealState, SpoolUuid,
+    Summary, Usage,
 };
 
 /// An open spool. Clones are the same spool; it closes when the last clone and the last [`Incoming`] are gone, and

@@ -3,6 +3,14 @@
 //! The load runs once on a recording volume; then, for every prefix of the record and several draws of what an
 //! un-synced change left behind (kept, dropped, torn), the spool is opened and must hold what was acknowledged.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::unwrap_in_result,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::Path;
@@ -290,15 +298,15 @@ fn a_hand_over_survives_a_power_cut_of_either_side_at_every_change() {
         let hold = incoming.id();
         target.written.insert(hold, (n, len));
         incoming.write(&body(n, len)).unwrap();
-        let held = incoming.hold(transfer, item(n)).wait().unwrap();
-        assert_eq!(held, ToSource::Held { transfer, hold });
+        let answer_held = incoming.hold(transfer, item(n)).wait().unwrap();
+        assert_eq!(answer_held, ToSource::Held { transfer, hold });
         target.know(Known::Acked(hold));
         target.know(Known::Is(hold, Ownership::Held));
 
         source.know(Known::Moving(entry));
         let release = source
             .spool
-            .answered(target.spool.uuid(), held)
+            .answered(target.spool.uuid(), answer_held)
             .wait()
             .unwrap()
             .send

@@ -7,6 +7,14 @@
 //!
 //! Invariant: never two owners, never none, and nothing lost when the source is lowered once it says empty.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::unwrap_in_result,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test"
+)]
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use postroad_spool::handover::{ToSource, ToTarget, TransferId, source, target};
@@ -409,4 +417,16 @@ fn every_entry_has_exactly_one_owner_over_three_generations() {
     });
     println!("{} states", found.states);
     assert_eq!(found.fault, None);
+}
+
+#[test]
+#[ignore = "a minute: part of the exhaustive runs"]
+fn every_entry_has_exactly_one_owner_over_three_generations_with_repeated_holds() {
+    let found = search(Bounds {
+        generations: 3,
+        ..RULES
+    });
+    println!("{} states", found.states);
+    assert_eq!(found.fault, None);
+    assert_eq!(found.stuck, 0, "states that cannot end any more");
 }

@@ -1,5 +1,13 @@
 //! What a user of the spool may rely on, on a real directory and on a volume in memory.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::unwrap_in_result,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test"
+)]
+
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;

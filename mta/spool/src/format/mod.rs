@@ -22,3 +22,6 @@ pub const BLOCK: usize = 4096;
 
 /// [`BLOCK`] as offsets on disk are kept.
 pub const BLOCK_U32: u32 = 4096;
+
+#[cfg(test)]
+mod tests;

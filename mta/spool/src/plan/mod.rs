@@ -1,0 +1,237 @@
+//! What a job writes, decided from the index. No IO.
+//!
+//! The index knows only what is synced. A job about an entry or transfer that the batch already writes about has
+//! to wait for the next batch if its decision could depend on it: [`Plan::Conflict`].
+
+mod handover;
+mod survivors;
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+
+use crate::errors::CommitError;
+use crate::format::frame::FRAME;
+use crate::format::message::REPLY_LIMIT;
+use crate::format::record::Record;
+use crate::handover::TransferId;
+use crate::handover::source::Source;
+use crate::index::Index;
+use crate::shared::{Job, NewMessage, Reply, Shared};
+use crate::types::{EntryId, SealState};
+
+/// A record to be written.
+#[derive(Debug)]
+pub struct Draft {
+    pub entry: EntryId,
+    pub record: Record,
+    pub head: Vec<u8>,
+    pub body: Vec<u8>,
+    pub crc: u32,
+}
+
+/// Tells the caller; called once, when the records are durable or are known not to be.
+pub type Notify = Box<dyn FnOnce(Result<(), CommitError>) + Send>;
+
+/// What to do with a job.
+pub enum Plan {
+    /// Answered already, nothing to write.
+    Nothing,
+    /// Write these, then tell. `message`: new mail, which does not get the last reserves.
+    Write {
+        drafts: Vec<Draft>,
+        notify: Option<Notify>,
+        message: bool,
+    },
+    /// Commit the batch first.
+    Conflict(Job),
+}
+
+/// What a batch writes about.
+#[derive(Debug, Default)]
+pub struct Touched {
+    /// Entries with any record.
+    any: HashSet<EntryId>,
+    /// Entries with a step of a hand-over.
+    stepped: HashSet<EntryId>,
+    transfers: HashSet<TransferId>,
+    /// Something that nothing may share a batch with.
+    exclusive: bool,
+}
+
+impl Touched {
+    fn is_empty(&self) -> bool {
+        self.any.is_empty() && self.transfers.is_empty() && !self.exclusive
+    }
+
+    pub fn clear(&mut self) {
+        self.any.clear();
+        self.stepped.clear();
+        self.transfers.clear();
+        self.exclusive = false;
+    }
+
+    fn conflicts(&self, job: &Job) -> bool {
+        self.exclusive
+            || match job {
+                Job::Message(..) | Job::Flush(_) => false,
+                Job::Hold(_, transfer, _) => self.transfers.contains(transfer),
+                Job::States(id, _) | Job::Finish(id) => self.stepped.contains(id),
+                Job::Offer(id, ..) => self.any.contains(id),
+                Job::Answered(_, message, _) => self.any.contains(&message.transfer().entry),
+                Job::Requested(message, _) => self.transfers.contains(&message.transfer()),
+                Job::Drained(..) | Job::Seal(..) | Job::Evacuate(..) => !self.is_empty(),
+            }
+    }
+
+    fn step(&mut self, id: EntryId) {
+        self.any.insert(id);
+        self.stepped.insert(id);
+    }
+}
+
+impl Draft {
+    /// A record that is not a message. Reply texts are left out if it would not fit in a segment with them.
+    pub fn new(entry: EntryId, record: Record, max: usize) -> Self {
+        let mut head = record.encode(REPLY_LIMIT);
+        if head.len() + FRAME > max {
+            head = record.encode(0);
+        }
+        let crc = crc32c::crc32c(&head);
+        Self {
+            entry,
+            record,
+            head,
+            body: Vec::new(),
+            crc,
+        }
+    }
+}
+
+fn write(drafts: Vec<Draft>, notify: Notify) -> Plan {
+    Plan::Write {
+        drafts,
+        notify: Some(notify),
+        message: false,
+    }
+}
+
+/// Decides about a job.
+pub fn plan(job: Job, shared: &Shared, touched: &mut Touched) -> Plan {
+    if touched.conflicts(&job) {
+        return Plan::Conflict(job);
+    }
+    let index = shared.index();
+    let max = shared.max_payload();
+    match job {
+        Job::Message(message, reply) => {
+            touched.any.insert(message.id);
+            let id = message.id;
+            new_message(*message, move |result| drop(reply.send(result.map(|()| id))))
+        }
+        Job::Hold(message, transfer, reply) => handover::hold(&index, touched, *message, transfer, reply),
+        Job::States(id, updates) => {
+            touched.any.insert(id);
+            let drafts = vec![Draft::new(id, Record::States(updates), max)];
+            Plan::Write {
+                drafts,
+                notify: None,
+                message: false,
+            }
+        }
+        Job::Finish(id) => finish(&index, touched, id, max),
+        Job::Offer(id, to, reply) => handover::offer(&index, touched, shared.uuid, (id, to), reply, max),
+        Job::Answered(from, message, reply) => {
+            handover::answered(&index, touched, shared.uuid, (from, message), reply, max)
+        }
+        Job::Requested(message, reply) => handover::requested(&index, touched, message, reply, max),
+        Job::Drained(from, seal, reply) => handover::drained(&index, touched, (from, seal), reply, max),
+        Job::Seal(on, reply) => seal(&index, touched, shared, on, reply),
+        Job::Flush(reply) => write(Vec::new(), Box::new(move |result| drop(reply.send(result)))),
+        Job::Evacuate(epoch, survivors, reply) => {
+            touched.exclusive = true;
+            let drafts = survivors
+                .into_iter()
+                .flat_map(|s| survivors::carry(&index, epoch, s, max))
+                .collect();
+            write(drafts, Box::new(move |result| drop(reply.send(result))))
+        }
+    }
+}
+
+fn new_message(message: NewMessage, tell: impl FnOnce(Result<(), CommitError>) + Send + 'static) -> Plan {
+    let NewMessage {
+        id,
+        record,
+        head,
+        body,
+        crc,
+        blob,
+        open,
+    } = message;
+    let notify = move |result: Result<(), CommitError>| {
+        // After a failed sync the record may be there or not: then the body stays for the next start to judge.
+        if let Some(blob) = blob
+            && matches!(result, Ok(()) | Err(CommitError::ReadOnly(_)))
+        {
+            blob.keep();
+        }
+        drop(open);
+        tell(result);
+    };
+    let drafts = vec![Draft {
+        entry: id,
+        record,
+        head,
+        body,
+        crc,
+    }];
+    Plan::Write {
+        drafts,
+        notify: Some(Box::new(notify)),
+        message: true,
+    }
+}
+
+fn finish(index: &Index, touched: &mut Touched, id: EntryId, max: usize) -> Plan {
+    let owned = index
+        .entries
+        .get(&id)
+        .is_some_and(|e| matches!(e.source(), Some(Source::Owned { .. })));
+    if !owned {
+        tracing::warn!(entry = %id, "an entry in a hand-over was finished: ignored");
+        return Plan::Nothing;
+    }
+    touched.any.insert(id);
+    let drafts = vec![Draft::new(
+        id,
+        Record::Done {
+            homes: index.homes(id),
+        },
+        max,
+    )];
+    Plan::Write {
+        drafts,
+        notify: None,
+        message: false,
+    }
+}
+
+fn seal(index: &Index, touched: &mut Touched, shared: &Shared, on: bool, reply: Reply<SealState>) -> Plan {
+    let now = index.seal;
+    if now.sealed == on {
+        let _ = reply.send(Ok(now));
+        return Plan::Nothing;
+    }
+    let seal = SealState {
+        sealed: on,
+        number: now.number + u64::from(on),
+    };
+    touched.exclusive = true;
+    let next_entry = shared.next_entry.load(Ordering::Relaxed);
+    let record = Record::Globals { next_entry, seal };
+    let draft = Draft::new(EntryId::from_u64(0), record, shared.max_payload());
+    write(
+        vec![draft],
+        Box::new(move |result| drop(reply.send(result.map(|()| seal)))),
+    )
+}
