@@ -335,3 +335,32 @@ fn a_hand_over_survives_a_power_cut_of_either_side_at_every_change() {
     verify_all(&source);
     verify_all(&target);
 }
+
+#[test]
+fn survivors_copied_out_of_sparse_segments_survive_a_power_cut_at_every_change() {
+    let mut load = Load::new();
+    let mut stay = Vec::new();
+    for round in 0..12 {
+        let id = load.put(round, 300);
+        let update = RecipientUpdate {
+            index: 0,
+            state: delivered(),
+        };
+        load.spool.record(id, &[update]).unwrap();
+        load.flush(&[Known::Delivered(id)]);
+        stay.push(id);
+        load.churn(100 + round * 20, 9);
+        if round % 4 == 3 {
+            let over = stay.remove(0);
+            load.finish(over);
+            load.flush(&[Known::Ended(over)]);
+        }
+        let rest: Vec<_> = load.spool.entries().iter().map(|s| s.id).collect();
+        for id in rest.into_iter().filter(|id| !stay.contains(id)) {
+            load.finish(id);
+        }
+    }
+    load.flush(&[]);
+    assert!(load.spool.usage().segments < 20, "{:?}", load.spool.usage());
+    verify_all(&load);
+}
