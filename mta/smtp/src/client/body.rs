@@ -11,6 +11,8 @@ pub(super) struct BodyWriter {
     line_start: bool,
     /// A CR waits for its LF: it is not sent before.
     after_cr: bool,
+    /// The last octet of a counted body: a chunk is whole with it, so that it waits for the end.
+    held: Option<u8>,
 }
 
 impl BodyWriter {
@@ -20,6 +22,7 @@ impl BodyWriter {
             stuffed: true,
             line_start: true,
             after_cr: false,
+            held: None,
         }
     }
 
@@ -71,6 +74,14 @@ impl BodyWriter {
         Ok(())
     }
 
+    /// All octets are written: a counted body keeps the last one back, so that the peer has no message before
+    /// [`BodyWriter::end`] says so.
+    pub fn hold_last(&mut self, out: &mut Vec<u8>) {
+        if !self.stuffed && !self.after_cr && self.held.is_none() {
+            self.held = out.pop();
+        }
+    }
+
     /// Ends the body.
     pub fn end(&mut self, out: &mut Vec<u8>) -> Result<(), Fault> {
         if self.after_cr {
@@ -81,6 +92,7 @@ impl BodyWriter {
             let end: &[u8] = if self.line_start { b".\r\n" } else { b"\r\n.\r\n" };
             out.extend_from_slice(end);
         }
+        out.extend(self.held.take());
         Ok(())
     }
 }

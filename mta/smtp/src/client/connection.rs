@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use super::capabilities::Capabilities;
 use super::message::{Error, Failure, Message, Outcome, Stage, Unsuited};
-use super::reply::{PeerReply, ReplyReader};
+use super::reply::{PeerReply, ReplyError, ReplyReader};
 use super::transaction::Transaction;
 
 /// What is spoken.
@@ -148,9 +148,13 @@ impl Connection {
 
     /// Takes octets from the peer.
     pub fn feed(&mut self, octets: &[u8]) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        self.reader.feed(octets);
         // While a body goes out nothing is read here; a peer that floods us meanwhile is cut off.
-        if self.phase != Phase::Over && self.reader.waiting() <= MOST_WAITING {
-            self.reader.feed(octets);
+        if self.reader.waiting() > MOST_WAITING {
+            self.fail(Error::Reply(ReplyError::TooLong));
         }
     }
 

@@ -1,5 +1,7 @@
 //! The client against a scripted peer.
 
+use proptest::prelude::*;
+
 use super::super::message::Recipient;
 use super::*;
 use crate::command::{BodyType, Notify};
@@ -459,5 +461,79 @@ fn a_body_that_smtp_cannot_carry_is_never_ended() {
             assert_eq!(failure(&events).error, error, "{body:?} {offer}");
             assert!(!sent.contains("\r\n.\r\n"), "{sent:?}");
         }
+    }
+}
+
+#[test]
+fn a_chunk_is_whole_only_once_its_end_is_said() {
+    let mut connection = Connection::new(Config::smtp("me"));
+    for said in ["220 x\r\n", "250-x\r\n250-PIPELINING\r\n250 CHUNKING\r\n"] {
+        connection.feed(said.as_bytes());
+        connection.poll();
+    }
+    connection.take_output();
+    connection.send(message(&["c@d"], b"abc\r\n")).unwrap();
+    connection.body(b"abc");
+    connection.body(b"\r\n");
+    connection.body(b"");
+    assert!(
+        connection.take_output().ends_with(b"BDAT 5 LAST\r\nabc\r"),
+        "the peer has no message yet"
+    );
+    assert_eq!(connection.poll(), Event::NeedBody);
+    connection.body_end();
+    assert_eq!(connection.take_output(), b"\n");
+}
+
+#[test]
+fn a_peer_that_floods_us_is_cut_off() {
+    let mut connection = Connection::new(Config::smtp("me"));
+    connection.feed(&b"220-x\r\n".repeat(100_000));
+    assert!(matches!(connection.poll(), Event::Failed(_)));
+    assert_eq!(connection.poll(), Event::Closed);
+}
+
+/// Lets a peer say this, in these pieces; gives what we sent and what happened.
+fn observe(lmtp: bool, pieces: &[&str]) -> (String, Vec<Event>) {
+    let body = b"Subject: x\r\n\r\n.\r\n";
+    let message = message(&["c@d", "e@f"], body);
+    let play = if lmtp {
+        Play::lmtp(message, body)
+    } else {
+        Play::smtp(message, body)
+    };
+    play.run(pieces)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn no_peer_makes_it_panic_or_say_that_what_was_refused_is_delivered(
+        replies in proptest::collection::vec(proptest::sample::select(vec![
+            "220 x\r\n", "250 x\r\n", "250-x\r\n250-PIPELINING\r\n250 CHUNKING\r\n", "250-x\r\n250 PIPELINING\r\n", "354 go\r\n",
+            "250-x\r\n250 STARTTLS\r\n", "421 x\r\n", "450 x\r\n", "550 5.1.1 x\r\n", "999 x\r\n", "2", "\r", "\n", "250-x\r\n",
+        ]), 0..14),
+        lmtp in any::<bool>(),
+    ) {
+        let positive = replies.iter().filter(|reply| reply.contains("250 ")).count();
+        let (_, events) = observe(lmtp, &replies);
+        for event in events {
+            if let Event::Sent(outcomes) = event {
+                let delivered = outcomes.iter().filter(|outcome| outcome.is_delivered()).count();
+                // Greeting aside: EHLO, MAIL, each RCPT and each message need a reply of their own.
+                prop_assert!(delivered == 0 || positive >= 4, "{replies:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_of_a_reply_do_not_matter(at in 0_usize..60) {
+        let hello = "250-mx.example.org greets\r\n250-PIPELINING\r\n250 8BITMIME\r\n";
+        let at = at.min(hello.len());
+        let tail = ["250 ok\r\n250 ok\r\n550 no\r\n354 go\r\n", "250 stored\r\n", "221 bye\r\n"];
+        let whole = observe(false, &[&["220 x\r\n", hello], tail.as_slice()].concat());
+        let split = observe(false, &[&["220 x\r\n", &hello[..at], &hello[at..]], tail.as_slice()].concat());
+        prop_assert_eq!(whole, split);
     }
 }

@@ -224,7 +224,11 @@ impl Transaction {
         };
         self.left = self.left.checked_sub(piece.len() as u64).ok_or(Error::Length)?;
         out.reserve(piece.len() + 16);
-        writer.write(piece, out).map_err(Error::Body)
+        writer.write(piece, out).map_err(Error::Body)?;
+        if self.left == 0 && !piece.is_empty() {
+            writer.hold_last(out);
+        }
+        Ok(())
     }
 
     pub fn body_end(&mut self, out: &mut Vec<u8>, due: &mut VecDeque<Due>) -> Result<(), Error> {
