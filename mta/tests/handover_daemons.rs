@@ -1,0 +1,153 @@
+//! Two whole daemons: one is sealed over its admin API while its next hop defers everything, the other delivers.
+
+#![allow(clippy::unwrap_used, reason = "a test may end so, its helpers too")]
+
+mod fleet;
+mod sink;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use fleet::{Fleet, body, http};
+use postroad_config::admin::State;
+use postroad_mta::daemon::Daemon;
+use postroad_mta::lifecycle::Patience;
+use postroad_spool::{Envelope, Options, Recipient, Spool, Summary};
+use sink::{Script, Sink, eventually};
+
+const MAIL: u64 = 60;
+const AT_ONCE: Patience = Patience {
+    leave: Duration::ZERO,
+    sessions: Duration::ZERO,
+};
+
+/// Writes a daemon's configuration: all mail goes to `next_hop`.
+fn configure(fleet: &Fleet, name: &str, next_hop: SocketAddr) -> PathBuf {
+    let directory = fleet.directory.path().join(name);
+    std::fs::create_dir_all(&directory).unwrap();
+    let mut file = fleet.set("127.0.0.1:0".parse().unwrap(), Vec::new()).file;
+    file.spool.directory = directory.join("spool");
+    file.spool.high_water_percent = 99;
+    let policies = format!(
+        "format: 1\nhostname: mail.example.com\nspool: {{directory: /unused}}\npolicies:\n  - name: test/all\n    \
+         routes: [{{to: {{smartHosts: [{{host: {}, port: {}}}]}}, tls: Disabled}}]\n    \
+         retry: {{first: 1s, max: 1s}}\n",
+        next_hop.ip(),
+        next_hop.port()
+    );
+    file.policies = postroad_config::assemble(&policies, &std::collections::BTreeMap::new())
+        .unwrap()
+        .file
+        .policies;
+    let path = directory.join("base.yaml");
+    std::fs::write(&path, postroad_config::render(&file).unwrap()).unwrap();
+    path
+}
+
+/// Mail that an earlier run of the daemon accepted.
+async fn fill(config: &std::path::Path) {
+    let directory = config.with_file_name("spool");
+    let (spool, _) = Spool::open(&directory, &Options::default()).unwrap();
+    let now = fleet::now();
+    for tag in 0..MAIL {
+        let mut incoming = spool.begin();
+        incoming.write(b"Subject: drained\r\n\r\n").unwrap();
+        incoming.write(&body(tag, 60)).unwrap();
+        incoming.write(b"\r\n").unwrap();
+        let envelope = Envelope {
+            reverse_path: "app@sender.example".into(),
+            recipients: vec![Recipient {
+                forward_path: format!("u{tag}@example.net"),
+                ..Recipient::default()
+            }],
+            arrived: now,
+            expires: now + 86_400_000,
+            ..Envelope::default()
+        };
+        incoming.commit(envelope, Vec::new()).await.unwrap();
+    }
+}
+
+async fn call(fleet: &Fleet, daemon: &Daemon, method: &str, path: &str, body: &str) -> State {
+    let address = daemon.admin().api.unwrap();
+    let (status, text) = http::api(fleet, address, method, path, Some(&fleet.operator()), body).await;
+    assert_eq!(status, 200, "{text}");
+    serde_json::from_str(&text).unwrap()
+}
+
+fn attempts(daemon: &Daemon, entry: &Summary) -> u32 {
+    let message = daemon.handles().spool.read(entry.id);
+    message.map_or(0, |message| message.item.recipients[0].attempts)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sealed_daemon_hands_over_in_mid_delivery_and_each_message_arrives_once() {
+    let fleet = Fleet::new();
+    let open = Arc::new(AtomicBool::new(false));
+    let asked = open.clone();
+    let next_hop = Sink::start(Script {
+        rcpt: Box::new(move |_, _| {
+            let reply = if asked.load(Ordering::SeqCst) {
+                "250 2.1.5 ok"
+            } else {
+                "450 4.2.0 later"
+            };
+            reply.to_owned()
+        }),
+        ..Script::default()
+    })
+    .await;
+    let (two, one) = (
+        configure(&fleet, "two", next_hop.address),
+        configure(&fleet, "one", next_hop.address),
+    );
+    fill(&two).await;
+    let (leaving, staying) = (
+        Daemon::start(&two).await.unwrap(),
+        Daemon::start(&one).await.unwrap(),
+    );
+    let all = usize::try_from(MAIL).unwrap();
+    let tried = |daemon: &Daemon| {
+        let entries = daemon.handles().spool.entries();
+        entries.len() == all && entries.iter().all(|entry| attempts(daemon, entry) > 0)
+    };
+    eventually("each was tried", || tried(&leaving)).await;
+
+    let target = staying.admin().api.unwrap();
+    let request = format!(r#"{{"targets":["{target}"]}}"#);
+    let mut state = call(&fleet, &leaving, "POST", "/v1/seal", &request).await;
+    let end = std::time::Instant::now() + Duration::from_secs(30);
+    while !state.seal.as_ref().unwrap().empty {
+        assert!(std::time::Instant::now() < end, "it drains: {state:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        state = call(&fleet, &leaving, "GET", "/v1/state", "").await;
+    }
+    assert!(!state.accepting);
+    assert_eq!((state.queue.messages, state.seal.unwrap().remaining), (0, 0));
+    assert!(tried(&staying), "attempts are kept");
+    assert!(next_hop.taken().is_empty());
+
+    open.store(true, Ordering::SeqCst);
+    let mut arrived: Vec<String> = next_hop
+        .wait_for(all)
+        .await
+        .into_iter()
+        .flat_map(|taken| taken.rcpt)
+        .collect();
+    eventually("the staying daemon has nothing left", || {
+        staying.handles().spool.entries().is_empty()
+    })
+    .await;
+    arrived.sort_unstable();
+    let mut wanted: Vec<String> = (0..MAIL)
+        .map(|tag| format!("RCPT TO:<u{tag}@example.net>"))
+        .collect();
+    wanted.sort_unstable();
+    assert_eq!(arrived, wanted);
+    leaving.stop(AT_ONCE).await;
+    staying.stop(AT_ONCE).await;
+    assert_eq!(next_hop.taken().len(), all, "nothing comes twice");
+}
