@@ -19,8 +19,6 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
-use crate::settings::Live;
-
 /// One mail exchanger of a domain (RFC 5321 section 5.1). An empty host is the null MX (RFC 7505).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Exchange {
@@ -69,13 +67,6 @@ impl Dns {
     /// Wraps a source.
     pub fn new(source: impl Lookup) -> Self {
         Self(Arc::new(source))
-    }
-
-    /// The network, with the servers of the settings at the time of each question.
-    pub fn following(live: Live) -> Self {
-        Self::new(resolver::Resolver::new(move || {
-            live.current().set.file.resolvers.clone()
-        }))
     }
 
     /// See [`Lookup::mx`].
