@@ -70,7 +70,10 @@ async fn in_time(request: Request, next: Next) -> Response {
 }
 
 async fn state(State(api): State<Api>) -> Response {
-    Json(api.status.state().await).into_response()
+    match api.status.state().await {
+        Ok(state) => Json(state).into_response(),
+        Err(error) => refuse(StatusCode::SERVICE_UNAVAILABLE, &error),
+    }
 }
 
 async fn seal(State(api): State<Api>, request: Result<Json<SealRequest>, JsonRejection>) -> Response {

@@ -43,7 +43,9 @@ async fn ready(State(shown): State<Shown>) -> Response {
 }
 
 async fn scrape(State(shown): State<Shown>) -> Response {
-    shown.metrics.observe(&shown.status.state().await, now());
+    if let Ok(state) = shown.status.state().await {
+        shown.metrics.observe(&state, now());
+    }
     match shown.metrics.text() {
         Ok(text) => ([(CONTENT_TYPE_HEADER, CONTENT_TYPE)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

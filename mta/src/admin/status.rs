@@ -10,6 +10,11 @@ use crate::handover::Handover;
 use crate::lifecycle::Lifecycle;
 use crate::settings::Live;
 
+/// The process is ending, or the thread that looked at the spool failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the spool could not be looked at")]
+pub struct Unknown;
+
 /// Gathers the state. Cheap to clone.
 #[derive(Clone)]
 pub struct Status {
@@ -35,10 +40,10 @@ impl Status {
     }
 
     /// The state now. Asks the file system, off the reactor.
-    pub async fn state(&self) -> State {
-        let looked = self.look(Looked::at).await;
+    pub async fn state(&self) -> Result<State, Unknown> {
+        let looked = self.look(Looked::at).await?;
         let reasons = reasons(&self.lifecycle.not_serving(), looked.seal, &looked.usage);
-        State {
+        Ok(State {
             boot_id: self.boot_id.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             spool: self.spool.uuid().to_string(),
@@ -48,23 +53,24 @@ impl Status {
             seal: self.seal(&looked),
             accepting: reasons.is_empty(),
             not_accepting: reasons.join("; "),
-        }
+        })
     }
 
     /// Why no new session is served; empty while one is. Cheaper than the whole state: asked often.
     pub async fn not_ready(&self) -> Vec<String> {
-        let (usage, seal) = self.look(|spool| (spool.usage(), spool.seal_state())).await;
-        reasons(
-            &self.lifecycle.not_serving(),
-            seal.sealed.then_some(seal.number),
-            &usage,
-        )
+        let look = self.look(|spool| (spool.usage(), spool.seal_state()));
+        let Ok((usage, seal)) = look.await else {
+            return vec![Unknown.to_string()];
+        };
+        let number = seal.sealed.then_some(seal.number);
+        reasons(&self.lifecycle.not_serving(), number, &usage)
     }
 
-    async fn look<T: Send + 'static>(&self, look: fn(&Spool) -> T) -> T {
+    /// Looks at the spool on a thread where waiting for the disk is allowed.
+    async fn look<T: Send + 'static>(&self, look: fn(&Spool) -> T) -> Result<T, Unknown> {
         let spool = self.spool.clone();
         let looked = tokio::task::spawn_blocking(move || look(&spool)).await;
-        looked.unwrap_or_else(|_| look(&self.spool))
+        looked.map_err(|_| Unknown)
     }
 
     fn seal(&self, looked: &Looked) -> Option<SealState> {
@@ -94,8 +100,8 @@ impl Looked {
             usage: spool.usage(),
             oldest,
             seal: seal.sealed.then_some(seal.number),
-            // On a sealed spool a promise, so it is asked of a sealed one only.
-            empty: seal.sealed && spool.is_empty(),
+            // A promise, so it is asked of a sealed spool only, and once the last outcomes are durable.
+            empty: seal.sealed && spool.flush().wait().is_ok() && spool.is_empty(),
             unconfirmed: spool.holds().len(),
         }
     }
