@@ -65,7 +65,8 @@ pub fn assemble(base: &str, shards: &BTreeMap<u8, String>) -> Result<ConfigSet, 
 fn read<T: serde::de::DeserializeOwned>(name: &str, text: &str) -> Result<T, AssembleError> {
     serde_saphyr::from_str(text).map_err(|error| AssembleError::Unreadable {
         file: name.to_owned(),
-        reason: error.to_string(),
+        // The first line has the place and the mistake; those below show the text around it, which may hold secrets.
+        reason: error.to_string().lines().next().unwrap_or_default().to_owned(),
     })
 }
 
@@ -174,6 +175,9 @@ domains:
             assemble(&misspelt, &BTreeMap::new()),
             Err(AssembleError::Unreadable { .. })
         ));
+        let near_a_key = LAPTOP.replace("hostname:", "tls: {certificate: c, key: SECRET}\nhostnam:");
+        let told = assemble(&near_a_key, &BTreeMap::new()).unwrap_err().to_string();
+        assert!(told.contains("line 3") && !told.contains("SECRET"), "{told}");
         let newer = LAPTOP.replace("format: 1", "format: 9");
         assert_eq!(assemble(&newer, &BTreeMap::new()), Err(AssembleError::Format(9)));
     }

@@ -1,5 +1,12 @@
 //! A real daemon on loopback, spoken to octet by octet: how mail comes in. One scenario per file.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where a step fails"
+)]
+
 mod accepting;
 mod authenticating;
 mod certificates;

@@ -85,7 +85,7 @@ impl Play {
         if !self.users.is_empty() {
             text += "users:\n";
             for (name, verifier) in &self.users {
-                text += &format!("  - {{name: {name}, verifier: '{verifier}'}}\n");
+                text.extend(["  - {name: ", name, ", verifier: '", verifier, "'}\n"]);
             }
         }
         text + domains
