@@ -47,7 +47,7 @@ impl LoadError {
 
 /// Loads the base file and the shards beside it. Blocking.
 pub fn load(path: &Path) -> Result<Settings, LoadError> {
-    build(&gather(path)?)
+    build(&gather(path, &[])?)
 }
 
 /// Waits until the files are complete. Errors: those that waiting does not mend.
@@ -80,7 +80,8 @@ pub async fn follow(path: PathBuf, live: Live, shutdown: CancellationToken) {
             _ = poll.tick() => {}
             () = wake.notified() => tokio::time::sleep(SETTLE).await,
         }
-        if let Ok(next) = blocking(&path, gather).await {
+        let certificate = certificate_files(&live.current());
+        if let Ok(next) = blocking(&path, move |path| gather(path, &certificate)).await {
             step(next, &mut seen, &live).await;
         }
     }
@@ -138,7 +139,7 @@ struct Texts {
     certificate: Vec<Option<String>>,
 }
 
-fn gather(path: &Path) -> Result<Texts, LoadError> {
+fn gather(path: &Path, certificate: &[PathBuf]) -> Result<Texts, LoadError> {
     let base = std::fs::read_to_string(path).map_err(|error| LoadError::Unreadable {
         path: path.to_owned(),
         error,
@@ -150,22 +151,26 @@ fn gather(path: &Path) -> Result<Texts, LoadError> {
             Some((number, text))
         })
         .collect();
-    let mut texts = Texts {
+    let certificate = certificate
+        .iter()
+        .map(|path| std::fs::read_to_string(path).ok())
+        .collect();
+    Ok(Texts {
         base,
         shards,
-        certificate: Vec::new(),
-    };
-    if let Ok(set) = assemble(&texts.base, &texts.shards)
-        && let Some(TlsSource::Files {
+        certificate,
+    })
+}
+
+/// Files of the certificate in use: their texts are part of what changes.
+fn certificate_files(settings: &Settings) -> Vec<PathBuf> {
+    match &settings.set.file.tls {
+        Some(TlsSource::Files {
             certificate_file,
             key_file,
-        }) = &set.file.tls
-    {
-        texts.certificate = [certificate_file, key_file]
-            .map(|path| std::fs::read_to_string(path).ok())
-            .to_vec();
+        }) => vec![certificate_file.clone(), key_file.clone()],
+        _ => Vec::new(),
     }
-    Ok(texts)
 }
 
 fn build(texts: &Texts) -> Result<Settings, LoadError> {
@@ -174,7 +179,7 @@ fn build(texts: &Texts) -> Result<Settings, LoadError> {
 
 async fn blocking<T: Send + 'static>(
     path: &Path,
-    work: fn(&Path) -> Result<T, LoadError>,
+    work: impl FnOnce(&Path) -> Result<T, LoadError> + Send + 'static,
 ) -> Result<Result<T, LoadError>, LoadError> {
     let path = path.to_owned();
     let shown = path.clone();
@@ -218,13 +223,11 @@ impl Watched {
 
     fn cover(&mut self, path: &Path, live: &Live) {
         let mut wanted = vec![directory(path)];
-        if let Some(TlsSource::Files {
-            certificate_file,
-            key_file,
-        }) = &live.current().set.file.tls
-        {
-            wanted.extend([directory(certificate_file), directory(key_file)]);
-        }
+        wanted.extend(
+            certificate_files(&live.current())
+                .iter()
+                .map(|file| directory(file)),
+        );
         for directory in wanted {
             if self.directories.contains(&directory) {
                 continue;
