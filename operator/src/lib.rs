@@ -1,5 +1,23 @@
 //! The controller that turns Postroad's custom resources into running mail servers.
+//!
+//! ```text
+//!   watch ─► driver ─► <kind>: gather (IO) ─► validate, build, plan (pure) ─► apply (IO) ─► status (pure) ─► patch
+//! ```
+//!
+//! A step that decides has no client; a step that does IO has no decisions. Every write goes through [`apply`], which asks
+//! [`lease`] first.
 
+pub mod apply;
+pub mod args;
+pub mod attached;
+pub mod context;
 pub mod dns;
+pub mod driver;
+pub mod error;
+pub mod http;
+pub mod lease;
 pub mod mail_domain;
+pub mod manager;
+pub mod metrics;
 pub mod relay_policy;
+pub mod smtp_listener;

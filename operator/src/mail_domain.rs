@@ -9,5 +9,9 @@
 //! * [`pace`]: when to look again.
 
 pub mod pace;
+pub mod reconcile;
 pub mod records;
 pub mod status;
+pub mod validate;
+
+pub use reconcile::reconcile;

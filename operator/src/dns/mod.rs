@@ -15,6 +15,11 @@ pub mod judge;
 pub mod resolver;
 pub mod spf;
 
+/// Type of MX records, for those who ask.
+pub const MX: hickory_resolver::proto::rr::RecordType = hickory_resolver::proto::rr::RecordType::MX;
+
+pub use resolver::Resolver;
+
 #[cfg(test)]
 mod loopback;
 #[cfg(test)]

@@ -1,0 +1,128 @@
+//! The only writer of objects. Every write asks for leadership first, has a time limit, and is counted.
+//!
+//! Children are applied by the server (one field manager, forced), but never over an object that is not ours: a live object of
+//! that name must carry our label, or our owner reference.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::time::Duration;
+
+use k8s_openapi::NamespaceResourceScope;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::{Api, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::context::Ctx;
+use crate::error::{Doing, Error};
+
+/// Field manager of all that the operator writes. Its name is for ever.
+pub const MANAGER: &str = "postroad-operator";
+/// Label on all children: whose they are.
+const OURS: (&str, &str) = ("app.kubernetes.io/managed-by", "postroad");
+const WRITE_LIMIT: Duration = Duration::from_secs(15);
+
+/// Runs one write.
+pub async fn write<T>(ctx: &Ctx, what: &'static str, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Error> {
+    if !ctx.leadership.holds() {
+        return Err(Error::NotLeader);
+    }
+    let result = match tokio::time::timeout(WRITE_LIMIT, call).await {
+        Ok(result) => result.doing(what),
+        Err(_) => Err(Error::Timeout(WRITE_LIMIT)),
+    };
+    ctx.metrics.wrote(match &result {
+        Ok(_) => "ok",
+        Err(Error::Timeout(_)) => "timeout",
+        Err(_) => "refused",
+    });
+    result
+}
+
+/// Applies a child. Nothing is sent where the live object carries `hash` already as its last applied one.
+pub async fn apply<K>(ctx: &Ctx, namespace: &str, object: &Value) -> Result<K, Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    let api: Api<K> = Api::namespaced(ctx.client.clone(), namespace);
+    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let mut object = object.clone();
+    let fingerprint = postroad_config::hash(&object.to_string());
+    object["metadata"]["annotations"][APPLIED] = Value::String(fingerprint.clone());
+    if let Some(live) = api.get_opt(&name).await.doing("reading a child")? {
+        if live.labels().get(OURS.0).map(String::as_str) != Some(OURS.1) {
+            return Err(Error::Foreign { kind: K::kind(&()).into_owned(), name });
+        }
+        if live.annotations().get(APPLIED) == Some(&fingerprint) && unchanged(ctx, &live, &fingerprint) {
+            return Ok(live);
+        }
+    }
+    let parameters = PatchParams::apply(MANAGER).force();
+    let applied = write(ctx, "applying a child", api.patch(&name, &parameters, &Patch::Apply(&object))).await?;
+    ctx.applied.remember(&key::<K>(namespace, &name), &fingerprint, &applied.resource_version().unwrap_or_default());
+    Ok(applied)
+}
+
+/// Whether nobody has touched a child since we last applied this very object to it.
+fn unchanged<K: Resource<DynamicType = ()>>(ctx: &Ctx, live: &K, fingerprint: &str) -> bool {
+    let key = key::<K>(&live.namespace().unwrap_or_default(), &live.name_any());
+    ctx.applied.is_known(&key, fingerprint, &live.generation_or_version())
+}
+
+fn key<K: Resource<DynamicType = ()>>(namespace: &str, name: &str) -> String {
+    format!("{}/{namespace}/{name}", K::kind(&()))
+}
+
+const APPLIED: &str = "postroad.dev/applied";
+
+trait Version {
+    fn generation_or_version(&self) -> String;
+}
+
+impl<K: Resource> Version for K {
+    fn generation_or_version(&self) -> String {
+        self.meta().resource_version.clone().unwrap_or_default()
+    }
+}
+
+/// Writes a status, where it is another one.
+pub async fn status<K>(ctx: &Ctx, object: &K, before: Option<&Value>, next: &Value) -> Result<(), Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    if before == Some(next) {
+        return Ok(());
+    }
+    let api: Api<K> = Api::namespaced(ctx.client.clone(), &object.namespace().unwrap_or_default());
+    let body = serde_json::json!({
+        "apiVersion": K::api_version(&()), "kind": K::kind(&()),
+        "metadata": {"name": object.name_any()},
+        "status": next,
+    });
+    let parameters = PatchParams::apply(MANAGER).force();
+    write(ctx, "writing a status", api.patch_status(&object.name_any(), &parameters, &Patch::Apply(&body))).await?;
+    Ok(())
+}
+
+/// Merges a few fields into an object.
+pub async fn merge<K>(ctx: &Ctx, namespace: &str, name: &str, change: &Value) -> Result<K, Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    let api: Api<K> = Api::namespaced(ctx.client.clone(), namespace);
+    write(ctx, "changing an object", api.patch(name, &PatchParams::default(), &Patch::Merge(change))).await
+}
+
+/// Deletes exactly this object: a new one of the same name stays. Gone already is fine.
+pub async fn delete<K>(ctx: &Ctx, object: &K) -> Result<(), Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    let api: Api<K> = Api::namespaced(ctx.client.clone(), &object.namespace().unwrap_or_default());
+    let preconditions = Preconditions { uid: object.uid(), resource_version: object.resource_version() };
+    let parameters = DeleteParams::background().preconditions(preconditions);
+    match write(ctx, "deleting an object", api.delete(&object.name_any(), &parameters)).await {
+        Err(Error::Api(_, kube::Error::Api(status))) if status.is_not_found() => Ok(()),
+        other => other.map(drop),
+    }
+}

@@ -1,0 +1,41 @@
+//! Arguments of the operator. The Helm chart passes all of them.
+
+use std::net::{IpAddr, SocketAddr};
+
+use clap::Parser;
+
+/// Turns SmtpListener, MailDomain and RelayPolicy objects into running mail servers.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "postroad-operator", version)]
+pub struct Args {
+    /// Image of the mail server's pods.
+    #[arg(long, env = "POSTROAD_MTA_IMAGE")]
+    pub mta_image: String,
+    /// When the kubelet pulls it: Always, IfNotPresent or Never.
+    #[arg(long, default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
+    pub mta_image_pull_policy: String,
+    /// Watch this namespace alone. Absent = all.
+    #[arg(long)]
+    pub namespace: Option<String>,
+    /// DNS server through which the name servers of domains are found, IP or IP:port. May be given more than once; absent = those
+    /// of the pod.
+    #[arg(long = "resolver", value_parser = server)]
+    pub resolvers: Vec<SocketAddr>,
+    /// Address of /livez, /readyz and /metrics.
+    #[arg(long, default_value = "[::]:8080")]
+    pub http: SocketAddr,
+    /// Name of this pod: the holder of the Lease.
+    #[arg(long, env = "POD_NAME", default_value = "postroad-operator")]
+    pub pod_name: String,
+    /// Namespace of this pod: where the Lease and the account are.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
+    pub pod_namespace: String,
+    /// ServiceAccount of this pod.
+    #[arg(long, env = "SERVICE_ACCOUNT", default_value = "default")]
+    pub service_account: String,
+}
+
+fn server(text: &str) -> Result<SocketAddr, String> {
+    let address = text.parse().ok().or_else(|| text.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, 53)));
+    address.ok_or_else(|| format!("`{text}` is no server; write an IP address, or IP:port"))
+}

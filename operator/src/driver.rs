@@ -1,0 +1,173 @@
+//! The only user of kube's `Controller`. It adds what that lacks: a guard against objects that cannot be parsed, a time limit,
+//! a stop for panics, later and later tries for each object, and one place of reporting.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::{FutureExt, StreamExt};
+use k8s_openapi::NamespaceResourceScope;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::{Action, Controller};
+use kube::runtime::events::{Event, EventType};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+
+use crate::context::Ctx;
+use crate::error::{Class, Error};
+
+/// An object that may not be parsable: one bad object must not stop the list.
+pub type Guarded<K> = DeserializeGuard<K>;
+
+const LIMIT: Duration = Duration::from_secs(60);
+const FIRST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// Failures in a row of each object.
+#[derive(Default)]
+struct Failures(Mutex<HashMap<String, u32>>);
+
+impl Failures {
+    fn count(&self, key: &str) -> u32 {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = known.entry(key.to_owned()).or_default();
+        *count += 1;
+        *count
+    }
+
+    fn clear(&self, key: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}
+
+/// The wait after this many failures in a row, 1 or more.
+pub fn backoff(failures: u32) -> Duration {
+    FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST)
+}
+
+/// Runs a controller until `shutdown` ends, or its streams do.
+pub async fn run<K, F, R>(kind: &'static str, controller: Controller<Guarded<K>>, ctx: Arc<Ctx>, shutdown: F, reconcile: R)
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K::DynamicType: Default + Eq + Hash + Clone + Debug + Unpin,
+    F: Future<Output = ()> + Send + Sync + 'static,
+    R: AsyncFn(Arc<K>, Arc<Ctx>) -> Result<Action, Error> + Send + Sync + 'static,
+    for<'a> R::CallRefFuture<'a>: Send,
+{
+    let failures = Arc::new(Failures::default());
+    let reconcile = Arc::new(reconcile);
+    let counts = failures.clone();
+    let one = move |object: Arc<Guarded<K>>, ctx: Arc<Ctx>| {
+        let (reconcile, failures) = (reconcile.clone(), failures.clone());
+        async move {
+            let key = object.name_any() + "/" + &object.namespace().unwrap_or_default();
+            // Standing by: the leader works. Look again when the Lease may have moved.
+            if !ctx.leadership.holds() {
+                return Ok(Action::requeue(Duration::from_secs(2)));
+            }
+            let Ok(parsed) = &object.0 else {
+                tracing::warn!(kind, object = key, "an object cannot be parsed and is left alone");
+                return Ok(Action::await_change());
+            };
+            let started = Instant::now();
+            let result = guarded(reconcile(Arc::new(parsed.clone()), ctx.clone())).await;
+            let outcome = result.as_ref().err().map_or("ok", Error::category);
+            ctx.metrics.reconciled(kind, outcome, started.elapsed().as_secs_f64());
+            match &result {
+                Ok(_) => failures.clear(&key),
+                Err(error) => report(kind, parsed, error, &ctx).await,
+            }
+            result
+        }
+    };
+    let policy = move |object: Arc<Guarded<K>>, error: &Error, _: Arc<Ctx>| match error.class() {
+        Class::Conflict => Action::requeue(Duration::from_millis(100)),
+        Class::Transient => {
+            let key = object.name_any() + "/" + &object.namespace().unwrap_or_default();
+            Action::requeue(backoff(counts.count(&key)))
+        }
+    };
+    controller
+        .graceful_shutdown_on(shutdown)
+        .run(one, policy, ctx)
+        .for_each(|result| async move {
+            if let Err(error) = result {
+                tracing::debug!(kind, %error, "controller");
+            }
+        })
+        .await;
+}
+
+async fn guarded(work: impl Future<Output = Result<Action, Error>>) -> Result<Action, Error> {
+    let caught = AssertUnwindSafe(work).catch_unwind();
+    match tokio::time::timeout(LIMIT, caught).await {
+        Err(_) => Err(Error::Timeout(LIMIT)),
+        Ok(Ok(result)) => result,
+        Ok(Err(panic)) => {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            Err(Error::Panic(text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()))
+        }
+    }
+}
+
+/// One place: log line, Event, and (above) the metric.
+async fn report<K: Resource<DynamicType = ()>>(kind: &'static str, object: &K, error: &Error, ctx: &Ctx) {
+    let reference = ObjectRef::from_obj(object);
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    tracing::warn!(kind, object = %reference, category = error.category(), %error, cause, "reconcile failed");
+    if error.class() == Class::Conflict || matches!(error, Error::NotLeader) {
+        return;
+    }
+    event(ctx, object, EventType::Warning, error.category(), &error.to_string()).await;
+}
+
+/// Publishes an Event on an object. A failure to do so is logged and no more.
+pub async fn event<K: Resource<DynamicType = ()>>(ctx: &Ctx, object: &K, type_: EventType, reason: &str, note: &str) {
+    if !ctx.leadership.holds() {
+        return;
+    }
+    let event = Event {
+        type_,
+        reason: reason.to_owned(),
+        note: Some(note.chars().take(1_000).collect()),
+        action: "Reconcile".into(),
+        secondary: None,
+    };
+    if let Err(error) = ctx.recorder.publish(&event, &object.object_ref(&())).await {
+        tracing::debug!(%error, "an event could not be published");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tries_come_later_and_later_up_to_a_bound() {
+        let waits: Vec<u64> = [1, 2, 3, 8, 9, 10, 100].iter().map(|failures| backoff(*failures).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 128, 256, 300, 300]);
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_and_not_the_end() {
+        let panicking = async {
+            if std::hint::black_box(true) {
+                std::panic::panic_any("on purpose");
+            }
+            Ok(Action::await_change())
+        };
+        assert!(matches!(guarded(panicking).await, Err(Error::Panic(text)) if text == "on purpose"));
+    }
+
+    #[test]
+    fn failures_are_counted_for_each_object_and_cleared_by_success() {
+        let failures = Failures::default();
+        assert_eq!((failures.count("a"), failures.count("a"), failures.count("b")), (1, 2, 1));
+        failures.clear("a");
+        assert_eq!(failures.count("a"), 1);
+    }
+}

@@ -1,0 +1,242 @@
+//! One look at a domain: is it valid, is it its own, do its listeners serve it, what does DNS say. IO; the decisions are in
+//! [`super::status`], [`super::records`] and [`crate::dns::judge`].
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+use kube::runtime::events::EventType;
+use postroad_crds::conditions::{self, NewCondition, set_condition};
+use postroad_crds::mail_domain::{Check as Wish, RecordStatus};
+use postroad_crds::{MailDomain, MailDomainStatus, SmtpListener};
+
+use super::records::{self, Row};
+use super::status::{Check, Obstacle, Severity, Stated, conditions as decide, types};
+use super::{pace, validate};
+use crate::apply;
+use crate::attached;
+use crate::context::Ctx;
+use crate::dns::judge::{self, Judgement, MxWanted, Ruling, SpfWanted};
+use crate::dns::{resolver, spf};
+use crate::driver::event;
+use crate::error::Error;
+use crate::smtp_listener::validate as listeners;
+
+/// While the listeners take it up.
+const SOON: Duration = Duration::from_secs(2);
+
+/// Judges a domain and says so in its status.
+pub async fn reconcile(object: Arc<MailDomain>, ctx: Arc<Ctx>) -> Result<Action, Error> {
+    if object.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let now = Timestamp::now();
+    let (found, missing) = listeners_of(&object, &ctx);
+    let obstacles = obstacles(&object, &found, missing, &ctx);
+    let rows_before = rows(&object);
+    let mut checks = Vec::new();
+    let mut rows_now = Vec::new();
+    if let Ok(domain) = validate::validate(&object.spec) {
+        for (condition, severity, judgement) in judge_all(&object, &domain, &found, &ctx).await {
+            let before = rows_before.iter().find(|row| row.kind == judgement.kind && row.name == judgement.name);
+            let row = records::row(&judgement, before, now);
+            let message = records::message(&judgement, &row);
+            checks.push(Check { condition, severity, last: row.last(), message, judgement });
+            rows_now.push(row);
+        }
+    }
+    let stated = decide(&obstacles, &checks);
+    let next = status(&object, &stated, &rows_now, now);
+    announce(&object, &next, &ctx).await;
+    write(&object, &next, &ctx).await?;
+    Ok(Action::requeue(pause(&object, &obstacles, &checks, &rows_now, now)))
+}
+
+fn pause(object: &MailDomain, obstacles: &[Obstacle], checks: &[Check], rows: &[Row], now: Timestamp) -> Duration {
+    if obstacles.iter().any(|obstacle| matches!(obstacle, Obstacle::Pending(_) | Obstacle::ListenersMissing(_))) {
+        return SOON;
+    }
+    let wrong = checks.iter().zip(rows).filter(|(check, _)| check.judgement.ruling != Ruling::True);
+    let lasting = wrong.map(|(_, row)| now.duration_since(row.since).unsigned_abs()).max();
+    pace::next_look(lasting, &object.uid().unwrap_or_default())
+}
+
+/// Listeners that are there, and names of those that are not.
+fn listeners_of(object: &MailDomain, ctx: &Ctx) -> (Vec<SmtpListener>, Vec<String>) {
+    let namespace = object.namespace();
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for reference in &object.spec.listener_refs {
+        let listener = ctx.listeners.state().iter().find_map(|known| {
+            let listener = known.0.as_ref().ok()?;
+            (listener.namespace() == namespace && listener.name_any() == reference.name).then(|| listener.clone())
+        });
+        match listener {
+            Some(listener) => found.push(listener),
+            None => missing.push(reference.name.clone()),
+        }
+    }
+    (found, missing)
+}
+
+fn obstacles(object: &MailDomain, found: &[SmtpListener], missing: Vec<String>, ctx: &Ctx) -> Vec<Obstacle> {
+    let all: Vec<_> = ctx.domains.state().iter().filter_map(|known| known.0.as_ref().ok().cloned().map(Arc::new)).collect();
+    let mut list = Vec::new();
+    if let Err(invalid) = validate::validate(&object.spec).map(drop).and_then(|()| validate::resolvers(&object.spec).map(drop)) {
+        list.push(Obstacle::Invalid { field: invalid.field, sentence: invalid.sentence });
+        return list;
+    }
+    if let Some((listener, winner)) = attached::domain_winner(object, &all) {
+        list.push(Obstacle::Conflict { domain: object.spec.domain.clone(), listener, winner });
+    }
+    if !missing.is_empty() {
+        list.push(Obstacle::ListenersMissing(missing));
+    }
+    let policies: Vec<_> = ctx.policies.state().iter().filter_map(|known| known.0.as_ref().ok().cloned().map(Arc::new)).collect();
+    let pending: Vec<String> = found
+        .iter()
+        .filter(|listener| {
+            let namespace = listener.namespace().unwrap_or_default();
+            let attached = attached::attached(&namespace, &listener.name_any(), &all, &policies);
+            !attached::confirmed(listener, &attached)
+        })
+        .map(ResourceExt::name_any)
+        .collect();
+    if !pending.is_empty() {
+        list.push(Obstacle::Pending(pending));
+    }
+    list
+}
+
+async fn judge_all(
+    object: &MailDomain,
+    domain: &postroad_config::Domain,
+    found: &[SmtpListener],
+    ctx: &Ctx,
+) -> Vec<(&'static str, Severity, Judgement)> {
+    let wishes = object.spec.dns.clone().unwrap_or_default().checks.unwrap_or_default();
+    let (mx, spf_wish) = (severity(wishes.mx).filter(|_| domain.inbound.is_some()), severity(wishes.spf));
+    if mx.is_none() && spf_wish.is_none() {
+        return Vec::new();
+    }
+    let name = domain.name.as_str();
+    let given = validate::resolvers(&object.spec).unwrap_or_default();
+    let resolver = if given.is_empty() { ctx.resolver.clone() } else { ctx.resolver.with_upstream(&given) };
+    let servers = if given.is_empty() { resolver.authorities(name).await } else { Ok(resolver::named_servers(&given)) };
+    let hostnames: Vec<String> = found.iter().map(|listener| listener.spec.hostname.to_ascii_lowercase()).collect();
+    let mut list = Vec::new();
+    if let Some(severity) = mx {
+        let seen = match &servers {
+            Ok(servers) => Ok(resolver.observe(servers, name, crate::dns::MX).await),
+            Err(trouble) => Err(trouble.clone()),
+        };
+        let wanted = MxWanted { domain: name, hostnames: &hostnames };
+        list.push((types::MX_VALID, severity, judge::mx(&wanted, &seen)));
+    }
+    if let Some(severity) = spf_wish {
+        let egress = egress(found);
+        let helo = hostnames.first().map_or(name, String::as_str);
+        let seen = match &servers {
+            Ok(servers) => Ok(spf::observe(&resolver, servers, name, helo, &egress).await),
+            Err(trouble) => Err(trouble.clone()),
+        };
+        let sends = !domain.senders.is_empty();
+        let wanted = SpfWanted { domain: name, egress: &egress, sends, hostnames: &hostnames };
+        list.push((types::SPF_VALID, severity, judge::spf(&wanted, &seen)));
+    }
+    list
+}
+
+fn severity(wish: Wish) -> Option<Severity> {
+    match wish {
+        Wish::Required => Some(Severity::Required),
+        Wish::Advised => Some(Severity::Advised),
+        Wish::Ignored => None,
+    }
+}
+
+fn egress(found: &[SmtpListener]) -> Vec<IpAddr> {
+    let networks: Vec<_> =
+        found.iter().filter_map(|listener| listeners::validate(&listener.spec).ok()).flat_map(|valid| valid.egress).collect();
+    spf::samples(&networks)
+}
+
+fn rows(object: &MailDomain) -> Vec<Row> {
+    let read = |record: &RecordStatus| {
+        Some(Row {
+            name: record.name.clone(),
+            kind: record.type_.clone(),
+            expected: record.expected.clone(),
+            observed: record.observed.clone(),
+            verdict: match record.verdict.as_str() {
+                "True" => Ruling::True,
+                "False" => Ruling::False,
+                _ => Ruling::Unknown,
+            },
+            server: record.server.clone(),
+            since: record.since.parse().ok()?,
+        })
+    };
+    object.status.iter().flat_map(|status| &status.records).filter_map(read).collect()
+}
+
+fn status(object: &MailDomain, stated: &[Stated], rows: &[Row], now: Timestamp) -> MailDomainStatus {
+    let generation = object.metadata.generation;
+    let mut next = object.status.clone().unwrap_or_default();
+    next.observed_generation = generation;
+    next.conditions.retain(|known| stated.iter().any(|stated| stated.condition == known.type_));
+    for one in stated {
+        let value = match one.status {
+            Ruling::True => Some(true),
+            Ruling::False => Some(false),
+            Ruling::Unknown => None,
+        };
+        let condition = NewCondition::new(one.condition, value, one.reason, one.message.clone());
+        set_condition(&mut next.conditions, condition, generation, now);
+    }
+    next.records = rows
+        .iter()
+        .map(|row| RecordStatus {
+            name: row.name.clone(),
+            type_: row.kind.clone(),
+            expected: row.expected.clone(),
+            observed: row.observed.clone(),
+            verdict: row.verdict.to_string(),
+            server: row.server.clone(),
+            since: row.since.to_string(),
+        })
+        .collect();
+    next
+}
+
+async fn announce(object: &MailDomain, next: &MailDomainStatus, ctx: &Ctx) {
+    let before = object.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    for condition in next.conditions.iter().filter(|c| [types::MX_VALID, types::SPF_VALID, types::READY].contains(&c.type_.as_str())) {
+        let was = before.iter().find(|known| known.type_ == condition.type_).map(|known| known.status.as_str());
+        if was != Some(condition.status.as_str()) && condition.status != "Unknown" {
+            let kind = if condition.status == "True" { EventType::Normal } else { EventType::Warning };
+            let note = format!("{}={}: {}", condition.type_, condition.status, condition.message);
+            event(ctx, object, kind, &condition.reason, &note).await;
+        }
+    }
+}
+
+async fn write(object: &MailDomain, next: &MailDomainStatus, ctx: &Ctx) -> Result<(), Error> {
+    let value = |status: &MailDomainStatus| serde_json::to_value(status).map_err(|error| Error::Made(error.to_string()));
+    let before = object.status.as_ref().map(value).transpose()?;
+    apply::status(ctx, object, before.as_ref(), &value(next)?).await
+}
+
+/// Kept so that the names of the two modules cannot drift apart.
+const _: () = assert!(same(types::MX_VALID, conditions::MX_VALID) && same(types::SPF_VALID, conditions::SPF_VALID));
+
+const fn same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut at = 0;
+    while at < a.len() && at < b.len() && a[at] == b[at] {
+        at += 1;
+    }
+    at == a.len() && at == b.len()
+}

@@ -1,0 +1,207 @@
+//! Starts everything, and ends the process when anything ends: a half-running operator is worse than a restarted one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::Shared;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::PartialObjectMeta;
+use kube::runtime::controller::{Config, Controller};
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher;
+use kube::{Api, Client, Resource, ResourceExt};
+use postroad_crds::{MailDomain, RelayPolicy, SmtpListener};
+use serde::de::DeserializeOwned;
+
+use crate::args::Args;
+use crate::context::{Applied, Ctx};
+use crate::dns::Resolver;
+use crate::driver::{self, Guarded};
+use crate::lease::{self, Leadership};
+use crate::metrics::Metrics;
+use crate::smtp_listener::names::LISTENER;
+use crate::{http, mail_domain, relay_policy, smtp_listener};
+
+/// Why the operator ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// Asked to.
+    #[error("asked to stop")]
+    Asked,
+    /// The Lease was lost.
+    #[error("the lease was lost; another leads now")]
+    LeaseLost,
+    /// A controller ended by itself.
+    #[error("a controller ended")]
+    ControllerEnded,
+    /// The HTTP endpoint ended.
+    #[error("the address {0} cannot be served: {1}")]
+    Http(std::net::SocketAddr, std::io::Error),
+    /// The system's resolver cannot be read.
+    #[error("no DNS server is known: {0}; give --resolver")]
+    Resolver(String),
+}
+
+type Guard<K> = Controller<Guarded<K>>;
+
+/// Runs until something ends; says what. `asked`: ends when the process is to stop.
+pub async fn run(args: Args, client: Client, asked: impl Future<Output = ()> + Send + 'static) -> Ended {
+    let asked = asked.boxed().shared();
+    wait_for_definitions(&client, &args).await;
+    let listeners = controller::<SmtpListener>(&client, &args);
+    let domains = controller::<MailDomain>(&client, &args);
+    let policies = controller::<RelayPolicy>(&client, &args);
+    let resolver = if args.resolvers.is_empty() { Resolver::from_system() } else { Ok(Resolver::new(args.resolvers.clone())) };
+    let resolver = match resolver {
+        Ok(resolver) => resolver,
+        Err(error) => return Ended::Resolver(error),
+    };
+    let reporter = Reporter { controller: "postroad-operator".into(), instance: Some(args.pod_name.clone()) };
+    let ctx = Arc::new(Ctx {
+        recorder: Recorder::new(client.clone(), reporter),
+        leadership: Leadership::default(),
+        metrics: Metrics::default(),
+        tokens: smtp_listener::admin::Tokens::default(),
+        issuer: tokio::sync::Mutex::default(),
+        applied: Applied::default(),
+        listeners: listeners.store(),
+        domains: domains.store(),
+        policies: policies.store(),
+        resolver,
+        args: args.clone(),
+        client: client.clone(),
+    });
+    let filled = Arc::new(AtomicBool::new(false));
+    let controllers = controllers(listeners, domains, policies, &ctx, &asked);
+    let stores = fill(ctx.clone(), filled.clone());
+    let lease = lease::keep(client, &args.pod_namespace, &args.pod_name, ctx.leadership.clone());
+    tokio::select! {
+        () = asked => Ended::Asked,
+        () = lease => Ended::LeaseLost,
+        () = controllers => Ended::ControllerEnded,
+        served = http::serve(args.http, ctx.clone(), filled) => match served {
+            Err(error) => Ended::Http(args.http, error),
+            Ok(()) => Ended::ControllerEnded,
+        },
+        () = stores => Ended::ControllerEnded,
+    }
+}
+
+async fn fill(ctx: Arc<Ctx>, filled: Arc<AtomicBool>) {
+    let ready = futures::future::join3(
+        ctx.listeners.wait_until_ready(),
+        ctx.domains.wait_until_ready(),
+        ctx.policies.wait_until_ready(),
+    );
+    drop(ready.await);
+    filled.store(true, Ordering::Relaxed);
+    std::future::pending::<()>().await;
+}
+
+fn api<K>(client: &Client, args: &Args) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    match &args.namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+fn controller<K>(client: &Client, args: &Args) -> Guard<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
+{
+    let api: Api<Guarded<K>> = match &args.namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let config = Config::default().concurrency(8).debounce(Duration::from_millis(200));
+    Controller::new(api, watcher::Config::default()).with_config(config)
+}
+
+/// The three controllers with what wakes them.
+async fn controllers(
+    listeners: Guard<SmtpListener>,
+    domains: Guard<MailDomain>,
+    policies: Guard<RelayPolicy>,
+    ctx: &Arc<Ctx>,
+    asked: &Shared<futures::future::BoxFuture<'static, ()>>,
+) {
+    let (client, args) = (&ctx.client, &ctx.args);
+    let ours = watcher::Config::default().labels(LISTENER);
+    let listeners = listeners
+        .watches(api::<PartialObjectMeta<StatefulSet>>(client, args), ours.clone(), |set| labelled(&set))
+        .watches(api::<Pod>(client, args), ours, |pod| labelled(&pod))
+        .watches(api::<Guarded<MailDomain>>(client, args), watcher::Config::default(), |object| match &object.0 {
+            Ok(domain) => named(&domain.namespace(), domain.spec.listener_refs.iter().map(|reference| &reference.name)),
+            Err(_) => Vec::new(),
+        })
+        .watches(api::<Guarded<RelayPolicy>>(client, args), watcher::Config::default(), |object| match &object.0 {
+            Ok(policy) => named(&policy.namespace(), policy.spec.listener_refs.iter().map(|reference| &reference.name)),
+            Err(_) => Vec::new(),
+        });
+    let known = ctx.domains.clone();
+    let domains = domains.watches(api::<Guarded<SmtpListener>>(client, args), watcher::Config::default(), move |listener| {
+        users(&known, &listener.namespace(), |domain: &MailDomain| {
+            domain.spec.listener_refs.iter().any(|reference| reference.name == listener.name_any())
+        })
+    });
+    let known = ctx.policies.clone();
+    let policies = policies.watches(api::<Guarded<SmtpListener>>(client, args), watcher::Config::default(), move |listener| {
+        users(&known, &listener.namespace(), |policy: &RelayPolicy| {
+            policy.spec.listener_refs.iter().any(|reference| reference.name == listener.name_any())
+        })
+    });
+    tokio::select! {
+        () = driver::run("SmtpListener", listeners, ctx.clone(), asked.clone(), |o, c| smtp_listener::reconcile(o, c).boxed()) => {}
+        () = driver::run("MailDomain", domains, ctx.clone(), asked.clone(), |o, c| mail_domain::reconcile(o, c).boxed()) => {}
+        () = driver::run("RelayPolicy", policies, ctx.clone(), asked.clone(), |o, c| relay_policy::reconcile(o, c).boxed()) => {}
+    }
+}
+
+/// The listener in an object's label.
+fn labelled<K: Resource>(object: &K) -> Vec<ObjectRef<Guarded<SmtpListener>>> {
+    let name = object.labels().get(LISTENER);
+    named(&object.namespace(), name.into_iter())
+}
+
+fn named<'a>(namespace: &Option<String>, names: impl Iterator<Item = &'a String>) -> Vec<ObjectRef<Guarded<SmtpListener>>> {
+    let namespace = namespace.clone().unwrap_or_default();
+    names.map(|name| ObjectRef::new(name).within(&namespace)).collect()
+}
+
+/// Objects of a store that use a listener.
+fn users<K>(store: &Store<Guarded<K>>, namespace: &Option<String>, uses: impl Fn(&K) -> bool) -> Vec<ObjectRef<Guarded<K>>>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    let known = store.state();
+    let found = known.iter().filter(|object| object.0.as_ref().is_ok_and(|parsed| parsed.namespace() == *namespace && uses(parsed)));
+    found.map(|object| ObjectRef::from_obj(&**object)).collect()
+}
+
+/// Waits until the API server knows all kinds; says so, and never gives up.
+async fn wait_for_definitions(client: &Client, args: &Args) {
+    let limit = kube::api::ListParams::default().limit(1);
+    loop {
+        let listeners = api::<SmtpListener>(client, args);
+        let domains = api::<MailDomain>(client, args);
+        let policies = api::<RelayPolicy>(client, args);
+        let all = tokio::try_join!(
+            listeners.list_metadata(&limit),
+            domains.list_metadata(&limit),
+            policies.list_metadata(&limit)
+        );
+        match all {
+            Ok(_) => return,
+            Err(error) => tracing::warn!(%error, "the custom resources cannot be listed yet; waiting"),
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+}

@@ -1,0 +1,124 @@
+//! A policy's spec, parsed once into what the pods are told. Pure.
+
+use ipnet::IpNet;
+use kube::ResourceExt;
+use postroad_config::{DomainName, Endpoint, Match, Period, Policy, Retry, Route, RouteTarget, TlsMode};
+use postroad_crds::RelayPolicy;
+use postroad_crds::common::Period as Text;
+use postroad_crds::relay_policy::{self as crd, RouteTlsMode};
+
+use crate::smtp_listener::validate::Invalid;
+
+/// Parses a policy. Errors: the first field that is wrong in a way that the schema cannot show.
+pub fn validate(object: &RelayPolicy) -> Result<Policy, Invalid> {
+    let spec = &object.spec;
+    let given = spec.matches.clone().unwrap_or_default();
+    Ok(Policy {
+        name: format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any()),
+        matches: Match {
+            sender_domains: domains("spec.match.senderDomains", &given.sender_domains)?,
+            recipient_domains: domains("spec.match.recipientDomains", &given.recipient_domains)?,
+        },
+        routes: spec.routes.iter().map(route).collect::<Result<_, _>>()?,
+        retry: retry(spec.retry.as_ref())?,
+    })
+}
+
+fn invalid(field: &str, sentence: impl ToString) -> Invalid {
+    Invalid { field: field.to_owned(), sentence: sentence.to_string() }
+}
+
+fn domains(field: &str, names: &[String]) -> Result<Vec<DomainName>, Invalid> {
+    names.iter().map(|name| name.parse().map_err(|error| invalid(field, error))).collect()
+}
+
+fn route(route: &crd::Route) -> Result<Route, Invalid> {
+    let to = match (&route.direct, &route.smart_hosts) {
+        (Some(direct), None) => {
+            let network = |text: &String| {
+                text.parse::<IpNet>().map_err(|_| invalid("spec.routes.direct.allowedNetworks", format!("`{text}` is no network; write it as 10.0.0.0/8")))
+            };
+            RouteTarget::Direct { allowed_networks: direct.allowed_networks.iter().map(network).collect::<Result<_, _>>()? }
+        }
+        (None, Some(hosts)) => {
+            let endpoint = |host: &postroad_crds::common::HostPort| Endpoint {
+                host: host.host.clone(),
+                port: u16::try_from(host.port).unwrap_or(0),
+            };
+            RouteTarget::SmartHosts(hosts.iter().map(endpoint).collect())
+        }
+        _ => return Err(invalid("spec.routes", "give exactly one of direct and smartHosts")),
+    };
+    let tls = match route.tls.clone().unwrap_or_default().mode {
+        RouteTlsMode::Disabled => TlsMode::Disabled,
+        RouteTlsMode::Opportunistic => TlsMode::Opportunistic,
+        RouteTlsMode::Encrypted => TlsMode::Encrypted,
+        RouteTlsMode::Verified => TlsMode::Verified,
+    };
+    Ok(Route { to, tls })
+}
+
+fn retry(given: Option<&crd::Retry>) -> Result<Retry, Invalid> {
+    let mut retry = Retry::default();
+    let Some(given) = given else { return Ok(retry) };
+    let period = |field: &str, text: &Option<Text>| {
+        text.as_ref().map(|text| text.0.parse::<Period>().map_err(|error| invalid(field, error))).transpose()
+    };
+    if let Some(first) = period("spec.retry.first", &given.first)? {
+        retry.first = first;
+        retry.max = retry.max.max(first);
+    }
+    if let Some(max) = period("spec.retry.max", &given.max)? {
+        retry.max = max;
+    }
+    retry.lifetime = period("spec.retry.lifetime", &given.lifetime)?;
+    if retry.first > retry.max {
+        return Err(invalid("spec.retry.max", format!("{} is shorter than first ({}); make it at least as long", retry.max, retry.first)));
+    }
+    Ok(retry)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn policy(spec: &serde_json::Value) -> RelayPolicy {
+        let mut value = json!({"listenerRefs": [{"name": "edge"}], "routes": [{"direct": {}}]});
+        for (key, field) in spec.as_object().unwrap() {
+            value[key] = field.clone();
+        }
+        serde_json::from_value(json!({
+            "apiVersion": "postroad.dev/v1alpha1", "kind": "RelayPolicy", "metadata": {"name": "p", "namespace": "mail"}, "spec": value,
+        })).unwrap()
+    }
+
+    #[test]
+    fn a_policy_becomes_what_the_pods_are_told() {
+        let spec = json!({
+            "match": {"senderDomains": ["Example.com"]},
+            "routes": [{"smartHosts": [{"host": "relay.corp", "port": 587}], "tls": {"mode": "Encrypted"}}, {"direct": {"allowedNetworks": ["10.0.0.0/8"]}}],
+            "retry": {"first": "5s"},
+        });
+        let policy = validate(&policy(&spec)).unwrap();
+        assert_eq!((policy.name.as_str(), policy.matches.sender_domains[0].as_str()), ("mail/p", "example.com"));
+        assert_eq!(policy.routes[0].tls, TlsMode::Encrypted);
+        assert!(matches!(&policy.routes[1].to, RouteTarget::Direct { allowed_networks } if allowed_networks.len() == 1));
+        assert_eq!((policy.retry.first.to_string().as_str(), policy.retry.max.to_string().as_str()), ("5s", "4h"));
+    }
+
+    #[test]
+    fn each_mistake_names_field_value_and_mend() {
+        for (spec, field, value) in [
+            (json!({"match": {"recipientDomains": ["a..b"]}}), "spec.match.recipientDomains", "a..b"),
+            (json!({"routes": [{"direct": {"allowedNetworks": ["10.0.0.0/99"]}}]}), "spec.routes.direct.allowedNetworks", "10.0.0.0/99"),
+            (json!({"retry": {"first": "2h", "max": "5m"}}), "spec.retry.max", "5m"),
+            (json!({"retry": {"lifetime": "999999999d"}}), "spec.retry.lifetime", "999999999d"),
+        ] {
+            let error = validate(&policy(&spec)).unwrap_err();
+            assert_eq!(error.field, field);
+            assert!(error.sentence.contains(value), "{error}");
+        }
+    }
+}

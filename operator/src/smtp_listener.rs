@@ -1,0 +1,110 @@
+//! `SmtpListener`: a fleet of mail server pods.
+//!
+//! ```text
+//!   gather ─► validate, build (pure) ─► write Secrets, objects ─► ask the pods ─► plan the scale (pure) ─► status (pure)
+//! ```
+//!
+//! * [`validate`]: the spec and the users' Secret, parsed once. [`build`]: desired objects, certificates, configuration.
+//! * [`scale`]: who leaves, who may go. [`fleet`]: the pods asked, and the plan carried out.
+//! * [`cleanup`]: the end of a listener; needs no valid spec.
+//!
+//! Nothing waits here: what is not there yet is looked for again a moment later.
+
+pub mod admin;
+pub mod build;
+mod cleanup;
+mod fleet;
+mod gather;
+pub mod names;
+mod prepare;
+pub mod scale;
+pub mod status;
+pub mod validate;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+use kube::runtime::events::EventType;
+use postroad_crds::conditions::{self, READY, RECONCILING, status_of};
+use postroad_crds::{SmtpListener, SmtpListenerStatus};
+use serde_json::json;
+
+use crate::apply;
+use crate::context::Ctx;
+use crate::driver::event;
+use crate::error::Error;
+use names::{FINALIZER, Names};
+
+/// While something moves.
+const SOON: Duration = Duration::from_secs(1);
+/// While something is missing that somebody has to give.
+const LATER: Duration = Duration::from_secs(5);
+/// While all is quiet.
+const CALM: Duration = Duration::from_secs(30);
+
+/// Brings a listener to what is wanted, one step.
+pub async fn reconcile(listener: Arc<SmtpListener>, ctx: Arc<Ctx>) -> Result<Action, Error> {
+    let names = Names { namespace: listener.namespace().unwrap_or_default(), listener: listener.name_any() };
+    if listener.metadata.deletion_timestamp.is_some() {
+        return cleanup::run(&listener, &names, &ctx).await;
+    }
+    keep_finalizer(&listener, &names, &ctx).await?;
+    let children = gather::children(&ctx, &names).await?;
+    let prepared = prepare::prepare(&listener, &names, &children, &ctx).await?;
+    let mut found = fleet::run(&listener, &names, &children, prepared.as_ref().ok(), &ctx).await?;
+    if let Err(obstacle) = prepared {
+        found.obstacle = Some(obstacle);
+    }
+    let next = status::status(&listener, &found, Timestamp::now());
+    announce(&listener, &next, &ctx).await;
+    write_status(&listener, &next, &ctx).await?;
+    Ok(Action::requeue(pause(&found, &next)))
+}
+
+fn pause(found: &status::Found, next: &SmtpListenerStatus) -> Duration {
+    if found.obstacle.is_some() {
+        LATER
+    } else if status_of(&next.conditions, RECONCILING) == Some(true) || status_of(&next.conditions, READY) != Some(true) {
+        SOON
+    } else {
+        CALM
+    }
+}
+
+async fn write_status(listener: &SmtpListener, next: &SmtpListenerStatus, ctx: &Ctx) -> Result<(), Error> {
+    let value = |status: &SmtpListenerStatus| serde_json::to_value(status).map_err(|error| Error::Made(error.to_string()));
+    let before = listener.status.as_ref().map(value).transpose()?;
+    apply::status(ctx, listener, before.as_ref(), &value(next)?).await
+}
+
+/// Before the first pod: the finalizer that keeps a queue's pods.
+async fn keep_finalizer(listener: &SmtpListener, names: &Names, ctx: &Ctx) -> Result<(), Error> {
+    if listener.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
+        return Ok(());
+    }
+    let mut finalizers = listener.finalizers().to_vec();
+    finalizers.push(FINALIZER.to_owned());
+    let change = json!({"metadata": {"finalizers": finalizers, "resourceVersion": listener.resource_version()}});
+    apply::merge::<SmtpListener>(ctx, &names.namespace, &names.listener, &change).await.map(drop)
+}
+
+/// An Event for each condition that changed its status, with its own reason.
+async fn announce(listener: &SmtpListener, next: &SmtpListenerStatus, ctx: &Ctx) {
+    let before = listener.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    for condition in &next.conditions {
+        if matches!(condition.type_.as_str(), RECONCILING | conditions::STALLED) {
+            continue;
+        }
+        let was = before.iter().find(|known| known.type_ == condition.type_);
+        let news = was.map_or(condition.status == "False" && condition.type_ != conditions::DRAINING, |was| was.status != condition.status);
+        if news {
+            let good = (condition.status == "True") != (condition.type_ == conditions::DRAINING) || condition.reason == conditions::reason::NOT_DRAINING;
+            let kind = if good || condition.type_ == conditions::DRAINING { EventType::Normal } else { EventType::Warning };
+            let note = format!("{}={}: {}", condition.type_, condition.status, condition.message);
+            event(ctx, listener, kind, &condition.reason, &note).await;
+        }
+    }
+}

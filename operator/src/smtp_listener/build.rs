@@ -1,0 +1,6 @@
+//! Desired objects of a listener, one file each. Pure: values in, objects out. Objects are server-side applied, so they hold
+//! what we mean and nothing else.
+
+pub mod certificates;
+pub mod config;
+pub mod objects;

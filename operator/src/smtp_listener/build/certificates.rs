@@ -1,0 +1,153 @@
+//! Certificates that the operator makes: the self-signed one of the ports, and authority and leaf of the admin endpoints.
+//!
+//! Time comes in as seconds since 1970. Keys are ECDSA P-256.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
+use x509_parser::pem::Pem;
+use x509_parser::prelude::{GeneralName, ParsedExtension};
+
+const DAY: i64 = 86_400;
+
+/// A certificate chain and its key, both PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// Chain, leaf first.
+    pub certificate: String,
+    /// Private key.
+    pub key: String,
+}
+
+impl std::fmt::Debug for Pair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pair(…)")
+    }
+}
+
+/// What a certificate says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Serial number in lower-case hexadecimal digits.
+    pub serial: String,
+    /// Begin of validity, seconds since 1970.
+    pub not_before: i64,
+    /// End of validity, seconds since 1970.
+    pub not_after: i64,
+    /// DNS names.
+    pub names: Vec<String>,
+}
+
+impl Facts {
+    /// Whether a third of its life or less is left.
+    pub fn is_due(&self, now: i64) -> bool {
+        (self.not_after - now) * 3 <= self.not_after - self.not_before
+    }
+
+    /// Whether it is for this host name (RFC 9525: a wildcard stands for one label).
+    pub fn covers(&self, host: &str) -> bool {
+        self.names.iter().any(|name| match name.strip_prefix("*.") {
+            Some(parent) => host.split_once('.').is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(parent)),
+            None => name.eq_ignore_ascii_case(host),
+        })
+    }
+}
+
+/// Reads the first certificate of a PEM text. `None`: there is none, or it cannot be read.
+pub fn facts(pem: &str) -> Option<Facts> {
+    let block = Pem::iter_from_buffer(pem.as_bytes()).find_map(|block| block.ok().filter(|b| b.label == "CERTIFICATE"))?;
+    let certificate = block.parse_x509().ok()?;
+    let names = certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::SubjectAlternativeName(names) => Some(&names.general_names),
+        _ => None,
+    });
+    let names = names.into_iter().flatten().filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        _ => None,
+    });
+    Some(Facts {
+        serial: certificate.raw_serial().iter().map(|octet| format!("{octet:02x}")).collect(),
+        not_before: certificate.validity().not_before.timestamp(),
+        not_after: certificate.validity().not_after.timestamp(),
+        names: names.collect(),
+    })
+}
+
+/// Whether a PEM text holds a private key (of whatever kind).
+pub fn has_key(pem: &str) -> bool {
+    Pem::iter_from_buffer(pem.as_bytes()).any(|block| block.is_ok_and(|block| block.label.ends_with("PRIVATE KEY")))
+}
+
+fn parameters(name: &str, now: i64, days: i64) -> Result<CertificateParams, rcgen::Error> {
+    let mut parameters = CertificateParams::new(vec![name.to_owned()])?;
+    parameters.distinguished_name.push(DnType::CommonName, name.chars().take(64).collect::<String>());
+    let at = |seconds| time::OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+    // An hour back: clocks of clients differ.
+    parameters.not_before = at(now - 3_600);
+    parameters.not_after = at(now + days * DAY);
+    Ok(parameters)
+}
+
+/// A self-signed certificate for a host name, good for 90 days.
+pub fn self_signed(host: &str, now: i64) -> Result<Pair, rcgen::Error> {
+    let key = KeyPair::generate()?;
+    let mut parameters = parameters(host, now, 90)?;
+    parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    Ok(Pair { certificate: parameters.self_signed(&key)?.pem(), key: key.serialize_pem() })
+}
+
+/// An authority for the admin endpoints of one listener, good for ten years.
+pub fn authority(name: &str, now: i64) -> Result<Pair, rcgen::Error> {
+    let key = KeyPair::generate()?;
+    let mut parameters = parameters(name, now, 3_650)?;
+    parameters.subject_alt_names.clear();
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(Pair { certificate: parameters.self_signed(&key)?.pem(), key: key.serialize_pem() })
+}
+
+/// A leaf of that authority, good for 90 days.
+pub fn leaf(authority: &Pair, name: &str, now: i64) -> Result<Pair, rcgen::Error> {
+    let issuer_key = KeyPair::from_pem(&authority.key)?;
+    let issuer = Issuer::from_ca_cert_pem(&authority.certificate, issuer_key)?;
+    let key = KeyPair::generate()?;
+    let mut parameters = parameters(name, now, 90)?;
+    parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    parameters.use_authority_key_identifier_extension = true;
+    Ok(Pair { certificate: parameters.signed_by(&key, &issuer)?.pem(), key: key.serialize_pem() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+
+    #[test]
+    fn a_self_signed_certificate_is_for_its_host_and_due_after_sixty_days() {
+        let pair = self_signed("mail.example.com", NOW).unwrap();
+        let facts = facts(&pair.certificate).unwrap();
+        assert!(facts.covers("MAIL.example.com") && !facts.covers("example.com"));
+        assert!(!facts.is_due(NOW) && !facts.is_due(NOW + 59 * DAY) && facts.is_due(NOW + 61 * DAY));
+        assert!(has_key(&pair.key) && !has_key(&pair.certificate));
+        assert_eq!(format!("{pair:?}"), "Pair(…)");
+    }
+
+    #[test]
+    fn a_leaf_is_signed_by_its_authority() {
+        let ca = authority("edge in mail", NOW).unwrap();
+        let leaf = leaf(&ca, "edge-peers.mail.svc", NOW).unwrap();
+        let block = |pem: &str| Pem::iter_from_buffer(pem.as_bytes()).next().unwrap().unwrap();
+        let (ca, leaf) = (block(&ca.certificate), block(&leaf.certificate));
+        let (ca, leaf) = (ca.parse_x509().unwrap(), leaf.parse_x509().unwrap());
+        assert_eq!(leaf.issuer(), ca.subject());
+        assert!(ca.is_ca() && !leaf.is_ca());
+    }
+
+    #[test]
+    fn a_wildcard_stands_for_one_label() {
+        let facts = Facts { serial: String::new(), not_before: 0, not_after: 1, names: vec!["*.example.com".into()] };
+        assert!(facts.covers("mail.example.com") && !facts.covers("a.mail.example.com") && !facts.covers("example.com"));
+        assert!(super::facts("no certificate").is_none());
+    }
+}

@@ -1,0 +1,226 @@
+//! The configuration of the pods: one base file and the shards of the domains, rendered and read back. Pure.
+
+use std::collections::BTreeMap;
+
+use postroad_config::{
+    AdminApi, AdminSection, AssembleError, ConfigFile, Domain, Drained, FORMAT, Peers, Policy, QueueSection, ShardFile,
+    SpoolSection, TlsSource, TokenAuthority, TokenRole, TokenRule, User, assemble, hash, render, shard_of,
+};
+
+use super::certificates::Pair;
+use crate::smtp_listener::names::{Names, QUEUE_MOUNT, TOKEN_MOUNT};
+use crate::smtp_listener::validate::Valid;
+
+/// All that goes into the configuration.
+#[derive(Clone, Debug)]
+pub struct Parts<'a> {
+    /// Names of the listener's children.
+    pub names: &'a Names,
+    /// The parsed spec.
+    pub valid: &'a Valid,
+    /// Users.
+    pub users: Vec<User>,
+    /// Certificate of the ports.
+    pub tls: Option<Pair>,
+    /// Authority of the admin endpoints (certificate only is used), and their leaf.
+    pub authority: &'a Pair,
+    /// Leaf of the admin endpoints.
+    pub leaf: &'a Pair,
+    /// Issuer and key set of the cluster's ServiceAccount tokens.
+    pub issuer: Issuer,
+    /// `system:serviceaccount:…` of the operator.
+    pub operator: String,
+    /// Attached domains.
+    pub domains: Vec<Domain>,
+    /// Attached policies, in rank order.
+    pub policies: Vec<Policy>,
+    /// Spools that were drained.
+    pub drained: Vec<Drained>,
+}
+
+/// Issuer of the cluster's ServiceAccount tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Issuer {
+    /// `iss`.
+    pub issuer: String,
+    /// JSON Web Key Set.
+    pub key_set: String,
+}
+
+/// Rendered files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendered {
+    /// The base file.
+    pub base: String,
+    /// Its hash: the name of the whole set.
+    pub hash: String,
+    /// Its generation.
+    pub generation: u64,
+    /// Shards by number; those without domains are not there.
+    pub shards: BTreeMap<u8, String>,
+}
+
+/// Why there are no files.
+#[derive(Debug, thiserror::Error)]
+pub enum RenderError {
+    /// It could not be written as YAML.
+    #[error("the configuration cannot be written: {0}")]
+    Write(String),
+    /// It was refused when it was read back. The one that runs stays.
+    #[error("the configuration is refused: {0}")]
+    Refused(#[from] AssembleError),
+}
+
+/// Octets that a Secret can take, with room for its metadata.
+pub const MOST_OCTETS: usize = 900 << 10;
+
+/// Renders the files, and reads them back as a pod does. `before`: the base file that is there now; its generation is
+/// kept when nothing else changed, and counted up otherwise.
+pub fn rendered(parts: Parts<'_>, before: Option<&str>) -> Result<Rendered, RenderError> {
+    let shards = shards(&parts.domains)?;
+    let last = before.and_then(generation_of).unwrap_or(0);
+    let mut file = base(parts, &shards);
+    file.generation = last;
+    let mut text = render(&file).map_err(RenderError::Write)?;
+    if before != Some(text.as_str()) {
+        file.generation = last + 1;
+        text = render(&file).map_err(RenderError::Write)?;
+    }
+    assemble(&text, &shards)?;
+    if let Some(size) = std::iter::once(&text).chain(shards.values()).map(String::len).find(|size| *size > MOST_OCTETS) {
+        return Err(RenderError::Write(format!("{size} octets do not fit into a Secret; spread the domains over more listeners")));
+    }
+    Ok(Rendered { hash: hash(&text), base: text, generation: file.generation, shards })
+}
+
+/// The generation in a base file, without trust in the rest of it.
+fn generation_of(base: &str) -> Option<u64> {
+    let line = base.lines().find_map(|line| line.strip_prefix("generation:"))?;
+    line.trim().parse().ok()
+}
+
+/// Drained spools in a base file.
+pub fn drained_in(base: &str, shards: &BTreeMap<u8, String>) -> Vec<Drained> {
+    assemble(base, shards).map(|set| set.file.peers.drained).unwrap_or_default()
+}
+
+fn shards(domains: &[Domain]) -> Result<BTreeMap<u8, String>, RenderError> {
+    let mut by_shard: BTreeMap<u8, Vec<Domain>> = BTreeMap::new();
+    for domain in domains {
+        by_shard.entry(shard_of(&domain.name)).or_default().push(domain.clone());
+    }
+    let file = |mut domains: Vec<Domain>| {
+        domains.sort_by(|a, b| a.name.cmp(&b.name));
+        render(&ShardFile { format: FORMAT, domains }).map_err(RenderError::Write)
+    };
+    by_shard.into_iter().map(|(number, domains)| Ok((number, file(domains)?))).collect()
+}
+
+fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
+    let Parts { names, valid, users, tls, authority, leaf, issuer, operator, domains: _, policies, drained } = parts;
+    let any = |port: u16| std::net::SocketAddr::from(([0_u16; 8], port));
+    let rule = |audience, subject, role| TokenRule { audience, subject, role };
+    let pods = format!("system:serviceaccount:{}:{}", names.namespace, names.account());
+    ConfigFile {
+        format: FORMAT,
+        generation: 0,
+        hostname: valid.hostname.clone(),
+        spool: SpoolSection { directory: format!("{QUEUE_MOUNT}/spool").into(), high_water_percent: 90 },
+        ports: valid.ports.clone(),
+        tls: tls.map(|pair| TlsSource::Inline { certificate: pair.certificate, key: pair.key }),
+        users,
+        limits: valid.limits,
+        queue: QueueSection { lifetime: valid.lifetime },
+        resolvers: valid.resolvers.clone(),
+        domains: Vec::new(),
+        shards: shards.iter().map(|(number, text)| (*number, hash(text))).collect(),
+        policies,
+        admin: AdminSection {
+            health: Some(any(8080)),
+            api: names.admin_name().parse().ok().map(|server_name| AdminApi {
+                address: any(8443),
+                certificate: leaf.certificate.clone(),
+                key: leaf.key.clone(),
+                authorities: authority.certificate.clone(),
+                server_name,
+                tokens: TokenAuthority {
+                    // The API server's own audience is its issuer's name: a token that opens the API opens nothing here.
+                    refused_audiences: vec![issuer.issuer.clone()],
+                    issuer: issuer.issuer,
+                    key_set: issuer.key_set,
+                    rules: vec![
+                        rule(names.admin_audience(), operator, TokenRole::Operator),
+                        rule(names.peer_audience(), pods, TokenRole::Peer),
+                    ],
+                },
+                peer_token_file: Some(format!("{TOKEN_MOUNT}/token").into()),
+            }),
+        },
+        peers: Peers { drained },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::smtp_listener::build::certificates;
+
+    fn domain(name: &str) -> Domain {
+        Domain { name: name.parse().unwrap(), inbound: None, senders: vec![] }
+    }
+
+    fn valid() -> Valid {
+        let spec = serde_json::json!({
+            "hostname": "mail.example.com", "queue": {"storage": {"size": "1Gi"}},
+            "ports": [{"name": "smtp", "port": 25, "role": "Transfer", "tls": "Disabled"}],
+        });
+        crate::smtp_listener::validate::validate(&serde_json::from_value(spec).unwrap()).unwrap()
+    }
+
+    fn render_with(domains: Vec<Domain>, before: Option<&str>) -> Rendered {
+        let names = Names { namespace: "mail".into(), listener: "edge".into() };
+        let pair = Pair { certificate: "c".into(), key: "k".into() };
+        let (valid, issuer) = (valid(), Issuer { issuer: "https://issuer".into(), key_set: "{}".into() });
+        let parts = Parts {
+            names: &names, valid: &valid, users: vec![], tls: None, authority: &pair, leaf: &pair, issuer,
+            operator: "system:serviceaccount:sys:op".into(), domains, policies: vec![], drained: vec![],
+        };
+        rendered(parts, before).unwrap()
+    }
+
+    #[test]
+    fn the_generation_counts_changes_and_nothing_else() {
+        let first = render_with(vec![domain("a.example")], None);
+        assert_eq!(first.generation, 1);
+        let same = render_with(vec![domain("a.example")], Some(&first.base));
+        assert_eq!(same, first);
+        let other = render_with(vec![domain("a.example"), domain("b.example")], Some(&first.base));
+        assert_eq!(other.generation, 2);
+        assert_ne!(other.hash, first.hash);
+    }
+
+    #[test]
+    fn what_is_rendered_reads_back_as_one_set() {
+        let rendered = render_with(vec![domain("b.example"), domain("a.example")], None);
+        let set = assemble(&rendered.base, &rendered.shards).unwrap();
+        assert_eq!(set.hash, rendered.hash);
+        assert_eq!(set.file.domains.len(), 2);
+        let api = set.file.admin.api.unwrap();
+        assert_eq!(api.server_name.as_str(), "edge-peers.mail.svc");
+        assert_eq!(api.tokens.rules[1].subject, "system:serviceaccount:mail:edge-mta");
+    }
+
+    #[test]
+    fn certificates_of_the_ports_reach_the_file() {
+        let pair = certificates::self_signed("mail.example.com", 1_800_000_000).unwrap();
+        let names = Names { namespace: "mail".into(), listener: "edge".into() };
+        let valid = valid();
+        let parts = Parts {
+            names: &names, valid: &valid, users: vec![], tls: Some(pair.clone()), authority: &pair, leaf: &pair,
+            issuer: Issuer::default(), operator: "o".into(), domains: vec![], policies: vec![], drained: vec![],
+        };
+        let rendered = rendered(parts, None).unwrap();
+        let set = assemble(&rendered.base, &rendered.shards).unwrap();
+        assert_eq!(set.file.tls, Some(TlsSource::Inline { certificate: pair.certificate, key: pair.key }));
+    }
+}

@@ -1,0 +1,255 @@
+//! The listener's objects besides Secrets.
+
+use postroad_config::{SHARDS, shard_file_name};
+use postroad_crds::SmtpListener;
+use postroad_crds::smtp_listener::{CpuMemory, ServiceType};
+use serde_json::{Value, json};
+
+use crate::smtp_listener::names::{BASE, CONFIG_MOUNT, Names, QUEUE_MOUNT, TOKEN_MOUNT, container_port};
+
+/// Image of the pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Repository and tag or digest.
+    pub name: String,
+    /// `Always`, `IfNotPresent` or `Never`.
+    pub pull_policy: String,
+}
+
+fn metadata(names: &Names, name: &str) -> Value {
+    json!({"name": name, "namespace": names.namespace, "labels": names.labels()})
+}
+
+/// Account of the pods: no permission, no token of the API server.
+pub fn account(names: &Names) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": metadata(names, &names.account()),
+        "automountServiceAccountToken": false,
+    })
+}
+
+/// Headless Service: pods find each other, also while they are sealed and so unready.
+pub fn peers(names: &Names) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": metadata(names, &names.peers()),
+        "spec": {
+            "type": "ClusterIP", "clusterIP": "None", "publishNotReadyAddresses": true,
+            "selector": {"postroad.dev/listener": names.listener},
+            "ports": [{"name": "admin", "port": 8443, "targetPort": 8443, "protocol": "TCP"}],
+        },
+    })
+}
+
+/// The Service that clients use. Owned by the listener: it goes with it at once.
+pub fn service(names: &Names, listener: &SmtpListener, owner: &Value) -> Value {
+    let settings = listener.spec.service.clone().unwrap_or_default();
+    let kind = match settings.type_ {
+        ServiceType::ClusterIP => "ClusterIP",
+        ServiceType::NodePort => "NodePort",
+        ServiceType::LoadBalancer => "LoadBalancer",
+    };
+    let ports: Vec<Value> = listener.spec.ports.iter().map(|port| {
+        json!({"name": port.name, "port": port.port, "targetPort": container_port(port.port), "protocol": "TCP"})
+    }).collect();
+    let mut metadata = metadata(names, &names.listener);
+    metadata["ownerReferences"] = json!([owner]);
+    metadata["annotations"] = json!(settings.annotations);
+    json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": metadata,
+        "spec": {"type": kind, "selector": {"postroad.dev/listener": names.listener}, "ports": ports},
+    })
+}
+
+/// Disruption budget. Sealed pods are unready and leave anyway: they must not use it up.
+pub fn budget(names: &Names, sealed: usize, owner: &Value) -> Value {
+    let mut metadata = metadata(names, &names.listener);
+    metadata["ownerReferences"] = json!([owner]);
+    json!({
+        "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": metadata,
+        "spec": {
+            "maxUnavailable": 1 + sealed,
+            "selector": {"matchLabels": {"postroad.dev/listener": names.listener}},
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        },
+    })
+}
+
+/// The StatefulSet without its replicas, which have a writer of their own.
+pub fn stateful_set(names: &Names, listener: &SmtpListener, image: &Image, replicas: i32) -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "StatefulSet",
+        "metadata": metadata(names, &names.listener),
+        "spec": {
+            "replicas": replicas,
+            "serviceName": names.peers(),
+            "podManagementPolicy": "Parallel",
+            "updateStrategy": {"type": "OnDelete"},
+            "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
+            "selector": {"matchLabels": {"postroad.dev/listener": names.listener}},
+            "template": {"metadata": {"labels": names.labels()}, "spec": pod(names, listener, image)},
+            "volumeClaimTemplates": [claim(names, listener)],
+        },
+    })
+}
+
+fn claim(names: &Names, listener: &SmtpListener) -> Value {
+    let storage = &listener.spec.queue.storage;
+    let mut spec = json!({
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": storage.size.0}},
+    });
+    if let Some(class) = &storage.storage_class_name {
+        spec["storageClassName"] = json!(class);
+    }
+    json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "queue", "labels": names.labels()},
+        "spec": spec,
+    })
+}
+
+/// Pod Security `restricted`: no capability, no root, nothing written beside the queue volume.
+fn pod(names: &Names, listener: &SmtpListener, image: &Image) -> Value {
+    json!({
+        "serviceAccountName": names.account(),
+        "automountServiceAccountToken": false,
+        "enableServiceLinks": false,
+        // Sessions end by 110 s at the latest.
+        "terminationGracePeriodSeconds": 120,
+        "securityContext": {
+            "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532,
+            "fsGroupChangePolicy": "OnRootMismatch", "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "topologySpreadConstraints": [{
+            "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": {"postroad.dev/listener": names.listener}},
+        }],
+        "containers": [container(listener, image)],
+        "volumes": [config_volume(names), token_volume(names)],
+    })
+}
+
+fn container(listener: &SmtpListener, image: &Image) -> Value {
+    let mut ports: Vec<Value> = listener.spec.ports.iter().map(|port| {
+        json!({"name": port.name, "containerPort": container_port(port.port), "protocol": "TCP"})
+    }).collect();
+    ports.push(json!({"name": "postroad-http", "containerPort": 8080, "protocol": "TCP"}));
+    ports.push(json!({"name": "postroad-admin", "containerPort": 8443, "protocol": "TCP"}));
+    let probe = |path: &str, period: i32, failures: i32| {
+        json!({"httpGet": {"path": path, "port": 8080}, "periodSeconds": period, "failureThreshold": failures, "timeoutSeconds": 3})
+    };
+    json!({
+        "name": "mta",
+        "image": image.name,
+        "imagePullPolicy": image.pull_policy,
+        "args": ["--config", format!("{CONFIG_MOUNT}/{BASE}")],
+        "ports": ports,
+        "livenessProbe": probe("/livez", 10, 6),
+        "readinessProbe": probe("/readyz", 2, 2),
+        "resources": resources(listener),
+        "securityContext": {
+            "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": "queue", "mountPath": QUEUE_MOUNT},
+            {"name": "config", "mountPath": CONFIG_MOUNT, "readOnly": true},
+            {"name": "peer-token", "mountPath": TOKEN_MOUNT, "readOnly": true},
+        ],
+    })
+}
+
+fn resources(listener: &SmtpListener) -> Value {
+    let amount = |wanted: Option<&CpuMemory>, cpu: Option<&str>, memory: &str| {
+        let mut value = json!({});
+        if let Some(cpu) = wanted.and_then(|wanted| wanted.cpu.as_deref()).or(cpu) {
+            value["cpu"] = json!(cpu);
+        }
+        value["memory"] = json!(wanted.and_then(|wanted| wanted.memory.as_deref()).unwrap_or(memory));
+        value
+    };
+    let wanted = listener.spec.pod.as_ref().and_then(|pod| pod.resources.as_ref());
+    json!({
+        "requests": amount(wanted.and_then(|wanted| wanted.requests.as_ref()), Some("50m"), "64Mi"),
+        "limits": amount(wanted.and_then(|wanted| wanted.limits.as_ref()), None, "512Mi"),
+    })
+}
+
+/// Base and shards in one directory. Shards are optional: no pod template changes when a domain comes.
+fn config_volume(names: &Names) -> Value {
+    let mut sources = vec![json!({"secret": {"name": names.config(), "items": [{"key": BASE, "path": BASE}]}})];
+    for number in 0..SHARDS {
+        let file = shard_file_name(number);
+        sources.push(json!({"secret": {"name": names.shard(number), "optional": true, "items": [{"key": file, "path": file}]}}));
+    }
+    json!({"name": "config", "projected": {"sources": sources, "defaultMode": 0o440}})
+}
+
+fn token_volume(names: &Names) -> Value {
+    json!({"name": "peer-token", "projected": {"defaultMode": 0o440, "sources": [{
+        "serviceAccountToken": {"audience": names.peer_audience(), "expirationSeconds": 3600, "path": "token"},
+    }]}})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listener() -> SmtpListener {
+        serde_json::from_value(json!({
+            "apiVersion": "postroad.dev/v1alpha1", "kind": "SmtpListener",
+            "metadata": {"name": "edge", "namespace": "mail"},
+            "spec": {
+                "hostname": "mail.example.com", "queue": {"storage": {"size": "1Gi", "storageClassName": "fast"}},
+                "ports": [{"name": "smtp", "port": 25, "role": "Transfer", "tls": "Disabled"}],
+                "pod": {"resources": {"limits": {"memory": "1Gi"}}},
+            },
+        })).unwrap()
+    }
+
+    fn names() -> Names {
+        Names { namespace: "mail".into(), listener: "edge".into() }
+    }
+
+    #[test]
+    fn the_pods_meet_pod_security_restricted() {
+        let image = Image { name: "mta:1".into(), pull_policy: "Never".into() };
+        let set = stateful_set(&names(), &listener(), &image, 3);
+        let pod = &set["spec"]["template"]["spec"];
+        let container = &pod["containers"][0];
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+        assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+        assert_eq!(container["securityContext"]["allowPrivilegeEscalation"], false);
+        assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
+        assert_eq!(container["securityContext"]["capabilities"]["drop"][0], "ALL");
+        for volume in pod["volumes"].as_array().unwrap() {
+            assert!(volume["projected"].is_object(), "{volume}");
+        }
+        assert_eq!(container["ports"][0]["containerPort"], 10_025);
+    }
+
+    #[test]
+    fn what_must_outlive_the_listener_has_no_owner() {
+        let image = Image { name: "mta:1".into(), pull_policy: "Never".into() };
+        let owner = json!({"uid": "u"});
+        let set = stateful_set(&names(), &listener(), &image, 1);
+        for object in [&set, &peers(&names()), &account(&names())] {
+            assert!(object["metadata"]["ownerReferences"].is_null(), "{object}");
+        }
+        for object in [service(&names(), &listener(), &owner), budget(&names(), 0, &owner)] {
+            assert_eq!(object["metadata"]["ownerReferences"][0]["uid"], "u");
+        }
+    }
+
+    #[test]
+    fn every_field_of_the_spec_that_shapes_objects_does() {
+        let image = Image { name: "mta:1".into(), pull_policy: "Never".into() };
+        let set = stateful_set(&names(), &listener(), &image, 2);
+        assert_eq!(set["spec"]["replicas"], 2);
+        let claim = &set["spec"]["volumeClaimTemplates"][0]["spec"];
+        assert_eq!((&claim["storageClassName"], &claim["resources"]["requests"]["storage"]), (&json!("fast"), &json!("1Gi")));
+        assert_eq!(set["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"], "1Gi");
+        assert_eq!(budget(&names(), 2, &json!({}))["spec"]["maxUnavailable"], 3);
+    }
+}

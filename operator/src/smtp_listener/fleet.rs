@@ -1,0 +1,304 @@
+//! The pods: asked what they are, brought to the wanted number, rolled to a new template. The decisions are [`super::scale`]'s.
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::runtime::events::EventType;
+use kube::{Api, ResourceExt};
+use postroad_config::admin::State;
+use postroad_config::hash;
+use postroad_crds::SmtpListener;
+use postroad_crds::smtp_listener::WhenDrained;
+use serde_json::json;
+
+use super::admin::{self, AdminError};
+use super::build::objects::{self, Image};
+use super::gather::{self, Children};
+use super::names::{CONFIG_HASH, DRAINED, Names};
+use super::prepare::Prepared;
+use super::scale::{self, Plan, Said};
+use super::status::{Found, Seen};
+use crate::apply;
+use crate::context::Ctx;
+use crate::driver::event;
+use crate::error::{Doing, Error};
+
+/// A pod and what it said.
+struct Member {
+    ordinal: i32,
+    pod: Pod,
+    address: Option<String>,
+    state: Result<State, String>,
+}
+
+/// One step towards the wanted fleet. `prepared`: absent where the newest spec cannot be used; the fleet is kept then.
+pub async fn run(
+    listener: &SmtpListener,
+    names: &Names,
+    children: &Children,
+    prepared: Option<&Prepared>,
+    ctx: &Ctx,
+) -> Result<Found, Error> {
+    let authority = match prepared {
+        Some(prepared) => Some(prepared.authority.clone()),
+        None => children.text(&names.authority(), "ca.crt"),
+    };
+    let base = match prepared {
+        Some(prepared) => Some((prepared.rendered.hash.clone(), prepared.rendered.generation)),
+        None => children.base(names).map(|base| (hash(&base), 0)),
+    };
+    if let Some((hash, _)) = &base {
+        refresh(names, children, hash, ctx).await?;
+    }
+    let access = access(names, authority.as_deref(), ctx).await;
+    let mut members = ask_all(names, children, access.as_ref()).await;
+    let wanted = listener.spec.replicas;
+    let fleet = look(wanted, names, children, &members);
+    let plan = fleet.plan();
+    unmark(names, &plan, ctx).await?;
+    if let Ok(access) = &access {
+        seal_and_unseal(&plan, &mut members, access).await;
+    }
+    mark(listener, names, &plan, ctx).await?;
+    let mut set = children.set.clone();
+    if prepared.is_some() || set.is_some() {
+        set = Some(resize(listener, names, children, &fleet, &plan, access.as_ref().ok(), ctx).await?);
+    }
+    discard_drained(listener, names, children, &fleet, ctx).await?;
+    let rolling = roll(wanted, &members, set.as_ref(), ctx).await?;
+    Ok(found(listener, names, prepared, base, set.as_ref(), members, rolling))
+}
+
+/// A new hash on the pods makes the kubelet refresh the mounted files at once.
+async fn refresh(names: &Names, children: &Children, hash: &str, ctx: &Ctx) -> Result<(), Error> {
+    for pod in &children.pods {
+        if pod.metadata.deletion_timestamp.is_none() && pod.annotations().get(CONFIG_HASH).map(String::as_str) != Some(hash) {
+            let change = json!({"metadata": {"annotations": {CONFIG_HASH: hash}}});
+            gone_is_fine(apply::merge::<Pod>(ctx, &names.namespace, &pod.name_any(), &change).await.map(drop))?;
+        }
+    }
+    Ok(())
+}
+
+fn gone_is_fine(result: Result<(), Error>) -> Result<(), Error> {
+    match result {
+        Err(Error::Api(_, kube::Error::Api(status))) if status.is_not_found() => Ok(()),
+        other => other,
+    }
+}
+
+async fn access(names: &Names, authority: Option<&str>, ctx: &Ctx) -> Result<admin::Fleet, AdminError> {
+    let authority = authority.ok_or_else(|| AdminError::Unreachable("there is no authority yet".into()))?;
+    let (namespace, account) = (&ctx.args.pod_namespace, &ctx.args.service_account);
+    let token = ctx.tokens.get(&ctx.client, namespace, account, &names.admin_audience()).await?;
+    admin::Fleet::new(authority, &names.admin_name(), token)
+}
+
+async fn ask_all(names: &Names, children: &Children, access: Result<&admin::Fleet, &AdminError>) -> Vec<Member> {
+    let pods = children.pods.iter().filter_map(|pod| Some((names.ordinal(&pod.name_any())?, pod)));
+    let mut members = futures::future::join_all(pods.map(async |(ordinal, pod)| {
+        let address = gather::admin_address(pod);
+        let state = match (access, &address) {
+            (Err(error), _) => Err(error.to_string()),
+            (Ok(_), None) => Err("it has no address yet".to_owned()),
+            (Ok(access), Some(address)) => access.state(address).await.map_err(|error| error.to_string()),
+        };
+        Member { ordinal, pod: pod.clone(), address, state }
+    }))
+    .await;
+    members.sort_by_key(|member| member.ordinal);
+    members
+}
+
+fn said(state: &State) -> Said {
+    Said {
+        spool: state.spool.clone(),
+        seal: state.seal.as_ref().map(|seal| seal.number),
+        empty: state.seal.as_ref().is_some_and(|seal| seal.empty),
+        remaining: state.seal.as_ref().map_or(state.queue.messages, |seal| seal.remaining),
+        has_room: state.queue.below_high_water && state.queue.error.is_none(),
+    }
+}
+
+fn look(wanted: i32, names: &Names, children: &Children, members: &[Member]) -> scale::Fleet {
+    let pod = |member: &Member| scale::Pod {
+        ordinal: member.ordinal,
+        ready: gather::is_ready(&member.pod),
+        said: member.state.as_ref().ok().map(said),
+    };
+    scale::Fleet {
+        wanted,
+        live: children.set.as_ref().map(|set| set.spec.replicas.unwrap_or(1)),
+        pods: members.iter().map(pod).collect(),
+        claims: children.claims(names),
+    }
+}
+
+async fn unmark(names: &Names, plan: &Plan, ctx: &Ctx) -> Result<(), Error> {
+    for ordinal in &plan.unmark {
+        let change = json!({"metadata": {"annotations": {DRAINED: null}}});
+        let claim = names.claim(*ordinal);
+        gone_is_fine(apply::merge::<PersistentVolumeClaim>(ctx, &names.namespace, &claim, &change).await.map(drop))?;
+    }
+    Ok(())
+}
+
+async fn seal_and_unseal(plan: &Plan, members: &mut [Member], access: &admin::Fleet) {
+    let targets: Vec<String> = members
+        .iter()
+        .filter(|member| plan.targets.contains(&member.ordinal))
+        .filter_map(|member| member.address.clone())
+        .collect();
+    for member in members {
+        let Some(address) = &member.address else { continue };
+        let answer = if plan.seal.contains(&member.ordinal) {
+            access.seal(address, targets.clone()).await
+        } else if plan.unseal.contains(&member.ordinal) {
+            access.unseal(address).await
+        } else {
+            continue;
+        };
+        match answer {
+            Ok(state) => member.state = Ok(state),
+            // 409: entries are given and not freed yet. The next step asks again.
+            Err(error) => tracing::info!(pod = member.pod.name_any(), %error, "seal"),
+        }
+    }
+}
+
+async fn mark(listener: &SmtpListener, names: &Names, plan: &Plan, ctx: &Ctx) -> Result<(), Error> {
+    for (ordinal, mark) in &plan.mark {
+        let change = json!({"metadata": {"annotations": {DRAINED: mark}}});
+        apply::merge::<PersistentVolumeClaim>(ctx, &names.namespace, &names.claim(*ordinal), &change).await?;
+        event(ctx, listener, EventType::Normal, "Drained", &format!("{} is empty; its claim is marked {mark}", names.pod(*ordinal))).await;
+    }
+    Ok(())
+}
+
+/// Raises with the rest of the StatefulSet; lowers by one in a write of its own, after a fresh look at that pod.
+async fn resize(
+    listener: &SmtpListener,
+    names: &Names,
+    children: &Children,
+    fleet: &scale::Fleet,
+    plan: &Plan,
+    access: Option<&admin::Fleet>,
+    ctx: &Ctx,
+) -> Result<StatefulSet, Error> {
+    let image = Image { name: ctx.args.mta_image.clone(), pull_policy: ctx.args.mta_image_pull_policy.clone() };
+    let live = fleet.live.unwrap_or(plan.replicas);
+    let desired = objects::stateful_set(names, listener, &image, plan.replicas.max(live));
+    let set = apply::apply::<StatefulSet>(ctx, &names.namespace, &desired).await?;
+    if !plan.lowers(fleet) {
+        return Ok(set);
+    }
+    let ordinal = live - 1;
+    if !may_go_now(names, children, fleet, ordinal, access, ctx).await? {
+        return Ok(set);
+    }
+    let change = json!({"metadata": {"resourceVersion": set.resource_version()}, "spec": {"replicas": ordinal}});
+    let set = apply::merge::<StatefulSet>(ctx, &names.namespace, &names.listener, &change).await?;
+    event(ctx, listener, EventType::Normal, "PodReleased", &format!("{} is drained and goes", names.pod(ordinal))).await;
+    Ok(set)
+}
+
+/// The pod is read once more: the same one, not restarted, sealed, empty, under the seal that its claim is marked with.
+async fn may_go_now(
+    names: &Names,
+    children: &Children,
+    fleet: &scale::Fleet,
+    ordinal: i32,
+    access: Option<&admin::Fleet>,
+    ctx: &Ctx,
+) -> Result<bool, Error> {
+    if !fleet.may_go(ordinal) {
+        return Ok(false);
+    }
+    let name = names.pod(ordinal);
+    let pods: Api<Pod> = Api::namespaced(ctx.client.clone(), &names.namespace);
+    let now = pods.get_opt(&name).await.doing("reading a leaving pod")?;
+    let before = children.pods.iter().find(|pod| pod.name_any() == name);
+    let Some(now) = now else { return Ok(before.is_none()) };
+    if before.and_then(ResourceExt::uid) != now.uid() {
+        return Ok(false);
+    }
+    let bound = fleet.claims.iter().any(|claim| claim.ordinal == ordinal && claim.bound);
+    let (Some(access), Some(address)) = (access, gather::admin_address(&now)) else { return Ok(!bound) };
+    let known = fleet.pods.iter().find(|pod| pod.ordinal == ordinal).and_then(|pod| pod.said.clone());
+    Ok(match access.state(&address).await {
+        Ok(state) => Some(said(&state)) == known && fleet.may_go(ordinal),
+        Err(_) => !bound,
+    })
+}
+
+/// `whenDrained: Delete`: the claim of a pod that was drained and is gone.
+async fn discard_drained(
+    listener: &SmtpListener,
+    names: &Names,
+    children: &Children,
+    fleet: &scale::Fleet,
+    ctx: &Ctx,
+) -> Result<(), Error> {
+    if listener.spec.queue.storage.when_drained != WhenDrained::Delete {
+        return Ok(());
+    }
+    for claim in &children.claims {
+        let Some(ordinal) = names.ordinal(&claim.name_any()) else { continue };
+        let outside = ordinal >= fleet.wanted && fleet.live.is_some_and(|live| ordinal >= live);
+        let gone = fleet.pods.iter().all(|pod| pod.ordinal != ordinal);
+        if outside && gone && claim.annotations().contains_key(DRAINED) && claim.metadata.deletion_timestamp.is_none() {
+            apply::delete(ctx, claim).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Replaces pods of an older template, one at a time, highest first, the next only when all serve. A pod that does not serve
+/// and is of an older template goes first: it cannot get worse.
+async fn roll(wanted: i32, members: &[Member], set: Option<&StatefulSet>, ctx: &Ctx) -> Result<bool, Error> {
+    let revision = set.and_then(|set| set.status.as_ref()).and_then(|status| status.update_revision.clone());
+    let Some(revision) = revision else { return Ok(false) };
+    let observed = set.and_then(|set| set.status.as_ref()).and_then(|status| status.observed_generation);
+    if observed != set.and_then(|set| set.metadata.generation) {
+        return Ok(false);
+    }
+    let staying: Vec<&Member> = members.iter().filter(|member| member.ordinal < wanted).collect();
+    let old = |member: &&&Member| member.pod.labels().get("controller-revision-hash") != Some(&revision);
+    let outdated: Vec<&&Member> = staying.iter().filter(old).collect();
+    let going = members.iter().any(|member| member.pod.metadata.deletion_timestamp.is_some());
+    let all_serve = staying.len() == usize::try_from(wanted).unwrap_or(0) && staying.iter().all(|member| gather::is_ready(&member.pod));
+    let next = outdated.iter().rev().find(|member| all_serve || !gather::is_ready(&member.pod));
+    if let Some(member) = next.filter(|_| !going) {
+        tracing::info!(pod = member.pod.name_any(), "an older pod is replaced");
+        apply::delete(ctx, &member.pod).await?;
+    }
+    Ok(!outdated.is_empty())
+}
+
+fn found(
+    listener: &SmtpListener,
+    names: &Names,
+    prepared: Option<&Prepared>,
+    base: Option<(String, u64)>,
+    set: Option<&StatefulSet>,
+    members: Vec<Member>,
+    rolling: bool,
+) -> Found {
+    let before = listener.status.clone().unwrap_or_default();
+    let kept = before.config_generation.and_then(|generation| u64::try_from(generation).ok());
+    let seen = |member: Member| Seen {
+        name: member.pod.name_any(),
+        stays: member.ordinal < listener.spec.replicas,
+        ready: gather::is_ready(&member.pod),
+        state: member.state,
+    };
+    Found {
+        obstacle: None,
+        replicas: set.and_then(|set| set.status.as_ref()).map_or(0, |status| status.replicas),
+        pods: members.into_iter().map(seen).collect(),
+        config: base.map(|(hash, generation)| (hash, if generation == 0 { kept.unwrap_or(0) } else { generation })),
+        rendered: prepared.map(|prepared| prepared.fingerprint.clone()).or(before.rendered),
+        certificate: prepared.and_then(|prepared| prepared.certificate.clone()),
+        selector: names.selector(),
+        rolling,
+    }
+}

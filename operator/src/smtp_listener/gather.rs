@@ -1,0 +1,119 @@
+//! Reads what a reconcile of a listener needs. IO without decisions.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+
+use super::build::certificates::Pair;
+use super::build::config::Issuer;
+use super::names::{BASE, DRAINED, Names};
+use super::scale;
+use crate::context::Ctx;
+use crate::error::{Doing, Error};
+
+/// Children of a listener as they are.
+pub struct Children {
+    /// The StatefulSet.
+    pub set: Option<StatefulSet>,
+    /// Its pods.
+    pub pods: Vec<Pod>,
+    /// Its claims.
+    pub claims: Vec<PersistentVolumeClaim>,
+    /// Secrets of ours, by name.
+    pub secrets: BTreeMap<String, Secret>,
+}
+
+/// Reads the children.
+pub async fn children(ctx: &Ctx, names: &Names) -> Result<Children, Error> {
+    let namespace = &names.namespace;
+    let ours = ListParams::default().labels(&names.selector());
+    let sets: Api<StatefulSet> = Api::namespaced(ctx.client.clone(), namespace);
+    let pods: Api<Pod> = Api::namespaced(ctx.client.clone(), namespace);
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), namespace);
+    let secrets: Api<Secret> = Api::namespaced(ctx.client.clone(), namespace);
+    let (set, pods, claims, secrets) = futures::try_join!(
+        async { sets.get_opt(&names.listener).await.doing("reading the StatefulSet") },
+        async { pods.list(&ours).await.doing("listing pods") },
+        async { claims.list(&ours).await.doing("listing claims") },
+        async { secrets.list(&ours).await.doing("listing Secrets") },
+    )?;
+    let set = set.filter(|set| set.labels().get(super::names::LISTENER) == Some(&names.listener));
+    let secrets = secrets.items.into_iter().map(|secret| (secret.name_any(), secret)).collect();
+    Ok(Children { set, pods: pods.items, claims: claims.items, secrets })
+}
+
+impl Children {
+    /// A text of one of our Secrets.
+    pub fn text(&self, secret: &str, key: &str) -> Option<String> {
+        let data = self.secrets.get(secret)?.data.as_ref()?;
+        String::from_utf8(data.get(key)?.0.clone()).ok()
+    }
+
+    /// The base file that is there now.
+    pub fn base(&self, names: &Names) -> Option<String> {
+        self.text(&names.config(), BASE)
+    }
+
+    /// A certificate and its key.
+    pub fn pair(&self, secret: &str, certificate: &str, key: &str) -> Option<Pair> {
+        Some(Pair { certificate: self.text(secret, certificate)?, key: self.text(secret, key)? })
+    }
+
+    /// Claims as the plan sees them.
+    pub fn claims(&self, names: &Names) -> Vec<scale::Claim> {
+        let one = |claim: &PersistentVolumeClaim| {
+            Some(scale::Claim {
+                ordinal: names.ordinal(&claim.name_any())?,
+                bound: claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound"),
+                drained: claim.annotations().get(DRAINED).cloned(),
+            })
+        };
+        self.claims.iter().filter_map(one).collect()
+    }
+}
+
+/// A Secret that the owner named. `None`: there is none of that name.
+pub async fn named_secret(ctx: &Ctx, namespace: &str, name: &str) -> Result<Option<Secret>, Error> {
+    let secrets: Api<Secret> = Api::namespaced(ctx.client.clone(), namespace);
+    secrets.get_opt(name).await.doing("reading a Secret")
+}
+
+/// Whether a pod's conditions say that it serves.
+pub fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    pod.metadata.deletion_timestamp.is_none()
+        && conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// Admin address of a pod: by IP, no name is looked up.
+pub fn admin_address(pod: &Pod) -> Option<String> {
+    let ip: std::net::IpAddr = pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok()?;
+    Some(std::net::SocketAddr::new(ip, 8443).to_string())
+}
+
+/// Issuer and key set of the cluster's ServiceAccount tokens; read anew every five minutes, as keys are rotated.
+pub async fn issuer(ctx: &Ctx) -> Result<Issuer, Error> {
+    const FRESH: Duration = Duration::from_secs(300);
+    let mut known = ctx.issuer.lock().await;
+    if let Some((since, issuer)) = &*known
+        && since.elapsed() < FRESH
+    {
+        return Ok(issuer.clone());
+    }
+    let get = async |path: &'static str| {
+        let request = http::Request::get(path).body(Vec::new()).map_err(|error| Error::Made(error.to_string()))?;
+        ctx.client.request_text(request).await.doing("reading the issuer of tokens")
+    };
+    let discovery: serde_json::Value = serde_json::from_str(&get("/.well-known/openid-configuration").await?)
+        .map_err(|error| Error::Made(format!("the issuer of tokens cannot be read: {error}")))?;
+    let issuer = Issuer {
+        issuer: discovery["issuer"].as_str().unwrap_or_default().to_owned(),
+        key_set: get("/openid/v1/jwks").await?,
+    };
+    *known = Some((Instant::now(), issuer.clone()));
+    Ok(issuer)
+}

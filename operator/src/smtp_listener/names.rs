@@ -1,0 +1,127 @@
+//! Names, labels and mount points of what belongs to a listener. Selectors hold nothing that changes.
+
+use std::collections::BTreeMap;
+
+/// Label with the listener's name, on all that belongs to it.
+pub const LISTENER: &str = "postroad.dev/listener";
+/// Finalizer: the queue's pods go last, when their mail is gone.
+pub const FINALIZER: &str = "postroad.dev/queue";
+/// Mark on a claim: `<spool uuid>/<seal>`, empty under that seal when its pod went.
+pub const DRAINED: &str = "postroad.dev/drained";
+/// On pods: the hash of the newest configuration. A change makes the kubelet refresh the mounted files at once.
+pub const CONFIG_HASH: &str = "postroad.dev/config-hash";
+/// Key of the base file in its Secret, and its file name in the pod.
+pub const BASE: &str = "base.yaml";
+/// Where the configuration is mounted.
+pub const CONFIG_MOUNT: &str = "/etc/postroad/config";
+/// Where the queue volume is mounted; the spool is a directory in it.
+pub const QUEUE_MOUNT: &str = "/var/spool/postroad";
+/// Where the pod's own token for its peers is mounted.
+pub const TOKEN_MOUNT: &str = "/var/run/secrets/postroad.dev/peer";
+
+/// Names of the children of one listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// Namespace.
+    pub namespace: String,
+    /// Name of the listener, its StatefulSet, its Service and its budget.
+    pub listener: String,
+}
+
+impl Names {
+    /// Headless Service.
+    pub fn peers(&self) -> String {
+        format!("{}-peers", self.listener)
+    }
+
+    /// ServiceAccount of the pods.
+    pub fn account(&self) -> String {
+        format!("{}-mta", self.listener)
+    }
+
+    /// Secret with the base file.
+    pub fn config(&self) -> String {
+        format!("{}-config", self.listener)
+    }
+
+    /// Secret with a shard of the domains.
+    pub fn shard(&self, number: u8) -> String {
+        format!("{}-domains-{number:02}", self.listener)
+    }
+
+    /// Secret with the self-signed certificate of the ports.
+    pub fn self_signed(&self) -> String {
+        format!("{}-tls", self.listener)
+    }
+
+    /// Secret with authority and certificate of the admin endpoints.
+    pub fn authority(&self) -> String {
+        format!("{}-ca", self.listener)
+    }
+
+    /// A pod.
+    pub fn pod(&self, ordinal: i32) -> String {
+        format!("{}-{ordinal}", self.listener)
+    }
+
+    /// The claim of a pod.
+    pub fn claim(&self, ordinal: i32) -> String {
+        format!("queue-{}-{ordinal}", self.listener)
+    }
+
+    /// The name that all admin endpoints of the fleet prove.
+    pub fn admin_name(&self) -> String {
+        format!("{}.{}.svc", self.peers(), self.namespace)
+    }
+
+    /// Audience of tokens for the admin endpoints.
+    pub fn admin_audience(&self) -> String {
+        format!("admin.postroad.dev/{}/{}", self.namespace, self.listener)
+    }
+
+    /// Audience of tokens between pods.
+    pub fn peer_audience(&self) -> String {
+        format!("peer.postroad.dev/{}/{}", self.namespace, self.listener)
+    }
+
+    /// Labels of all children.
+    pub fn labels(&self) -> BTreeMap<&'static str, String> {
+        BTreeMap::from([
+            (LISTENER, self.listener.clone()),
+            ("app.kubernetes.io/name", "postroad-mta".into()),
+            ("app.kubernetes.io/instance", self.listener.clone()),
+            ("app.kubernetes.io/managed-by", "postroad".into()),
+        ])
+    }
+
+    /// Selector of the pods, as text.
+    pub fn selector(&self) -> String {
+        format!("{LISTENER}={}", self.listener)
+    }
+
+    /// The ordinal in the name of a pod or claim of this listener.
+    pub fn ordinal(&self, name: &str) -> Option<i32> {
+        let name = name.strip_prefix("queue-").unwrap_or(name);
+        name.strip_prefix(&self.listener)?.strip_prefix('-')?.parse().ok().filter(|ordinal| *ordinal >= 0)
+    }
+}
+
+/// The port inside the pod: no privilege is needed above 1023.
+pub fn container_port(port: i32) -> i32 {
+    if port < 1024 { port + 10_000 } else { port }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinals_come_from_our_own_names_only() {
+        let names = Names { namespace: "mail".into(), listener: "edge".into() };
+        assert_eq!(names.ordinal("edge-2"), Some(2));
+        assert_eq!(names.ordinal("queue-edge-11"), Some(11));
+        for other in ["edge", "edge-x", "edge-b-1", "queue-other-1", "edge--1"] {
+            assert_eq!(names.ordinal(other), None, "{other}");
+        }
+    }
+}
