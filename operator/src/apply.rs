@@ -23,7 +23,11 @@ const OURS: (&str, &str) = ("app.kubernetes.io/managed-by", "postroad");
 const WRITE_LIMIT: Duration = Duration::from_secs(15);
 
 /// Runs one write.
-pub async fn write<T>(ctx: &Ctx, what: &'static str, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Error> {
+pub async fn write<T>(
+    ctx: &Ctx,
+    what: &'static str,
+    call: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, Error> {
     if !ctx.leadership.holds() {
         return Err(Error::NotLeader);
     }
@@ -51,22 +55,35 @@ where
     object["metadata"]["annotations"][APPLIED] = Value::String(fingerprint.clone());
     if let Some(live) = api.get_opt(&name).await.doing("reading a child")? {
         if live.labels().get(OURS.0).map(String::as_str) != Some(OURS.1) {
-            return Err(Error::Foreign { kind: K::kind(&()).into_owned(), name });
+            return Err(Error::Foreign {
+                kind: K::kind(&()).into_owned(),
+                name,
+            });
         }
         if live.annotations().get(APPLIED) == Some(&fingerprint) && unchanged(ctx, &live, &fingerprint) {
             return Ok(live);
         }
     }
     let parameters = PatchParams::apply(MANAGER).force();
-    let applied = write(ctx, "applying a child", api.patch(&name, &parameters, &Patch::Apply(&object))).await?;
-    ctx.applied.remember(&key::<K>(namespace, &name), &fingerprint, &applied.resource_version().unwrap_or_default());
+    let applied = write(
+        ctx,
+        "applying a child",
+        api.patch(&name, &parameters, &Patch::Apply(&object)),
+    )
+    .await?;
+    ctx.applied.remember(
+        &key::<K>(namespace, &name),
+        &fingerprint,
+        &applied.resource_version().unwrap_or_default(),
+    );
     Ok(applied)
 }
 
 /// Whether nobody has touched a child since we last applied this very object to it.
 fn unchanged<K: Resource<DynamicType = ()>>(ctx: &Ctx, live: &K, fingerprint: &str) -> bool {
     let key = key::<K>(&live.namespace().unwrap_or_default(), &live.name_any());
-    ctx.applied.is_known(&key, fingerprint, &live.generation_or_version())
+    ctx.applied
+        .is_known(&key, fingerprint, &live.generation_or_version())
 }
 
 fn key<K: Resource<DynamicType = ()>>(namespace: &str, name: &str) -> String {
@@ -100,7 +117,12 @@ where
         "status": next,
     });
     let parameters = PatchParams::apply(MANAGER).force();
-    write(ctx, "writing a status", api.patch_status(&object.name_any(), &parameters, &Patch::Apply(&body))).await?;
+    write(
+        ctx,
+        "writing a status",
+        api.patch_status(&object.name_any(), &parameters, &Patch::Apply(&body)),
+    )
+    .await?;
     Ok(())
 }
 
@@ -110,7 +132,12 @@ where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
 {
     let api: Api<K> = Api::namespaced(ctx.client.clone(), namespace);
-    write(ctx, "changing an object", api.patch(name, &PatchParams::default(), &Patch::Merge(change))).await
+    write(
+        ctx,
+        "changing an object",
+        api.patch(name, &PatchParams::default(), &Patch::Merge(change)),
+    )
+    .await
 }
 
 /// Deletes exactly this object: a new one of the same name stays. Gone already is fine.
@@ -119,9 +146,18 @@ where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
 {
     let api: Api<K> = Api::namespaced(ctx.client.clone(), &object.namespace().unwrap_or_default());
-    let preconditions = Preconditions { uid: object.uid(), resource_version: object.resource_version() };
+    let preconditions = Preconditions {
+        uid: object.uid(),
+        resource_version: object.resource_version(),
+    };
     let parameters = DeleteParams::background().preconditions(preconditions);
-    match write(ctx, "deleting an object", api.delete(&object.name_any(), &parameters)).await {
+    match write(
+        ctx,
+        "deleting an object",
+        api.delete(&object.name_any(), &parameters),
+    )
+    .await
+    {
         Err(Error::Api(_, kube::Error::Api(status))) if status.is_not_found() => Ok(()),
         other => other.map(drop),
     }

@@ -36,6 +36,9 @@ pub struct Args {
 }
 
 fn server(text: &str) -> Result<SocketAddr, String> {
-    let address = text.parse().ok().or_else(|| text.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, 53)));
+    let address = text
+        .parse()
+        .ok()
+        .or_else(|| text.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, 53)));
     address.ok_or_else(|| format!("`{text}` is no server; write an IP address, or IP:port"))
 }

@@ -31,23 +31,41 @@ pub fn attached(
 ) -> Attached {
     let mut by_name: BTreeMap<DomainName, (Arc<MailDomain>, Domain)> = BTreeMap::new();
     for (object, domain) in claims(namespace, listener, all_domains) {
-        let wins = by_name.get(&domain.name).is_none_or(|(other, _)| age(&*object) < age(&**other));
+        let wins = by_name
+            .get(&domain.name)
+            .is_none_or(|(other, _)| age(&*object) < age(&**other));
         if wins {
             by_name.insert(domain.name.clone(), (object, domain));
         }
     }
     let mut found = Vec::new();
-    for object in all_policies.iter().filter(|object| lives_in(&***object, namespace)) {
-        if object.spec.listener_refs.iter().any(|reference| reference.name == listener)
+    for object in all_policies
+        .iter()
+        .filter(|object| lives_in(&***object, namespace))
+    {
+        if object
+            .spec
+            .listener_refs
+            .iter()
+            .any(|reference| reference.name == listener)
             && let Ok(policy) = policies::validate(object)
         {
             found.push((object.clone(), policy));
         }
     }
-    let standings: Vec<Standing> = found.iter().map(|(object, policy)| standing(object, policy)).collect();
-    let order: Vec<String> = in_order(&standings).into_iter().map(|standing| standing.name.clone()).collect();
+    let standings: Vec<Standing> = found
+        .iter()
+        .map(|(object, policy)| standing(object, policy))
+        .collect();
+    let order: Vec<String> = in_order(&standings)
+        .into_iter()
+        .map(|standing| standing.name.clone())
+        .collect();
     found.sort_by_key(|(_, policy)| order.iter().position(|name| *name == policy.name));
-    Attached { domains: by_name.into_values().collect(), policies: found }
+    Attached {
+        domains: by_name.into_values().collect(),
+        policies: found,
+    }
 }
 
 /// Objects that want to be served by a listener, with their valid configuration.
@@ -56,11 +74,17 @@ fn claims<'a>(
     listener: &'a str,
     all: &'a [Arc<MailDomain>],
 ) -> impl Iterator<Item = (Arc<MailDomain>, Domain)> + 'a {
-    all.iter().filter(move |object| lives_in(&***object, namespace)).filter_map(move |object| {
-        let wanted = object.spec.listener_refs.iter().any(|reference| reference.name == listener);
-        let domain = domains::validate(&object.spec).ok()?;
-        wanted.then(|| (object.clone(), domain))
-    })
+    all.iter()
+        .filter(move |object| lives_in(&***object, namespace))
+        .filter_map(move |object| {
+            let wanted = object
+                .spec
+                .listener_refs
+                .iter()
+                .any(|reference| reference.name == listener);
+            let domain = domains::validate(&object.spec).ok()?;
+            wanted.then(|| (object.clone(), domain))
+        })
 }
 
 /// The older object that has the same domain on one of the listeners of this one: (listener, its name).
@@ -88,7 +112,11 @@ pub fn standing(object: &RelayPolicy, policy: &Policy) -> Standing {
 
 /// Names the objects in a set and their versions, so that a domain's reconcile can tell whether a configuration holds it.
 pub fn fingerprint(attached: &Attached) -> String {
-    let mut lines: Vec<String> = attached.domains.iter().map(|(object, _)| line(&**object)).collect();
+    let mut lines: Vec<String> = attached
+        .domains
+        .iter()
+        .map(|(object, _)| line(&**object))
+        .collect();
     lines.extend(attached.policies.iter().map(|(object, _)| line(&**object)));
     lines.sort();
     postroad_config::hash(&lines.join("\n"))
@@ -105,7 +133,11 @@ pub fn confirmed(listener: &SmtpListener, attached: &Attached) -> bool {
 fn line<K: Resource<DynamicType = ()>>(object: &K) -> String {
     let meta = object.meta();
     let generation = meta.generation.unwrap_or_default();
-    format!("{}/{}/{generation}", K::kind(&()), meta.uid.as_deref().unwrap_or_default())
+    format!(
+        "{}/{}/{generation}",
+        K::kind(&()),
+        meta.uid.as_deref().unwrap_or_default()
+    )
 }
 
 fn lives_in<K: Resource>(object: &K, namespace: &str) -> bool {
@@ -114,9 +146,11 @@ fn lives_in<K: Resource>(object: &K, namespace: &str) -> bool {
 
 fn age<K: Resource>(object: &K) -> (Option<Timestamp>, String) {
     let meta = object.meta();
-    (meta.creation_timestamp.as_ref().map(|time| time.0), meta.name.clone().unwrap_or_default())
+    (
+        meta.creation_timestamp.as_ref().map(|time| time.0),
+        meta.name.clone().unwrap_or_default(),
+    )
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -147,23 +181,45 @@ mod tests {
         let elsewhere = domain("elsewhere", "example.com", "other", "2025-01-01T00:00:00Z");
         let all = [young.clone(), old.clone(), elsewhere.clone()];
         let served = attached("mail", "edge", &all, &[]);
-        assert_eq!(served.domains.iter().map(|(object, _)| object.name_any()).collect::<Vec<_>>(), ["old"]);
+        assert_eq!(
+            served
+                .domains
+                .iter()
+                .map(|(object, _)| object.name_any())
+                .collect::<Vec<_>>(),
+            ["old"]
+        );
         assert_eq!(domain_winner(&young, &all), Some(("edge".into(), "old".into())));
-        assert_eq!((domain_winner(&old, &all), domain_winner(&elsewhere, &all)), (None, None));
+        assert_eq!(
+            (domain_winner(&old, &all), domain_winner(&elsewhere, &all)),
+            (None, None)
+        );
     }
 
     #[test]
     fn a_wrong_object_and_one_of_another_namespace_change_nothing() {
         let wrong = domain("wrong", "10.0.0.1", "edge", "2026-01-01T00:00:00Z");
         let good = domain("good", "a.example", "edge", "2026-01-01T00:00:00Z");
-        assert_eq!(attached("mail", "edge", &[wrong.clone(), good.clone()], &[]).domains.len(), 1);
+        assert_eq!(
+            attached("mail", "edge", &[wrong.clone(), good.clone()], &[])
+                .domains
+                .len(),
+            1
+        );
         assert_eq!(attached("shop", "edge", &[good], &[]).domains.len(), 0);
     }
 
     #[test]
     fn policies_stand_in_rank_order_and_the_fingerprint_moves_with_generations() {
         let served = attached("mail", "edge", &[], &[policy("low", 1), policy("high", 9)]);
-        assert_eq!(served.policies.iter().map(|(_, policy)| policy.name.as_str()).collect::<Vec<_>>(), ["mail/high", "mail/low"]);
+        assert_eq!(
+            served
+                .policies
+                .iter()
+                .map(|(_, policy)| policy.name.as_str())
+                .collect::<Vec<_>>(),
+            ["mail/high", "mail/low"]
+        );
         let mut changed = served.clone();
         Arc::make_mut(&mut changed.policies[0].0).metadata.generation = Some(2);
         assert_ne!(fingerprint(&served), fingerprint(&changed));

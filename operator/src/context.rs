@@ -58,6 +58,8 @@ impl Applied {
     /// Whether this is what was applied, and nobody has touched it since.
     pub fn is_known(&self, key: &str, fingerprint: &str, version: &str) -> bool {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(key).is_some_and(|(print, seen)| print == fingerprint && seen == version)
+        known
+            .get(key)
+            .is_some_and(|(print, seen)| print == fingerprint && seen == version)
     }
 }

@@ -8,6 +8,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use kube::core::DeserializeGuard;
@@ -46,17 +47,29 @@ impl Failures {
 
 /// The wait after this many failures in a row, 1 or more.
 pub fn backoff(failures: u32) -> Duration {
-    FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST)
+    FIRST
+        .saturating_mul(1 << failures.saturating_sub(1).min(16))
+        .min(LONGEST)
 }
 
 /// Runs a controller until `shutdown` ends, or its streams do.
-pub async fn run<K, F, R>(kind: &'static str, controller: Controller<Guarded<K>>, ctx: Arc<Ctx>, shutdown: F, reconcile: R)
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+pub async fn run<K, F, R>(
+    kind: &'static str,
+    controller: Controller<Guarded<K>>,
+    ctx: Arc<Ctx>,
+    shutdown: F,
+    reconcile: R,
+) where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + Debug
+        + Send
+        + Sync
+        + 'static,
     K::DynamicType: Default + Eq + Hash + Clone + Debug + Unpin,
     F: Future<Output = ()> + Send + Sync + 'static,
-    R: AsyncFn(Arc<K>, Arc<Ctx>) -> Result<Action, Error> + Send + Sync + 'static,
-    for<'a> R::CallRefFuture<'a>: Send,
+    R: Fn(Arc<K>, Arc<Ctx>) -> BoxFuture<'static, Result<Action, Error>> + Send + Sync + 'static,
 {
     let failures = Arc::new(Failures::default());
     let reconcile = Arc::new(reconcile);
@@ -76,7 +89,8 @@ where
             let started = Instant::now();
             let result = guarded(reconcile(Arc::new(parsed.clone()), ctx.clone())).await;
             let outcome = result.as_ref().err().map_or("ok", Error::category);
-            ctx.metrics.reconciled(kind, outcome, started.elapsed().as_secs_f64());
+            ctx.metrics
+                .reconciled(kind, outcome, started.elapsed().as_secs_f64());
             match &result {
                 Ok(_) => failures.clear(&key),
                 Err(error) => report(kind, parsed, error, &ctx).await,
@@ -109,7 +123,10 @@ async fn guarded(work: impl Future<Output = Result<Action, Error>>) -> Result<Ac
         Ok(Ok(result)) => result,
         Ok(Err(panic)) => {
             let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            Err(Error::Panic(text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()))
+            Err(Error::Panic(
+                text.or_else(|| panic.downcast_ref::<String>().cloned())
+                    .unwrap_or_default(),
+            ))
         }
     }
 }
@@ -122,11 +139,24 @@ async fn report<K: Resource<DynamicType = ()>>(kind: &'static str, object: &K, e
     if error.class() == Class::Conflict || matches!(error, Error::NotLeader) {
         return;
     }
-    event(ctx, object, EventType::Warning, error.category(), &error.to_string()).await;
+    event(
+        ctx,
+        object,
+        EventType::Warning,
+        error.category(),
+        &error.to_string(),
+    )
+    .await;
 }
 
 /// Publishes an Event on an object. A failure to do so is logged and no more.
-pub async fn event<K: Resource<DynamicType = ()>>(ctx: &Ctx, object: &K, type_: EventType, reason: &str, note: &str) {
+pub async fn event<K: Resource<DynamicType = ()>>(
+    ctx: &Ctx,
+    object: &K,
+    type_: EventType,
+    reason: &str,
+    note: &str,
+) {
     if !ctx.leadership.holds() {
         return;
     }
@@ -148,7 +178,10 @@ mod tests {
 
     #[test]
     fn tries_come_later_and_later_up_to_a_bound() {
-        let waits: Vec<u64> = [1, 2, 3, 8, 9, 10, 100].iter().map(|failures| backoff(*failures).as_secs()).collect();
+        let waits: Vec<u64> = [1, 2, 3, 8, 9, 10, 100]
+            .iter()
+            .map(|failures| backoff(*failures).as_secs())
+            .collect();
         assert_eq!(waits, [1, 2, 4, 128, 256, 300, 300]);
     }
 
@@ -166,7 +199,10 @@ mod tests {
     #[test]
     fn failures_are_counted_for_each_object_and_cleared_by_success() {
         let failures = Failures::default();
-        assert_eq!((failures.count("a"), failures.count("a"), failures.count("b")), (1, 2, 1));
+        assert_eq!(
+            (failures.count("a"), failures.count("a"), failures.count("b")),
+            (1, 2, 1)
+        );
         failures.clear("a");
         assert_eq!(failures.count("a"), 1);
     }

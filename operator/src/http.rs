@@ -23,7 +23,10 @@ pub async fn serve(address: SocketAddr, ctx: Arc<Ctx>, filled: Arc<AtomicBool>) 
                 if filled.load(Ordering::Relaxed) {
                     (StatusCode::OK, "ok")
                 } else {
-                    (StatusCode::SERVICE_UNAVAILABLE, "the objects are not all known yet")
+                    (
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "the objects are not all known yet",
+                    )
                 }
             }),
         )
@@ -31,7 +34,13 @@ pub async fn serve(address: SocketAddr, ctx: Arc<Ctx>, filled: Arc<AtomicBool>) 
             "/metrics",
             get(move || async move {
                 metrics.metrics.leads(metrics.leadership.holds());
-                ([("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")], metrics.metrics.text())
+                (
+                    [(
+                        "content-type",
+                        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                    )],
+                    metrics.metrics.text(),
+                )
             }),
         );
     let listener = tokio::net::TcpListener::bind(address).await?;

@@ -75,7 +75,7 @@ pub async fn keep(client: Client, namespace: &str, me: &str, leadership: Leaders
     loop {
         let started = Instant::now();
         let attempt = tokio::time::timeout(INTERVAL, step(&api, me, &mut known)).await;
-        match attempt {
+        match &attempt {
             // The time before the request counts: the record may be older than the answer.
             Ok(Ok(true)) => leadership.renewed(started),
             Ok(Ok(false)) => {}
@@ -88,7 +88,12 @@ pub async fn keep(client: Client, namespace: &str, me: &str, leadership: Leaders
         if attempt_lost(&leadership, &attempt) {
             return;
         }
-        tokio::time::sleep(INTERVAL.saturating_sub(started.elapsed()).max(Duration::from_millis(200))).await;
+        tokio::time::sleep(
+            INTERVAL
+                .saturating_sub(started.elapsed())
+                .max(Duration::from_millis(200)),
+        )
+        .await;
     }
 }
 
@@ -99,16 +104,26 @@ fn attempt_lost(leadership: &Leadership, attempt: &Attempt) -> bool {
     leadership.last().is_some() && matches!(attempt, Ok(Ok(false)))
 }
 
-async fn step(api: &Api<Lease>, me: &str, known: &mut Option<(Option<String>, Instant)>) -> Result<bool, kube::Error> {
+async fn step(
+    api: &Api<Lease>,
+    me: &str,
+    known: &mut Option<(Option<String>, Instant)>,
+) -> Result<bool, kube::Error> {
     let found = api.get_opt(NAME).await?;
-    let version = found.as_ref().and_then(|lease| lease.metadata.resource_version.clone());
+    let version = found
+        .as_ref()
+        .and_then(|lease| lease.metadata.resource_version.clone());
     let since = match known {
         Some((seen, since)) if *seen == version => *since,
         _ => Instant::now(),
     };
     *known = Some((version, since));
     let sight = found.as_ref().map(|lease| Sight {
-        holder: lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default(),
+        holder: lease
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.holder_identity.clone())
+            .unwrap_or_default(),
         unchanged: since.elapsed(),
     });
     let decision = decide(sight.as_ref(), me);
@@ -138,7 +153,11 @@ fn record(found: Option<Lease>, me: &str, acquired: bool) -> Lease {
     lease.spec = Some(LeaseSpec {
         holder_identity: Some(me.to_owned()),
         lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
-        acquire_time: if acquired { Some(now.clone()) } else { before.acquire_time },
+        acquire_time: if acquired {
+            Some(now.clone())
+        } else {
+            before.acquire_time
+        },
         renew_time: Some(now),
         lease_transitions: Some(before.lease_transitions.unwrap_or(0) + i32::from(acquired)),
         ..before
@@ -154,7 +173,10 @@ mod tests {
 
     #[test]
     fn a_lease_is_taken_only_from_nobody_or_from_the_silent() {
-        let sight = |holder: &str, seconds| Sight { holder: holder.into(), unchanged: Duration::from_secs(seconds) };
+        let sight = |holder: &str, seconds| Sight {
+            holder: holder.into(),
+            unchanged: Duration::from_secs(seconds),
+        };
         for (sight, wanted) in [
             (None, Decision::Acquire),
             (Some(sight("", 0)), Decision::Acquire),

@@ -12,7 +12,11 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().json().with_env_filter(filter).init();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "the runtime cannot be started");
@@ -25,14 +29,24 @@ fn main() -> ExitCode {
 async fn run(args: Args) -> ExitCode {
     // The one provider of cryptography; a second call could only find it installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let client = match config().await.and_then(|config| Client::try_from(config).map_err(|error| error.to_string())) {
+    let client = match config()
+        .await
+        .and_then(|config| Client::try_from(config).map_err(|error| error.to_string()))
+    {
         Ok(client) => client,
         Err(error) => {
-            tracing::error!(error, "no Kubernetes API: neither a pod's account nor a kubeconfig can be used");
+            tracing::error!(
+                error,
+                "no Kubernetes API: neither a pod's account nor a kubeconfig can be used"
+            );
             return ExitCode::FAILURE;
         }
     };
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), mta_image = args.mta_image, "postroad-operator");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        mta_image = args.mta_image,
+        "postroad-operator"
+    );
     match manager::run(args, client, asked()).await {
         Ended::Asked => ExitCode::SUCCESS,
         ended => {
@@ -55,7 +69,9 @@ async fn config() -> Result<Config, String> {
 /// Ends with SIGTERM or SIGINT.
 async fn asked() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut term), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! {

@@ -56,12 +56,19 @@ pub async fn run(args: Args, client: Client, asked: impl Future<Output = ()> + S
     let listeners = controller::<SmtpListener>(&client, &args);
     let domains = controller::<MailDomain>(&client, &args);
     let policies = controller::<RelayPolicy>(&client, &args);
-    let resolver = if args.resolvers.is_empty() { Resolver::from_system() } else { Ok(Resolver::new(args.resolvers.clone())) };
+    let resolver = if args.resolvers.is_empty() {
+        Resolver::from_system()
+    } else {
+        Ok(Resolver::new(args.resolvers.clone()))
+    };
     let resolver = match resolver {
         Ok(resolver) => resolver,
         Err(error) => return Ended::Resolver(error),
     };
-    let reporter = Reporter { controller: "postroad-operator".into(), instance: Some(args.pod_name.clone()) };
+    let reporter = Reporter {
+        controller: "postroad-operator".into(),
+        instance: Some(args.pod_name.clone()),
+    };
     let ctx = Arc::new(Ctx {
         recorder: Recorder::new(client.clone(), reporter),
         leadership: Leadership::default(),
@@ -79,9 +86,14 @@ pub async fn run(args: Args, client: Client, asked: impl Future<Output = ()> + S
     let filled = Arc::new(AtomicBool::new(false));
     let controllers = controllers(listeners, domains, policies, &ctx, &asked);
     let stores = fill(ctx.clone(), filled.clone());
-    let lease = lease::keep(client, &args.pod_namespace, &args.pod_name, ctx.leadership.clone());
+    let lease = lease::keep(
+        client,
+        &args.pod_namespace,
+        &args.pod_name,
+        ctx.leadership.clone(),
+    );
     tokio::select! {
-        () = asked => Ended::Asked,
+        () = asked.clone() => Ended::Asked,
         () = lease => Ended::LeaseLost,
         () = controllers => Ended::ControllerEnded,
         served = http::serve(args.http, ctx.clone(), filled) => match served {
@@ -115,13 +127,21 @@ where
 
 fn controller<K>(client: &Client, args: &Args) -> Guard<K>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug
+        + Send
+        + Sync
+        + 'static,
 {
     let api: Api<Guarded<K>> = match &args.namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
-    let config = Config::default().concurrency(8).debounce(Duration::from_millis(200));
+    let config = Config::default()
+        .concurrency(8)
+        .debounce(Duration::from_millis(200));
     Controller::new(api, watcher::Config::default()).with_config(config)
 }
 
@@ -136,28 +156,62 @@ async fn controllers(
     let (client, args) = (&ctx.client, &ctx.args);
     let ours = watcher::Config::default().labels(LISTENER);
     let listeners = listeners
-        .watches(api::<PartialObjectMeta<StatefulSet>>(client, args), ours.clone(), |set| labelled(&set))
+        .watches(
+            api::<PartialObjectMeta<StatefulSet>>(client, args),
+            ours.clone(),
+            |set| labelled(&set),
+        )
         .watches(api::<Pod>(client, args), ours, |pod| labelled(&pod))
-        .watches(api::<Guarded<MailDomain>>(client, args), watcher::Config::default(), |object| match &object.0 {
-            Ok(domain) => named(&domain.namespace(), domain.spec.listener_refs.iter().map(|reference| &reference.name)),
-            Err(_) => Vec::new(),
-        })
-        .watches(api::<Guarded<RelayPolicy>>(client, args), watcher::Config::default(), |object| match &object.0 {
-            Ok(policy) => named(&policy.namespace(), policy.spec.listener_refs.iter().map(|reference| &reference.name)),
-            Err(_) => Vec::new(),
-        });
+        .watches(
+            api::<Guarded<MailDomain>>(client, args),
+            watcher::Config::default(),
+            |object| match &object.0 {
+                Ok(domain) => named(
+                    &domain.namespace(),
+                    domain.spec.listener_refs.iter().map(|reference| &reference.name),
+                ),
+                Err(_) => Vec::new(),
+            },
+        )
+        .watches(
+            api::<Guarded<RelayPolicy>>(client, args),
+            watcher::Config::default(),
+            |object| match &object.0 {
+                Ok(policy) => named(
+                    &policy.namespace(),
+                    policy.spec.listener_refs.iter().map(|reference| &reference.name),
+                ),
+                Err(_) => Vec::new(),
+            },
+        );
     let known = ctx.domains.clone();
-    let domains = domains.watches(api::<Guarded<SmtpListener>>(client, args), watcher::Config::default(), move |listener| {
-        users(&known, &listener.namespace(), |domain: &MailDomain| {
-            domain.spec.listener_refs.iter().any(|reference| reference.name == listener.name_any())
-        })
-    });
+    let domains = domains.watches(
+        api::<Guarded<SmtpListener>>(client, args),
+        watcher::Config::default(),
+        move |listener| {
+            users(&known, &listener.namespace(), |domain: &MailDomain| {
+                domain
+                    .spec
+                    .listener_refs
+                    .iter()
+                    .any(|reference| reference.name == listener.name_any())
+            })
+        },
+    );
     let known = ctx.policies.clone();
-    let policies = policies.watches(api::<Guarded<SmtpListener>>(client, args), watcher::Config::default(), move |listener| {
-        users(&known, &listener.namespace(), |policy: &RelayPolicy| {
-            policy.spec.listener_refs.iter().any(|reference| reference.name == listener.name_any())
-        })
-    });
+    let policies = policies.watches(
+        api::<Guarded<SmtpListener>>(client, args),
+        watcher::Config::default(),
+        move |listener| {
+            users(&known, &listener.namespace(), |policy: &RelayPolicy| {
+                policy
+                    .spec
+                    .listener_refs
+                    .iter()
+                    .any(|reference| reference.name == listener.name_any())
+            })
+        },
+    );
     tokio::select! {
         () = driver::run("SmtpListener", listeners, ctx.clone(), asked.clone(), |o, c| smtp_listener::reconcile(o, c).boxed()) => {}
         () = driver::run("MailDomain", domains, ctx.clone(), asked.clone(), |o, c| mail_domain::reconcile(o, c).boxed()) => {}
@@ -171,18 +225,32 @@ fn labelled<K: Resource>(object: &K) -> Vec<ObjectRef<Guarded<SmtpListener>>> {
     named(&object.namespace(), name.into_iter())
 }
 
-fn named<'a>(namespace: &Option<String>, names: impl Iterator<Item = &'a String>) -> Vec<ObjectRef<Guarded<SmtpListener>>> {
+fn named<'a>(
+    namespace: &Option<String>,
+    names: impl Iterator<Item = &'a String>,
+) -> Vec<ObjectRef<Guarded<SmtpListener>>> {
     let namespace = namespace.clone().unwrap_or_default();
-    names.map(|name| ObjectRef::new(name).within(&namespace)).collect()
+    names
+        .map(|name| ObjectRef::new(name).within(&namespace))
+        .collect()
 }
 
 /// Objects of a store that use a listener.
-fn users<K>(store: &Store<Guarded<K>>, namespace: &Option<String>, uses: impl Fn(&K) -> bool) -> Vec<ObjectRef<Guarded<K>>>
+fn users<K>(
+    store: &Store<Guarded<K>>,
+    namespace: &Option<String>,
+    uses: impl Fn(&K) -> bool,
+) -> Vec<ObjectRef<Guarded<K>>>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
     let known = store.state();
-    let found = known.iter().filter(|object| object.0.as_ref().is_ok_and(|parsed| parsed.namespace() == *namespace && uses(parsed)));
+    let found = known.iter().filter(|object| {
+        object
+            .0
+            .as_ref()
+            .is_ok_and(|parsed| parsed.namespace() == *namespace && uses(parsed))
+    });
     found.map(|object| ObjectRef::from_obj(&**object)).collect()
 }
 

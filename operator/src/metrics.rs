@@ -34,11 +34,21 @@ impl Default for Metrics {
         let seconds = Histogram::new(exponential_buckets(0.005, 2.0, 12));
         let writes = Family::default();
         let leader = Gauge::default();
-        registry.register("reconciles", "Reconciles by kind and outcome (ok, or the category of the error)", reconciles.clone());
+        registry.register(
+            "reconciles",
+            "Reconciles by kind and outcome (ok, or the category of the error)",
+            reconciles.clone(),
+        );
         registry.register("reconcile_seconds", "Time of a reconcile", seconds.clone());
         registry.register("writes", "Writes to the API server by outcome", writes.clone());
         registry.register("leader", "1 while this process leads", leader.clone());
-        Self { registry, reconciles, seconds, writes, leader }
+        Self {
+            registry,
+            reconciles,
+            seconds,
+            writes,
+            leader,
+        }
     }
 }
 

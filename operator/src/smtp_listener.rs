@@ -47,7 +47,10 @@ const CALM: Duration = Duration::from_secs(30);
 
 /// Brings a listener to what is wanted, one step.
 pub async fn reconcile(listener: Arc<SmtpListener>, ctx: Arc<Ctx>) -> Result<Action, Error> {
-    let names = Names { namespace: listener.namespace().unwrap_or_default(), listener: listener.name_any() };
+    let names = Names {
+        namespace: listener.namespace().unwrap_or_default(),
+        listener: listener.name_any(),
+    };
     if listener.metadata.deletion_timestamp.is_some() {
         return cleanup::run(&listener, &names, &ctx).await;
     }
@@ -67,7 +70,9 @@ pub async fn reconcile(listener: Arc<SmtpListener>, ctx: Arc<Ctx>) -> Result<Act
 fn pause(found: &status::Found, next: &SmtpListenerStatus) -> Duration {
     if found.obstacle.is_some() {
         LATER
-    } else if status_of(&next.conditions, RECONCILING) == Some(true) || status_of(&next.conditions, READY) != Some(true) {
+    } else if status_of(&next.conditions, RECONCILING) == Some(true)
+        || status_of(&next.conditions, READY) != Some(true)
+    {
         SOON
     } else {
         CALM
@@ -75,34 +80,55 @@ fn pause(found: &status::Found, next: &SmtpListenerStatus) -> Duration {
 }
 
 async fn write_status(listener: &SmtpListener, next: &SmtpListenerStatus, ctx: &Ctx) -> Result<(), Error> {
-    let value = |status: &SmtpListenerStatus| serde_json::to_value(status).map_err(|error| Error::Made(error.to_string()));
+    let value = |status: &SmtpListenerStatus| {
+        serde_json::to_value(status).map_err(|error| Error::Made(error.to_string()))
+    };
     let before = listener.status.as_ref().map(value).transpose()?;
     apply::status(ctx, listener, before.as_ref(), &value(next)?).await
 }
 
 /// Before the first pod: the finalizer that keeps a queue's pods.
 async fn keep_finalizer(listener: &SmtpListener, names: &Names, ctx: &Ctx) -> Result<(), Error> {
-    if listener.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
+    if listener
+        .finalizers()
+        .iter()
+        .any(|finalizer| finalizer == FINALIZER)
+    {
         return Ok(());
     }
     let mut finalizers = listener.finalizers().to_vec();
     finalizers.push(FINALIZER.to_owned());
-    let change = json!({"metadata": {"finalizers": finalizers, "resourceVersion": listener.resource_version()}});
-    apply::merge::<SmtpListener>(ctx, &names.namespace, &names.listener, &change).await.map(drop)
+    let change =
+        json!({"metadata": {"finalizers": finalizers, "resourceVersion": listener.resource_version()}});
+    apply::merge::<SmtpListener>(ctx, &names.namespace, &names.listener, &change)
+        .await
+        .map(drop)
 }
 
 /// An Event for each condition that changed its status, with its own reason.
 async fn announce(listener: &SmtpListener, next: &SmtpListenerStatus, ctx: &Ctx) {
-    let before = listener.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let before = listener
+        .status
+        .as_ref()
+        .map(|status| status.conditions.as_slice())
+        .unwrap_or_default();
     for condition in &next.conditions {
         if matches!(condition.type_.as_str(), RECONCILING | conditions::STALLED) {
             continue;
         }
         let was = before.iter().find(|known| known.type_ == condition.type_);
-        let news = was.map_or(condition.status == "False" && condition.type_ != conditions::DRAINING, |was| was.status != condition.status);
+        let news = was.map_or(
+            condition.status == "False" && condition.type_ != conditions::DRAINING,
+            |was| was.status != condition.status,
+        );
         if news {
-            let good = (condition.status == "True") != (condition.type_ == conditions::DRAINING) || condition.reason == conditions::reason::NOT_DRAINING;
-            let kind = if good || condition.type_ == conditions::DRAINING { EventType::Normal } else { EventType::Warning };
+            let good = (condition.status == "True") != (condition.type_ == conditions::DRAINING)
+                || condition.reason == conditions::reason::NOT_DRAINING;
+            let kind = if good || condition.type_ == conditions::DRAINING {
+                EventType::Normal
+            } else {
+                EventType::Warning
+            };
             let note = format!("{}={}: {}", condition.type_, condition.status, condition.message);
             event(ctx, listener, kind, &condition.reason, &note).await;
         }

@@ -41,10 +41,18 @@ pub async fn reconcile(object: Arc<MailDomain>, ctx: Arc<Ctx>) -> Result<Action,
     let mut rows_now = Vec::new();
     if let Ok(domain) = validate::validate(&object.spec) {
         for (condition, severity, judgement) in judge_all(&object, &domain, &found, &ctx).await {
-            let before = rows_before.iter().find(|row| row.kind == judgement.kind && row.name == judgement.name);
+            let before = rows_before
+                .iter()
+                .find(|row| row.kind == judgement.kind && row.name == judgement.name);
             let row = records::row(&judgement, before, now);
             let message = records::message(&judgement, &row);
-            checks.push(Check { condition, severity, last: row.last(), message, judgement });
+            checks.push(Check {
+                condition,
+                severity,
+                last: row.last(),
+                message,
+                judgement,
+            });
             rows_now.push(row);
         }
     }
@@ -52,15 +60,31 @@ pub async fn reconcile(object: Arc<MailDomain>, ctx: Arc<Ctx>) -> Result<Action,
     let next = status(&object, &stated, &rows_now, now);
     announce(&object, &next, &ctx).await;
     write(&object, &next, &ctx).await?;
-    Ok(Action::requeue(pause(&object, &obstacles, &checks, &rows_now, now)))
+    Ok(Action::requeue(pause(
+        &object, &obstacles, &checks, &rows_now, now,
+    )))
 }
 
-fn pause(object: &MailDomain, obstacles: &[Obstacle], checks: &[Check], rows: &[Row], now: Timestamp) -> Duration {
-    if obstacles.iter().any(|obstacle| matches!(obstacle, Obstacle::Pending(_) | Obstacle::ListenersMissing(_))) {
+fn pause(
+    object: &MailDomain,
+    obstacles: &[Obstacle],
+    checks: &[Check],
+    rows: &[Row],
+    now: Timestamp,
+) -> Duration {
+    if obstacles
+        .iter()
+        .any(|obstacle| matches!(obstacle, Obstacle::Pending(_) | Obstacle::ListenersMissing(_)))
+    {
         return SOON;
     }
-    let wrong = checks.iter().zip(rows).filter(|(check, _)| check.judgement.ruling != Ruling::True);
-    let lasting = wrong.map(|(_, row)| now.duration_since(row.since).unsigned_abs()).max();
+    let wrong = checks
+        .iter()
+        .zip(rows)
+        .filter(|(check, _)| check.judgement.ruling != Ruling::True);
+    let lasting = wrong
+        .map(|(_, row)| now.duration_since(row.since).unsigned_abs())
+        .max();
     pace::next_look(lasting, &object.uid().unwrap_or_default())
 }
 
@@ -71,7 +95,8 @@ fn listeners_of(object: &MailDomain, ctx: &Ctx) -> (Vec<SmtpListener>, Vec<Strin
     for reference in &object.spec.listener_refs {
         let listener = ctx.listeners.state().iter().find_map(|known| {
             let listener = known.0.as_ref().ok()?;
-            (listener.namespace() == namespace && listener.name_any() == reference.name).then(|| listener.clone())
+            (listener.namespace() == namespace && listener.name_any() == reference.name)
+                .then(|| listener.clone())
         });
         match listener {
             Some(listener) => found.push(listener),
@@ -82,19 +107,39 @@ fn listeners_of(object: &MailDomain, ctx: &Ctx) -> (Vec<SmtpListener>, Vec<Strin
 }
 
 fn obstacles(object: &MailDomain, found: &[SmtpListener], missing: Vec<String>, ctx: &Ctx) -> Vec<Obstacle> {
-    let all: Vec<_> = ctx.domains.state().iter().filter_map(|known| known.0.as_ref().ok().cloned().map(Arc::new)).collect();
+    let all: Vec<_> = ctx
+        .domains
+        .state()
+        .iter()
+        .filter_map(|known| known.0.as_ref().ok().cloned().map(Arc::new))
+        .collect();
     let mut list = Vec::new();
-    if let Err(invalid) = validate::validate(&object.spec).map(drop).and_then(|()| validate::resolvers(&object.spec).map(drop)) {
-        list.push(Obstacle::Invalid { field: invalid.field, sentence: invalid.sentence });
+    if let Err(invalid) = validate::validate(&object.spec)
+        .map(drop)
+        .and_then(|()| validate::resolvers(&object.spec).map(drop))
+    {
+        list.push(Obstacle::Invalid {
+            field: invalid.field,
+            sentence: invalid.sentence,
+        });
         return list;
     }
     if let Some((listener, winner)) = attached::domain_winner(object, &all) {
-        list.push(Obstacle::Conflict { domain: object.spec.domain.clone(), listener, winner });
+        list.push(Obstacle::Conflict {
+            domain: object.spec.domain.clone(),
+            listener,
+            winner,
+        });
     }
     if !missing.is_empty() {
         list.push(Obstacle::ListenersMissing(missing));
     }
-    let policies: Vec<_> = ctx.policies.state().iter().filter_map(|known| known.0.as_ref().ok().cloned().map(Arc::new)).collect();
+    let policies: Vec<_> = ctx
+        .policies
+        .state()
+        .iter()
+        .filter_map(|known| known.0.as_ref().ok().cloned().map(Arc::new))
+        .collect();
     let pending: Vec<String> = found
         .iter()
         .filter(|listener| {
@@ -116,23 +161,46 @@ async fn judge_all(
     found: &[SmtpListener],
     ctx: &Ctx,
 ) -> Vec<(&'static str, Severity, Judgement)> {
-    let wishes = object.spec.dns.clone().unwrap_or_default().checks.unwrap_or_default();
-    let (mx, spf_wish) = (severity(wishes.mx).filter(|_| domain.inbound.is_some()), severity(wishes.spf));
+    let wishes = object
+        .spec
+        .dns
+        .clone()
+        .unwrap_or_default()
+        .checks
+        .unwrap_or_default();
+    let (mx, spf_wish) = (
+        severity(wishes.mx).filter(|_| domain.inbound.is_some()),
+        severity(wishes.spf),
+    );
     if mx.is_none() && spf_wish.is_none() {
         return Vec::new();
     }
     let name = domain.name.as_str();
     let given = validate::resolvers(&object.spec).unwrap_or_default();
-    let resolver = if given.is_empty() { ctx.resolver.clone() } else { ctx.resolver.with_upstream(&given) };
-    let servers = if given.is_empty() { resolver.authorities(name).await } else { Ok(resolver::named_servers(&given)) };
-    let hostnames: Vec<String> = found.iter().map(|listener| listener.spec.hostname.to_ascii_lowercase()).collect();
+    let resolver = if given.is_empty() {
+        ctx.resolver.clone()
+    } else {
+        ctx.resolver.with_upstream(&given)
+    };
+    let servers = if given.is_empty() {
+        resolver.authorities(name).await
+    } else {
+        Ok(resolver::named_servers(&given))
+    };
+    let hostnames: Vec<String> = found
+        .iter()
+        .map(|listener| listener.spec.hostname.to_ascii_lowercase())
+        .collect();
     let mut list = Vec::new();
     if let Some(severity) = mx {
         let seen = match &servers {
             Ok(servers) => Ok(resolver.observe(servers, name, crate::dns::MX).await),
             Err(trouble) => Err(trouble.clone()),
         };
-        let wanted = MxWanted { domain: name, hostnames: &hostnames };
+        let wanted = MxWanted {
+            domain: name,
+            hostnames: &hostnames,
+        };
         list.push((types::MX_VALID, severity, judge::mx(&wanted, &seen)));
     }
     if let Some(severity) = spf_wish {
@@ -143,7 +211,12 @@ async fn judge_all(
             Err(trouble) => Err(trouble.clone()),
         };
         let sends = !domain.senders.is_empty();
-        let wanted = SpfWanted { domain: name, egress: &egress, sends, hostnames: &hostnames };
+        let wanted = SpfWanted {
+            domain: name,
+            egress: &egress,
+            sends,
+            hostnames: &hostnames,
+        };
         list.push((types::SPF_VALID, severity, judge::spf(&wanted, &seen)));
     }
     list
@@ -158,8 +231,11 @@ fn severity(wish: Wish) -> Option<Severity> {
 }
 
 fn egress(found: &[SmtpListener]) -> Vec<IpAddr> {
-    let networks: Vec<_> =
-        found.iter().filter_map(|listener| listeners::validate(&listener.spec).ok()).flat_map(|valid| valid.egress).collect();
+    let networks: Vec<_> = found
+        .iter()
+        .filter_map(|listener| listeners::validate(&listener.spec).ok())
+        .flat_map(|valid| valid.egress)
+        .collect();
     spf::samples(&networks)
 }
 
@@ -179,14 +255,20 @@ fn rows(object: &MailDomain) -> Vec<Row> {
             since: record.since.parse().ok()?,
         })
     };
-    object.status.iter().flat_map(|status| &status.records).filter_map(read).collect()
+    object
+        .status
+        .iter()
+        .flat_map(|status| &status.records)
+        .filter_map(read)
+        .collect()
 }
 
 fn status(object: &MailDomain, stated: &[Stated], rows: &[Row], now: Timestamp) -> MailDomainStatus {
     let generation = object.metadata.generation;
     let mut next = object.status.clone().unwrap_or_default();
     next.observed_generation = generation;
-    next.conditions.retain(|known| stated.iter().any(|stated| stated.condition == known.type_));
+    next.conditions
+        .retain(|known| stated.iter().any(|stated| stated.condition == known.type_));
     for one in stated {
         let value = match one.status {
             Ruling::True => Some(true),
@@ -212,11 +294,26 @@ fn status(object: &MailDomain, stated: &[Stated], rows: &[Row], now: Timestamp) 
 }
 
 async fn announce(object: &MailDomain, next: &MailDomainStatus, ctx: &Ctx) {
-    let before = object.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    for condition in next.conditions.iter().filter(|c| [types::MX_VALID, types::SPF_VALID, types::READY].contains(&c.type_.as_str())) {
-        let was = before.iter().find(|known| known.type_ == condition.type_).map(|known| known.status.as_str());
+    let before = object
+        .status
+        .as_ref()
+        .map(|status| status.conditions.as_slice())
+        .unwrap_or_default();
+    for condition in next
+        .conditions
+        .iter()
+        .filter(|c| [types::MX_VALID, types::SPF_VALID, types::READY].contains(&c.type_.as_str()))
+    {
+        let was = before
+            .iter()
+            .find(|known| known.type_ == condition.type_)
+            .map(|known| known.status.as_str());
         if was != Some(condition.status.as_str()) && condition.status != "Unknown" {
-            let kind = if condition.status == "True" { EventType::Normal } else { EventType::Warning };
+            let kind = if condition.status == "True" {
+                EventType::Normal
+            } else {
+                EventType::Warning
+            };
             let note = format!("{}={}: {}", condition.type_, condition.status, condition.message);
             event(ctx, object, kind, &condition.reason, &note).await;
         }
@@ -224,13 +321,16 @@ async fn announce(object: &MailDomain, next: &MailDomainStatus, ctx: &Ctx) {
 }
 
 async fn write(object: &MailDomain, next: &MailDomainStatus, ctx: &Ctx) -> Result<(), Error> {
-    let value = |status: &MailDomainStatus| serde_json::to_value(status).map_err(|error| Error::Made(error.to_string()));
+    let value = |status: &MailDomainStatus| {
+        serde_json::to_value(status).map_err(|error| Error::Made(error.to_string()))
+    };
     let before = object.status.as_ref().map(value).transpose()?;
     apply::status(ctx, object, before.as_ref(), &value(next)?).await
 }
 
 /// Kept so that the names of the two modules cannot drift apart.
-const _: () = assert!(same(types::MX_VALID, conditions::MX_VALID) && same(types::SPF_VALID, conditions::SPF_VALID));
+const _: () =
+    assert!(same(types::MX_VALID, conditions::MX_VALID) && same(types::SPF_VALID, conditions::SPF_VALID));
 
 const fn same(a: &str, b: &str) -> bool {
     let (a, b) = (a.as_bytes(), b.as_bytes());

@@ -13,38 +13,82 @@ pub use crate::smtp_listener::validate::Invalid;
 
 /// Parses a spec. Errors: the first field that is wrong in a way that the schema cannot show.
 pub fn validate(spec: &MailDomainSpec) -> Result<Domain, Invalid> {
-    let name: DomainName = spec.domain.parse().map_err(|error| invalid("spec.domain", &error))?;
-    let inbound = spec.inbound.as_ref().map(|inbound| parse_inbound(inbound)).transpose()?;
-    let senders = spec.senders.iter().map(|sender| parse_sender(sender, &name)).collect::<Result<_, _>>()?;
-    Ok(Domain { name, inbound, senders })
+    let name: DomainName = spec
+        .domain
+        .parse()
+        .map_err(|error| invalid("spec.domain", &error))?;
+    let inbound = spec
+        .inbound
+        .as_ref()
+        .map(|inbound| parse_inbound(inbound))
+        .transpose()?;
+    let senders = spec
+        .senders
+        .iter()
+        .map(|sender| parse_sender(sender, &name))
+        .collect::<Result<_, _>>()?;
+    Ok(Domain {
+        name,
+        inbound,
+        senders,
+    })
 }
 
 /// The servers of `spec.dns.resolvers`.
 pub fn resolvers(spec: &MailDomainSpec) -> Result<Vec<SocketAddr>, Invalid> {
     let one = |text: &String| {
-        let address = text.parse().ok().or_else(|| text.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, 53)));
-        address.ok_or_else(|| invalid("spec.dns.resolvers", &format!("`{text}` is no server; write an IP address, or IP:port")))
+        let address = text
+            .parse()
+            .ok()
+            .or_else(|| text.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, 53)));
+        address.ok_or_else(|| {
+            invalid(
+                "spec.dns.resolvers",
+                &format!("`{text}` is no server; write an IP address, or IP:port"),
+            )
+        })
     };
     spec.dns.iter().flat_map(|dns| &dns.resolvers).map(one).collect()
 }
 
 fn invalid(field: &str, sentence: &dyn ToString) -> Invalid {
-    Invalid { field: field.to_owned(), sentence: sentence.to_string() }
+    Invalid {
+        field: field.to_owned(),
+        sentence: sentence.to_string(),
+    }
 }
 
 fn parse_inbound(inbound: &crd::Inbound) -> Result<Inbound, Invalid> {
     let recipients = &inbound.recipients;
-    for address in recipients.aliases.iter().flat_map(|alias| &alias.to).chain(&recipients.catch_all) {
-        let whole = address.rsplit_once('@').is_some_and(|(local, domain)| !local.is_empty() && domain.parse::<DomainName>().is_ok());
+    for address in recipients
+        .aliases
+        .iter()
+        .flat_map(|alias| &alias.to)
+        .chain(&recipients.catch_all)
+    {
+        let whole = address
+            .rsplit_once('@')
+            .is_some_and(|(local, domain)| !local.is_empty() && domain.parse::<DomainName>().is_ok());
         if !whole {
-            return Err(invalid("spec.inbound.recipients", &format!("`{address}` is no address; write local-part@domain")));
+            return Err(invalid(
+                "spec.inbound.recipients",
+                &format!("`{address}` is no address; write local-part@domain"),
+            ));
         }
     }
-    let endpoint = |host: &HostPort| Endpoint { host: host.host.clone(), port: u16::try_from(host.port).unwrap_or(0) };
+    let endpoint = |host: &HostPort| Endpoint {
+        host: host.host.clone(),
+        port: u16::try_from(host.port).unwrap_or(0),
+    };
     let deliver_to = match (&inbound.deliver_to.lmtp, &inbound.deliver_to.smtp) {
         (Some(host), None) => Deliver::Lmtp(endpoint(host)),
         (None, Some(host)) => Deliver::Smtp(endpoint(host)),
-        _ => return Err(invalid("spec.inbound.deliverTo", &"give exactly one of lmtp and smtp")),
+        _ => {
+            return Err(invalid(
+                "spec.inbound.deliverTo",
+                &"give exactly one of lmtp and smtp",
+            ));
+        }
     };
     Ok(Inbound {
         recipients: Recipients {
@@ -53,7 +97,14 @@ fn parse_inbound(inbound: &crd::Inbound) -> Result<Inbound, Invalid> {
                 crd::RecipientMode::Any => RecipientMode::Any,
             },
             addresses: recipients.addresses.clone(),
-            aliases: recipients.aliases.iter().map(|alias| Alias { name: alias.name.clone(), to: alias.to.clone() }).collect(),
+            aliases: recipients
+                .aliases
+                .iter()
+                .map(|alias| Alias {
+                    name: alias.name.clone(),
+                    to: alias.to.clone(),
+                })
+                .collect(),
             catch_all: recipients.catch_all.clone(),
         },
         deliver_to,
@@ -62,12 +113,23 @@ fn parse_inbound(inbound: &crd::Inbound) -> Result<Inbound, Invalid> {
 
 fn parse_sender(sender: &crd::Sender, domain: &DomainName) -> Result<Sender, Invalid> {
     for address in &sender.addresses {
-        let own = address.rsplit_once('@').and_then(|(_, name)| name.parse::<DomainName>().ok());
+        let own = address
+            .rsplit_once('@')
+            .and_then(|(_, name)| name.parse::<DomainName>().ok());
         if own.as_ref() != Some(domain) {
-            return Err(invalid("spec.senders", &format!("`{address}` of user {} is no address of {domain}; write local-part@{domain}", sender.user)));
+            return Err(invalid(
+                "spec.senders",
+                &format!(
+                    "`{address}` of user {} is no address of {domain}; write local-part@{domain}",
+                    sender.user
+                ),
+            ));
         }
     }
-    Ok(Sender { user: sender.user.clone(), addresses: sender.addresses.clone() })
+    Ok(Sender {
+        user: sender.user.clone(),
+        addresses: sender.addresses.clone(),
+    })
 }
 
 #[cfg(test)]
@@ -100,9 +162,21 @@ mod tests {
         let inbound = |recipients: serde_json::Value| json!({"inbound": {"recipients": recipients, "deliverTo": {"smtp": {"host": "h", "port": 25}}}});
         for (change, field, value) in [
             (json!({"domain": "10.1.2.3"}), "spec.domain", "10.1.2.3"),
-            (json!({"senders": [{"user": "bob", "addresses": ["bob@other.example"]}]}), "spec.senders", "bob@other.example"),
-            (inbound(json!({"mode": "Listed", "catchAll": "nobody"})), "spec.inbound.recipients", "nobody"),
-            (inbound(json!({"mode": "Any", "aliases": [{"name": "a", "to": ["b@"]}]})), "spec.inbound.recipients", "b@"),
+            (
+                json!({"senders": [{"user": "bob", "addresses": ["bob@other.example"]}]}),
+                "spec.senders",
+                "bob@other.example",
+            ),
+            (
+                inbound(json!({"mode": "Listed", "catchAll": "nobody"})),
+                "spec.inbound.recipients",
+                "nobody",
+            ),
+            (
+                inbound(json!({"mode": "Any", "aliases": [{"name": "a", "to": ["b@"]}]})),
+                "spec.inbound.recipients",
+                "b@",
+            ),
         ] {
             let error = validate(&spec(&change)).unwrap_err();
             assert_eq!(error.field, field);

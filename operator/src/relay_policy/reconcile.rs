@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
-use postroad_crds::conditions::{ACCEPTED, CONFLICTED, NewCondition, READY, RECONCILING, STALLED, reason, set_condition};
+use postroad_crds::conditions::{
+    ACCEPTED, CONFLICTED, NewCondition, READY, RECONCILING, STALLED, reason, set_condition,
+};
 use postroad_crds::{RelayPolicy, RelayPolicyStatus};
 
 use super::rank::{Standing, winner_over};
@@ -45,38 +47,72 @@ pub async fn reconcile(object: Arc<RelayPolicy>, ctx: Arc<Ctx>) -> Result<Action
     if object.status.as_ref().and_then(ready) != ready(&next)
         && let Some(condition) = next.conditions.iter().find(|condition| condition.type_ == READY)
     {
-        let kind = if ready(&next) == Some(true) { EventType::Normal } else { EventType::Warning };
+        let kind = if ready(&next) == Some(true) {
+            EventType::Normal
+        } else {
+            EventType::Warning
+        };
         event(&ctx, &*object, kind, &condition.reason, &condition.message).await;
     }
-    let value = |status: &RelayPolicyStatus| serde_json::to_value(status).map_err(|error| Error::Made(error.to_string()));
+    let value = |status: &RelayPolicyStatus| {
+        serde_json::to_value(status).map_err(|error| Error::Made(error.to_string()))
+    };
     let before = object.status.as_ref().map(value).transpose()?;
     apply::status(&ctx, &*object, before.as_ref(), &value(&next)?).await?;
-    Ok(Action::requeue(if found.missing.is_empty() && found.pending.is_empty() { CALM } else { SOON }))
+    Ok(Action::requeue(
+        if found.missing.is_empty() && found.pending.is_empty() {
+            CALM
+        } else {
+            SOON
+        },
+    ))
 }
 
 fn look(object: &RelayPolicy, ctx: &Ctx) -> Found {
     let policy = match validate::validate(object) {
         Ok(policy) => policy,
-        Err(invalid) => return Found { invalid: Some(invalid.to_string()), ..Found::default() },
+        Err(invalid) => {
+            return Found {
+                invalid: Some(invalid.to_string()),
+                ..Found::default()
+            };
+        }
     };
     let namespace = object.namespace().unwrap_or_default();
-    let domains: Vec<_> = ctx.domains.state().iter().filter_map(|known| known.0.as_ref().ok().cloned().map(Arc::new)).collect();
-    let policies: Vec<_> = ctx.policies.state().iter().filter_map(|known| known.0.as_ref().ok().cloned().map(Arc::new)).collect();
+    let domains: Vec<_> = ctx
+        .domains
+        .state()
+        .iter()
+        .filter_map(|known| known.0.as_ref().ok().cloned().map(Arc::new))
+        .collect();
+    let policies: Vec<_> = ctx
+        .policies
+        .state()
+        .iter()
+        .filter_map(|known| known.0.as_ref().ok().cloned().map(Arc::new))
+        .collect();
     let mine = attached::standing(object, &policy);
     let mut found = Found::default();
     for reference in &object.spec.listener_refs {
         let listener = ctx.listeners.state().iter().find_map(|known| {
             let listener = known.0.as_ref().ok()?;
-            (listener.namespace().as_ref() == Some(&namespace) && listener.name_any() == reference.name).then(|| listener.clone())
+            (listener.namespace().as_ref() == Some(&namespace) && listener.name_any() == reference.name)
+                .then(|| listener.clone())
         });
         let Some(listener) = listener else {
             found.missing.push(reference.name.clone());
             continue;
         };
         let attached = attached::attached(&namespace, &reference.name, &domains, &policies);
-        let others: Vec<Standing> = attached.policies.iter().map(|(other, policy)| attached::standing(other, policy)).collect();
+        let others: Vec<Standing> = attached
+            .policies
+            .iter()
+            .map(|(other, policy)| attached::standing(other, policy))
+            .collect();
         if let Some(winner) = winner_over(&mine, &others) {
-            found.winner.get_or_insert((winner.name.clone(), reference.name.clone()));
+            found
+                .winner
+                .get_or_insert((winner.name.clone(), reference.name.clone()));
         }
         if !attached::confirmed(&listener, &attached) {
             found.pending.push(reference.name.clone());
@@ -100,12 +136,22 @@ fn conditions(found: &Found) -> Vec<NewCondition> {
     let waiting = !found.missing.is_empty() || !found.pending.is_empty();
     let stalled = found.invalid.is_some() || found.winner.is_some();
     let conflict = match &found.winner {
-        Some((winner, listener)) => NewCondition::new(CONFLICTED, Some(true), reason::CONFLICT, conflict_sentence(winner, listener)),
+        Some((winner, listener)) => NewCondition::new(
+            CONFLICTED,
+            Some(true),
+            reason::CONFLICT,
+            conflict_sentence(winner, listener),
+        ),
         None => NewCondition::new(CONFLICTED, Some(false), reason::AS_WANTED, ""),
     };
     let ready = if accepted && !found.pending.is_empty() {
         let names = found.pending.join(", ");
-        NewCondition::new(READY, Some(false), reason::NOT_YET_APPLIED, format!("not all pods of {names} use this version yet"))
+        NewCondition::new(
+            READY,
+            Some(false),
+            reason::NOT_YET_APPLIED,
+            format!("not all pods of {names} use this version yet"),
+        )
     } else {
         NewCondition::new(READY, Some(accepted), why, message.clone())
     };
@@ -113,8 +159,22 @@ fn conditions(found: &Found) -> Vec<NewCondition> {
     vec![
         NewCondition::new(ACCEPTED, Some(accepted), why, message.clone()),
         conflict,
-        NewCondition::new(RECONCILING, Some(moving), if moving { reason::IN_PROGRESS } else { reason::AS_WANTED }, ""),
-        NewCondition::new(STALLED, Some(stalled), if stalled { why } else { reason::AS_WANTED }, if stalled { message } else { String::new() }),
+        NewCondition::new(
+            RECONCILING,
+            Some(moving),
+            if moving {
+                reason::IN_PROGRESS
+            } else {
+                reason::AS_WANTED
+            },
+            "",
+        ),
+        NewCondition::new(
+            STALLED,
+            Some(stalled),
+            if stalled { why } else { reason::AS_WANTED },
+            if stalled { message } else { String::new() },
+        ),
         ready,
     ]
 }
@@ -126,14 +186,24 @@ fn accepted(found: &Found) -> (bool, &'static str, String) {
         (false, reason::CONFLICT, conflict_sentence(winner, listener))
     } else if !found.missing.is_empty() {
         let names = found.missing.join(", ");
-        (false, reason::LISTENER_NOT_FOUND, format!("SmtpListener {names} is not in this namespace; create it, or correct listenerRefs"))
+        (
+            false,
+            reason::LISTENER_NOT_FOUND,
+            format!("SmtpListener {names} is not in this namespace; create it, or correct listenerRefs"),
+        )
     } else {
-        (true, reason::AS_WANTED, "used by every listener it names".to_owned())
+        (
+            true,
+            reason::AS_WANTED,
+            "used by every listener it names".to_owned(),
+        )
     }
 }
 
 fn conflict_sentence(winner: &str, listener: &str) -> String {
-    format!("RelayPolicy {winner} is older and takes the same mail on listener {listener}; give this one another priority or match")
+    format!(
+        "RelayPolicy {winner} is older and takes the same mail on listener {listener}; give this one another priority or match"
+    )
 }
 
 #[cfg(test)]
@@ -141,17 +211,52 @@ mod tests {
     use super::*;
 
     fn of<'a>(list: &'a [NewCondition], kind: &str) -> (Option<bool>, &'a str) {
-        list.iter().find(|condition| condition.kind == kind).map(|c| (c.status, c.reason.as_str())).unwrap()
+        list.iter()
+            .find(|condition| condition.kind == kind)
+            .map(|c| (c.status, c.reason.as_str()))
+            .unwrap()
     }
 
     #[test]
     fn what_keeps_a_policy_from_ready_is_named() {
         let rows = [
             (Found::default(), Some(true), reason::AS_WANTED, Some(false)),
-            (Found { invalid: Some("x".into()), ..Found::default() }, Some(false), reason::INVALID, Some(true)),
-            (Found { missing: vec!["edge".into()], ..Found::default() }, Some(false), reason::LISTENER_NOT_FOUND, Some(false)),
-            (Found { pending: vec!["edge".into()], ..Found::default() }, Some(false), reason::NOT_YET_APPLIED, Some(false)),
-            (Found { winner: Some(("m/old".into(), "edge".into())), ..Found::default() }, Some(false), reason::CONFLICT, Some(true)),
+            (
+                Found {
+                    invalid: Some("x".into()),
+                    ..Found::default()
+                },
+                Some(false),
+                reason::INVALID,
+                Some(true),
+            ),
+            (
+                Found {
+                    missing: vec!["edge".into()],
+                    ..Found::default()
+                },
+                Some(false),
+                reason::LISTENER_NOT_FOUND,
+                Some(false),
+            ),
+            (
+                Found {
+                    pending: vec!["edge".into()],
+                    ..Found::default()
+                },
+                Some(false),
+                reason::NOT_YET_APPLIED,
+                Some(false),
+            ),
+            (
+                Found {
+                    winner: Some(("m/old".into(), "edge".into())),
+                    ..Found::default()
+                },
+                Some(false),
+                reason::CONFLICT,
+                Some(true),
+            ),
         ];
         for (found, ready, why, stalled) in rows {
             let list = conditions(&found);

@@ -25,20 +25,37 @@ pub fn validate(object: &RelayPolicy) -> Result<Policy, Invalid> {
 }
 
 fn invalid(field: &str, sentence: impl ToString) -> Invalid {
-    Invalid { field: field.to_owned(), sentence: sentence.to_string() }
+    Invalid {
+        field: field.to_owned(),
+        sentence: sentence.to_string(),
+    }
 }
 
 fn domains(field: &str, names: &[String]) -> Result<Vec<DomainName>, Invalid> {
-    names.iter().map(|name| name.parse().map_err(|error| invalid(field, error))).collect()
+    names
+        .iter()
+        .map(|name| name.parse().map_err(|error| invalid(field, error)))
+        .collect()
 }
 
 fn route(route: &crd::Route) -> Result<Route, Invalid> {
     let to = match (&route.direct, &route.smart_hosts) {
         (Some(direct), None) => {
             let network = |text: &String| {
-                text.parse::<IpNet>().map_err(|_| invalid("spec.routes.direct.allowedNetworks", format!("`{text}` is no network; write it as 10.0.0.0/8")))
+                text.parse::<IpNet>().map_err(|_| {
+                    invalid(
+                        "spec.routes.direct.allowedNetworks",
+                        format!("`{text}` is no network; write it as 10.0.0.0/8"),
+                    )
+                })
             };
-            RouteTarget::Direct { allowed_networks: direct.allowed_networks.iter().map(network).collect::<Result<_, _>>()? }
+            RouteTarget::Direct {
+                allowed_networks: direct
+                    .allowed_networks
+                    .iter()
+                    .map(network)
+                    .collect::<Result<_, _>>()?,
+            }
         }
         (None, Some(hosts)) => {
             let endpoint = |host: &postroad_crds::common::HostPort| Endpoint {
@@ -47,7 +64,12 @@ fn route(route: &crd::Route) -> Result<Route, Invalid> {
             };
             RouteTarget::SmartHosts(hosts.iter().map(endpoint).collect())
         }
-        _ => return Err(invalid("spec.routes", "give exactly one of direct and smartHosts")),
+        _ => {
+            return Err(invalid(
+                "spec.routes",
+                "give exactly one of direct and smartHosts",
+            ));
+        }
     };
     let tls = match route.tls.clone().unwrap_or_default().mode {
         RouteTlsMode::Disabled => TlsMode::Disabled,
@@ -62,7 +84,9 @@ fn retry(given: Option<&crd::Retry>) -> Result<Retry, Invalid> {
     let mut retry = Retry::default();
     let Some(given) = given else { return Ok(retry) };
     let period = |field: &str, text: &Option<Text>| {
-        text.as_ref().map(|text| text.0.parse::<Period>().map_err(|error| invalid(field, error))).transpose()
+        text.as_ref()
+            .map(|text| text.0.parse::<Period>().map_err(|error| invalid(field, error)))
+            .transpose()
     };
     if let Some(first) = period("spec.retry.first", &given.first)? {
         retry.first = first;
@@ -73,7 +97,13 @@ fn retry(given: Option<&crd::Retry>) -> Result<Retry, Invalid> {
     }
     retry.lifetime = period("spec.retry.lifetime", &given.lifetime)?;
     if retry.first > retry.max {
-        return Err(invalid("spec.retry.max", format!("{} is shorter than first ({}); make it at least as long", retry.max, retry.first)));
+        return Err(invalid(
+            "spec.retry.max",
+            format!(
+                "{} is shorter than first ({}); make it at least as long",
+                retry.max, retry.first
+            ),
+        ));
     }
     Ok(retry)
 }
@@ -102,19 +132,46 @@ mod tests {
             "retry": {"first": "5s"},
         });
         let policy = validate(&policy(&spec)).unwrap();
-        assert_eq!((policy.name.as_str(), policy.matches.sender_domains[0].as_str()), ("mail/p", "example.com"));
+        assert_eq!(
+            (policy.name.as_str(), policy.matches.sender_domains[0].as_str()),
+            ("mail/p", "example.com")
+        );
         assert_eq!(policy.routes[0].tls, TlsMode::Encrypted);
-        assert!(matches!(&policy.routes[1].to, RouteTarget::Direct { allowed_networks } if allowed_networks.len() == 1));
-        assert_eq!((policy.retry.first.to_string().as_str(), policy.retry.max.to_string().as_str()), ("5s", "4h"));
+        assert!(
+            matches!(&policy.routes[1].to, RouteTarget::Direct { allowed_networks } if allowed_networks.len() == 1)
+        );
+        assert_eq!(
+            (
+                policy.retry.first.to_string().as_str(),
+                policy.retry.max.to_string().as_str()
+            ),
+            ("5s", "4h")
+        );
     }
 
     #[test]
     fn each_mistake_names_field_value_and_mend() {
         for (spec, field, value) in [
-            (json!({"match": {"recipientDomains": ["a..b"]}}), "spec.match.recipientDomains", "a..b"),
-            (json!({"routes": [{"direct": {"allowedNetworks": ["10.0.0.0/99"]}}]}), "spec.routes.direct.allowedNetworks", "10.0.0.0/99"),
-            (json!({"retry": {"first": "2h", "max": "5m"}}), "spec.retry.max", "5m"),
-            (json!({"retry": {"lifetime": "999999999d"}}), "spec.retry.lifetime", "999999999d"),
+            (
+                json!({"match": {"recipientDomains": ["a..b"]}}),
+                "spec.match.recipientDomains",
+                "a..b",
+            ),
+            (
+                json!({"routes": [{"direct": {"allowedNetworks": ["10.0.0.0/99"]}}]}),
+                "spec.routes.direct.allowedNetworks",
+                "10.0.0.0/99",
+            ),
+            (
+                json!({"retry": {"first": "2h", "max": "5m"}}),
+                "spec.retry.max",
+                "5m",
+            ),
+            (
+                json!({"retry": {"lifetime": "999999999d"}}),
+                "spec.retry.lifetime",
+                "999999999d",
+            ),
         ] {
             let error = validate(&policy(&spec)).unwrap_err();
             assert_eq!(error.field, field);

@@ -43,7 +43,13 @@ pub struct Tokens(Mutex<HashMap<String, (Instant, String)>>);
 
 impl Tokens {
     /// A token for an audience.
-    pub async fn get(&self, client: &Client, namespace: &str, account: &str, audience: &str) -> Result<String, AdminError> {
+    pub async fn get(
+        &self,
+        client: &Client,
+        namespace: &str,
+        account: &str,
+        audience: &str,
+    ) -> Result<String, AdminError> {
         if let Some((since, token)) = self.lock().get(audience)
             && since.elapsed() < TOKEN_LIFE
         {
@@ -51,13 +57,18 @@ impl Tokens {
         }
         let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
         let spec = TokenRequestSpec {
-            audiences: vec![audience.to_owned()],
+            audiences: Some(vec![audience.to_owned()]),
             expiration_seconds: Some(600),
             ..TokenRequestSpec::default()
         };
-        let request = TokenRequest { spec, ..TokenRequest::default() };
-        let answer = accounts.create_token_request(account, &PostParams::default(), &request).await?;
-        let token = answer.status.map(|status| status.token).unwrap_or_default();
+        let request = TokenRequest {
+            spec: Some(spec),
+            ..TokenRequest::default()
+        };
+        let answer = accounts
+            .create_token_request(account, &PostParams::default(), &request)
+            .await?;
+        let token = answer.status.and_then(|status| status.token).unwrap_or_default();
         let mut tokens = self.lock();
         tokens.retain(|_, (since, _)| since.elapsed() < TOKEN_LIFE);
         tokens.insert(audience.to_owned(), (Instant::now(), token.clone()));
@@ -85,13 +96,18 @@ impl Fleet {
             let certificate = certificate.map_err(|error| unreachable(&error))?;
             roots.add(certificate).map_err(|error| unreachable(&error))?;
         }
-        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| unreachable(&error))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let config =
+            ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+                .with_safe_default_protocol_versions()
+                .map_err(|error| unreachable(&error))?
+                .with_root_certificates(roots)
+                .with_no_client_auth();
         let name = ServerName::try_from(name.to_owned()).map_err(|error| unreachable(&error))?;
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name, token })
+        Ok(Self {
+            connector: TlsConnector::from(Arc::new(config)),
+            name,
+            token,
+        })
     }
 
     /// What a pod says of itself.
@@ -113,18 +129,34 @@ impl Fleet {
     async fn ask(&self, method: &str, address: &str, path: &str, body: Bytes) -> Result<State, AdminError> {
         match tokio::time::timeout(DEADLINE, self.exchange(method, address, path, body)).await {
             Ok(answer) => answer,
-            Err(_) => Err(AdminError::Unreachable(format!("no answer within {} s", DEADLINE.as_secs()))),
+            Err(_) => Err(AdminError::Unreachable(format!(
+                "no answer within {} s",
+                DEADLINE.as_secs()
+            ))),
         }
     }
 
-    async fn exchange(&self, method: &str, address: &str, path: &str, body: Bytes) -> Result<State, AdminError> {
+    async fn exchange(
+        &self,
+        method: &str,
+        address: &str,
+        path: &str,
+        body: Bytes,
+    ) -> Result<State, AdminError> {
         let unreachable = |error: &dyn std::fmt::Display| AdminError::Unreachable(error.to_string());
         // Pods are addressed by IP: no name is looked up.
         let address: std::net::SocketAddr = address.parse().map_err(|error| unreachable(&error))?;
-        let tcp = tokio::net::TcpStream::connect(address).await.map_err(|error| unreachable(&error))?;
-        let tls = self.connector.connect(self.name.clone(), tcp).await.map_err(|error| unreachable(&error))?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.map_err(|error| unreachable(&error))?;
+        let tcp = tokio::net::TcpStream::connect(address)
+            .await
+            .map_err(|error| unreachable(&error))?;
+        let tls = self
+            .connector
+            .connect(self.name.clone(), tcp)
+            .await
+            .map_err(|error| unreachable(&error))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls))
+            .await
+            .map_err(|error| unreachable(&error))?;
         let driver = tokio::spawn(connection);
         let request = hyper::Request::builder()
             .method(method)
@@ -134,13 +166,20 @@ impl Fleet {
             .header("content-type", "application/json")
             .body(Full::new(body))
             .map_err(|error| unreachable(&error))?;
-        let response = sender.send_request(request).await.map_err(|error| unreachable(&error))?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|error| unreachable(&error))?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), 64 << 10).collect().await.map_err(|error| unreachable(&error))?;
+        let body = Limited::new(response.into_body(), 64 << 10)
+            .collect()
+            .await
+            .map_err(|error| unreachable(&error))?;
         driver.abort();
         let body = body.to_bytes();
         if !status.is_success() {
-            let text = serde_json::from_slice::<Refusal>(&body).map_or_else(|_| "refused".to_owned(), |refusal| refusal.error);
+            let text = serde_json::from_slice::<Refusal>(&body)
+                .map_or_else(|_| "refused".to_owned(), |refusal| refusal.error);
             return Err(AdminError::Refused(status.as_u16(), text));
         }
         serde_json::from_slice(&body).map_err(|error| unreachable(&error))

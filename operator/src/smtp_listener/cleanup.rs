@@ -23,22 +23,38 @@ use crate::error::{Doing, Error};
 
 /// One step towards the end.
 pub async fn run(listener: &SmtpListener, names: &Names, ctx: &Ctx) -> Result<Action, Error> {
-    if !listener.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
+    if !listener
+        .finalizers()
+        .iter()
+        .any(|finalizer| finalizer == FINALIZER)
+    {
         return Ok(Action::await_change());
     }
     let children = gather::children(ctx, names).await?;
-    if listener.spec.deletion_policy == DeletionPolicy::Drain && !drained(listener, names, &children, ctx).await? {
+    if listener.spec.deletion_policy == DeletionPolicy::Drain
+        && !drained(listener, names, &children, ctx).await?
+    {
         return Ok(Action::requeue(Duration::from_secs(1)));
     }
     remove_children(names, &children, ctx).await?;
-    let finalizers: Vec<_> = listener.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).collect();
-    let change = json!({"metadata": {"finalizers": finalizers, "resourceVersion": listener.resource_version()}});
+    let finalizers: Vec<_> = listener
+        .finalizers()
+        .iter()
+        .filter(|finalizer| *finalizer != FINALIZER)
+        .collect();
+    let change =
+        json!({"metadata": {"finalizers": finalizers, "resourceVersion": listener.resource_version()}});
     apply::merge::<SmtpListener>(ctx, &names.namespace, &names.listener, &change).await?;
     Ok(Action::await_change())
 }
 
 /// The same steps as lowering to nobody. True once no pod is left and no claim may hold mail that nobody has.
-async fn drained(listener: &SmtpListener, names: &Names, children: &Children, ctx: &Ctx) -> Result<bool, Error> {
+async fn drained(
+    listener: &SmtpListener,
+    names: &Names,
+    children: &Children,
+    ctx: &Ctx,
+) -> Result<bool, Error> {
     let Some(set) = &children.set else { return Ok(true) };
     let mut ending = listener.clone();
     ending.spec.replicas = 0;
@@ -49,7 +65,9 @@ async fn drained(listener: &SmtpListener, names: &Names, children: &Children, ct
     }
     found.obstacle = Some(Obstacle {
         reason: reason::IN_PROGRESS,
-        message: format!("the listener is deleted; {left} pods deliver or return what they have, then go. To give the mail up, set spec.deletionPolicy to Discard"),
+        message: format!(
+            "the listener is deleted; {left} pods deliver or return what they have, then go. To give the mail up, set spec.deletionPolicy to Discard"
+        ),
         stalled: false,
     });
     let next = status::status(&ending, &found, Timestamp::now());
@@ -65,13 +83,19 @@ async fn remove_children(names: &Names, children: &Children, ctx: &Ctx) -> Resul
         apply::delete::<Secret>(ctx, secret).await?;
     }
     let services: Api<Service> = Api::namespaced(ctx.client.clone(), &names.namespace);
-    if let Some(service) = services.get_opt(&names.peers()).await.doing("reading a Service")?
+    if let Some(service) = services
+        .get_opt(&names.peers())
+        .await
+        .doing("reading a Service")?
         && service.labels().get(LISTENER) == Some(&names.listener)
     {
         apply::delete(ctx, &service).await?;
     }
     let accounts: Api<ServiceAccount> = Api::namespaced(ctx.client.clone(), &names.namespace);
-    if let Some(account) = accounts.get_opt(&names.account()).await.doing("reading a ServiceAccount")?
+    if let Some(account) = accounts
+        .get_opt(&names.account())
+        .await
+        .doing("reading a ServiceAccount")?
         && account.labels().get(LISTENER) == Some(&names.listener)
     {
         apply::delete(ctx, &account).await?;

@@ -61,19 +61,44 @@ pub async fn run(
     mark(listener, names, &plan, ctx).await?;
     let mut set = children.set.clone();
     if prepared.is_some() || set.is_some() {
-        set = Some(resize(listener, names, children, &fleet, &plan, access.as_ref().ok(), ctx).await?);
+        set = Some(
+            resize(
+                listener,
+                names,
+                children,
+                &fleet,
+                &plan,
+                access.as_ref().ok(),
+                ctx,
+            )
+            .await?,
+        );
     }
     discard_drained(listener, names, children, &fleet, ctx).await?;
     let rolling = roll(wanted, &members, set.as_ref(), ctx).await?;
-    Ok(found(listener, names, prepared, base, set.as_ref(), members, rolling))
+    Ok(found(
+        listener,
+        names,
+        prepared,
+        base,
+        set.as_ref(),
+        members,
+        rolling,
+    ))
 }
 
 /// A new hash on the pods makes the kubelet refresh the mounted files at once.
 async fn refresh(names: &Names, children: &Children, hash: &str, ctx: &Ctx) -> Result<(), Error> {
     for pod in &children.pods {
-        if pod.metadata.deletion_timestamp.is_none() && pod.annotations().get(CONFIG_HASH).map(String::as_str) != Some(hash) {
+        if pod.metadata.deletion_timestamp.is_none()
+            && pod.annotations().get(CONFIG_HASH).map(String::as_str) != Some(hash)
+        {
             let change = json!({"metadata": {"annotations": {CONFIG_HASH: hash}}});
-            gone_is_fine(apply::merge::<Pod>(ctx, &names.namespace, &pod.name_any(), &change).await.map(drop))?;
+            gone_is_fine(
+                apply::merge::<Pod>(ctx, &names.namespace, &pod.name_any(), &change)
+                    .await
+                    .map(drop),
+            )?;
         }
     }
     Ok(())
@@ -89,12 +114,22 @@ fn gone_is_fine(result: Result<(), Error>) -> Result<(), Error> {
 async fn access(names: &Names, authority: Option<&str>, ctx: &Ctx) -> Result<admin::Fleet, AdminError> {
     let authority = authority.ok_or_else(|| AdminError::Unreachable("there is no authority yet".into()))?;
     let (namespace, account) = (&ctx.args.pod_namespace, &ctx.args.service_account);
-    let token = ctx.tokens.get(&ctx.client, namespace, account, &names.admin_audience()).await?;
+    let token = ctx
+        .tokens
+        .get(&ctx.client, namespace, account, &names.admin_audience())
+        .await?;
     admin::Fleet::new(authority, &names.admin_name(), token)
 }
 
-async fn ask_all(names: &Names, children: &Children, access: Result<&admin::Fleet, &AdminError>) -> Vec<Member> {
-    let pods = children.pods.iter().filter_map(|pod| Some((names.ordinal(&pod.name_any())?, pod)));
+async fn ask_all(
+    names: &Names,
+    children: &Children,
+    access: Result<&admin::Fleet, &AdminError>,
+) -> Vec<Member> {
+    let pods = children
+        .pods
+        .iter()
+        .filter_map(|pod| Some((names.ordinal(&pod.name_any())?, pod)));
     let mut members = futures::future::join_all(pods.map(async |(ordinal, pod)| {
         let address = gather::admin_address(pod);
         let state = match (access, &address) {
@@ -102,7 +137,12 @@ async fn ask_all(names: &Names, children: &Children, access: Result<&admin::Flee
             (Ok(_), None) => Err("it has no address yet".to_owned()),
             (Ok(access), Some(address)) => access.state(address).await.map_err(|error| error.to_string()),
         };
-        Member { ordinal, pod: pod.clone(), address, state }
+        Member {
+            ordinal,
+            pod: pod.clone(),
+            address,
+            state,
+        }
     }))
     .await;
     members.sort_by_key(|member| member.ordinal);
@@ -114,7 +154,10 @@ fn said(state: &State) -> Said {
         spool: state.spool.clone(),
         seal: state.seal.as_ref().map(|seal| seal.number),
         empty: state.seal.as_ref().is_some_and(|seal| seal.empty),
-        remaining: state.seal.as_ref().map_or(state.queue.messages, |seal| seal.remaining),
+        remaining: state
+            .seal
+            .as_ref()
+            .map_or(state.queue.messages, |seal| seal.remaining),
         has_room: state.queue.below_high_water && state.queue.error.is_none(),
     }
 }
@@ -137,7 +180,11 @@ async fn unmark(names: &Names, plan: &Plan, ctx: &Ctx) -> Result<(), Error> {
     for ordinal in &plan.unmark {
         let change = json!({"metadata": {"annotations": {DRAINED: null}}});
         let claim = names.claim(*ordinal);
-        gone_is_fine(apply::merge::<PersistentVolumeClaim>(ctx, &names.namespace, &claim, &change).await.map(drop))?;
+        gone_is_fine(
+            apply::merge::<PersistentVolumeClaim>(ctx, &names.namespace, &claim, &change)
+                .await
+                .map(drop),
+        )?;
     }
     Ok(())
 }
@@ -169,7 +216,14 @@ async fn mark(listener: &SmtpListener, names: &Names, plan: &Plan, ctx: &Ctx) ->
     for (ordinal, mark) in &plan.mark {
         let change = json!({"metadata": {"annotations": {DRAINED: mark}}});
         apply::merge::<PersistentVolumeClaim>(ctx, &names.namespace, &names.claim(*ordinal), &change).await?;
-        event(ctx, listener, EventType::Normal, "Drained", &format!("{} is empty; its claim is marked {mark}", names.pod(*ordinal))).await;
+        event(
+            ctx,
+            listener,
+            EventType::Normal,
+            "Drained",
+            &format!("{} is empty; its claim is marked {mark}", names.pod(*ordinal)),
+        )
+        .await;
     }
     Ok(())
 }
@@ -184,7 +238,10 @@ async fn resize(
     access: Option<&admin::Fleet>,
     ctx: &Ctx,
 ) -> Result<StatefulSet, Error> {
-    let image = Image { name: ctx.args.mta_image.clone(), pull_policy: ctx.args.mta_image_pull_policy.clone() };
+    let image = Image {
+        name: ctx.args.mta_image.clone(),
+        pull_policy: ctx.args.mta_image_pull_policy.clone(),
+    };
     let live = fleet.live.unwrap_or(plan.replicas);
     let desired = objects::stateful_set(names, listener, &image, plan.replicas.max(live));
     let set = apply::apply::<StatefulSet>(ctx, &names.namespace, &desired).await?;
@@ -195,9 +252,17 @@ async fn resize(
     if !may_go_now(names, children, fleet, ordinal, access, ctx).await? {
         return Ok(set);
     }
-    let change = json!({"metadata": {"resourceVersion": set.resource_version()}, "spec": {"replicas": ordinal}});
+    let change =
+        json!({"metadata": {"resourceVersion": set.resource_version()}, "spec": {"replicas": ordinal}});
     let set = apply::merge::<StatefulSet>(ctx, &names.namespace, &names.listener, &change).await?;
-    event(ctx, listener, EventType::Normal, "PodReleased", &format!("{} is drained and goes", names.pod(ordinal))).await;
+    event(
+        ctx,
+        listener,
+        EventType::Normal,
+        "PodReleased",
+        &format!("{} is drained and goes", names.pod(ordinal)),
+    )
+    .await;
     Ok(set)
 }
 
@@ -217,13 +282,24 @@ async fn may_go_now(
     let pods: Api<Pod> = Api::namespaced(ctx.client.clone(), &names.namespace);
     let now = pods.get_opt(&name).await.doing("reading a leaving pod")?;
     let before = children.pods.iter().find(|pod| pod.name_any() == name);
-    let Some(now) = now else { return Ok(before.is_none()) };
+    let Some(now) = now else {
+        return Ok(before.is_none());
+    };
     if before.and_then(ResourceExt::uid) != now.uid() {
         return Ok(false);
     }
-    let bound = fleet.claims.iter().any(|claim| claim.ordinal == ordinal && claim.bound);
-    let (Some(access), Some(address)) = (access, gather::admin_address(&now)) else { return Ok(!bound) };
-    let known = fleet.pods.iter().find(|pod| pod.ordinal == ordinal).and_then(|pod| pod.said.clone());
+    let bound = fleet
+        .claims
+        .iter()
+        .any(|claim| claim.ordinal == ordinal && claim.bound);
+    let (Some(access), Some(address)) = (access, gather::admin_address(&now)) else {
+        return Ok(!bound);
+    };
+    let known = fleet
+        .pods
+        .iter()
+        .find(|pod| pod.ordinal == ordinal)
+        .and_then(|pod| pod.said.clone());
     Ok(match access.state(&address).await {
         Ok(state) => Some(said(&state)) == known && fleet.may_go(ordinal),
         Err(_) => !bound,
@@ -242,10 +318,16 @@ async fn discard_drained(
         return Ok(());
     }
     for claim in &children.claims {
-        let Some(ordinal) = names.ordinal(&claim.name_any()) else { continue };
+        let Some(ordinal) = names.ordinal(&claim.name_any()) else {
+            continue;
+        };
         let outside = ordinal >= fleet.wanted && fleet.live.is_some_and(|live| ordinal >= live);
         let gone = fleet.pods.iter().all(|pod| pod.ordinal != ordinal);
-        if outside && gone && claim.annotations().contains_key(DRAINED) && claim.metadata.deletion_timestamp.is_none() {
+        if outside
+            && gone
+            && claim.annotations().contains_key(DRAINED)
+            && claim.metadata.deletion_timestamp.is_none()
+        {
             apply::delete(ctx, claim).await?;
         }
     }
@@ -255,18 +337,30 @@ async fn discard_drained(
 /// Replaces pods of an older template, one at a time, highest first, the next only when all serve. A pod that does not serve
 /// and is of an older template goes first: it cannot get worse.
 async fn roll(wanted: i32, members: &[Member], set: Option<&StatefulSet>, ctx: &Ctx) -> Result<bool, Error> {
-    let revision = set.and_then(|set| set.status.as_ref()).and_then(|status| status.update_revision.clone());
-    let Some(revision) = revision else { return Ok(false) };
-    let observed = set.and_then(|set| set.status.as_ref()).and_then(|status| status.observed_generation);
+    let revision = set
+        .and_then(|set| set.status.as_ref())
+        .and_then(|status| status.update_revision.clone());
+    let Some(revision) = revision else {
+        return Ok(false);
+    };
+    let observed = set
+        .and_then(|set| set.status.as_ref())
+        .and_then(|status| status.observed_generation);
     if observed != set.and_then(|set| set.metadata.generation) {
         return Ok(false);
     }
     let staying: Vec<&Member> = members.iter().filter(|member| member.ordinal < wanted).collect();
     let old = |member: &&&Member| member.pod.labels().get("controller-revision-hash") != Some(&revision);
     let outdated: Vec<&&Member> = staying.iter().filter(old).collect();
-    let going = members.iter().any(|member| member.pod.metadata.deletion_timestamp.is_some());
-    let all_serve = staying.len() == usize::try_from(wanted).unwrap_or(0) && staying.iter().all(|member| gather::is_ready(&member.pod));
-    let next = outdated.iter().rev().find(|member| all_serve || !gather::is_ready(&member.pod));
+    let going = members
+        .iter()
+        .any(|member| member.pod.metadata.deletion_timestamp.is_some());
+    let all_serve = staying.len() == usize::try_from(wanted).unwrap_or(0)
+        && staying.iter().all(|member| gather::is_ready(&member.pod));
+    let next = outdated
+        .iter()
+        .rev()
+        .find(|member| all_serve || !gather::is_ready(&member.pod));
     if let Some(member) = next.filter(|_| !going) {
         tracing::info!(pod = member.pod.name_any(), "an older pod is replaced");
         apply::delete(ctx, &member.pod).await?;
@@ -284,7 +378,9 @@ fn found(
     rolling: bool,
 ) -> Found {
     let before = listener.status.clone().unwrap_or_default();
-    let kept = before.config_generation.and_then(|generation| u64::try_from(generation).ok());
+    let kept = before
+        .config_generation
+        .and_then(|generation| u64::try_from(generation).ok());
     let seen = |member: Member| Seen {
         name: member.pod.name_any(),
         stays: member.ordinal < listener.spec.replicas,
@@ -293,10 +389,23 @@ fn found(
     };
     Found {
         obstacle: None,
-        replicas: set.and_then(|set| set.status.as_ref()).map_or(0, |status| status.replicas),
+        replicas: set
+            .and_then(|set| set.status.as_ref())
+            .map_or(0, |status| status.replicas),
         pods: members.into_iter().map(seen).collect(),
-        config: base.map(|(hash, generation)| (hash, if generation == 0 { kept.unwrap_or(0) } else { generation })),
-        rendered: prepared.map(|prepared| prepared.fingerprint.clone()).or(before.rendered),
+        config: base.map(|(hash, generation)| {
+            (
+                hash,
+                if generation == 0 {
+                    kept.unwrap_or(0)
+                } else {
+                    generation
+                },
+            )
+        }),
+        rendered: prepared
+            .map(|prepared| prepared.fingerprint.clone())
+            .or(before.rendered),
         certificate: prepared.and_then(|prepared| prepared.certificate.clone()),
         selector: names.selector(),
         rolling,

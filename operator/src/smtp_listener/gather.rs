@@ -36,14 +36,27 @@ pub async fn children(ctx: &Ctx, names: &Names) -> Result<Children, Error> {
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), namespace);
     let secrets: Api<Secret> = Api::namespaced(ctx.client.clone(), namespace);
     let (set, pods, claims, secrets) = futures::try_join!(
-        async { sets.get_opt(&names.listener).await.doing("reading the StatefulSet") },
+        async {
+            sets.get_opt(&names.listener)
+                .await
+                .doing("reading the StatefulSet")
+        },
         async { pods.list(&ours).await.doing("listing pods") },
         async { claims.list(&ours).await.doing("listing claims") },
         async { secrets.list(&ours).await.doing("listing Secrets") },
     )?;
     let set = set.filter(|set| set.labels().get(super::names::LISTENER) == Some(&names.listener));
-    let secrets = secrets.items.into_iter().map(|secret| (secret.name_any(), secret)).collect();
-    Ok(Children { set, pods: pods.items, claims: claims.items, secrets })
+    let secrets = secrets
+        .items
+        .into_iter()
+        .map(|secret| (secret.name_any(), secret))
+        .collect();
+    Ok(Children {
+        set,
+        pods: pods.items,
+        claims: claims.items,
+        secrets,
+    })
 }
 
 impl Children {
@@ -60,7 +73,10 @@ impl Children {
 
     /// A certificate and its key.
     pub fn pair(&self, secret: &str, certificate: &str, key: &str) -> Option<Pair> {
-        Some(Pair { certificate: self.text(secret, certificate)?, key: self.text(secret, key)? })
+        Some(Pair {
+            certificate: self.text(secret, certificate)?,
+            key: self.text(secret, key)?,
+        })
     }
 
     /// Claims as the plan sees them.
@@ -86,7 +102,10 @@ pub async fn named_secret(ctx: &Ctx, namespace: &str, name: &str) -> Result<Opti
 pub fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     pod.metadata.deletion_timestamp.is_none()
-        && conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+        && conditions
+            .into_iter()
+            .flatten()
+            .any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 /// Admin address of a pod: by IP, no name is looked up.
@@ -105,8 +124,13 @@ pub async fn issuer(ctx: &Ctx) -> Result<Issuer, Error> {
         return Ok(issuer.clone());
     }
     let get = async |path: &'static str| {
-        let request = http::Request::get(path).body(Vec::new()).map_err(|error| Error::Made(error.to_string()))?;
-        ctx.client.request_text(request).await.doing("reading the issuer of tokens")
+        let request = http::Request::get(path)
+            .body(Vec::new())
+            .map_err(|error| Error::Made(error.to_string()))?;
+        ctx.client
+            .request_text(request)
+            .await
+            .doing("reading the issuer of tokens")
     };
     let discovery: serde_json::Value = serde_json::from_str(&get("/.well-known/openid-configuration").await?)
         .map_err(|error| Error::Made(format!("the issuer of tokens cannot be read: {error}")))?;

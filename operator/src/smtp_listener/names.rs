@@ -102,7 +102,11 @@ impl Names {
     /// The ordinal in the name of a pod or claim of this listener.
     pub fn ordinal(&self, name: &str) -> Option<i32> {
         let name = name.strip_prefix("queue-").unwrap_or(name);
-        name.strip_prefix(&self.listener)?.strip_prefix('-')?.parse().ok().filter(|ordinal| *ordinal >= 0)
+        name.strip_prefix(&self.listener)?
+            .strip_prefix('-')?
+            .parse()
+            .ok()
+            .filter(|ordinal| *ordinal >= 0)
     }
 }
 
@@ -117,7 +121,10 @@ mod tests {
 
     #[test]
     fn ordinals_come_from_our_own_names_only() {
-        let names = Names { namespace: "mail".into(), listener: "edge".into() };
+        let names = Names {
+            namespace: "mail".into(),
+            listener: "edge".into(),
+        };
         assert_eq!(names.ordinal("edge-2"), Some(2));
         assert_eq!(names.ordinal("queue-edge-11"), Some(11));
         for other in ["edge", "edge-x", "edge-b-1", "queue-other-1", "edge--1"] {

@@ -39,11 +39,20 @@ pub struct Prepared {
 type Wanted<T> = Result<T, Obstacle>;
 
 fn obstacle(reason: &'static str, message: String, stalled: bool) -> Obstacle {
-    Obstacle { reason, message, stalled }
+    Obstacle {
+        reason,
+        message,
+        stalled,
+    }
 }
 
 /// Writes Secrets and objects. The inner error is something that somebody has to mend: what runs stays.
-pub async fn prepare(listener: &SmtpListener, names: &Names, children: &Children, ctx: &Ctx) -> Result<Wanted<Prepared>, Error> {
+pub async fn prepare(
+    listener: &SmtpListener,
+    names: &Names,
+    children: &Children,
+    ctx: &Ctx,
+) -> Result<Wanted<Prepared>, Error> {
     let valid = match validate::validate(&listener.spec) {
         Ok(valid) => valid,
         Err(invalid) => return Ok(Err(obstacle(reason::INVALID, invalid.to_string(), true))),
@@ -65,7 +74,13 @@ struct Inputs {
     tls: Option<Pair>,
 }
 
-async fn write(listener: &SmtpListener, names: &Names, children: &Children, ctx: &Ctx, inputs: Inputs) -> Result<Wanted<Prepared>, Error> {
+async fn write(
+    listener: &SmtpListener,
+    names: &Names,
+    children: &Children,
+    ctx: &Ctx,
+    inputs: Inputs,
+) -> Result<Wanted<Prepared>, Error> {
     let (authority, leaf) = admin_certificates(names, children, ctx).await?;
     let attached = attached_objects(names, ctx);
     let before = children.base(names);
@@ -77,9 +92,20 @@ async fn write(listener: &SmtpListener, names: &Names, children: &Children, ctx:
         authority: &authority,
         leaf: &leaf,
         issuer: gather::issuer(ctx).await?,
-        operator: format!("system:serviceaccount:{}:{}", ctx.args.pod_namespace, ctx.args.service_account),
-        domains: attached.domains.iter().map(|(_, domain)| domain.clone()).collect(),
-        policies: attached.policies.iter().map(|(_, policy)| policy.clone()).collect(),
+        operator: format!(
+            "system:serviceaccount:{}:{}",
+            ctx.args.pod_namespace, ctx.args.service_account
+        ),
+        domains: attached
+            .domains
+            .iter()
+            .map(|(_, domain)| domain.clone())
+            .collect(),
+        policies: attached
+            .policies
+            .iter()
+            .map(|(_, policy)| policy.clone())
+            .collect(),
         drained: drained(names, children, before.as_deref()),
     };
     let rendered = match config::rendered(parts, before.as_deref()) {
@@ -97,8 +123,18 @@ async fn write(listener: &SmtpListener, names: &Names, children: &Children, ctx:
 }
 
 fn attached_objects(names: &Names, ctx: &Ctx) -> Attached {
-    let domains: Vec<_> = ctx.domains.state().iter().filter_map(|object| object.0.as_ref().ok().cloned().map(Arc::new)).collect();
-    let policies: Vec<_> = ctx.policies.state().iter().filter_map(|object| object.0.as_ref().ok().cloned().map(Arc::new)).collect();
+    let domains: Vec<_> = ctx
+        .domains
+        .state()
+        .iter()
+        .filter_map(|object| object.0.as_ref().ok().cloned().map(Arc::new))
+        .collect();
+    let policies: Vec<_> = ctx
+        .policies
+        .state()
+        .iter()
+        .filter_map(|object| object.0.as_ref().ok().cloned().map(Arc::new))
+        .collect();
     attached::attached(&names.namespace, &names.listener, &domains, &policies)
 }
 
@@ -106,16 +142,28 @@ fn attached_objects(names: &Names, ctx: &Ctx) -> Attached {
 fn drained(names: &Names, children: &Children, before: Option<&str>) -> Vec<Drained> {
     const MOST: usize = 200;
     let shards = (0..postroad_config::SHARDS).filter_map(|number| {
-        Some((number, children.text(&names.shard(number), &postroad_config::shard_file_name(number))?))
+        Some((
+            number,
+            children.text(&names.shard(number), &postroad_config::shard_file_name(number))?,
+        ))
     });
-    let mut known = before.map(|base| config::drained_in(base, &shards.collect())).unwrap_or_default();
-    for mark in children.claims(names).into_iter().filter_map(|claim| claim.drained) {
+    let mut known = before
+        .map(|base| config::drained_in(base, &shards.collect()))
+        .unwrap_or_default();
+    for mark in children
+        .claims(names)
+        .into_iter()
+        .filter_map(|claim| claim.drained)
+    {
         if let Some((spool, seal)) = mark.split_once('/')
             && let Ok(seal) = seal.parse()
         {
             match known.iter_mut().find(|drained| drained.spool == spool) {
                 Some(drained) => drained.seal = drained.seal.max(seal),
-                None => known.push(Drained { spool: spool.to_owned(), seal }),
+                None => known.push(Drained {
+                    spool: spool.to_owned(),
+                    seal,
+                }),
             }
         }
     }
@@ -124,20 +172,26 @@ fn drained(names: &Names, children: &Children, before: Option<&str>) -> Vec<Drai
 }
 
 async fn users(listener: &SmtpListener, names: &Names, ctx: &Ctx) -> Result<Wanted<Vec<User>>, Error> {
-    let Some(authentication) = &listener.spec.authentication else { return Ok(Ok(Vec::new())) };
+    let Some(authentication) = &listener.spec.authentication else {
+        return Ok(Ok(Vec::new()));
+    };
     let name = &authentication.users.secret_ref.name;
     let secret = match owner_secret(names, name, "spec.authentication.users.secretRef", ctx).await? {
         Ok(secret) => secret,
         Err(obstacle) => return Ok(Err(obstacle)),
     };
-    Ok(validate::users(&secret, name).map_err(|invalid| obstacle(reason::SECRET_INVALID, invalid.to_string(), false)))
+    Ok(validate::users(&secret, name)
+        .map_err(|invalid| obstacle(reason::SECRET_INVALID, invalid.to_string(), false)))
 }
 
 async fn owner_secret(names: &Names, name: &str, field: &str, ctx: &Ctx) -> Result<Wanted<Secret>, Error> {
     match gather::named_secret(ctx, &names.namespace, name).await {
         Ok(Some(secret)) => Ok(Ok(secret)),
         Ok(None) => {
-            let message = format!("{field}: there is no Secret {name} in namespace {}; create it, it is picked up then", names.namespace);
+            let message = format!(
+                "{field}: there is no Secret {name} in namespace {}; create it, it is picked up then",
+                names.namespace
+            );
             Ok(Err(obstacle(reason::SECRET_NOT_FOUND, message, false)))
         }
         Err(error) if error.category() == "Forbidden" => {
@@ -151,10 +205,19 @@ async fn owner_secret(names: &Names, name: &str, field: &str, ctx: &Ctx) -> Resu
     }
 }
 
-async fn certificate(listener: &SmtpListener, names: &Names, children: &Children, ctx: &Ctx) -> Result<Wanted<Option<Pair>>, Error> {
-    let Some(tls) = &listener.spec.tls else { return Ok(Ok(None)) };
+async fn certificate(
+    listener: &SmtpListener,
+    names: &Names,
+    children: &Children,
+    ctx: &Ctx,
+) -> Result<Wanted<Option<Pair>>, Error> {
+    let Some(tls) = &listener.spec.tls else {
+        return Ok(Ok(None));
+    };
     let Some(name) = &tls.secret_name else {
-        return self_signed(listener, names, children, ctx).await.map(|pair| Ok(Some(pair)));
+        return self_signed(listener, names, children, ctx)
+            .await
+            .map(|pair| Ok(Some(pair)));
     };
     let secret = match owner_secret(names, name, "spec.tls.secretName", ctx).await? {
         Ok(secret) => secret,
@@ -165,27 +228,40 @@ async fn certificate(listener: &SmtpListener, names: &Names, children: &Children
         String::from_utf8(data.0.clone()).ok()
     };
     let wrong = |what: &str| {
-        let message = format!("spec.tls.secretName: {what} in Secret {name}; give `tls.crt` and `tls.key` as PEM, as type kubernetes.io/tls has them");
+        let message = format!(
+            "spec.tls.secretName: {what} in Secret {name}; give `tls.crt` and `tls.key` as PEM, as type kubernetes.io/tls has them"
+        );
         Ok(Err(obstacle(reason::SECRET_INVALID, message, false)))
     };
     match (text("tls.crt"), text("tls.key")) {
-        (Some(certificate), _) if certificates::facts(&certificate).is_none() => wrong("`tls.crt` is no certificate"),
+        (Some(certificate), _) if certificates::facts(&certificate).is_none() => {
+            wrong("`tls.crt` is no certificate")
+        }
         (_, Some(key)) if !certificates::has_key(&key) => wrong("`tls.key` is no private key"),
         (Some(certificate), Some(key)) => Ok(Ok(Some(Pair { certificate, key }))),
         _ => wrong("`tls.crt` or `tls.key` is missing"),
     }
 }
 
-async fn self_signed(listener: &SmtpListener, names: &Names, children: &Children, ctx: &Ctx) -> Result<Pair, Error> {
+async fn self_signed(
+    listener: &SmtpListener,
+    names: &Names,
+    children: &Children,
+    ctx: &Ctx,
+) -> Result<Pair, Error> {
     let now = Timestamp::now().as_second();
     let host = &listener.spec.hostname;
     if let Some(pair) = children.pair(&names.self_signed(), "tls.crt", "tls.key")
-        && certificates::facts(&pair.certificate).is_some_and(|facts| facts.covers(host) && !facts.is_due(now))
+        && certificates::facts(&pair.certificate)
+            .is_some_and(|facts| facts.covers(host) && !facts.is_due(now))
     {
         return Ok(pair);
     }
     let pair = certificates::self_signed(host, now).map_err(made)?;
-    let data = [("tls.crt", pair.certificate.as_str()), ("tls.key", pair.key.as_str())];
+    let data = [
+        ("tls.crt", pair.certificate.as_str()),
+        ("tls.key", pair.key.as_str()),
+    ];
     write_secret(names, &names.self_signed(), "kubernetes.io/tls", &data, ctx).await?;
     Ok(pair)
 }
@@ -200,13 +276,15 @@ async fn admin_certificates(names: &Names, children: &Children, ctx: &Ctx) -> Re
     let authority = children.pair(&secret, "ca.crt", "ca.key");
     let leaf = children.pair(&secret, "tls.crt", "tls.key");
     if let (Some(authority), Some(leaf)) = (&authority, &leaf)
-        && certificates::facts(&leaf.certificate).is_some_and(|facts| facts.covers(&names.admin_name()) && !facts.is_due(now))
+        && certificates::facts(&leaf.certificate)
+            .is_some_and(|facts| facts.covers(&names.admin_name()) && !facts.is_due(now))
     {
         return Ok((authority.clone(), leaf.clone()));
     }
     let authority = match authority {
         Some(authority) => authority,
-        None => certificates::authority(&format!("postroad {}/{}", names.namespace, names.listener), now).map_err(made)?,
+        None => certificates::authority(&format!("postroad {}/{}", names.namespace, names.listener), now)
+            .map_err(made)?,
     };
     let leaf = certificates::leaf(&authority, &names.admin_name(), now).map_err(made)?;
     let data = [
@@ -219,22 +297,40 @@ async fn admin_certificates(names: &Names, children: &Children, ctx: &Ctx) -> Re
     Ok((authority, leaf))
 }
 
-async fn write_secret(names: &Names, name: &str, kind: &str, data: &[(&str, &str)], ctx: &Ctx) -> Result<(), Error> {
+async fn write_secret(
+    names: &Names,
+    name: &str,
+    kind: &str,
+    data: &[(&str, &str)],
+    ctx: &Ctx,
+) -> Result<(), Error> {
     use base64::Engine;
     let encoded: serde_json::Map<String, Value> = data
         .iter()
-        .map(|(key, text)| ((*key).to_owned(), Value::String(base64::engine::general_purpose::STANDARD.encode(text))))
+        .map(|(key, text)| {
+            (
+                (*key).to_owned(),
+                Value::String(base64::engine::general_purpose::STANDARD.encode(text)),
+            )
+        })
         .collect();
     let object = json!({
         "apiVersion": "v1", "kind": "Secret", "type": kind,
         "metadata": {"name": name, "namespace": names.namespace, "labels": names.labels()},
         "data": encoded,
     });
-    apply::apply::<Secret>(ctx, &names.namespace, &object).await.map(drop)
+    apply::apply::<Secret>(ctx, &names.namespace, &object)
+        .await
+        .map(drop)
 }
 
 /// Shards first, then the base that names them, then away with shards that nothing names.
-async fn write_config(names: &Names, children: &Children, rendered: &Rendered, ctx: &Ctx) -> Result<(), Error> {
+async fn write_config(
+    names: &Names,
+    children: &Children,
+    rendered: &Rendered,
+    ctx: &Ctx,
+) -> Result<(), Error> {
     for (number, text) in &rendered.shards {
         let file = postroad_config::shard_file_name(*number);
         if children.text(&names.shard(*number), &file).as_ref() != Some(text) {
@@ -252,9 +348,22 @@ async fn write_config(names: &Names, children: &Children, rendered: &Rendered, c
     Ok(())
 }
 
-async fn write_objects(listener: &SmtpListener, names: &Names, children: &Children, ctx: &Ctx) -> Result<(), Error> {
+async fn write_objects(
+    listener: &SmtpListener,
+    names: &Names,
+    children: &Children,
+    ctx: &Ctx,
+) -> Result<(), Error> {
     let owner = owner(listener)?;
-    let sealed = children.pods.iter().filter(|pod| names.ordinal(&pod.name_any()).is_some_and(|o| o >= listener.spec.replicas)).count();
+    let sealed = children
+        .pods
+        .iter()
+        .filter(|pod| {
+            names
+                .ordinal(&pod.name_any())
+                .is_some_and(|o| o >= listener.spec.replicas)
+        })
+        .count();
     let namespace = &names.namespace;
     apply::apply::<ServiceAccount>(ctx, namespace, &objects::account(names)).await?;
     apply::apply::<Service>(ctx, namespace, &objects::peers(names)).await?;
@@ -264,6 +373,8 @@ async fn write_objects(listener: &SmtpListener, names: &Names, children: &Childr
 }
 
 fn owner(listener: &SmtpListener) -> Result<Value, Error> {
-    let reference = listener.controller_owner_ref(&()).ok_or_else(|| Error::Made("the listener has no uid".into()))?;
+    let reference = listener
+        .controller_owner_ref(&())
+        .ok_or_else(|| Error::Made("the listener has no uid".into()))?;
     serde_json::to_value(reference).map_err(|error| Error::Made(error.to_string()))
 }

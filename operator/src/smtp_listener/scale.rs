@@ -93,7 +93,10 @@ impl Fleet {
 
     /// One more than the highest ordinal whose claim may hold mail.
     fn floor(&self) -> i32 {
-        let holding = self.claims.iter().filter(|claim| claim.bound && claim.drained.is_none());
+        let holding = self
+            .claims
+            .iter()
+            .filter(|claim| claim.bound && claim.drained.is_none());
         holding.map(|claim| claim.ordinal + 1).max().unwrap_or(0)
     }
 
@@ -105,7 +108,10 @@ impl Fleet {
     /// Decides. Source: the book's page on scaling.
     #[must_use]
     pub fn plan(&self) -> Plan {
-        let mut plan = Plan { replicas: self.wanted.max(self.floor()), ..Plan::default() };
+        let mut plan = Plan {
+            replicas: self.wanted.max(self.floor()),
+            ..Plan::default()
+        };
         let live = self.live.unwrap_or(0);
         if plan.replicas < live {
             // By one, and the highest first: that is what a StatefulSet takes away.
@@ -113,11 +119,33 @@ impl Fleet {
         }
         let stays = |pod: &&Pod| pod.ordinal < self.wanted;
         let sealed = |pod: &&Pod| pod.said.as_ref().is_some_and(|said| said.seal.is_some());
-        plan.unseal = self.pods.iter().filter(stays).filter(sealed).map(|pod| pod.ordinal).collect();
-        let takes = |pod: &&Pod| pod.ready && pod.said.as_ref().is_some_and(|said| said.seal.is_none() && said.has_room);
-        plan.targets = self.pods.iter().filter(stays).filter(takes).map(|pod| pod.ordinal).collect();
-        plan.unmark =
-            self.claims.iter().filter(|claim| claim.ordinal < self.wanted && claim.drained.is_some()).map(|c| c.ordinal).collect();
+        plan.unseal = self
+            .pods
+            .iter()
+            .filter(stays)
+            .filter(sealed)
+            .map(|pod| pod.ordinal)
+            .collect();
+        let takes = |pod: &&Pod| {
+            pod.ready
+                && pod
+                    .said
+                    .as_ref()
+                    .is_some_and(|said| said.seal.is_none() && said.has_room)
+        };
+        plan.targets = self
+            .pods
+            .iter()
+            .filter(stays)
+            .filter(takes)
+            .map(|pod| pod.ordinal)
+            .collect();
+        plan.unmark = self
+            .claims
+            .iter()
+            .filter(|claim| claim.ordinal < self.wanted && claim.drained.is_some())
+            .map(|c| c.ordinal)
+            .collect();
         for pod in self.leaving().filter(|pod| pod.said.is_some()) {
             plan.seal.push(pod.ordinal);
         }
@@ -143,7 +171,10 @@ impl Fleet {
         match self.pod(ordinal) {
             None => true,
             Some(pod) => pod.said.as_ref().is_some_and(|said| {
-                said.empty && said.seal.is_some_and(|seal| *mark == format!("{}/{seal}", said.spool))
+                said.empty
+                    && said
+                        .seal
+                        .is_some_and(|seal| *mark == format!("{}/{seal}", said.spool))
             }),
         }
     }
@@ -154,33 +185,71 @@ mod tests {
     use super::*;
 
     fn serving(ordinal: i32) -> Pod {
-        let said = Said { spool: format!("s{ordinal}"), has_room: true, ..Said::default() };
-        Pod { ordinal, ready: true, said: Some(said) }
+        let said = Said {
+            spool: format!("s{ordinal}"),
+            has_room: true,
+            ..Said::default()
+        };
+        Pod {
+            ordinal,
+            ready: true,
+            said: Some(said),
+        }
     }
 
     fn sealed(ordinal: i32, empty: bool) -> Pod {
-        let said = Said { spool: format!("s{ordinal}"), seal: Some(7), empty, remaining: u64::from(!empty), has_room: true };
-        Pod { ordinal, ready: false, said: Some(said) }
+        let said = Said {
+            spool: format!("s{ordinal}"),
+            seal: Some(7),
+            empty,
+            remaining: u64::from(!empty),
+            has_room: true,
+        };
+        Pod {
+            ordinal,
+            ready: false,
+            said: Some(said),
+        }
     }
 
     fn claim(ordinal: i32, mark: Option<&str>) -> Claim {
-        Claim { ordinal, bound: true, drained: mark.map(str::to_owned) }
+        Claim {
+            ordinal,
+            bound: true,
+            drained: mark.map(str::to_owned),
+        }
     }
 
     fn fleet(wanted: i32, live: i32, pods: Vec<Pod>, claims: Vec<Claim>) -> Fleet {
-        Fleet { wanted, live: Some(live), pods, claims }
+        Fleet {
+            wanted,
+            live: Some(live),
+            pods,
+            claims,
+        }
     }
 
     #[test]
     fn a_steady_fleet_is_left_alone() {
-        let fleet = fleet(2, 2, vec![serving(0), serving(1)], vec![claim(0, None), claim(1, None)]);
+        let fleet = fleet(
+            2,
+            2,
+            vec![serving(0), serving(1)],
+            vec![claim(0, None), claim(1, None)],
+        );
         let plan = fleet.plan();
-        assert_eq!((plan.replicas, &plan.seal, &plan.unseal, &plan.mark), (2, &vec![], &vec![], &vec![]));
+        assert_eq!(
+            (plan.replicas, &plan.seal, &plan.unseal, &plan.mark),
+            (2, &vec![], &vec![], &vec![])
+        );
     }
 
     #[test]
     fn the_first_fleet_has_what_is_wanted() {
-        let fleet = Fleet { wanted: 3, ..Fleet::default() };
+        let fleet = Fleet {
+            wanted: 3,
+            ..Fleet::default()
+        };
         assert_eq!(fleet.plan().replicas, 3);
     }
 
@@ -197,41 +266,96 @@ mod tests {
     fn an_empty_pod_is_marked_and_then_goes_one_at_a_time() {
         let pods = || vec![serving(0), sealed(1, true), sealed(2, true)];
         let first = fleet(1, 3, pods(), vec![claim(0, None), claim(1, None), claim(2, None)]);
-        assert_eq!(first.plan().mark, [(1, "s1/7".to_owned()), (2, "s2/7".to_owned())]);
+        assert_eq!(
+            first.plan().mark,
+            [(1, "s1/7".to_owned()), (2, "s2/7".to_owned())]
+        );
         assert_eq!(first.plan().replicas, 3, "not before it is marked");
-        let second = fleet(1, 3, pods(), vec![claim(0, None), claim(1, Some("s1/7")), claim(2, Some("s2/7"))]);
+        let second = fleet(
+            1,
+            3,
+            pods(),
+            vec![claim(0, None), claim(1, Some("s1/7")), claim(2, Some("s2/7"))],
+        );
         assert_eq!((second.plan().replicas, second.may_go(2)), (2, true));
-        let full = fleet(1, 3, vec![serving(0), sealed(1, false), sealed(2, true)], vec![claim(0, None), claim(1, None), claim(2, Some("s2/7"))]);
+        let full = fleet(
+            1,
+            3,
+            vec![serving(0), sealed(1, false), sealed(2, true)],
+            vec![claim(0, None), claim(1, None), claim(2, Some("s2/7"))],
+        );
         assert_eq!(full.plan().replicas, 2);
-        let third = fleet(1, 2, vec![serving(0), sealed(1, false)], vec![claim(0, None), claim(1, None), claim(2, Some("s2/7"))]);
+        let third = fleet(
+            1,
+            2,
+            vec![serving(0), sealed(1, false)],
+            vec![claim(0, None), claim(1, None), claim(2, Some("s2/7"))],
+        );
         assert_eq!(third.plan().replicas, 2, "its mail still moves");
     }
 
     #[test]
     fn raising_in_mid_drain_turns_it_round() {
         let pods = vec![serving(0), sealed(1, false), sealed(2, true)];
-        let fleet = fleet(3, 3, pods, vec![claim(0, None), claim(1, None), claim(2, Some("s2/7"))]);
+        let fleet = fleet(
+            3,
+            3,
+            pods,
+            vec![claim(0, None), claim(1, None), claim(2, Some("s2/7"))],
+        );
         let plan = fleet.plan();
-        assert_eq!((plan.replicas, plan.unseal, plan.unmark, plan.seal), (3, vec![1, 2], vec![2], vec![]));
+        assert_eq!(
+            (plan.replicas, plan.unseal, plan.unmark, plan.seal),
+            (3, vec![1, 2], vec![2], vec![])
+        );
     }
 
     #[test]
     fn a_pod_that_cannot_be_asked_stays() {
-        let silent = Pod { ordinal: 2, ready: false, said: None };
-        let fleet = fleet(1, 3, vec![serving(0), serving(1), silent], vec![claim(0, None), claim(1, None), claim(2, None)]);
+        let silent = Pod {
+            ordinal: 2,
+            ready: false,
+            said: None,
+        };
+        let fleet = fleet(
+            1,
+            3,
+            vec![serving(0), serving(1), silent],
+            vec![claim(0, None), claim(1, None), claim(2, None)],
+        );
         assert_eq!((fleet.plan().replicas, fleet.may_go(2)), (3, false));
     }
 
     #[test]
     fn a_claim_without_its_pod_brings_the_pod_back() {
-        let fleet = fleet(1, 1, vec![serving(0)], vec![claim(0, None), claim(1, Some("s1/7")), claim(2, None)]);
+        let fleet = fleet(
+            1,
+            1,
+            vec![serving(0)],
+            vec![claim(0, None), claim(1, Some("s1/7")), claim(2, None)],
+        );
         assert_eq!(fleet.plan().replicas, 3);
     }
 
     #[test]
     fn a_pod_that_never_had_a_volume_goes_without_ado() {
-        let pending = Claim { ordinal: 1, bound: false, drained: None };
-        let fleet = fleet(1, 2, vec![serving(0), Pod { ordinal: 1, ..Pod::default() }], vec![claim(0, None), pending]);
+        let pending = Claim {
+            ordinal: 1,
+            bound: false,
+            drained: None,
+        };
+        let fleet = fleet(
+            1,
+            2,
+            vec![
+                serving(0),
+                Pod {
+                    ordinal: 1,
+                    ..Pod::default()
+                },
+            ],
+            vec![claim(0, None), pending],
+        );
         assert_eq!((fleet.plan().replicas, fleet.may_go(1)), (1, true));
     }
 
@@ -246,10 +370,26 @@ mod tests {
     /// seal, or when it never had a volume; and nobody who stays is sealed.
     #[test]
     fn no_fleet_of_up_to_three_pods_loses_a_queue() {
-        let pods_of = |ordinal| [None, Some(serving(ordinal)), Some(sealed(ordinal, false)), Some(sealed(ordinal, true)), Some(Pod { ordinal, ..Pod::default() })];
+        let pods_of = |ordinal| {
+            [
+                None,
+                Some(serving(ordinal)),
+                Some(sealed(ordinal, false)),
+                Some(sealed(ordinal, true)),
+                Some(Pod {
+                    ordinal,
+                    ..Pod::default()
+                }),
+            ]
+        };
         let claims_of = |ordinal: i32| {
             let mark = format!("s{ordinal}/7");
-            [None, Some(claim(ordinal, None)), Some(claim(ordinal, Some(&mark))), Some(claim(ordinal, Some("old/1")))]
+            [
+                None,
+                Some(claim(ordinal, None)),
+                Some(claim(ordinal, Some(&mark))),
+                Some(claim(ordinal, Some("old/1"))),
+            ]
         };
         let mut seen = 0;
         for code in 0..(5 * 4_usize).pow(3) {
@@ -264,7 +404,10 @@ mod tests {
                     let fleet = fleet(wanted, live, pods.clone(), claims.clone());
                     let plan = fleet.plan();
                     seen += 1;
-                    assert!(plan.replicas >= live - 1 && plan.replicas >= wanted.min(live - 1), "{fleet:?}");
+                    assert!(
+                        plan.replicas >= live - 1 && plan.replicas >= wanted.min(live - 1),
+                        "{fleet:?}"
+                    );
                     assert!(plan.seal.iter().all(|ordinal| *ordinal >= wanted), "{fleet:?}");
                     assert!(plan.targets.iter().all(|ordinal| *ordinal < wanted), "{fleet:?}");
                     if plan.lowers(&fleet) && fleet.may_go(live - 1) {

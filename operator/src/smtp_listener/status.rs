@@ -3,8 +3,8 @@
 use k8s_openapi::jiff::Timestamp;
 use postroad_config::admin::State;
 use postroad_crds::conditions::{
-    CERTIFICATE_SERVED, CONFIG_APPLIED, DRAINING, NewCondition, QUEUE_HEALTHY, READY, RECONCILING, STALLED, reason,
-    set_condition,
+    CERTIFICATE_SERVED, CONFIG_APPLIED, DRAINING, NewCondition, QUEUE_HEALTHY, READY, RECONCILING, STALLED,
+    reason, set_condition,
 };
 use postroad_crds::smtp_listener::{CertificateStatus, DrainingPod, QueueStatus};
 use postroad_crds::{SmtpListener, SmtpListenerStatus};
@@ -71,7 +71,10 @@ pub fn status(listener: &SmtpListener, found: &Found, now: Timestamp) -> SmtpLis
         replicas: found.replicas,
         ready_replicas: i32::try_from(serving.len()).unwrap_or(i32::MAX),
         selector: found.selector.clone(),
-        config_generation: found.config.as_ref().map(|(_, generation)| i64::try_from(*generation).unwrap_or(i64::MAX)),
+        config_generation: found
+            .config
+            .as_ref()
+            .map(|(_, generation)| i64::try_from(*generation).unwrap_or(i64::MAX)),
         rendered: found.rendered.clone(),
         queue: queue(&before, found, now),
         certificate: certificate(&serving, found),
@@ -88,8 +91,18 @@ pub fn status(listener: &SmtpListener, found: &Found, now: Timestamp) -> SmtpLis
     let moving = moving(listener.spec.replicas, &serving, found, &conditions[0]);
     let stalled = found.obstacle.as_ref().filter(|obstacle| obstacle.stalled);
     let summary = [
-        NewCondition::new(RECONCILING, Some(moving.is_some()), moving.as_ref().map_or(reason::AS_WANTED, |_| reason::IN_PROGRESS), moving.unwrap_or_default()),
-        NewCondition::new(STALLED, Some(stalled.is_some()), stalled.map_or(reason::AS_WANTED, |o| o.reason), stalled.map(|o| o.message.clone()).unwrap_or_default()),
+        NewCondition::new(
+            RECONCILING,
+            Some(moving.is_some()),
+            moving.as_ref().map_or(reason::AS_WANTED, |_| reason::IN_PROGRESS),
+            moving.unwrap_or_default(),
+        ),
+        NewCondition::new(
+            STALLED,
+            Some(stalled.is_some()),
+            stalled.map_or(reason::AS_WANTED, |o| o.reason),
+            stalled.map(|o| o.message.clone()).unwrap_or_default(),
+        ),
         ready,
     ];
     for condition in conditions.into_iter().chain(summary) {
@@ -106,18 +119,35 @@ fn ready(wanted: i32, serving: &[&Seen], found: &Found, conditions: &[NewConditi
         return NewCondition::new(READY, Some(true), reason::SCALED_TO_ZERO, "no pod is wanted");
     }
     if serving.is_empty() {
-        let why = found.pods.iter().filter(|pod| pod.stays).find_map(|pod| match &pod.state {
-            Err(error) => Some(format!("{}: {error}", pod.name)),
-            Ok(state) => (!state.not_accepting.is_empty()).then(|| format!("{}: {}", pod.name, state.not_accepting)),
-        });
-        return NewCondition::new(READY, Some(false), reason::NO_SERVING_POD, why.unwrap_or_else(|| "no pod serves yet".into()));
+        let why = found
+            .pods
+            .iter()
+            .filter(|pod| pod.stays)
+            .find_map(|pod| match &pod.state {
+                Err(error) => Some(format!("{}: {error}", pod.name)),
+                Ok(state) => (!state.not_accepting.is_empty())
+                    .then(|| format!("{}: {}", pod.name, state.not_accepting)),
+            });
+        return NewCondition::new(
+            READY,
+            Some(false),
+            reason::NO_SERVING_POD,
+            why.unwrap_or_else(|| "no pod serves yet".into()),
+        );
     }
     if let Some(fault) = conditions.iter().find(|condition| {
-        matches!(condition.kind, CONFIG_APPLIED | CERTIFICATE_SERVED) && condition.status != Some(true) && condition.reason != reason::EXPIRING
+        matches!(condition.kind, CONFIG_APPLIED | CERTIFICATE_SERVED)
+            && condition.status != Some(true)
+            && condition.reason != reason::EXPIRING
     }) {
         return NewCondition::new(READY, Some(false), &fault.reason, fault.message.clone());
     }
-    NewCondition::new(READY, Some(true), reason::AS_WANTED, format!("{} of {wanted} pods serve", serving.len()))
+    NewCondition::new(
+        READY,
+        Some(true),
+        reason::AS_WANTED,
+        format!("{} of {wanted} pods serve", serving.len()),
+    )
 }
 
 fn moving(wanted: i32, serving: &[&Seen], found: &Found, config: &NewCondition) -> Option<String> {
@@ -140,68 +170,155 @@ fn moving(wanted: i32, serving: &[&Seen], found: &Found, config: &NewCondition) 
 }
 
 fn config_applied(serving: &[&Seen], found: &Found) -> NewCondition {
-    let condition = |status, reason, message: String| NewCondition::new(CONFIG_APPLIED, status, reason, message);
+    let condition =
+        |status, reason, message: String| NewCondition::new(CONFIG_APPLIED, status, reason, message);
     let Some((hash, generation)) = &found.config else {
         return condition(None, reason::IN_PROGRESS, "there is no configuration yet".into());
     };
     for pod in serving {
         match &pod.state {
-            Err(error) => return condition(None, reason::POD_UNREACHABLE, format!("{} could not be asked: {error}", pod.name)),
+            Err(error) => {
+                return condition(
+                    None,
+                    reason::POD_UNREACHABLE,
+                    format!("{} could not be asked: {error}", pod.name),
+                );
+            }
             Ok(state) if state.config.hash == *hash => {}
             Ok(state) => {
                 return match &state.config.error {
-                    Some(error) => condition(Some(false), reason::CONFIG_REFUSED, format!("{} stays on configuration {}: {error}", pod.name, state.config.generation)),
-                    None => condition(Some(false), reason::IN_PROGRESS, format!("{} still runs configuration {}", pod.name, state.config.generation)),
+                    Some(error) => condition(
+                        Some(false),
+                        reason::CONFIG_REFUSED,
+                        format!(
+                            "{} stays on configuration {}: {error}",
+                            pod.name, state.config.generation
+                        ),
+                    ),
+                    None => condition(
+                        Some(false),
+                        reason::IN_PROGRESS,
+                        format!(
+                            "{} still runs configuration {}",
+                            pod.name, state.config.generation
+                        ),
+                    ),
                 };
             }
         }
     }
     if serving.is_empty() {
-        return condition(None, reason::NO_SERVING_POD, format!("configuration {generation} is written; no pod serves"));
+        return condition(
+            None,
+            reason::NO_SERVING_POD,
+            format!("configuration {generation} is written; no pod serves"),
+        );
     }
-    condition(Some(true), reason::AS_WANTED, format!("every serving pod runs configuration {generation}"))
+    condition(
+        Some(true),
+        reason::AS_WANTED,
+        format!("every serving pod runs configuration {generation}"),
+    )
 }
 
 fn certificate_served(host: &str, serving: &[&Seen], found: &Found, now: Timestamp) -> NewCondition {
-    let condition = |status, reason, message: String| NewCondition::new(CERTIFICATE_SERVED, status, reason, message);
+    let condition =
+        |status, reason, message: String| NewCondition::new(CERTIFICATE_SERVED, status, reason, message);
     let Some(wanted) = &found.certificate else {
         let served = found.obstacle.is_none();
-        return condition(served.then_some(true), reason::NOT_CONFIGURED, "no port uses TLS, or there is no certificate".into());
+        return condition(
+            served.then_some(true),
+            reason::NOT_CONFIGURED,
+            "no port uses TLS, or there is no certificate".into(),
+        );
     };
     for pod in serving {
         let Ok(state) = &pod.state else { continue };
-        if state.certificate.as_ref().is_none_or(|served| served.serial != wanted.serial) {
-            let serial = state.certificate.as_ref().map_or("none", |served| served.serial.as_str());
-            return condition(Some(false), reason::IN_PROGRESS, format!("{} serves certificate {serial}, wanted is {}", pod.name, wanted.serial));
+        if state
+            .certificate
+            .as_ref()
+            .is_none_or(|served| served.serial != wanted.serial)
+        {
+            let serial = state
+                .certificate
+                .as_ref()
+                .map_or("none", |served| served.serial.as_str());
+            return condition(
+                Some(false),
+                reason::IN_PROGRESS,
+                format!(
+                    "{} serves certificate {serial}, wanted is {}",
+                    pod.name, wanted.serial
+                ),
+            );
         }
     }
     if !wanted.covers(host) {
         let names = wanted.names.join(", ");
-        return condition(Some(false), reason::NAME_MISMATCH, format!("the certificate is for {names}, not for {host}; give one that is"));
+        return condition(
+            Some(false),
+            reason::NAME_MISMATCH,
+            format!("the certificate is for {names}, not for {host}; give one that is"),
+        );
     }
     let left = wanted.not_after - now.as_second();
     if left < WARN_DAYS * 86_400 {
-        return condition(Some(left > 0), reason::EXPIRING, format!("the certificate {} ends in {} days; renew it", wanted.serial, left.max(0) / 86_400));
+        return condition(
+            Some(left > 0),
+            reason::EXPIRING,
+            format!(
+                "the certificate {} ends in {} days; renew it",
+                wanted.serial,
+                left.max(0) / 86_400
+            ),
+        );
     }
     if serving.is_empty() {
         return condition(None, reason::NO_SERVING_POD, "no pod serves".into());
     }
-    condition(Some(true), reason::AS_WANTED, format!("every serving pod serves certificate {}", wanted.serial))
+    condition(
+        Some(true),
+        reason::AS_WANTED,
+        format!("every serving pod serves certificate {}", wanted.serial),
+    )
 }
 
 fn queue_healthy(found: &Found) -> NewCondition {
-    let condition = |status, reason, message: String| NewCondition::new(QUEUE_HEALTHY, status, reason, message);
-    let known: Vec<(&str, &State)> = found.pods.iter().filter_map(|pod| Some((pod.name.as_str(), pod.state.as_ref().ok()?))).collect();
+    let condition =
+        |status, reason, message: String| NewCondition::new(QUEUE_HEALTHY, status, reason, message);
+    let known: Vec<(&str, &State)> = found
+        .pods
+        .iter()
+        .filter_map(|pod| Some((pod.name.as_str(), pod.state.as_ref().ok()?)))
+        .collect();
     for (name, state) in &known {
         if let Some(error) = &state.queue.error {
-            return condition(Some(false), reason::VOLUME_FAILED, format!("the volume of {name} failed: {error}; replace it or restart the pod"));
+            return condition(
+                Some(false),
+                reason::VOLUME_FAILED,
+                format!("the volume of {name} failed: {error}; replace it or restart the pod"),
+            );
         }
         if !state.queue.below_high_water {
-            return condition(Some(false), reason::VOLUME_NEARLY_FULL, format!("the volume of {name} is nearly full ({} octets free): new mail gets 452 until there is room", state.queue.free_bytes));
+            return condition(
+                Some(false),
+                reason::VOLUME_NEARLY_FULL,
+                format!(
+                    "the volume of {name} is nearly full ({} octets free): new mail gets 452 until there is room",
+                    state.queue.free_bytes
+                ),
+            );
         }
     }
     if let Some((name, state)) = known.iter().find(|(_, state)| state.queue.damaged > 0) {
-        return condition(Some(false), reason::DAMAGED, format!("{} damaged places were found on the volume of {name}", state.queue.damaged));
+        return condition(
+            Some(false),
+            reason::DAMAGED,
+            format!(
+                "{} damaged places were found on the volume of {name}",
+                state.queue.damaged
+            ),
+        );
     }
     if known.is_empty() {
         return condition(None, reason::POD_UNREACHABLE, "no pod could be asked".into());
@@ -211,11 +328,21 @@ fn queue_healthy(found: &Found) -> NewCondition {
 
 fn leaving(found: &Found) -> Vec<DrainingPod> {
     let leaving = found.pods.iter().filter(|pod| !pod.stays);
-    leaving.map(|pod| {
-        let state = pod.state.as_ref().ok();
-        let remaining = state.map_or(0, |state| state.seal.as_ref().map_or(state.queue.messages, |seal| seal.remaining));
-        DrainingPod { pod: pod.name.clone(), remaining: i64::try_from(remaining).unwrap_or(i64::MAX) }
-    }).collect()
+    leaving
+        .map(|pod| {
+            let state = pod.state.as_ref().ok();
+            let remaining = state.map_or(0, |state| {
+                state
+                    .seal
+                    .as_ref()
+                    .map_or(state.queue.messages, |seal| seal.remaining)
+            });
+            DrainingPod {
+                pod: pod.name.clone(),
+                remaining: i64::try_from(remaining).unwrap_or(i64::MAX),
+            }
+        })
+        .collect()
 }
 
 fn draining_condition(found: &Found) -> NewCondition {
@@ -225,30 +352,54 @@ fn draining_condition(found: &Found) -> NewCondition {
     }
     let names: Vec<String> = pods.iter().map(|pod| pod.pod.clone()).collect();
     let names = names.join(", ");
-    let stuck = found.pods.iter().filter(|pod| !pod.stays).find_map(|pod| pod.state.as_ref().ok()?.seal.as_ref()?.stuck.clone());
+    let stuck = found
+        .pods
+        .iter()
+        .filter(|pod| !pod.stays)
+        .find_map(|pod| pod.state.as_ref().ok()?.seal.as_ref()?.stuck.clone());
     let any_target = found.pods.iter().any(|pod| pod.stays && pod.ready);
     if !any_target {
-        let message = format!("{names} leave and no pod stays that could take their mail; they stay and deliver on schedule");
+        let message = format!(
+            "{names} leave and no pod stays that could take their mail; they stay and deliver on schedule"
+        );
         return NewCondition::new(DRAINING, Some(true), reason::NO_TARGET, message);
     }
     let why = stuck.map(|stuck| format!(" ({stuck})")).unwrap_or_default();
-    NewCondition::new(DRAINING, Some(true), reason::HANDING_OVER, format!("{names} hand their mail over{why}"))
+    NewCondition::new(
+        DRAINING,
+        Some(true),
+        reason::HANDING_OVER,
+        format!("{names} hand their mail over{why}"),
+    )
 }
 
 /// The figure counts only by its class, or once a minute: status must not become traffic.
 fn queue(before: &SmtpListenerStatus, found: &Found, now: Timestamp) -> Option<QueueStatus> {
-    let states: Vec<&State> = found.pods.iter().filter_map(|pod| pod.state.as_ref().ok()).collect();
+    let states: Vec<&State> = found
+        .pods
+        .iter()
+        .filter_map(|pod| pod.state.as_ref().ok())
+        .collect();
     if states.is_empty() {
         return before.queue.clone();
     }
-    let messages = i64::try_from(states.iter().map(|state| state.queue.messages).sum::<u64>()).unwrap_or(i64::MAX);
+    let messages =
+        i64::try_from(states.iter().map(|state| state.queue.messages).sum::<u64>()).unwrap_or(i64::MAX);
     let oldest = states.iter().filter_map(|state| state.queue.oldest).min();
     let next = QueueStatus {
         messages,
-        oldest: oldest.and_then(|seconds| Timestamp::from_second(seconds).ok()).map(|at| at.to_string()),
+        oldest: oldest
+            .and_then(|seconds| Timestamp::from_second(seconds).ok())
+            .map(|at| at.to_string()),
     };
     match &before.queue {
-        Some(last) if class(last.messages) == class(messages) && !now.as_second().is_multiple_of(FIGURES) && last.messages != 0 => Some(last.clone()),
+        Some(last)
+            if class(last.messages) == class(messages)
+                && now.as_second() % FIGURES != 0
+                && last.messages != 0 =>
+        {
+            Some(last.clone())
+        }
         _ => Some(next),
     }
 }
@@ -261,19 +412,33 @@ fn class(figure: i64) -> u32 {
 fn draining(before: &SmtpListenerStatus, found: &Found, now: Timestamp) -> Vec<DrainingPod> {
     let next = leaving(found);
     let same = next.len() == before.draining.len()
-        && next.iter().zip(&before.draining).all(|(a, b)| a.pod == b.pod && class(a.remaining) == class(b.remaining));
+        && next
+            .iter()
+            .zip(&before.draining)
+            .all(|(a, b)| a.pod == b.pod && class(a.remaining) == class(b.remaining));
     // Progress of a drain is shown every five seconds.
-    if same && !now.as_second().is_multiple_of(5) { before.draining.clone() } else { next }
+    if same && now.as_second() % 5 != 0 {
+        before.draining.clone()
+    } else {
+        next
+    }
 }
 
 fn certificate(serving: &[&Seen], found: &Found) -> Option<CertificateStatus> {
     let wanted = found.certificate.as_ref()?;
     let serves = |pod: &&&Seen| {
-        pod.state.as_ref().is_ok_and(|state| state.certificate.as_ref().is_some_and(|served| served.serial == wanted.serial))
+        pod.state.as_ref().is_ok_and(|state| {
+            state
+                .certificate
+                .as_ref()
+                .is_some_and(|served| served.serial == wanted.serial)
+        })
     };
     Some(CertificateStatus {
         serial: wanted.serial.clone(),
-        not_after: Timestamp::from_second(wanted.not_after).map(|at| at.to_string()).unwrap_or_default(),
+        not_after: Timestamp::from_second(wanted.not_after)
+            .map(|at| at.to_string())
+            .unwrap_or_default(),
         served_by: i32::try_from(serving.iter().filter(serves).count()).unwrap_or(i32::MAX),
     })
 }

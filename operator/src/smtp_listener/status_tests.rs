@@ -23,9 +23,21 @@ fn state() -> State {
         boot_id: "b".into(),
         version: "1".into(),
         spool: "s".into(),
-        config: ConfigState { generation: 3, hash: "h3".into(), reads_format: 1, error: None },
-        certificate: Some(CertificateState { serial: "0a".into(), not_after: 0, names: vec![] }),
-        queue: QueueState { below_high_water: true, ..QueueState::default() },
+        config: ConfigState {
+            generation: 3,
+            hash: "h3".into(),
+            reads_format: 1,
+            error: None,
+        },
+        certificate: Some(CertificateState {
+            serial: "0a".into(),
+            not_after: 0,
+            names: vec![],
+        }),
+        queue: QueueState {
+            below_high_water: true,
+            ..QueueState::default()
+        },
         seal: None,
         accepting: true,
         not_accepting: String::new(),
@@ -35,11 +47,21 @@ fn state() -> State {
 fn pod(name: &str, change: impl FnOnce(&mut State)) -> Seen {
     let mut state = state();
     change(&mut state);
-    Seen { name: name.into(), stays: true, ready: true, state: Ok(state) }
+    Seen {
+        name: name.into(),
+        stays: true,
+        ready: true,
+        state: Ok(state),
+    }
 }
 
 fn found(pods: Vec<Seen>) -> Found {
-    let facts = Facts { serial: "0a".into(), not_before: 0, not_after: 4_000_000_000, names: vec!["mail.example.com".into()] };
+    let facts = Facts {
+        serial: "0a".into(),
+        not_before: 0,
+        not_after: 4_000_000_000,
+        names: vec!["mail.example.com".into()],
+    };
     Found {
         replicas: i32::try_from(pods.len()).unwrap(),
         pods,
@@ -54,36 +76,86 @@ fn now() -> Timestamp {
 }
 
 fn reason_of(status: &SmtpListenerStatus, kind: &str) -> String {
-    status.conditions.iter().find(|condition| condition.type_ == kind).unwrap().reason.clone()
+    status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == kind)
+        .unwrap()
+        .reason
+        .clone()
 }
 
 #[test]
 fn all_as_wanted() {
-    let status = status(&listener(2), &found(vec![pod("edge-0", |_| {}), pod("edge-1", |_| {})]), now());
-    for (kind, value) in [(READY, true), (CONFIG_APPLIED, true), (CERTIFICATE_SERVED, true), (QUEUE_HEALTHY, true)] {
+    let status = status(
+        &listener(2),
+        &found(vec![pod("edge-0", |_| {}), pod("edge-1", |_| {})]),
+        now(),
+    );
+    for (kind, value) in [
+        (READY, true),
+        (CONFIG_APPLIED, true),
+        (CERTIFICATE_SERVED, true),
+        (QUEUE_HEALTHY, true),
+    ] {
         assert_eq!(status_of(&status.conditions, kind), Some(value), "{kind}");
     }
     for kind in [RECONCILING, STALLED, DRAINING] {
         assert_eq!(status_of(&status.conditions, kind), Some(false), "{kind}");
     }
-    assert_eq!((status.ready_replicas, status.certificate.unwrap().served_by), (2, 2));
+    assert_eq!(
+        (status.ready_replicas, status.certificate.unwrap().served_by),
+        (2, 2)
+    );
 }
 
 #[test]
 fn what_keeps_a_listener_from_ready_is_named() {
     let rows: Vec<(Found, &str)> = vec![
         (found(vec![]), reason::NO_SERVING_POD),
-        (found(vec![pod("edge-0", |state| state.config.hash = "h2".into())]), reason::IN_PROGRESS),
-        (found(vec![pod("edge-0", |state| {
-            state.config.hash = "h2".into();
-            state.config.error = Some("ports[0].tls: no".into());
-        })]), reason::CONFIG_REFUSED),
-        (found(vec![pod("edge-0", |state| state.certificate = None)]), reason::IN_PROGRESS),
-        (found(vec![Seen { state: Err("refused".into()), ..pod("edge-0", |_| {}) }]), reason::POD_UNREACHABLE),
-        (Found { certificate: found(vec![]).certificate.map(|facts| Facts { names: vec!["other.example".into()], ..facts }),
-            ..found(vec![pod("edge-0", |_| {})]) }, reason::NAME_MISMATCH),
-        (Found { obstacle: Some(Obstacle { reason: reason::SECRET_NOT_FOUND, message: "m".into(), stalled: false }),
-            ..found(vec![pod("edge-0", |_| {})]) }, reason::SECRET_NOT_FOUND),
+        (
+            found(vec![pod("edge-0", |state| state.config.hash = "h2".into())]),
+            reason::IN_PROGRESS,
+        ),
+        (
+            found(vec![pod("edge-0", |state| {
+                state.config.hash = "h2".into();
+                state.config.error = Some("ports[0].tls: no".into());
+            })]),
+            reason::CONFIG_REFUSED,
+        ),
+        (
+            found(vec![pod("edge-0", |state| state.certificate = None)]),
+            reason::IN_PROGRESS,
+        ),
+        (
+            found(vec![Seen {
+                state: Err("refused".into()),
+                ..pod("edge-0", |_| {})
+            }]),
+            reason::POD_UNREACHABLE,
+        ),
+        (
+            Found {
+                certificate: found(vec![]).certificate.map(|facts| Facts {
+                    names: vec!["other.example".into()],
+                    ..facts
+                }),
+                ..found(vec![pod("edge-0", |_| {})])
+            },
+            reason::NAME_MISMATCH,
+        ),
+        (
+            Found {
+                obstacle: Some(Obstacle {
+                    reason: reason::SECRET_NOT_FOUND,
+                    message: "m".into(),
+                    stalled: false,
+                }),
+                ..found(vec![pod("edge-0", |_| {})])
+            },
+            reason::SECRET_NOT_FOUND,
+        ),
     ];
     for (found, wanted) in rows {
         let status = status(&listener(1), &found, now());
@@ -95,7 +167,10 @@ fn what_keeps_a_listener_from_ready_is_named() {
 #[test]
 fn an_expiring_certificate_warns_and_still_serves() {
     let mut found = found(vec![pod("edge-0", |_| {})]);
-    found.certificate = found.certificate.map(|facts| Facts { not_after: now().as_second() + 86_400, ..facts });
+    found.certificate = found.certificate.map(|facts| Facts {
+        not_after: now().as_second() + 86_400,
+        ..facts
+    });
     let status = status(&listener(1), &found, now());
     assert_eq!(reason_of(&status, CERTIFICATE_SERVED), reason::EXPIRING);
     assert_eq!(status_of(&status.conditions, READY), Some(true));
@@ -103,26 +178,55 @@ fn an_expiring_certificate_warns_and_still_serves() {
 
 #[test]
 fn a_drain_is_shown_with_what_remains() {
-    let leaving = Seen { stays: false, ready: false, ..pod("edge-1", |state| {
-        state.seal = Some(SealState { number: 1, empty: false, remaining: 42, stuck: None });
-    }) };
+    let leaving = Seen {
+        stays: false,
+        ready: false,
+        ..pod("edge-1", |state| {
+            state.seal = Some(SealState {
+                number: 1,
+                empty: false,
+                remaining: 42,
+                stuck: None,
+            });
+        })
+    };
     let mut both = found(vec![pod("edge-0", |_| {}), leaving]);
     let next = status(&listener(1), &both, now());
-    assert_eq!(next.draining, [DrainingPod { pod: "edge-1".into(), remaining: 42 }]);
+    assert_eq!(
+        next.draining,
+        [DrainingPod {
+            pod: "edge-1".into(),
+            remaining: 42
+        }]
+    );
     assert_eq!(reason_of(&next, DRAINING), reason::HANDING_OVER);
-    assert_eq!(status_of(&next.conditions, READY), Some(true), "the one that stays serves");
+    assert_eq!(
+        status_of(&next.conditions, READY),
+        Some(true),
+        "the one that stays serves"
+    );
     both.pods.remove(0);
-    assert_eq!(reason_of(&status(&listener(0), &both, now()), DRAINING), reason::NO_TARGET);
+    assert_eq!(
+        reason_of(&status(&listener(0), &both, now()), DRAINING),
+        reason::NO_TARGET
+    );
 }
 
 #[test]
 fn a_volume_in_trouble_is_named() {
     for (change, wanted) in [
-        ((|queue: &mut QueueState| queue.below_high_water = false) as fn(&mut QueueState), reason::VOLUME_NEARLY_FULL),
+        (
+            (|queue: &mut QueueState| queue.below_high_water = false) as fn(&mut QueueState),
+            reason::VOLUME_NEARLY_FULL,
+        ),
         (|queue| queue.error = Some("EIO".into()), reason::VOLUME_FAILED),
         (|queue| queue.damaged = 1, reason::DAMAGED),
     ] {
-        let status = status(&listener(1), &found(vec![pod("edge-0", |state| change(&mut state.queue))]), now());
+        let status = status(
+            &listener(1),
+            &found(vec![pod("edge-0", |state| change(&mut state.queue))]),
+            now(),
+        );
         assert_eq!(reason_of(&status, QUEUE_HEALTHY), wanted);
     }
 }
@@ -133,7 +237,11 @@ fn figures_move_with_their_class_and_not_with_every_message() {
     let with = |messages| found(vec![pod("edge-0", |state| state.queue.messages = messages)]);
     let first = status(&listener, &with(12), now());
     listener.status = Some(first.clone());
-    assert_eq!(status(&listener, &with(13), now()), first, "nothing is written for one message more");
+    assert_eq!(
+        status(&listener, &with(13), now()),
+        first,
+        "nothing is written for one message more"
+    );
     assert_eq!(status(&listener, &with(120), now()).queue.unwrap().messages, 120);
     assert_eq!(status(&listener, &with(0), now()).queue.unwrap().messages, 0);
 }

@@ -39,9 +39,15 @@ pub struct Valid {
 
 /// Parses a spec. Errors: the first field that is wrong in a way that the schema cannot show.
 pub fn validate(spec: &SmtpListenerSpec) -> Result<Valid, Invalid> {
-    let hostname = spec.hostname.parse().map_err(|error| invalid("spec.hostname", error))?;
+    let hostname = spec
+        .hostname
+        .parse()
+        .map_err(|error| invalid("spec.hostname", error))?;
     let lifetime = match &spec.queue.lifetime {
-        Some(lifetime) => lifetime.0.parse().map_err(|error| invalid("spec.queue.lifetime", error))?,
+        Some(lifetime) => lifetime
+            .0
+            .parse()
+            .map_err(|error| invalid("spec.queue.lifetime", error))?,
         None => Period::from_secs(5 * 86_400),
     };
     let resolvers = spec.dns.iter().flat_map(|dns| &dns.resolvers);
@@ -57,7 +63,10 @@ pub fn validate(spec: &SmtpListenerSpec) -> Result<Valid, Invalid> {
 }
 
 fn invalid(field: &str, sentence: impl ToString) -> Invalid {
-    Invalid { field: field.to_owned(), sentence: sentence.to_string() }
+    Invalid {
+        field: field.to_owned(),
+        sentence: sentence.to_string(),
+    }
 }
 
 fn port(port: &postroad_crds::smtp_listener::ListenerPort) -> Port {
@@ -80,9 +89,14 @@ fn port(port: &postroad_crds::smtp_listener::ListenerPort) -> Port {
 
 fn limits(spec: &SmtpListenerSpec) -> Result<Limits, Invalid> {
     let mut limits = Limits::default();
-    let Some(wanted) = &spec.limits else { return Ok(limits) };
+    let Some(wanted) = &spec.limits else {
+        return Ok(limits);
+    };
     if let Some(size) = &wanted.message_size {
-        let octets: Octets = size.0.parse().map_err(|error| invalid("spec.limits.messageSize", error))?;
+        let octets: Octets = size
+            .0
+            .parse()
+            .map_err(|error| invalid("spec.limits.messageSize", error))?;
         if !(64 << 10..=1 << 30).contains(&octets.0) {
             let sentence = format!("`{}` is not between 64Ki and 1Gi", size.0);
             return Err(invalid("spec.limits.messageSize", sentence));
@@ -101,13 +115,29 @@ fn limits(spec: &SmtpListenerSpec) -> Result<Limits, Invalid> {
 }
 
 fn server(text: &str) -> Result<SocketAddr, Invalid> {
-    let address = text.parse().ok().or_else(|| text.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, 53)));
-    address.ok_or_else(|| invalid("spec.dns.resolvers", format!("`{text}` is no server; write an IP address, or IP:port")))
+    let address = text
+        .parse()
+        .ok()
+        .or_else(|| text.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, 53)));
+    address.ok_or_else(|| {
+        invalid(
+            "spec.dns.resolvers",
+            format!("`{text}` is no server; write an IP address, or IP:port"),
+        )
+    })
 }
 
 fn network(text: &str) -> Result<IpNet, Invalid> {
-    let network = text.parse().ok().or_else(|| text.parse().ok().map(|ip: IpAddr| IpNet::from(ip)));
-    network.ok_or_else(|| invalid("spec.egress.addresses", format!("`{text}` is no address; write an IP address or a network such as 192.0.2.0/24")))
+    let network = text
+        .parse()
+        .ok()
+        .or_else(|| text.parse().ok().map(|ip: IpAddr| IpNet::from(ip)));
+    network.ok_or_else(|| {
+        invalid(
+            "spec.egress.addresses",
+            format!("`{text}` is no address; write an IP address or a network such as 192.0.2.0/24"),
+        )
+    })
 }
 
 /// Reads the key `users` of a Secret: one line a user, `name:verifier`; empty lines and `#` lines are skipped. No error
@@ -115,26 +145,46 @@ fn network(text: &str) -> Result<IpNet, Invalid> {
 pub fn users(secret: &Secret, name: &str) -> Result<Vec<User>, Invalid> {
     let field = "spec.authentication.users.secretRef";
     let data = secret.data.as_ref().and_then(|data| data.get("users"));
-    let data = data.ok_or_else(|| invalid(field, format!("Secret {name} has no key `users`; add it, one line `name:verifier` for each user")))?;
-    let text = std::str::from_utf8(&data.0).map_err(|_| invalid(field, format!("key `users` of Secret {name} is not UTF-8 text")))?;
+    let data = data.ok_or_else(|| {
+        invalid(
+            field,
+            format!("Secret {name} has no key `users`; add it, one line `name:verifier` for each user"),
+        )
+    })?;
+    let text = std::str::from_utf8(&data.0)
+        .map_err(|_| invalid(field, format!("key `users` of Secret {name} is not UTF-8 text")))?;
     let mut users: Vec<User> = Vec::new();
-    for (number, line) in text.lines().enumerate().map(|(index, line)| (index + 1, line.trim())) {
+    for (number, line) in text
+        .lines()
+        .enumerate()
+        .map(|(index, line)| (index + 1, line.trim()))
+    {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let at = |what: &str| invalid(field, format!("line {number} of key `users` of Secret {name}: {what}"));
+        let at = |what: &str| {
+            invalid(
+                field,
+                format!("line {number} of key `users` of Secret {name}: {what}"),
+            )
+        };
         let (user, verifier) = line.split_once(':').ok_or_else(|| at("write `name:verifier`"))?;
         let known = verifier.starts_with("$argon2id$") || verifier.starts_with("SCRAM-SHA-256$");
         if user.is_empty() || user.len() > 255 {
             return Err(at("the name is empty or longer than 255 octets"));
         }
         if !known {
-            return Err(at("the verifier is neither `$argon2id$…` nor `SCRAM-SHA-256$…`; make one with `postroad-mta hash-password`"));
+            return Err(at(
+                "the verifier is neither `$argon2id$…` nor `SCRAM-SHA-256$…`; make one with `postroad-mta hash-password`",
+            ));
         }
         if users.iter().any(|other| other.name == user) {
             return Err(at("this name is given twice"));
         }
-        users.push(User { name: user.to_owned(), verifier: verifier.to_owned() });
+        users.push(User {
+            name: user.to_owned(),
+            verifier: verifier.to_owned(),
+        });
     }
     Ok(users)
 }
@@ -170,10 +220,26 @@ mod tests {
     #[test]
     fn each_mistake_names_field_value_and_mend() {
         for (change, field, value) in [
-            (json!({"dns": {"resolvers": ["ns.example"]}}), "spec.dns.resolvers", "ns.example"),
-            (json!({"egress": {"addresses": ["192.0.2.0/40"]}}), "spec.egress.addresses", "192.0.2.0/40"),
-            (json!({"limits": {"messageSize": "1Ki"}}), "spec.limits.messageSize", "1Ki"),
-            (json!({"queue": {"storage": {"size": "1Gi"}, "lifetime": "999999999d"}}), "spec.queue.lifetime", "999999999d"),
+            (
+                json!({"dns": {"resolvers": ["ns.example"]}}),
+                "spec.dns.resolvers",
+                "ns.example",
+            ),
+            (
+                json!({"egress": {"addresses": ["192.0.2.0/40"]}}),
+                "spec.egress.addresses",
+                "192.0.2.0/40",
+            ),
+            (
+                json!({"limits": {"messageSize": "1Ki"}}),
+                "spec.limits.messageSize",
+                "1Ki",
+            ),
+            (
+                json!({"queue": {"storage": {"size": "1Gi"}, "lifetime": "999999999d"}}),
+                "spec.queue.lifetime",
+                "999999999d",
+            ),
             (json!({"hostname": "10.0.0.1"}), "spec.hostname", "10.0.0.1"),
         ] {
             let error = validate(&spec(change)).unwrap_err();
@@ -184,17 +250,37 @@ mod tests {
 
     fn secret(text: &str) -> Secret {
         let data = BTreeMap::from([("users".to_owned(), ByteString(text.as_bytes().to_vec()))]);
-        Secret { data: Some(data), ..Secret::default() }
+        Secret {
+            data: Some(data),
+            ..Secret::default()
+        }
     }
 
     #[test]
     fn users_are_read_line_by_line_and_no_error_shows_a_verifier() {
-        let good = users(&secret("# staff\nalice:$argon2id$x\n\nbob:SCRAM-SHA-256$y\n"), "mail-users").unwrap();
-        assert_eq!(good.iter().map(|user| user.name.as_str()).collect::<Vec<_>>(), ["alice", "bob"]);
-        for bad in ["alice", "alice:canary", ":$argon2id$canary", "a:$argon2id$canary\na:$argon2id$canary"] {
+        let good = users(
+            &secret("# staff\nalice:$argon2id$x\n\nbob:SCRAM-SHA-256$y\n"),
+            "mail-users",
+        )
+        .unwrap();
+        assert_eq!(
+            good.iter().map(|user| user.name.as_str()).collect::<Vec<_>>(),
+            ["alice", "bob"]
+        );
+        for bad in [
+            "alice",
+            "alice:canary",
+            ":$argon2id$canary",
+            "a:$argon2id$canary\na:$argon2id$canary",
+        ] {
             let error = users(&secret(bad), "mail-users").unwrap_err().to_string();
             assert!(error.contains("line ") && !error.contains("canary"), "{error}");
         }
-        assert!(users(&Secret::default(), "mail-users").unwrap_err().sentence.contains("key `users`"));
+        assert!(
+            users(&Secret::default(), "mail-users")
+                .unwrap_err()
+                .sentence
+                .contains("key `users`")
+        );
     }
 }

@@ -3,7 +3,8 @@
 //! Time comes in as seconds since 1970. Keys are ECDSA P-256.
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
 };
 use x509_parser::pem::Pem;
 use x509_parser::prelude::{GeneralName, ParsedExtension};
@@ -47,7 +48,9 @@ impl Facts {
     /// Whether it is for this host name (RFC 9525: a wildcard stands for one label).
     pub fn covers(&self, host: &str) -> bool {
         self.names.iter().any(|name| match name.strip_prefix("*.") {
-            Some(parent) => host.split_once('.').is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(parent)),
+            Some(parent) => host
+                .split_once('.')
+                .is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(parent)),
             None => name.eq_ignore_ascii_case(host),
         })
     }
@@ -55,18 +58,26 @@ impl Facts {
 
 /// Reads the first certificate of a PEM text. `None`: there is none, or it cannot be read.
 pub fn facts(pem: &str) -> Option<Facts> {
-    let block = Pem::iter_from_buffer(pem.as_bytes()).find_map(|block| block.ok().filter(|b| b.label == "CERTIFICATE"))?;
+    let block = Pem::iter_from_buffer(pem.as_bytes())
+        .find_map(|block| block.ok().filter(|b| b.label == "CERTIFICATE"))?;
     let certificate = block.parse_x509().ok()?;
-    let names = certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
-        ParsedExtension::SubjectAlternativeName(names) => Some(&names.general_names),
-        _ => None,
-    });
+    let names = certificate
+        .extensions()
+        .iter()
+        .find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::SubjectAlternativeName(names) => Some(&names.general_names),
+            _ => None,
+        });
     let names = names.into_iter().flatten().filter_map(|name| match name {
         GeneralName::DNSName(name) => Some((*name).to_owned()),
         _ => None,
     });
     Some(Facts {
-        serial: certificate.raw_serial().iter().map(|octet| format!("{octet:02x}")).collect(),
+        serial: certificate
+            .raw_serial()
+            .iter()
+            .map(|octet| format!("{octet:02x}"))
+            .collect(),
         not_before: certificate.validity().not_before.timestamp(),
         not_after: certificate.validity().not_after.timestamp(),
         names: names.collect(),
@@ -75,13 +86,18 @@ pub fn facts(pem: &str) -> Option<Facts> {
 
 /// Whether a PEM text holds a private key (of whatever kind).
 pub fn has_key(pem: &str) -> bool {
-    Pem::iter_from_buffer(pem.as_bytes()).any(|block| block.is_ok_and(|block| block.label.ends_with("PRIVATE KEY")))
+    Pem::iter_from_buffer(pem.as_bytes())
+        .any(|block| block.is_ok_and(|block| block.label.ends_with("PRIVATE KEY")))
 }
 
 fn parameters(name: &str, now: i64, days: i64) -> Result<CertificateParams, rcgen::Error> {
     let mut parameters = CertificateParams::new(vec![name.to_owned()])?;
-    parameters.distinguished_name.push(DnType::CommonName, name.chars().take(64).collect::<String>());
-    let at = |seconds| time::OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+    parameters
+        .distinguished_name
+        .push(DnType::CommonName, name.chars().take(64).collect::<String>());
+    let at = |seconds| {
+        time::OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(time::OffsetDateTime::UNIX_EPOCH)
+    };
     // An hour back: clocks of clients differ.
     parameters.not_before = at(now - 3_600);
     parameters.not_after = at(now + days * DAY);
@@ -93,7 +109,10 @@ pub fn self_signed(host: &str, now: i64) -> Result<Pair, rcgen::Error> {
     let key = KeyPair::generate()?;
     let mut parameters = parameters(host, now, 90)?;
     parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    Ok(Pair { certificate: parameters.self_signed(&key)?.pem(), key: key.serialize_pem() })
+    Ok(Pair {
+        certificate: parameters.self_signed(&key)?.pem(),
+        key: key.serialize_pem(),
+    })
 }
 
 /// An authority for the admin endpoints of one listener, good for ten years.
@@ -103,7 +122,10 @@ pub fn authority(name: &str, now: i64) -> Result<Pair, rcgen::Error> {
     parameters.subject_alt_names.clear();
     parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    Ok(Pair { certificate: parameters.self_signed(&key)?.pem(), key: key.serialize_pem() })
+    Ok(Pair {
+        certificate: parameters.self_signed(&key)?.pem(),
+        key: key.serialize_pem(),
+    })
 }
 
 /// A leaf of that authority, good for 90 days.
@@ -114,7 +136,10 @@ pub fn leaf(authority: &Pair, name: &str, now: i64) -> Result<Pair, rcgen::Error
     let mut parameters = parameters(name, now, 90)?;
     parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     parameters.use_authority_key_identifier_extension = true;
-    Ok(Pair { certificate: parameters.signed_by(&key, &issuer)?.pem(), key: key.serialize_pem() })
+    Ok(Pair {
+        certificate: parameters.signed_by(&key, &issuer)?.pem(),
+        key: key.serialize_pem(),
+    })
 }
 
 #[cfg(test)]
@@ -146,8 +171,17 @@ mod tests {
 
     #[test]
     fn a_wildcard_stands_for_one_label() {
-        let facts = Facts { serial: String::new(), not_before: 0, not_after: 1, names: vec!["*.example.com".into()] };
-        assert!(facts.covers("mail.example.com") && !facts.covers("a.mail.example.com") && !facts.covers("example.com"));
+        let facts = Facts {
+            serial: String::new(),
+            not_before: 0,
+            not_after: 1,
+            names: vec!["*.example.com".into()],
+        };
+        assert!(
+            facts.covers("mail.example.com")
+                && !facts.covers("a.mail.example.com")
+                && !facts.covers("example.com")
+        );
         assert!(super::facts("no certificate").is_none());
     }
 }

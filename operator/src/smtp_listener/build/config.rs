@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use postroad_config::{
-    AdminApi, AdminSection, AssembleError, ConfigFile, Domain, Drained, FORMAT, Peers, Policy, QueueSection, ShardFile,
-    SpoolSection, TlsSource, TokenAuthority, TokenRole, TokenRule, User, assemble, hash, render, shard_of,
+    AdminApi, AdminSection, AssembleError, ConfigFile, Domain, Drained, FORMAT, Peers, Policy, QueueSection,
+    ShardFile, SpoolSection, TlsSource, TokenAuthority, TokenRole, TokenRule, User, assemble, hash, render,
+    shard_of,
 };
 
 use super::certificates::Pair;
@@ -87,10 +88,21 @@ pub fn rendered(parts: Parts<'_>, before: Option<&str>) -> Result<Rendered, Rend
         text = render(&file).map_err(RenderError::Write)?;
     }
     assemble(&text, &shards)?;
-    if let Some(size) = std::iter::once(&text).chain(shards.values()).map(String::len).find(|size| *size > MOST_OCTETS) {
-        return Err(RenderError::Write(format!("{size} octets do not fit into a Secret; spread the domains over more listeners")));
+    if let Some(size) = std::iter::once(&text)
+        .chain(shards.values())
+        .map(String::len)
+        .find(|size| *size > MOST_OCTETS)
+    {
+        return Err(RenderError::Write(format!(
+            "{size} octets do not fit into a Secret; spread the domains over more listeners"
+        )));
     }
-    Ok(Rendered { hash: hash(&text), base: text, generation: file.generation, shards })
+    Ok(Rendered {
+        hash: hash(&text),
+        base: text,
+        generation: file.generation,
+        shards,
+    })
 }
 
 /// The generation in a base file, without trust in the rest of it.
@@ -101,39 +113,78 @@ fn generation_of(base: &str) -> Option<u64> {
 
 /// Drained spools in a base file.
 pub fn drained_in(base: &str, shards: &BTreeMap<u8, String>) -> Vec<Drained> {
-    assemble(base, shards).map(|set| set.file.peers.drained).unwrap_or_default()
+    assemble(base, shards)
+        .map(|set| set.file.peers.drained)
+        .unwrap_or_default()
 }
 
 fn shards(domains: &[Domain]) -> Result<BTreeMap<u8, String>, RenderError> {
     let mut by_shard: BTreeMap<u8, Vec<Domain>> = BTreeMap::new();
     for domain in domains {
-        by_shard.entry(shard_of(&domain.name)).or_default().push(domain.clone());
+        by_shard
+            .entry(shard_of(&domain.name))
+            .or_default()
+            .push(domain.clone());
     }
     let file = |mut domains: Vec<Domain>| {
         domains.sort_by(|a, b| a.name.cmp(&b.name));
-        render(&ShardFile { format: FORMAT, domains }).map_err(RenderError::Write)
+        render(&ShardFile {
+            format: FORMAT,
+            domains,
+        })
+        .map_err(RenderError::Write)
     };
-    by_shard.into_iter().map(|(number, domains)| Ok((number, file(domains)?))).collect()
+    by_shard
+        .into_iter()
+        .map(|(number, domains)| Ok((number, file(domains)?)))
+        .collect()
 }
 
 fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
-    let Parts { names, valid, users, tls, authority, leaf, issuer, operator, domains: _, policies, drained } = parts;
+    let Parts {
+        names,
+        valid,
+        users,
+        tls,
+        authority,
+        leaf,
+        issuer,
+        operator,
+        domains: _,
+        policies,
+        drained,
+    } = parts;
     let any = |port: u16| std::net::SocketAddr::from(([0_u16; 8], port));
-    let rule = |audience, subject, role| TokenRule { audience, subject, role };
+    let rule = |audience, subject, role| TokenRule {
+        audience,
+        subject,
+        role,
+    };
     let pods = format!("system:serviceaccount:{}:{}", names.namespace, names.account());
     ConfigFile {
         format: FORMAT,
         generation: 0,
         hostname: valid.hostname.clone(),
-        spool: SpoolSection { directory: format!("{QUEUE_MOUNT}/spool").into(), high_water_percent: 90 },
+        spool: SpoolSection {
+            directory: format!("{QUEUE_MOUNT}/spool").into(),
+            high_water_percent: 90,
+        },
         ports: valid.ports.clone(),
-        tls: tls.map(|pair| TlsSource::Inline { certificate: pair.certificate, key: pair.key }),
+        tls: tls.map(|pair| TlsSource::Inline {
+            certificate: pair.certificate,
+            key: pair.key,
+        }),
         users,
         limits: valid.limits,
-        queue: QueueSection { lifetime: valid.lifetime },
+        queue: QueueSection {
+            lifetime: valid.lifetime,
+        },
         resolvers: valid.resolvers.clone(),
         domains: Vec::new(),
-        shards: shards.iter().map(|(number, text)| (*number, hash(text))).collect(),
+        shards: shards
+            .iter()
+            .map(|(number, text)| (*number, hash(text)))
+            .collect(),
         policies,
         admin: AdminSection {
             health: Some(any(8080)),
@@ -166,7 +217,11 @@ mod tests {
     use crate::smtp_listener::build::certificates;
 
     fn domain(name: &str) -> Domain {
-        Domain { name: name.parse().unwrap(), inbound: None, senders: vec![] }
+        Domain {
+            name: name.parse().unwrap(),
+            inbound: None,
+            senders: vec![],
+        }
     }
 
     fn valid() -> Valid {
@@ -178,12 +233,33 @@ mod tests {
     }
 
     fn render_with(domains: Vec<Domain>, before: Option<&str>) -> Rendered {
-        let names = Names { namespace: "mail".into(), listener: "edge".into() };
-        let pair = Pair { certificate: "c".into(), key: "k".into() };
-        let (valid, issuer) = (valid(), Issuer { issuer: "https://issuer".into(), key_set: "{}".into() });
+        let names = Names {
+            namespace: "mail".into(),
+            listener: "edge".into(),
+        };
+        let pair = Pair {
+            certificate: "c".into(),
+            key: "k".into(),
+        };
+        let (valid, issuer) = (
+            valid(),
+            Issuer {
+                issuer: "https://issuer".into(),
+                key_set: "{}".into(),
+            },
+        );
         let parts = Parts {
-            names: &names, valid: &valid, users: vec![], tls: None, authority: &pair, leaf: &pair, issuer,
-            operator: "system:serviceaccount:sys:op".into(), domains, policies: vec![], drained: vec![],
+            names: &names,
+            valid: &valid,
+            users: vec![],
+            tls: None,
+            authority: &pair,
+            leaf: &pair,
+            issuer,
+            operator: "system:serviceaccount:sys:op".into(),
+            domains,
+            policies: vec![],
+            drained: vec![],
         };
         rendered(parts, before).unwrap()
     }
@@ -213,14 +289,32 @@ mod tests {
     #[test]
     fn certificates_of_the_ports_reach_the_file() {
         let pair = certificates::self_signed("mail.example.com", 1_800_000_000).unwrap();
-        let names = Names { namespace: "mail".into(), listener: "edge".into() };
+        let names = Names {
+            namespace: "mail".into(),
+            listener: "edge".into(),
+        };
         let valid = valid();
         let parts = Parts {
-            names: &names, valid: &valid, users: vec![], tls: Some(pair.clone()), authority: &pair, leaf: &pair,
-            issuer: Issuer::default(), operator: "o".into(), domains: vec![], policies: vec![], drained: vec![],
+            names: &names,
+            valid: &valid,
+            users: vec![],
+            tls: Some(pair.clone()),
+            authority: &pair,
+            leaf: &pair,
+            issuer: Issuer::default(),
+            operator: "o".into(),
+            domains: vec![],
+            policies: vec![],
+            drained: vec![],
         };
         let rendered = rendered(parts, None).unwrap();
         let set = assemble(&rendered.base, &rendered.shards).unwrap();
-        assert_eq!(set.file.tls, Some(TlsSource::Inline { certificate: pair.certificate, key: pair.key }));
+        assert_eq!(
+            set.file.tls,
+            Some(TlsSource::Inline {
+                certificate: pair.certificate,
+                key: pair.key
+            })
+        );
     }
 }

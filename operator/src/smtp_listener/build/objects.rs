@@ -132,14 +132,15 @@ fn pod(names: &Names, listener: &SmtpListener, image: &Image) -> Value {
 }
 
 fn container(listener: &SmtpListener, image: &Image) -> Value {
-    let mut ports: Vec<Value> = listener.spec.ports.iter().map(|port| {
-        json!({"name": port.name, "containerPort": container_port(port.port), "protocol": "TCP"})
-    }).collect();
+    let mut ports: Vec<Value> = listener
+        .spec
+        .ports
+        .iter()
+        .map(|port| json!({"name": port.name, "containerPort": container_port(port.port), "protocol": "TCP"}))
+        .collect();
     ports.push(json!({"name": "postroad-http", "containerPort": 8080, "protocol": "TCP"}));
     ports.push(json!({"name": "postroad-admin", "containerPort": 8443, "protocol": "TCP"}));
-    let probe = |path: &str, period: i32, failures: i32| {
-        json!({"httpGet": {"path": path, "port": 8080}, "periodSeconds": period, "failureThreshold": failures, "timeoutSeconds": 3})
-    };
+    let probe = |path: &str, period: i32, failures: i32| json!({"httpGet": {"path": path, "port": 8080}, "periodSeconds": period, "failureThreshold": failures, "timeoutSeconds": 3});
     json!({
         "name": "mta",
         "image": image.name,
@@ -166,7 +167,11 @@ fn resources(listener: &SmtpListener) -> Value {
         if let Some(cpu) = wanted.and_then(|wanted| wanted.cpu.as_deref()).or(cpu) {
             value["cpu"] = json!(cpu);
         }
-        value["memory"] = json!(wanted.and_then(|wanted| wanted.memory.as_deref()).unwrap_or(memory));
+        value["memory"] = json!(
+            wanted
+                .and_then(|wanted| wanted.memory.as_deref())
+                .unwrap_or(memory)
+        );
         value
     };
     let wanted = listener.spec.pod.as_ref().and_then(|pod| pod.resources.as_ref());
@@ -178,7 +183,8 @@ fn resources(listener: &SmtpListener) -> Value {
 
 /// Base and shards in one directory. Shards are optional: no pod template changes when a domain comes.
 fn config_volume(names: &Names) -> Value {
-    let mut sources = vec![json!({"secret": {"name": names.config(), "items": [{"key": BASE, "path": BASE}]}})];
+    let mut sources =
+        vec![json!({"secret": {"name": names.config(), "items": [{"key": BASE, "path": BASE}]}})];
     for number in 0..SHARDS {
         let file = shard_file_name(number);
         sources.push(json!({"secret": {"name": names.shard(number), "optional": true, "items": [{"key": file, "path": file}]}}));
@@ -209,12 +215,18 @@ mod tests {
     }
 
     fn names() -> Names {
-        Names { namespace: "mail".into(), listener: "edge".into() }
+        Names {
+            namespace: "mail".into(),
+            listener: "edge".into(),
+        }
     }
 
     #[test]
     fn the_pods_meet_pod_security_restricted() {
-        let image = Image { name: "mta:1".into(), pull_policy: "Never".into() };
+        let image = Image {
+            name: "mta:1".into(),
+            pull_policy: "Never".into(),
+        };
         let set = stateful_set(&names(), &listener(), &image, 3);
         let pod = &set["spec"]["template"]["spec"];
         let container = &pod["containers"][0];
@@ -231,25 +243,43 @@ mod tests {
 
     #[test]
     fn what_must_outlive_the_listener_has_no_owner() {
-        let image = Image { name: "mta:1".into(), pull_policy: "Never".into() };
+        let image = Image {
+            name: "mta:1".into(),
+            pull_policy: "Never".into(),
+        };
         let owner = json!({"uid": "u"});
         let set = stateful_set(&names(), &listener(), &image, 1);
         for object in [&set, &peers(&names()), &account(&names())] {
             assert!(object["metadata"]["ownerReferences"].is_null(), "{object}");
         }
-        for object in [service(&names(), &listener(), &owner), budget(&names(), 0, &owner)] {
+        for object in [
+            service(&names(), &listener(), &owner),
+            budget(&names(), 0, &owner),
+        ] {
             assert_eq!(object["metadata"]["ownerReferences"][0]["uid"], "u");
         }
     }
 
     #[test]
     fn every_field_of_the_spec_that_shapes_objects_does() {
-        let image = Image { name: "mta:1".into(), pull_policy: "Never".into() };
+        let image = Image {
+            name: "mta:1".into(),
+            pull_policy: "Never".into(),
+        };
         let set = stateful_set(&names(), &listener(), &image, 2);
         assert_eq!(set["spec"]["replicas"], 2);
         let claim = &set["spec"]["volumeClaimTemplates"][0]["spec"];
-        assert_eq!((&claim["storageClassName"], &claim["resources"]["requests"]["storage"]), (&json!("fast"), &json!("1Gi")));
-        assert_eq!(set["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"], "1Gi");
+        assert_eq!(
+            (
+                &claim["storageClassName"],
+                &claim["resources"]["requests"]["storage"]
+            ),
+            (&json!("fast"), &json!("1Gi"))
+        );
+        assert_eq!(
+            set["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"],
+            "1Gi"
+        );
         assert_eq!(budget(&names(), 2, &json!({}))["spec"]["maxUnavailable"], 3);
     }
 }
