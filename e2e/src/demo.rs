@@ -60,6 +60,7 @@ impl Demo<'_> {
         })?;
         steps.step("read back by IMAP and POP3", || self.check())?;
         steps.step("DNS of the domains, as judged", || self.judged())?;
+        steps.step("memory of the pods", || self.memory())?;
         steps.step("next hop down, mail queued in all three pods", || self.queue_up())?;
         steps.step("kubectl scale smtplistener/edge --replicas=1", || self.scale(1))?;
         steps.step("kubectl scale smtplistener/edge --replicas=3", || self.scale(3))?;
@@ -98,15 +99,15 @@ impl Demo<'_> {
             "    the listener is Ready {} after the first apply",
             seconds(start.elapsed())
         );
+        self.namespace
+            .wait_for("smtplistener/edge", "all pods ready", READY, |listener| {
+                listener["status"]["readyReplicas"] == listener["spec"]["replicas"]
+            })?;
         for object in ["maildomain/hill", "maildomain/lake", "relaypolicy/far"] {
             self.namespace.wait_condition(object, "Ready", "True", READY)?;
         }
         self.show(&["get", "smtplisteners,maildomains,relaypolicies"])?;
-        self.show(&["get", "pods", "--output=wide"])?;
-        for (pod, kilobytes) in memory(&self.world.cluster, &[NAMESPACE, crate::install::NAMESPACE])? {
-            eprintln!("    idle memory of {pod}: {kilobytes} kB");
-        }
-        Ok(())
+        self.show(&["get", "pods", "--output=wide"])
     }
 
     fn outwards(&mut self) -> Outcome {
@@ -230,6 +231,19 @@ impl Demo<'_> {
                     text(&found["message"])
                 );
             }
+        }
+        Ok(())
+    }
+
+    /// What the idle pods take, as soon as the kubelets have counted it.
+    fn memory(&self) -> Outcome {
+        let mut all = Vec::new();
+        until(Duration::from_mins(1), || {
+            all = memory(&self.world.cluster, &[NAMESPACE, crate::install::NAMESPACE])?;
+            Ok(all.len() >= 4 && all.iter().all(|(_, kilobytes)| *kilobytes > 0))
+        })?;
+        for (pod, kilobytes) in all {
+            eprintln!("    {pod}: {kilobytes} kB");
         }
         Ok(())
     }
