@@ -366,6 +366,8 @@ pub struct SmtpListenerStatus {
 pub struct QueueStatus {
     /// Messages.
     pub messages: i64,
+    /// When they were counted (RFC 3339).
+    pub counted: String,
     /// Arrival of the oldest (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest: Option<String>,
