@@ -24,9 +24,9 @@ use crate::error::{Class, Error};
 /// An object that may not be parsable: one bad object must not stop the list.
 pub type Guarded<K> = DeserializeGuard<K>;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 const FIRST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(300);
+const LONGEST: Duration = Duration::from_mins(5);
 
 /// Failures in a row of each object.
 #[derive(Default)]

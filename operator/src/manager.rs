@@ -167,7 +167,7 @@ async fn controllers(
             watcher::Config::default(),
             |object| match &object.0 {
                 Ok(domain) => named(
-                    &domain.namespace(),
+                    domain.namespace(),
                     domain.spec.listener_refs.iter().map(|reference| &reference.name),
                 ),
                 Err(_) => Vec::new(),
@@ -178,7 +178,7 @@ async fn controllers(
             watcher::Config::default(),
             |object| match &object.0 {
                 Ok(policy) => named(
-                    &policy.namespace(),
+                    policy.namespace(),
                     policy.spec.listener_refs.iter().map(|reference| &reference.name),
                 ),
                 Err(_) => Vec::new(),
@@ -189,7 +189,7 @@ async fn controllers(
         api::<Guarded<SmtpListener>>(client, args),
         watcher::Config::default(),
         move |listener| {
-            users(&known, &listener.namespace(), |domain: &MailDomain| {
+            users(&known, listener.namespace().as_deref(), |domain: &MailDomain| {
                 domain
                     .spec
                     .listener_refs
@@ -203,7 +203,7 @@ async fn controllers(
         api::<Guarded<SmtpListener>>(client, args),
         watcher::Config::default(),
         move |listener| {
-            users(&known, &listener.namespace(), |policy: &RelayPolicy| {
+            users(&known, listener.namespace().as_deref(), |policy: &RelayPolicy| {
                 policy
                     .spec
                     .listener_refs
@@ -222,14 +222,14 @@ async fn controllers(
 /// The listener in an object's label.
 fn labelled<K: Resource>(object: &K) -> Vec<ObjectRef<Guarded<SmtpListener>>> {
     let name = object.labels().get(LISTENER);
-    named(&object.namespace(), name.into_iter())
+    named(object.namespace(), name.into_iter())
 }
 
 fn named<'a>(
-    namespace: &Option<String>,
+    namespace: Option<String>,
     names: impl Iterator<Item = &'a String>,
 ) -> Vec<ObjectRef<Guarded<SmtpListener>>> {
-    let namespace = namespace.clone().unwrap_or_default();
+    let namespace = namespace.unwrap_or_default();
     names
         .map(|name| ObjectRef::new(name).within(&namespace))
         .collect()
@@ -238,7 +238,7 @@ fn named<'a>(
 /// Objects of a store that use a listener.
 fn users<K>(
     store: &Store<Guarded<K>>,
-    namespace: &Option<String>,
+    namespace: Option<&str>,
     uses: impl Fn(&K) -> bool,
 ) -> Vec<ObjectRef<Guarded<K>>>
 where
@@ -249,7 +249,7 @@ where
         object
             .0
             .as_ref()
-            .is_ok_and(|parsed| parsed.namespace() == *namespace && uses(parsed))
+            .is_ok_and(|parsed| parsed.meta().namespace.as_deref() == namespace && uses(parsed))
     });
     found.map(|object| ObjectRef::from_obj(&**object)).collect()
 }

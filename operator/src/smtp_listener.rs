@@ -52,7 +52,7 @@ pub async fn reconcile(listener: Arc<SmtpListener>, ctx: Arc<Ctx>) -> Result<Act
         listener: listener.name_any(),
     };
     if listener.metadata.deletion_timestamp.is_some() {
-        return cleanup::run(&listener, &names, &ctx).await;
+        return Box::pin(cleanup::run(&listener, &names, &ctx)).await;
     }
     keep_finalizer(&listener, &names, &ctx).await?;
     let children = gather::children(&ctx, &names).await?;

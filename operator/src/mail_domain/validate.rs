@@ -16,12 +16,8 @@ pub fn validate(spec: &MailDomainSpec) -> Result<Domain, Invalid> {
     let name: DomainName = spec
         .domain
         .parse()
-        .map_err(|error| invalid("spec.domain", &error))?;
-    let inbound = spec
-        .inbound
-        .as_ref()
-        .map(|inbound| parse_inbound(inbound))
-        .transpose()?;
+        .map_err(|error: postroad_config::DomainNameError| Invalid::new("spec.domain", error.to_string()))?;
+    let inbound = spec.inbound.as_ref().map(parse_inbound).transpose()?;
     let senders = spec
         .senders
         .iter()
@@ -42,20 +38,13 @@ pub fn resolvers(spec: &MailDomainSpec) -> Result<Vec<SocketAddr>, Invalid> {
             .ok()
             .or_else(|| text.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, 53)));
         address.ok_or_else(|| {
-            invalid(
+            Invalid::new(
                 "spec.dns.resolvers",
-                &format!("`{text}` is no server; write an IP address, or IP:port"),
+                format!("`{text}` is no server; write an IP address, or IP:port"),
             )
         })
     };
     spec.dns.iter().flat_map(|dns| &dns.resolvers).map(one).collect()
-}
-
-fn invalid(field: &str, sentence: &dyn ToString) -> Invalid {
-    Invalid {
-        field: field.to_owned(),
-        sentence: sentence.to_string(),
-    }
 }
 
 fn parse_inbound(inbound: &crd::Inbound) -> Result<Inbound, Invalid> {
@@ -70,9 +59,9 @@ fn parse_inbound(inbound: &crd::Inbound) -> Result<Inbound, Invalid> {
             .rsplit_once('@')
             .is_some_and(|(local, domain)| !local.is_empty() && domain.parse::<DomainName>().is_ok());
         if !whole {
-            return Err(invalid(
+            return Err(Invalid::new(
                 "spec.inbound.recipients",
-                &format!("`{address}` is no address; write local-part@domain"),
+                format!("`{address}` is no address; write local-part@domain"),
             ));
         }
     }
@@ -84,9 +73,9 @@ fn parse_inbound(inbound: &crd::Inbound) -> Result<Inbound, Invalid> {
         (Some(host), None) => Deliver::Lmtp(endpoint(host)),
         (None, Some(host)) => Deliver::Smtp(endpoint(host)),
         _ => {
-            return Err(invalid(
+            return Err(Invalid::new(
                 "spec.inbound.deliverTo",
-                &"give exactly one of lmtp and smtp",
+                "give exactly one of lmtp and smtp",
             ));
         }
     };
@@ -117,9 +106,9 @@ fn parse_sender(sender: &crd::Sender, domain: &DomainName) -> Result<Sender, Inv
             .rsplit_once('@')
             .and_then(|(_, name)| name.parse::<DomainName>().ok());
         if own.as_ref() != Some(domain) {
-            return Err(invalid(
+            return Err(Invalid::new(
                 "spec.senders",
-                &format!(
+                format!(
                     "`{address}` of user {} is no address of {domain}; write local-part@{domain}",
                     sender.user
                 ),

@@ -21,7 +21,7 @@ use crate::driver::event;
 use crate::error::Error;
 
 const SOON: Duration = Duration::from_secs(2);
-const CALM: Duration = Duration::from_secs(300);
+const CALM: Duration = Duration::from_mins(5);
 
 /// What was found about a policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -24,17 +24,13 @@ pub fn validate(object: &RelayPolicy) -> Result<Policy, Invalid> {
     })
 }
 
-fn invalid(field: &str, sentence: impl ToString) -> Invalid {
-    Invalid {
-        field: field.to_owned(),
-        sentence: sentence.to_string(),
-    }
-}
-
 fn domains(field: &str, names: &[String]) -> Result<Vec<DomainName>, Invalid> {
     names
         .iter()
-        .map(|name| name.parse().map_err(|error| invalid(field, error)))
+        .map(|name| {
+            name.parse()
+                .map_err(|error: postroad_config::DomainNameError| Invalid::new(field, error.to_string()))
+        })
         .collect()
 }
 
@@ -43,7 +39,7 @@ fn route(route: &crd::Route) -> Result<Route, Invalid> {
         (Some(direct), None) => {
             let network = |text: &String| {
                 text.parse::<IpNet>().map_err(|_| {
-                    invalid(
+                    Invalid::new(
                         "spec.routes.direct.allowedNetworks",
                         format!("`{text}` is no network; write it as 10.0.0.0/8"),
                     )
@@ -65,7 +61,7 @@ fn route(route: &crd::Route) -> Result<Route, Invalid> {
             RouteTarget::SmartHosts(hosts.iter().map(endpoint).collect())
         }
         _ => {
-            return Err(invalid(
+            return Err(Invalid::new(
                 "spec.routes",
                 "give exactly one of direct and smartHosts",
             ));
@@ -85,7 +81,11 @@ fn retry(given: Option<&crd::Retry>) -> Result<Retry, Invalid> {
     let Some(given) = given else { return Ok(retry) };
     let period = |field: &str, text: &Option<Text>| {
         text.as_ref()
-            .map(|text| text.0.parse::<Period>().map_err(|error| invalid(field, error)))
+            .map(|text| {
+                text.0
+                    .parse::<Period>()
+                    .map_err(|error| Invalid::new(field, error.to_string()))
+            })
             .transpose()
     };
     if let Some(first) = period("spec.retry.first", &given.first)? {
@@ -97,7 +97,7 @@ fn retry(given: Option<&crd::Retry>) -> Result<Retry, Invalid> {
     }
     retry.lifetime = period("spec.retry.lifetime", &given.lifetime)?;
     if retry.first > retry.max {
-        return Err(invalid(
+        return Err(Invalid::new(
             "spec.retry.max",
             format!(
                 "{} is shorter than first ({}); make it at least as long",

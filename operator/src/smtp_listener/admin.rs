@@ -35,7 +35,7 @@ pub enum AdminError {
 /// Longest time that one question may take.
 const DEADLINE: Duration = Duration::from_secs(3);
 /// Tokens are good for ten minutes and used for seven.
-const TOKEN_LIFE: Duration = Duration::from_secs(420);
+const TOKEN_LIFE: Duration = Duration::from_mins(7);
 
 /// Tokens of the operator's own account, one for each audience, kept in memory.
 #[derive(Default)]

@@ -116,7 +116,7 @@ pub fn admin_address(pod: &Pod) -> Option<String> {
 
 /// Issuer and key set of the cluster's ServiceAccount tokens; read anew every five minutes, as keys are rotated.
 pub async fn issuer(ctx: &Ctx) -> Result<Issuer, Error> {
-    const FRESH: Duration = Duration::from_secs(300);
+    const FRESH: Duration = Duration::from_mins(5);
     let mut known = ctx.issuer.lock().await;
     if let Some((since, issuer)) = &*known
         && since.elapsed() < FRESH

@@ -389,13 +389,21 @@ fn queue(before: &SmtpListenerStatus, found: &Found, now: Timestamp) -> Option<Q
     let next = QueueStatus {
         messages,
         counted: now.to_string(),
-        oldest: oldest.and_then(|seconds| Timestamp::from_second(seconds).ok()).map(|at| at.to_string()),
+        oldest: oldest
+            .and_then(|seconds| Timestamp::from_second(seconds).ok())
+            .map(|at| at.to_string()),
     };
-    let Some(last) = &before.queue else { return Some(next) };
+    let Some(last) = &before.queue else {
+        return Some(next);
+    };
     let counted = last.counted.parse::<Timestamp>().map_or(0, Timestamp::as_second);
     let fresh = now.as_second() - counted < FIGURES;
     let same = last.messages == messages && last.oldest == next.oldest;
-    if same || (fresh && class(last.messages) == class(messages)) { Some(last.clone()) } else { Some(next) }
+    if same || (fresh && class(last.messages) == class(messages)) {
+        Some(last.clone())
+    } else {
+        Some(next)
+    }
 }
 
 /// 0, 1–9, 10–99, …

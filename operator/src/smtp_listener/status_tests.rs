@@ -243,7 +243,11 @@ fn figures_move_with_their_class_and_not_with_every_message() {
         "nothing is written for one message more"
     );
     let later = Timestamp::from_second(now().as_second() + 60).unwrap();
-    assert_eq!(status(&listener, &with(13), later).queue.unwrap().messages, 13, "and once a minute it is");
+    assert_eq!(
+        status(&listener, &with(13), later).queue.unwrap().messages,
+        13,
+        "and once a minute it is"
+    );
     assert_eq!(status(&listener, &with(120), now()).queue.unwrap().messages, 120);
     assert_eq!(status(&listener, &with(0), now()).queue.unwrap().messages, 0);
 }

@@ -20,6 +20,16 @@ pub struct Invalid {
     pub sentence: String,
 }
 
+impl Invalid {
+    /// A field and what is wrong with it.
+    pub fn new(field: &str, sentence: impl Into<String>) -> Self {
+        Self {
+            field: field.to_owned(),
+            sentence: sentence.into(),
+        }
+    }
+}
+
 /// The parsed spec.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Valid {
@@ -42,12 +52,13 @@ pub fn validate(spec: &SmtpListenerSpec) -> Result<Valid, Invalid> {
     let hostname = spec
         .hostname
         .parse()
-        .map_err(|error| invalid("spec.hostname", error))?;
+        .map_err(|error: postroad_config::DomainNameError| {
+            Invalid::new("spec.hostname", error.to_string())
+        })?;
     let lifetime = match &spec.queue.lifetime {
-        Some(lifetime) => lifetime
-            .0
-            .parse()
-            .map_err(|error| invalid("spec.queue.lifetime", error))?,
+        Some(lifetime) => lifetime.0.parse().map_err(|error: postroad_config::TextError| {
+            Invalid::new("spec.queue.lifetime", error.to_string())
+        })?,
         None => Period::from_secs(5 * 86_400),
     };
     let resolvers = spec.dns.iter().flat_map(|dns| &dns.resolvers);
@@ -60,13 +71,6 @@ pub fn validate(spec: &SmtpListenerSpec) -> Result<Valid, Invalid> {
         resolvers: resolvers.map(|text| server(text)).collect::<Result<_, _>>()?,
         egress: egress.map(|text| network(text)).collect::<Result<_, _>>()?,
     })
-}
-
-fn invalid(field: &str, sentence: impl ToString) -> Invalid {
-    Invalid {
-        field: field.to_owned(),
-        sentence: sentence.to_string(),
-    }
 }
 
 fn port(port: &postroad_crds::smtp_listener::ListenerPort) -> Port {
@@ -93,13 +97,12 @@ fn limits(spec: &SmtpListenerSpec) -> Result<Limits, Invalid> {
         return Ok(limits);
     };
     if let Some(size) = &wanted.message_size {
-        let octets: Octets = size
-            .0
-            .parse()
-            .map_err(|error| invalid("spec.limits.messageSize", error))?;
+        let octets: Octets = size.0.parse().map_err(|error: postroad_config::TextError| {
+            Invalid::new("spec.limits.messageSize", error.to_string())
+        })?;
         if !(64 << 10..=1 << 30).contains(&octets.0) {
             let sentence = format!("`{}` is not between 64Ki and 1Gi", size.0);
-            return Err(invalid("spec.limits.messageSize", sentence));
+            return Err(Invalid::new("spec.limits.messageSize", sentence));
         }
         limits.message_size = octets;
     }
@@ -120,7 +123,7 @@ fn server(text: &str) -> Result<SocketAddr, Invalid> {
         .ok()
         .or_else(|| text.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, 53)));
     address.ok_or_else(|| {
-        invalid(
+        Invalid::new(
             "spec.dns.resolvers",
             format!("`{text}` is no server; write an IP address, or IP:port"),
         )
@@ -133,7 +136,7 @@ fn network(text: &str) -> Result<IpNet, Invalid> {
         .ok()
         .or_else(|| text.parse().ok().map(|ip: IpAddr| IpNet::from(ip)));
     network.ok_or_else(|| {
-        invalid(
+        Invalid::new(
             "spec.egress.addresses",
             format!("`{text}` is no address; write an IP address or a network such as 192.0.2.0/24"),
         )
@@ -146,13 +149,13 @@ pub fn users(secret: &Secret, name: &str) -> Result<Vec<User>, Invalid> {
     let field = "spec.authentication.users.secretRef";
     let data = secret.data.as_ref().and_then(|data| data.get("users"));
     let data = data.ok_or_else(|| {
-        invalid(
+        Invalid::new(
             field,
             format!("Secret {name} has no key `users`; add it, one line `name:verifier` for each user"),
         )
     })?;
     let text = std::str::from_utf8(&data.0)
-        .map_err(|_| invalid(field, format!("key `users` of Secret {name} is not UTF-8 text")))?;
+        .map_err(|_| Invalid::new(field, format!("key `users` of Secret {name} is not UTF-8 text")))?;
     let mut users: Vec<User> = Vec::new();
     for (number, line) in text
         .lines()
@@ -163,7 +166,7 @@ pub fn users(secret: &Secret, name: &str) -> Result<Vec<User>, Invalid> {
             continue;
         }
         let at = |what: &str| {
-            invalid(
+            Invalid::new(
                 field,
                 format!("line {number} of key `users` of Secret {name}: {what}"),
             )
@@ -198,7 +201,7 @@ mod tests {
 
     use super::*;
 
-    fn spec(change: serde_json::Value) -> SmtpListenerSpec {
+    fn spec(change: &serde_json::Value) -> SmtpListenerSpec {
         let mut value = json!({
             "hostname": "mail.example.com", "ports": [{"name": "smtp", "port": 25, "role": "Transfer", "tls": "Disabled"}],
             "queue": {"storage": {"size": "1Gi"}},
@@ -211,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_small_spec_has_the_documented_defaults() {
-        let valid = validate(&spec(json!({}))).unwrap();
+        let valid = validate(&spec(&json!({}))).unwrap();
         assert_eq!(valid.limits, Limits::default());
         assert_eq!(valid.lifetime.to_string(), "5d");
         assert_eq!(valid.ports[0].address.to_string(), "[::]:10025");
@@ -242,7 +245,7 @@ mod tests {
             ),
             (json!({"hostname": "10.0.0.1"}), "spec.hostname", "10.0.0.1"),
         ] {
-            let error = validate(&spec(change)).unwrap_err();
+            let error = validate(&spec(&change)).unwrap_err();
             assert_eq!(error.field, field);
             assert!(error.sentence.contains(value), "{error}");
         }

@@ -73,15 +73,18 @@ pub fn facts(pem: &str) -> Option<Facts> {
         _ => None,
     });
     Some(Facts {
-        serial: certificate
-            .raw_serial()
-            .iter()
-            .map(|octet| format!("{octet:02x}"))
-            .collect(),
+        serial: hexadecimal(certificate.raw_serial()),
         not_before: certificate.validity().not_before.timestamp(),
         not_after: certificate.validity().not_after.timestamp(),
         names: names.collect(),
     })
+}
+
+fn hexadecimal(octets: &[u8]) -> String {
+    let digits = octets.iter().flat_map(|octet| [octet >> 4, octet & 15]);
+    digits
+        .filter_map(|digit| char::from_digit(u32::from(digit), 16))
+        .collect()
 }
 
 /// Whether a PEM text holds a private key (of whatever kind).
