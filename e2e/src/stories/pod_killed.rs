@@ -58,7 +58,7 @@ fn half_a_mail(scene: &Scene<'_>, room: &Mailroom<'_>) -> Outcome {
         stream.write_all(format!("{command}\r\n").as_bytes())?;
         expect(&mut replies, code)?;
     }
-    stream.write_all(&mail.content)?;
+    stream.write_all(&stuffed(&mail.content))?;
     room.namespace()
         .kubectl(["delete", "pod/edge-0", "--force", "--grace-period=0"])?;
     let mut rest = String::new();
@@ -66,6 +66,24 @@ fn half_a_mail(scene: &Scene<'_>, room: &Mailroom<'_>) -> Outcome {
         Ok(_) if rest.starts_with('2') => Err(Failure::wrong(format!("half a mail was accepted: {rest}"))),
         _ => Ok(()),
     }
+}
+
+/// A dot in front of every line that begins with one (RFC 5321 section 4.5.2): none of them ends the mail.
+fn stuffed(content: &[u8]) -> Vec<u8> {
+    let lines = content.split_inclusive(|octet| *octet == b'\n');
+    lines
+        .flat_map(|line| {
+            [
+                if line.starts_with(b".") {
+                    b".".as_slice()
+                } else {
+                    b""
+                },
+                line,
+            ]
+            .concat()
+        })
+        .collect()
 }
 
 /// Reads one reply, of however many lines, and wants that code.
