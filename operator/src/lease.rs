@@ -77,8 +77,8 @@ pub async fn keep(client: Client, namespace: &str, me: &str, leadership: Leaders
         let attempt = tokio::time::timeout(INTERVAL, step(&api, me, &mut known)).await;
         match &attempt {
             // The time before the request counts: the record may be older than the answer.
-            Ok(Ok(true)) => leadership.renewed(started),
-            Ok(Ok(false)) => {}
+            Ok(Ok(Turn::Held)) => leadership.renewed(started),
+            Ok(Ok(Turn::Theirs | Turn::Raced)) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the lease could not be kept"),
             Err(_) => tracing::warn!("the lease could not be kept: no answer"),
         }
@@ -97,18 +97,47 @@ pub async fn keep(client: Client, namespace: &str, me: &str, leadership: Leaders
     }
 }
 
-type Attempt = Result<Result<bool, kube::Error>, tokio::time::error::Elapsed>;
+/// How one turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// The Lease is ours and says so.
+    Held,
+    /// Another holds it.
+    Theirs,
+    /// Somebody wrote at the same moment, perhaps we ourselves with a reply that was lost: the next turn tells.
+    Raced,
+}
+
+/// Lets the Lease go, so that another can lead at once. For a process that is asked to stop; what fails is left to time.
+pub async fn release(client: Client, namespace: &str, me: &str, leadership: &Leadership) {
+    if !leadership.holds() {
+        return;
+    }
+    let api: Api<Lease> = Api::namespaced(client, namespace);
+    if let Ok(Ok(Some(mut lease))) = tokio::time::timeout(INTERVAL, api.get_opt(NAME)).await
+        && let Some(spec) = lease
+            .spec
+            .as_mut()
+            .filter(|spec| spec.holder_identity.as_deref() == Some(me))
+    {
+        spec.holder_identity = None;
+        let parameters = PostParams::default();
+        drop(tokio::time::timeout(INTERVAL, api.replace(NAME, &parameters, &lease)).await);
+    }
+}
+
+type Attempt = Result<Result<Turn, kube::Error>, tokio::time::error::Elapsed>;
 
 /// Another holds what we held.
 fn attempt_lost(leadership: &Leadership, attempt: &Attempt) -> bool {
-    leadership.last().is_some() && matches!(attempt, Ok(Ok(false)))
+    leadership.last().is_some() && matches!(attempt, Ok(Ok(Turn::Theirs)))
 }
 
 async fn step(
     api: &Api<Lease>,
     me: &str,
     known: &mut Option<(Option<String>, Instant)>,
-) -> Result<bool, kube::Error> {
+) -> Result<Turn, kube::Error> {
     let found = api.get_opt(NAME).await?;
     let version = found
         .as_ref()
@@ -128,7 +157,7 @@ async fn step(
     });
     let decision = decide(sight.as_ref(), me);
     if decision == Decision::Wait {
-        return Ok(false);
+        return Ok(Turn::Theirs);
     }
     let lease = record(found, me, decision == Decision::Acquire);
     let fresh = lease.metadata.resource_version.is_none();
@@ -138,9 +167,10 @@ async fn step(
         api.replace(NAME, &PostParams::default(), &lease).await
     };
     match written {
-        Ok(_) => Ok(true),
-        // Another was quicker: look again at the next turn.
-        Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Ok(false),
+        Ok(_) => Ok(Turn::Held),
+        Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => {
+            Ok(Turn::Raced)
+        }
         Err(error) => Err(error),
     }
 }

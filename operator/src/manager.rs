@@ -87,12 +87,18 @@ pub async fn run(args: Args, client: Client, asked: impl Future<Output = ()> + S
     let controllers = controllers(listeners, domains, policies, &ctx, &asked);
     let stores = fill(ctx.clone(), filled.clone());
     let lease = lease::keep(
-        client,
+        client.clone(),
         &args.pod_namespace,
         &args.pod_name,
         ctx.leadership.clone(),
     );
-    tokio::select! {
+    let release = lease::release(
+        client.clone(),
+        &args.pod_namespace,
+        &args.pod_name,
+        &ctx.leadership,
+    );
+    let ended = tokio::select! {
         () = asked.clone() => Ended::Asked,
         () = lease => Ended::LeaseLost,
         () = controllers => Ended::ControllerEnded,
@@ -101,7 +107,11 @@ pub async fn run(args: Args, client: Client, asked: impl Future<Output = ()> + S
             Ok(()) => Ended::ControllerEnded,
         },
         () = stores => Ended::ControllerEnded,
+    };
+    if matches!(ended, Ended::Asked) {
+        release.await;
     }
+    ended
 }
 
 async fn fill(ctx: Arc<Ctx>, filled: Arc<AtomicBool>) {

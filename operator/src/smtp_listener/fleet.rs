@@ -60,14 +60,20 @@ pub async fn run(
     }
     mark(listener, names, &plan, ctx).await?;
     let mut set = children.set.clone();
-    if prepared.is_some() || set.is_some() {
+    // Where the newest spec cannot be used, the pods stay as they are; those that are drained may go all the same.
+    if prepared.is_some() {
+        set = Some(keep_set(listener, names, &fleet, &plan, ctx).await?);
+    }
+    if let Some(whole) = &set
+        && plan.lowers(&fleet)
+    {
         set = Some(
-            resize(
+            lower(
                 listener,
                 names,
                 children,
                 &fleet,
-                &plan,
+                whole,
                 access.as_ref().ok(),
                 ctx,
             )
@@ -228,14 +234,12 @@ async fn mark(listener: &SmtpListener, names: &Names, plan: &Plan, ctx: &Ctx) ->
     Ok(())
 }
 
-/// Raises with the rest of the StatefulSet; lowers by one in a write of its own, after a fresh look at that pod.
-async fn resize(
+/// The StatefulSet as it is wanted, never with fewer replicas than it has.
+async fn keep_set(
     listener: &SmtpListener,
     names: &Names,
-    children: &Children,
     fleet: &scale::Fleet,
     plan: &Plan,
-    access: Option<&admin::Fleet>,
     ctx: &Ctx,
 ) -> Result<StatefulSet, Error> {
     let image = Image {
@@ -244,13 +248,22 @@ async fn resize(
     };
     let live = fleet.live.unwrap_or(plan.replicas);
     let desired = objects::stateful_set(names, listener, &image, plan.replicas.max(live));
-    let set = apply::apply::<StatefulSet>(ctx, &names.namespace, &desired).await?;
-    if !plan.lowers(fleet) {
-        return Ok(set);
-    }
-    let ordinal = live - 1;
-    if !may_go_now(names, children, fleet, ordinal, access, ctx).await? {
-        return Ok(set);
+    apply::apply::<StatefulSet>(ctx, &names.namespace, &desired).await
+}
+
+/// Lowers by one in a write of its own, after a fresh look at the pod that goes.
+async fn lower(
+    listener: &SmtpListener,
+    names: &Names,
+    children: &Children,
+    fleet: &scale::Fleet,
+    set: &StatefulSet,
+    access: Option<&admin::Fleet>,
+    ctx: &Ctx,
+) -> Result<StatefulSet, Error> {
+    let ordinal = set.spec.replicas.unwrap_or(1) - 1;
+    if fleet.live != Some(ordinal + 1) || !may_go_now(names, children, fleet, ordinal, access, ctx).await? {
+        return Ok(set.clone());
     }
     let change =
         json!({"metadata": {"resourceVersion": set.resource_version()}, "spec": {"replicas": ordinal}});
