@@ -259,7 +259,7 @@ async fn open_spool(settings: &Settings) -> Result<(Spool, Recovery), StartError
         ..Options::default()
     };
     let shown = directory.clone();
-    let opened = tokio::task::spawn_blocking(move || Spool::open(&directory, &options)).await;
+    let opened = tokio::task::spawn_blocking(move || open_patiently(&directory, &options)).await;
     opened
         .map_err(std::io::Error::other)?
         .map_err(|error| StartError::Spool {
@@ -267,6 +267,27 @@ async fn open_spool(settings: &Settings) -> Result<(Spool, Recovery), StartError
             error,
         })
 }
+
+/// Opens the spool, waiting for a process that is about to end: a pod that was killed by force may still be there for
+/// a few seconds when its successor starts.
+fn open_patiently(directory: &Path, options: &Options) -> Result<(Spool, Recovery), OpenError> {
+    let started = std::time::Instant::now();
+    loop {
+        match Spool::open(directory, options) {
+            Err(OpenError::Locked(held)) if started.elapsed() < LOCK_PATIENCE => {
+                tracing::warn!(
+                    spool = held,
+                    "another process has the spool; waiting for it to end"
+                );
+                std::thread::sleep(Duration::from_secs(1));
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// How long another process may hold the spool at a start.
+const LOCK_PATIENCE: Duration = Duration::from_secs(20);
 
 fn tell(recovery: &Recovery) {
     if recovery.damaged > 0 || recovery.lost > 0 {

@@ -40,7 +40,7 @@ use names::{FINALIZER, Names};
 
 /// While something moves.
 const SOON: Duration = Duration::from_secs(1);
-/// While something is missing that somebody has to give.
+/// While something is missing that somebody has to give, or mail is queued whose figure moves.
 const LATER: Duration = Duration::from_secs(5);
 /// While all is quiet.
 const CALM: Duration = Duration::from_secs(30);
@@ -74,6 +74,8 @@ fn pause(found: &status::Found, next: &SmtpListenerStatus) -> Duration {
         || status_of(&next.conditions, READY) != Some(true)
     {
         SOON
+    } else if next.queue.as_ref().is_some_and(|queue| queue.messages > 0) {
+        LATER
     } else {
         CALM
     }
