@@ -336,3 +336,22 @@ impl Signals {
 /// For the last 421 of each session.
 const CUT: Duration = Duration::from_secs(3);
 const BACKGROUND_END: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_waits_for_the_process_that_is_about_to_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().to_owned();
+        let (first, _) = Spool::open(&path, &Options::default()).unwrap();
+        assert!(matches!(
+            Spool::open(&path, &Options::default()),
+            Err(OpenError::Locked(_))
+        ));
+        let second = std::thread::spawn(move || open_patiently(&path, &Options::default()).map(drop));
+        drop(first);
+        assert!(second.join().unwrap().is_ok());
+    }
+}
