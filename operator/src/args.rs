@@ -21,6 +21,9 @@ pub struct Args {
     /// of the pod.
     #[arg(long = "resolver", value_parser = server)]
     pub resolvers: Vec<SocketAddr>,
+    /// `ClusterRole` that lets the operator use the Secrets of a namespace, once it is bound there.
+    #[arg(long, default_value = "postroad-secrets")]
+    pub secrets_role: String,
     /// Address of /livez, /readyz and /metrics.
     #[arg(long, default_value = "[::]:8080")]
     pub http: SocketAddr,

@@ -55,7 +55,12 @@ pub async fn reconcile(listener: Arc<SmtpListener>, ctx: Arc<Ctx>) -> Result<Act
         return Box::pin(cleanup::run(&listener, &names, &ctx)).await;
     }
     keep_finalizer(&listener, &names, &ctx).await?;
-    let children = gather::children(&ctx, &names).await?;
+    let children = match gather::children(&ctx, &names).await {
+        Err(error) if error.category() == "Forbidden" => {
+            return refused(&listener, &names, &error, &ctx).await;
+        }
+        other => other?,
+    };
     let prepared = prepare::prepare(&listener, &names, &children, &ctx).await?;
     let mut found = fleet::run(&listener, &names, &children, prepared.as_ref().ok(), &ctx).await?;
     if let Err(obstacle) = prepared {
@@ -65,6 +70,34 @@ pub async fn reconcile(listener: Arc<SmtpListener>, ctx: Arc<Ctx>) -> Result<Act
     announce(&listener, &next, &ctx).await;
     write_status(&listener, &next, &ctx).await?;
     Ok(Action::requeue(pause(&found, &next)))
+}
+
+/// The API server does not let us read the children: without them nothing is done, and the status says how to mend it.
+async fn refused(listener: &SmtpListener, names: &Names, error: &Error, ctx: &Ctx) -> Result<Action, Error> {
+    let obstacle = match error {
+        Error::Api(gather::LISTING_SECRETS, _) => prepare::denied(names, ctx),
+        other => status::Obstacle {
+            reason: conditions::reason::API_ERROR,
+            message: format!("{other}; give the operator the permissions of its chart"),
+            stalled: false,
+        },
+    };
+    let found = status::Found {
+        obstacle: Some(obstacle),
+        selector: names.selector(),
+        ..status::Found::default()
+    };
+    let stated = status::status(listener, &found, Timestamp::now());
+    // What the pods do is not known now: what was said of them last stays.
+    let next = SmtpListenerStatus {
+        conditions: stated.conditions,
+        observed_generation: stated.observed_generation,
+        selector: stated.selector,
+        ..listener.status.clone().unwrap_or_default()
+    };
+    announce(listener, &next, ctx).await;
+    write_status(listener, &next, ctx).await?;
+    Ok(Action::requeue(LATER))
 }
 
 fn pause(found: &status::Found, next: &SmtpListenerStatus) -> Duration {

@@ -27,6 +27,9 @@ pub struct Children {
     pub secrets: BTreeMap<String, Secret>,
 }
 
+/// What is being done when Secrets are listed: the permission for it is the one that a namespace gives.
+pub const LISTING_SECRETS: &str = "listing Secrets";
+
 /// Reads the children.
 pub async fn children(ctx: &Ctx, names: &Names) -> Result<Children, Error> {
     let namespace = &names.namespace;
@@ -43,7 +46,7 @@ pub async fn children(ctx: &Ctx, names: &Names) -> Result<Children, Error> {
         },
         async { pods.list(&ours).await.doing("listing pods") },
         async { claims.list(&ours).await.doing("listing claims") },
-        async { secrets.list(&ours).await.doing("listing Secrets") },
+        async { secrets.list(&ours).await.doing(LISTING_SECRETS) },
     )?;
     let set = set.filter(|set| set.labels().get(super::names::LISTENER) == Some(&names.listener));
     let secrets = secrets

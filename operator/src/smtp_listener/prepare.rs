@@ -194,15 +194,22 @@ async fn owner_secret(names: &Names, name: &str, field: &str, ctx: &Ctx) -> Resu
             );
             Ok(Err(obstacle(reason::SECRET_NOT_FOUND, message, false)))
         }
-        Err(error) if error.category() == "Forbidden" => {
-            let message = format!(
-                "the operator may not read Secrets in namespace {0}; allow it: kubectl create rolebinding postroad-secrets --namespace {0} --clusterrole RELEASE-secrets --serviceaccount {1}:{2}",
-                names.namespace, ctx.args.pod_namespace, ctx.args.service_account
-            );
-            Ok(Err(obstacle(reason::SECRET_ACCESS_DENIED, message, false)))
-        }
+        Err(error) if error.category() == "Forbidden" => Ok(Err(denied(names, ctx))),
         Err(error) => Err(error),
     }
+}
+
+/// The namespace did not opt in: what to do, as a command.
+pub fn denied(names: &Names, ctx: &Ctx) -> Obstacle {
+    let command = format!(
+        "kubectl create rolebinding postroad-secrets --namespace {} --clusterrole {} --serviceaccount {}:{}",
+        names.namespace, ctx.args.secrets_role, ctx.args.pod_namespace, ctx.args.service_account
+    );
+    let message = format!(
+        "the operator may not use Secrets in namespace {}; allow it: {command}",
+        names.namespace
+    );
+    obstacle(reason::SECRET_ACCESS_DENIED, message, false)
 }
 
 async fn certificate(
