@@ -122,11 +122,12 @@ pub fn fingerprint(attached: &Attached) -> String {
     postroad_config::hash(&lines.join("\n"))
 }
 
-/// Whether every serving pod of a listener runs a configuration with exactly these objects.
+/// Whether every serving pod of a listener runs a configuration with exactly these objects. Where no pod is wanted, none is
+/// asked.
 pub fn confirmed(listener: &SmtpListener, attached: &Attached) -> bool {
     listener.status.as_ref().is_some_and(|status| {
         status.rendered.as_deref() == Some(fingerprint(attached).as_str())
-            && status_of(&status.conditions, CONFIG_APPLIED) == Some(true)
+            && (listener.spec.replicas == 0 || status_of(&status.conditions, CONFIG_APPLIED) == Some(true))
     })
 }
 

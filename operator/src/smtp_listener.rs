@@ -55,32 +55,45 @@ pub async fn reconcile(listener: Arc<SmtpListener>, ctx: Arc<Ctx>) -> Result<Act
         return Box::pin(cleanup::run(&listener, &names, &ctx)).await;
     }
     keep_finalizer(&listener, &names, &ctx).await?;
-    let children = match gather::children(&ctx, &names).await {
-        Err(error) if error.category() == "Forbidden" => {
-            return refused(&listener, &names, &error, &ctx).await;
-        }
-        other => other?,
-    };
-    let prepared = prepare::prepare(&listener, &names, &children, &ctx).await?;
-    let mut found = fleet::run(&listener, &names, &children, prepared.as_ref().ok(), &ctx).await?;
+    match step(&listener, &names, &ctx).await {
+        Ok(found) => conclude(&listener, &found, &ctx).await,
+        Err(error) => refused(&listener, &names, error, &ctx).await,
+    }
+}
+
+async fn step(listener: &SmtpListener, names: &Names, ctx: &Ctx) -> Result<status::Found, Error> {
+    let children = gather::children(ctx, names).await?;
+    let prepared = prepare::prepare(listener, names, &children, ctx).await?;
+    let mut found = fleet::run(listener, names, &children, prepared.as_ref().ok(), ctx).await?;
     if let Err(obstacle) = prepared {
         found.obstacle = Some(obstacle);
     }
-    let next = status::status(&listener, &found, Timestamp::now());
-    announce(&listener, &next, &ctx).await;
-    write_status(&listener, &next, &ctx).await?;
-    Ok(Action::requeue(pause(&found, &next)))
+    Ok(found)
 }
 
-/// The API server does not let us read the children: without them nothing is done, and the status says how to mend it.
-async fn refused(listener: &SmtpListener, names: &Names, error: &Error, ctx: &Ctx) -> Result<Action, Error> {
-    let obstacle = match error {
-        Error::Api(gather::LISTING_SECRETS, _) => prepare::denied(names, ctx),
-        other => status::Obstacle {
-            reason: conditions::reason::API_ERROR,
-            message: format!("{other}; give the operator the permissions of its chart"),
-            stalled: false,
-        },
+async fn conclude(listener: &SmtpListener, found: &status::Found, ctx: &Ctx) -> Result<Action, Error> {
+    let next = status::status(listener, found, Timestamp::now());
+    announce(listener, &next, ctx).await;
+    write_status(listener, &next, ctx).await?;
+    Ok(Action::requeue(pause(found, &next)))
+}
+
+/// What the API server refuses, and what is not ours, stands in the status; other errors pass by themselves.
+async fn refused(listener: &SmtpListener, names: &Names, error: Error, ctx: &Ctx) -> Result<Action, Error> {
+    use conditions::reason;
+    let (obstacle, again) = match &error {
+        Error::Api(gather::LISTING_SECRETS, _) if error.category() == "Forbidden" => {
+            (prepare::denied(names, ctx), Ok(Action::requeue(LATER)))
+        }
+        Error::Foreign { .. } => (
+            status::Obstacle::new(reason::FOREIGN_OBJECT, error.to_string()),
+            Err(error),
+        ),
+        Error::Api(_, kube::Error::Api(said)) if said.is_forbidden() || said.is_invalid() => {
+            let message = format!("{error}: {}", said.message);
+            (status::Obstacle::new(reason::API_ERROR, message), Err(error))
+        }
+        _ => return Err(error),
     };
     let found = status::Found {
         obstacle: Some(obstacle),
@@ -97,7 +110,7 @@ async fn refused(listener: &SmtpListener, names: &Names, error: &Error, ctx: &Ct
     };
     announce(listener, &next, ctx).await;
     write_status(listener, &next, ctx).await?;
-    Ok(Action::requeue(LATER))
+    again
 }
 
 fn pause(found: &status::Found, next: &SmtpListenerStatus) -> Duration {

@@ -25,8 +25,8 @@ use crate::driver::event;
 use crate::error::Error;
 use crate::smtp_listener::validate as listeners;
 
-/// While the listeners take it up.
-const SOON: Duration = Duration::from_secs(2);
+/// While the listeners take it up. Their own changes wake us at once.
+const SOON: Duration = Duration::from_secs(3);
 
 /// Judges a domain and says so in its status.
 pub async fn reconcile(object: Arc<MailDomain>, ctx: Arc<Ctx>) -> Result<Action, Error> {

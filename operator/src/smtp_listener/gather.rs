@@ -87,7 +87,8 @@ impl Children {
         let one = |claim: &PersistentVolumeClaim| {
             Some(scale::Claim {
                 ordinal: names.ordinal(&claim.name_any())?,
-                bound: claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound"),
+                // Bound, lost, or of a phase unknown to us: it may hold mail. Pending never had a volume.
+                bound: claim.status.as_ref().and_then(|status| status.phase.as_deref()) != Some("Pending"),
                 drained: claim.annotations().get(DRAINED).cloned(),
             })
         };

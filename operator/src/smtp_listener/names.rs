@@ -101,12 +101,11 @@ impl Names {
 
     /// The ordinal in the name of a pod or claim of this listener.
     pub fn ordinal(&self, name: &str) -> Option<i32> {
-        let name = name.strip_prefix("queue-").unwrap_or(name);
-        name.strip_prefix(&self.listener)?
-            .strip_prefix('-')?
-            .parse()
-            .ok()
-            .filter(|ordinal| *ordinal >= 0)
+        let own = |name: &str| {
+            let ordinal = name.strip_prefix(&self.listener)?.strip_prefix('-')?;
+            ordinal.parse().ok().filter(|ordinal| *ordinal >= 0)
+        };
+        own(name).or_else(|| own(name.strip_prefix("queue-")?))
     }
 }
 
@@ -127,6 +126,14 @@ mod tests {
         };
         assert_eq!(names.ordinal("edge-2"), Some(2));
         assert_eq!(names.ordinal("queue-edge-11"), Some(11));
+        let odd = Names {
+            namespace: "mail".into(),
+            listener: "queue-a".into(),
+        };
+        assert_eq!(
+            (odd.ordinal("queue-a-3"), odd.ordinal("queue-queue-a-3")),
+            (Some(3), Some(3))
+        );
         for other in ["edge", "edge-x", "edge-b-1", "queue-other-1", "edge--1"] {
             assert_eq!(names.ordinal(other), None, "{other}");
         }

@@ -39,7 +39,7 @@ pub struct Said {
 pub struct Claim {
     /// Its ordinal.
     pub ordinal: i32,
-    /// Bound to a volume: it may hold mail.
+    /// It has or had a volume: it may hold mail.
     pub bound: bool,
     /// It was drained, and its pod may go.
     pub drained: Option<String>,

@@ -35,6 +35,17 @@ pub struct Obstacle {
     pub stalled: bool,
 }
 
+impl Obstacle {
+    /// One that may pass by itself.
+    pub fn new(reason: &'static str, message: String) -> Self {
+        Self {
+            reason,
+            message,
+            stalled: false,
+        }
+    }
+}
+
 /// All that the status is made of.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
