@@ -6,6 +6,7 @@ use std::fmt;
 
 use crate::file::{ConfigFile, Domain, Policy, RecipientMode, Role, RouteTarget, TlsMode};
 use crate::text::shorten;
+use crate::{access, limits};
 
 /// One breach of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,10 +37,17 @@ const MOST_PROBLEMS: usize = 50;
 const MOST_PORTS: usize = 16;
 const MOST_DOMAINS: usize = 100_000;
 
-struct Findings(Vec<Problem>);
+/// Breaches found so far.
+pub(crate) struct Findings(Vec<Problem>);
 
 impl Findings {
-    fn require(&mut self, holds: bool, field: impl FnOnce() -> String, sentence: impl FnOnce() -> String) {
+    /// Keeps a breach where the rule does not hold.
+    pub(crate) fn require(
+        &mut self,
+        holds: bool,
+        field: impl FnOnce() -> String,
+        sentence: impl FnOnce() -> String,
+    ) {
         if !holds && self.0.len() < MOST_PROBLEMS {
             self.0.push(Problem {
                 field: field(),
@@ -54,6 +62,7 @@ pub(crate) fn check(file: &ConfigFile) -> Result<(), Problems> {
     let mut found = Findings(Vec::new());
     check_ports(file, &mut found);
     check_users(file, &mut found);
+    check_access(file, &mut found);
     check_limits(file, &mut found);
     check_domains(file, &mut found);
     for (index, policy) in file.policies.iter().enumerate() {
@@ -159,47 +168,20 @@ fn check_users(file: &ConfigFile, found: &mut Findings) {
 }
 
 fn check_limits(file: &ConfigFile, found: &mut Findings) {
-    let limits = &file.limits;
     found.require(
         (50..=99).contains(&file.spool.high_water_percent),
         || "spool.highWaterPercent".into(),
         || format!("{} is not between 50 and 99", file.spool.high_water_percent),
     );
-    found.require(
-        (64 << 10..=1 << 30).contains(&limits.message_size.0),
-        || "limits.messageSize".into(),
-        || format!("{} is not between 64Ki and 1Gi", limits.message_size),
-    );
-    found.require(
-        (100..=50_000).contains(&limits.recipients_per_message),
-        || "limits.recipientsPerMessage".into(),
-        || {
-            format!(
-                "{} is not between 100 and 50000 (RFC 5321 section 4.5.3.1.8)",
-                limits.recipients_per_message
-            )
-        },
-    );
-    for (name, value) in [
-        ("connections", limits.connections),
-        ("connectionsPerClient", limits.connections_per_client),
-    ] {
-        found.require(
-            (1..=100_000).contains(&value),
-            || format!("limits.{name}"),
-            || format!("{value} is not between 1 and 100000"),
-        );
-    }
-    found.require(
-        file.queue.lifetime.get().as_secs() >= 60,
-        || "queue.lifetime".into(),
-        || {
-            format!(
-                "{} is shorter than 1m; mail would be returned before a second attempt",
-                file.queue.lifetime
-            )
-        },
-    );
+    limits::check_limits(&file.limits, found);
+    limits::check_queue(&file.queue, found);
+}
+
+fn check_access(file: &ConfigFile, found: &mut Findings) {
+    access::check_networks("relayFrom", &file.relay_from, found);
+    access::check_proxy(&file.proxy_protocol, found);
+    access::check_networks("access.trustedPeers", &file.access.trusted_peers, found);
+    access::check_headers(&file.headers, found);
 }
 
 fn check_domains(file: &ConfigFile, found: &mut Findings) {
@@ -284,6 +266,11 @@ fn check_policy(index: usize, policy: &Policy, found: &mut Findings) {
                 )
             },
         );
+        limits::check_route(
+            &route.limits,
+            &format!("policies[{index}].routes[{number}]"),
+            found,
+        );
         let hosts_given = match &route.to {
             RouteTarget::Direct { .. } => true,
             RouteTarget::SmartHosts(hosts) => {
@@ -367,6 +354,59 @@ policies:
             ),
             ("users:", "limits: {connections: 0}\nusers:", "limits.connections"),
             ("users:", "queue: {lifetime: 1s}\nusers:", "queue.lifetime"),
+            ("users:", "queue: {delayNotice: 5s}\nusers:", "queue.delayNotice"),
+            (
+                "users:",
+                "queue: {nullSenderLifetime: 5s}\nusers:",
+                "queue.nullSenderLifetime",
+            ),
+            (
+                "users:",
+                "limits: {minimumDataRate: 2Mi}\nusers:",
+                "limits.minimumDataRate",
+            ),
+            (
+                "users:",
+                "limits: {transactionTime: 5s}\nusers:",
+                "limits.transactionTime",
+            ),
+            (
+                "users:",
+                "limits: {messagesPerConnection: 0}\nusers:",
+                "limits.messagesPerConnection",
+            ),
+            ("users:", "relayFrom: [0.0.0.0/0]\nusers:", "relayFrom[0]"),
+            ("users:", "relayFrom: ['::/0']\nusers:", "relayFrom[0]"),
+            (
+                "users:",
+                "proxyProtocol: {mode: Required}\nusers:",
+                "proxyProtocol.trustedSources",
+            ),
+            (
+                "users:",
+                "access: {trustedPeers: [10.0.0.0/7]}\nusers:",
+                "access.trustedPeers[0]",
+            ),
+            (
+                "users:",
+                "headers: {submission: {remove: [Received]}}\nusers:",
+                "headers.submission.remove",
+            ),
+            (
+                "users:",
+                "headers: {transfer: {add: {'X-A:': b}}}\nusers:",
+                "headers.transfer.add",
+            ),
+            (
+                "tls: Opportunistic}]}",
+                "tls: Disabled, limits: {messages: [{count: 0, per: 1s}]}}]}",
+                "policies[0].routes[0].limits.messages[0].count",
+            ),
+            (
+                "tls: Opportunistic}]}",
+                "tls: Disabled, limits: {connections: 0}}]}",
+                "policies[0].routes[0].limits.connections",
+            ),
         ] {
             let text = good.replacen(from, to, 1);
             assert_ne!(text, good, "the row {from} changes nothing");

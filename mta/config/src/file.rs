@@ -10,8 +10,10 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::access::{Access, Headers, ProxyProtocol};
 use crate::domain::DomainName;
-use crate::text::{Octets, Period};
+use crate::limits::{Limits, QueueSection, RouteLimits};
+use crate::text::Period;
 
 /// The format that this version writes. It reads this one (and, once there is one, the format before it).
 pub const FORMAT: u32 = 1;
@@ -39,10 +41,22 @@ pub struct ConfigFile {
     /// Who may submit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub users: Vec<User>,
+    /// Networks whose clients may relay without AUTH. Empty = nobody; a private range is never implied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub relay_from: Vec<IpNet>,
+    /// Whether a load balancer says who the client is.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub proxy_protocol: ProxyProtocol,
+    /// Clients that are trusted beyond the others.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub access: Access,
+    /// What is done to the header of accepted mail.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub headers: Headers,
     /// Limits of sessions and messages.
     #[serde(default)]
     pub limits: Limits,
-    /// How long mail is kept.
+    /// How mail is stored, and how long it is kept.
     #[serde(default)]
     pub queue: QueueSection,
     /// DNS servers to ask; empty = those of the system.
@@ -64,6 +78,12 @@ pub struct ConfigFile {
     /// What is known of the other pods of the fleet.
     #[serde(default)]
     pub peers: Peers,
+}
+
+/// Whether a section says nothing. Such a section is not written, so that a daemon that does not know it yet reads the
+/// file.
+pub(crate) fn unset<T: Default + PartialEq>(section: &T) -> bool {
+    *section == T::default()
 }
 
 /// The queue's place on disk.
@@ -165,47 +185,6 @@ pub struct User {
 impl std::fmt::Debug for User {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "User({}, …)", self.name)
-    }
-}
-
-/// Limits of sessions and messages.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Limits {
-    /// Largest message (RFC 1870), 64Ki to 1Gi.
-    pub message_size: Octets,
-    /// Recipients of one transaction, 100 (RFC 5321 section 4.5.3.1.8) to 50,000.
-    pub recipients_per_message: u32,
-    /// Sessions open at once.
-    pub connections: u32,
-    /// Sessions open at once from one address.
-    pub connections_per_client: u32,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            message_size: Octets(50 << 20),
-            recipients_per_message: 1_000,
-            connections: 2_000,
-            connections_per_client: 50,
-        }
-    }
-}
-
-/// How long mail is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct QueueSection {
-    /// Undelivered mail is returned after this time (RFC 5321 section 4.5.4.1 asks for 4 to 5 days).
-    pub lifetime: Period,
-}
-
-impl Default for QueueSection {
-    fn default() -> Self {
-        Self {
-            lifetime: Period::from_secs(5 * 86_400),
-        }
     }
 }
 
@@ -336,6 +315,9 @@ pub struct Route {
     pub to: RouteTarget,
     /// How TLS is used: `Disabled`, `Opportunistic`, `Encrypted` or `Verified`.
     pub tls: TlsMode,
+    /// How fast it is used.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub limits: RouteLimits,
 }
 
 /// To whom a route leads.

@@ -11,21 +11,25 @@
 //! Assumes nothing about where the text comes from: it may be hostile, and is bounded and refused with a sentence
 //! that names the field, the value and the mend.
 
+mod access;
 pub mod admin;
 mod check;
 mod domain;
 mod file;
+mod limits;
 mod set;
 mod shard;
 mod text;
 
+pub use access::{Access, HeaderEdits, Headers, ProxyMode, ProxyProtocol};
 pub use check::{Problem, Problems};
 pub use domain::{DomainName, DomainNameError};
 pub use file::{
-    AdminApi, AdminSection, Alias, ConfigFile, Deliver, Domain, Drained, Endpoint, FORMAT, Inbound, Limits,
-    Match, Peers, Policy, Port, QueueSection, RecipientMode, Recipients, Retry, Role, Route, RouteTarget,
-    Sender, SpoolSection, TlsMode, TlsSource, TokenAuthority, TokenRole, TokenRule, User,
+    AdminApi, AdminSection, Alias, ConfigFile, Deliver, Domain, Drained, Endpoint, FORMAT, Inbound, Match,
+    Peers, Policy, Port, RecipientMode, Recipients, Retry, Role, Route, RouteTarget, Sender, SpoolSection,
+    TlsMode, TlsSource, TokenAuthority, TokenRole, TokenRule, User,
 };
+pub use limits::{Durability, Limits, QueueSection, Rate, RouteLimits};
 pub use set::{AssembleError, ConfigSet, assemble};
 pub use shard::{SHARDS, ShardFile, hash, shard_file_name, shard_of};
 pub use text::{Octets, Period, TextError};

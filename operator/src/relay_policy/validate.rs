@@ -2,7 +2,9 @@
 
 use ipnet::IpNet;
 use kube::ResourceExt;
-use postroad_config::{DomainName, Endpoint, Match, Period, Policy, Retry, Route, RouteTarget, TlsMode};
+use postroad_config::{
+    DomainName, Endpoint, Match, Period, Policy, Retry, Route, RouteLimits, RouteTarget, TlsMode,
+};
 use postroad_crds::RelayPolicy;
 use postroad_crds::common::Period as Text;
 use postroad_crds::relay_policy::{self as crd, RouteTlsMode};
@@ -73,7 +75,11 @@ fn route(route: &crd::Route) -> Result<Route, Invalid> {
         RouteTlsMode::Encrypted => TlsMode::Encrypted,
         RouteTlsMode::Verified => TlsMode::Verified,
     };
-    Ok(Route { to, tls })
+    Ok(Route {
+        to,
+        tls,
+        limits: RouteLimits::default(),
+    })
 }
 
 fn retry(given: Option<&crd::Retry>) -> Result<Retry, Invalid> {

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use postroad_config::{
-    AdminApi, AdminSection, AssembleError, ConfigFile, Domain, Drained, FORMAT, Peers, Policy, QueueSection,
-    ShardFile, SpoolSection, TlsSource, TokenAuthority, TokenRole, TokenRule, User, assemble, hash, render,
-    shard_of,
+    Access, AdminApi, AdminSection, AssembleError, ConfigFile, Domain, Drained, FORMAT, Headers, Peers,
+    Policy, ProxyProtocol, QueueSection, ShardFile, SpoolSection, TlsSource, TokenAuthority, TokenRole,
+    TokenRule, User, assemble, hash, render, shard_of,
 };
 
 use super::certificates::Pair;
@@ -175,9 +175,14 @@ fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
             key: pair.key,
         }),
         users,
+        relay_from: Vec::new(),
+        proxy_protocol: ProxyProtocol::default(),
+        access: Access::default(),
+        headers: Headers::default(),
         limits: valid.limits,
         queue: QueueSection {
             lifetime: valid.lifetime,
+            ..QueueSection::default()
         },
         resolvers: valid.resolvers.clone(),
         domains: Vec::new(),
