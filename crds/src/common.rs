@@ -72,3 +72,25 @@ pub struct HostPort {
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,
 }
+
+/// A network such as `10.0.0.0/8`, or one address. Stored as written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Network(pub String);
+
+impl JsonSchema for Network {
+    fn schema_name() -> Cow<'static, str> {
+        "Network".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string", "minLength": 2, "maxLength": 64,
+            "x-kubernetes-validations": [{"rule": "isIP(self) || isCIDR(self)", "message": "write an IP address or a network (CIDR) such as 10.0.0.0/8"}],
+        })
+    }
+}

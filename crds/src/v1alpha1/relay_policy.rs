@@ -93,6 +93,38 @@ pub struct Route {
     /// How TLS is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<RouteTls>,
+    /// How fast it is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<RouteLimits>,
+}
+
+/// How fast a route is used, by all pods of a listener together: each pod gets its share.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteLimits {
+    /// Messages over time; all of them hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4))]
+    pub messages: Vec<Rate>,
+    /// Connections open at once to one site (the hosts of one MX set, or of this route). Every pod may have at least one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub connections: Option<i32>,
+    /// Recipients of one transaction. Default 100, or what the next hop says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub recipients_per_transaction: Option<i32>,
+}
+
+/// A number of messages in a length of time.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Rate {
+    /// Messages.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub count: i32,
+    /// In this time, at most `7d`.
+    pub per: Period,
 }
 
 /// Delivery by MX.

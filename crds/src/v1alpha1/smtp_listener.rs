@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{Period, SecretRef, Size};
+use crate::common::{Network, Period, SecretRef, Size};
 
 /// What is wanted of a listener.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -74,6 +74,16 @@ pub struct SmtpListenerSpec {
     /// Who may submit; needed by ports of role Submission.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authentication: Option<Authentication>,
+    /// Networks whose clients may relay without a password, on every port. Empty = nobody; a private range is never implied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub relay_from: Vec<Network>,
+    /// Clients that are trusted beyond the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
+    /// What is done to the header of accepted mail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headers: Option<Headers>,
     /// Queue volumes.
     pub queue: Queue,
     /// Limits of sessions and messages.
@@ -150,6 +160,74 @@ pub struct ListenerService {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(length(max = 32))]
     pub annotations: BTreeMap<String, String>,
+    /// Whether the load balancer says by the PROXY protocol who the client is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
+}
+
+/// The PROXY protocol (versions 1 and 2) on all ports.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[x_kube(validation = Rule::new("self.mode == 'Disabled' || (has(self.trustedSources) && size(self.trustedSources) > 0)").message("service.proxyProtocol: name the load balancers' networks in trustedSources; nobody else is believed"))]
+#[serde(rename_all = "camelCase")]
+pub struct ProxyProtocol {
+    /// Whether connections begin with its header.
+    #[serde(default)]
+    pub mode: ProxyMode,
+    /// Networks of the load balancers. Nobody else is believed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub trusted_sources: Vec<Network>,
+}
+
+/// Whether connections begin with a PROXY header.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProxyMode {
+    /// None does.
+    #[default]
+    Disabled,
+    /// Those of the trusted sources may.
+    Optional,
+    /// All do, and all come from the trusted sources; others are closed.
+    Required,
+}
+
+/// Clients that are trusted beyond the others.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Access {
+    /// Networks whose clients may speak for others by XCLIENT.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub trusted_peers: Vec<Network>,
+}
+
+/// What is done to the header of accepted mail, by the role of the port.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Headers {
+    /// Mail of users.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub submission: Option<HeaderEdits>,
+    /// Mail of other servers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfer: Option<HeaderEdits>,
+}
+
+/// Changes of a header. The body is never touched.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct HeaderEdits {
+    /// Leaves the client's name and address out of the Received field that is added.
+    #[serde(default)]
+    pub hide_client_address: bool,
+    /// Fields to add, name to value (printable ASCII).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(length(max = 16))]
+    pub add: BTreeMap<String, String>,
+    /// Names of fields to take out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 76)))]
+    pub remove: Vec<String>,
 }
 
 /// Type of a Service.
@@ -218,6 +296,25 @@ pub struct Queue {
     /// Undelivered mail is returned to its sender after this time. Default `5d`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<Period>,
+    /// The same for mail with the null reverse-path (notices), which nobody can be told of. Default `2d`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub null_sender_lifetime: Option<Period>,
+    /// The sender is told of a delay after this time. Default `4h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay_notice: Option<Period>,
+    /// What 250 after the data means.
+    #[serde(default)]
+    pub durability: Durability,
+}
+
+/// What 250 after the data means.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// The mail is on stable storage of the volume.
+    #[default]
+    Durable,
+    /// The mail is with the operating system: a lost node or a power cut may lose what came in the last second.
+    Relaxed,
 }
 
 /// The volume of each pod.
@@ -265,6 +362,16 @@ pub struct ListenerLimits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
     pub connections_per_client: Option<i32>,
+    /// Messages of one session; then it is ended, and the client comes back. Default 1000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub messages_per_connection: Option<i32>,
+    /// Octets per second that a client must send while it sends a message, over any minute; at most `1Mi`. Default 256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum_data_rate: Option<Size>,
+    /// Longest time of one transaction, `1m` to `4h`. Default `30m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transaction_time: Option<Period>,
 }
 
 /// DNS servers that the pods ask.

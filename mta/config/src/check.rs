@@ -4,7 +4,11 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
+use ipnet::IpNet;
+
+use crate::access::{Access, Headers, ProxyProtocol};
 use crate::file::{ConfigFile, Domain, Policy, RecipientMode, Role, RouteTarget, TlsMode};
+use crate::limits::{Limits, QueueSection};
 use crate::text::shorten;
 use crate::{access, limits};
 
@@ -62,8 +66,7 @@ pub(crate) fn check(file: &ConfigFile) -> Result<(), Problems> {
     let mut found = Findings(Vec::new());
     check_ports(file, &mut found);
     check_users(file, &mut found);
-    check_access(file, &mut found);
-    check_limits(file, &mut found);
+    check_sections(file, &mut found);
     check_domains(file, &mut found);
     for (index, policy) in file.policies.iter().enumerate() {
         check_policy(index, policy, &mut found);
@@ -72,6 +75,45 @@ pub(crate) fn check(file: &ConfigFile) -> Result<(), Problems> {
         Ok(())
     } else {
         Err(Problems(found.0))
+    }
+}
+
+/// Sections that stand alone in a listener, for a caller that has no whole file yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Sections<'a> {
+    /// `relayFrom`.
+    pub relay_from: &'a [IpNet],
+    /// `proxyProtocol`.
+    pub proxy_protocol: &'a ProxyProtocol,
+    /// `access`.
+    pub access: &'a Access,
+    /// `headers`.
+    pub headers: &'a Headers,
+    /// `limits`.
+    pub limits: &'a Limits,
+    /// `queue`.
+    pub queue: &'a QueueSection,
+}
+
+impl Sections<'_> {
+    /// Checks the sections. Errors: every breach found, with the path that the field has in the file.
+    pub fn check(self) -> Result<(), Problems> {
+        let mut found = Findings(Vec::new());
+        self.find(&mut found);
+        if found.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Problems(found.0))
+        }
+    }
+
+    fn find(self, found: &mut Findings) {
+        access::check_networks("relayFrom", self.relay_from, found);
+        access::check_proxy(self.proxy_protocol, found);
+        access::check_networks("access.trustedPeers", &self.access.trusted_peers, found);
+        access::check_headers(self.headers, found);
+        limits::check_limits(self.limits, found);
+        limits::check_queue(self.queue, found);
     }
 }
 
@@ -167,21 +209,21 @@ fn check_users(file: &ConfigFile, found: &mut Findings) {
     }
 }
 
-fn check_limits(file: &ConfigFile, found: &mut Findings) {
+fn check_sections(file: &ConfigFile, found: &mut Findings) {
     found.require(
         (50..=99).contains(&file.spool.high_water_percent),
         || "spool.highWaterPercent".into(),
         || format!("{} is not between 50 and 99", file.spool.high_water_percent),
     );
-    limits::check_limits(&file.limits, found);
-    limits::check_queue(&file.queue, found);
-}
-
-fn check_access(file: &ConfigFile, found: &mut Findings) {
-    access::check_networks("relayFrom", &file.relay_from, found);
-    access::check_proxy(&file.proxy_protocol, found);
-    access::check_networks("access.trustedPeers", &file.access.trusted_peers, found);
-    access::check_headers(&file.headers, found);
+    Sections {
+        relay_from: &file.relay_from,
+        proxy_protocol: &file.proxy_protocol,
+        access: &file.access,
+        headers: &file.headers,
+        limits: &file.limits,
+        queue: &file.queue,
+    }
+    .find(found);
 }
 
 fn check_domains(file: &ConfigFile, found: &mut Findings) {
@@ -291,10 +333,7 @@ mod tests {
 
     use crate::{AssembleError, assemble};
 
-    /// Each row: a change to a good file, and the field that the refusal must name.
-    #[test]
-    fn each_mistake_names_its_field() {
-        let good = "\
+    const GOOD: &str = "\
 format: 1
 hostname: mail.example.com
 spool: {directory: /tmp/x}
@@ -309,8 +348,27 @@ domains:
 policies:
   - {name: p, routes: [{to: {direct: {}}, tls: Opportunistic}]}
 ";
-        assemble(good, &BTreeMap::new()).unwrap();
-        for (from, to, field) in [
+    /// Each row: a change to the good file, and the field that the refusal must name.
+    fn expect_refused(rows: &[(&str, &str, &str)]) {
+        assemble(GOOD, &BTreeMap::new()).unwrap();
+        for (from, to, field) in rows {
+            let text = GOOD.replacen(from, to, 1);
+            assert_ne!(text, GOOD, "the row {from} changes nothing");
+            match assemble(&text, &BTreeMap::new()) {
+                Err(AssembleError::Invalid(problems)) => {
+                    assert!(
+                        problems.0.iter().any(|p| p.field == *field),
+                        "{from} → {to}: {problems}"
+                    );
+                }
+                other => panic!("{from} → {to}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn each_mistake_names_its_field() {
+        expect_refused(&[
             ("name: two", "name: one", "ports[1].name"),
             ("127.0.0.1:2", "127.0.0.1:1", "ports[1].address"),
             ("tls: StartTls", "tls: Verified", "ports[0].tls"),
@@ -354,6 +412,12 @@ policies:
             ),
             ("users:", "limits: {connections: 0}\nusers:", "limits.connections"),
             ("users:", "queue: {lifetime: 1s}\nusers:", "queue.lifetime"),
+        ]);
+    }
+
+    #[test]
+    fn each_mistake_of_limits_and_trust_names_its_field() {
+        expect_refused(&[
             ("users:", "queue: {delayNotice: 5s}\nusers:", "queue.delayNotice"),
             (
                 "users:",
@@ -407,18 +471,6 @@ policies:
                 "tls: Disabled, limits: {connections: 0}}]}",
                 "policies[0].routes[0].limits.connections",
             ),
-        ] {
-            let text = good.replacen(from, to, 1);
-            assert_ne!(text, good, "the row {from} changes nothing");
-            match assemble(&text, &BTreeMap::new()) {
-                Err(AssembleError::Invalid(problems)) => {
-                    assert!(
-                        problems.0.iter().any(|p| p.field == field),
-                        "{from} → {to}: {problems}"
-                    );
-                }
-                other => panic!("{from} → {to}: {other:?}"),
-            }
-        }
+        ]);
     }
 }

@@ -22,7 +22,7 @@ mod shard;
 mod text;
 
 pub use access::{Access, HeaderEdits, Headers, ProxyMode, ProxyProtocol};
-pub use check::{Problem, Problems};
+pub use check::{Problem, Problems, Sections};
 pub use domain::{DomainName, DomainNameError};
 pub use file::{
     AdminApi, AdminSection, Alias, ConfigFile, Deliver, Domain, Drained, Endpoint, FORMAT, Inbound, Match,

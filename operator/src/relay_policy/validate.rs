@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use kube::ResourceExt;
 use postroad_config::{
-    DomainName, Endpoint, Match, Period, Policy, Retry, Route, RouteLimits, RouteTarget, TlsMode,
+    DomainName, Endpoint, Match, Period, Policy, Rate, Retry, Route, RouteLimits, RouteTarget, TlsMode,
 };
 use postroad_crds::RelayPolicy;
 use postroad_crds::common::Period as Text;
@@ -78,9 +78,43 @@ fn route(route: &crd::Route) -> Result<Route, Invalid> {
     Ok(Route {
         to,
         tls,
-        limits: RouteLimits::default(),
+        limits: limits(route.limits.as_ref())?,
     })
 }
+
+fn limits(given: Option<&crd::RouteLimits>) -> Result<RouteLimits, Invalid> {
+    let Some(given) = given else {
+        return Ok(RouteLimits::default());
+    };
+    let number = |value: i32| u32::try_from(value).unwrap_or(1);
+    Ok(RouteLimits {
+        messages: given.messages.iter().map(rate).collect::<Result<_, _>>()?,
+        connections: given.connections.map(number),
+        recipients_per_transaction: given.recipients_per_transaction.map(number),
+    })
+}
+
+fn rate(given: &crd::Rate) -> Result<Rate, Invalid> {
+    let field = "spec.routes.limits.messages.per";
+    let per: Period = given
+        .per
+        .0
+        .parse()
+        .map_err(|error: postroad_config::TextError| Invalid::new(field, error.to_string()))?;
+    if per > LONGEST_RATE {
+        return Err(Invalid::new(
+            field,
+            format!("{per} is longer than {LONGEST_RATE}; count over a shorter time"),
+        ));
+    }
+    Ok(Rate {
+        count: u32::try_from(given.count).unwrap_or(1),
+        per,
+    })
+}
+
+/// Longest time over which a rate is counted.
+const LONGEST_RATE: Period = Period::from_secs(7 * 86_400);
 
 fn retry(given: Option<&crd::Retry>) -> Result<Retry, Invalid> {
     let mut retry = Retry::default();
@@ -172,6 +206,11 @@ mod tests {
                 json!({"retry": {"first": "2h", "max": "5m"}}),
                 "spec.retry.max",
                 "5m",
+            ),
+            (
+                json!({"routes": [{"direct": {}, "limits": {"messages": [{"count": 5, "per": "9d"}]}}]}),
+                "spec.routes.limits.messages.per",
+                "9d",
             ),
             (
                 json!({"retry": {"lifetime": "999999999d"}}),

@@ -4,3 +4,4 @@
 pub mod certificates;
 pub mod config;
 pub mod objects;
+pub mod share;

@@ -106,6 +106,7 @@ async fn write(
             .iter()
             .map(|(_, policy)| policy.clone())
             .collect(),
+        pods: sending_pods(listener, children),
         drained: drained(names, children, before.as_deref()),
     };
     let rendered = match config::rendered(parts, before.as_deref()) {
@@ -120,6 +121,12 @@ async fn write(
         authority: authority.certificate,
         rendered,
     }))
+}
+
+/// Pods that send: those that are wanted, and those that are still there to hand their mail over.
+fn sending_pods(listener: &SmtpListener, children: &Children) -> u32 {
+    let live = children.set.as_ref().and_then(|set| set.spec.replicas);
+    u32::try_from(listener.spec.replicas.max(live.unwrap_or(0))).unwrap_or(1)
 }
 
 fn attached_objects(names: &Names, ctx: &Ctx) -> Attached {

@@ -4,9 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Secret;
-use postroad_config::{DomainName, Limits, Octets, Period, Port, Role, TlsMode, User};
+use postroad_config::{
+    Access, DomainName, Durability, HeaderEdits, Headers, Limits, Octets, Period, Port, ProxyMode,
+    ProxyProtocol, QueueSection, Role, Sections, TextError, TlsMode, User,
+};
 use postroad_crds::SmtpListenerSpec;
-use postroad_crds::smtp_listener::{PortRole, PortTls};
+use postroad_crds::common::Network;
+use postroad_crds::smtp_listener::{self as crd, PortRole, PortTls};
 
 use super::names::container_port;
 
@@ -39,8 +43,16 @@ pub struct Valid {
     pub ports: Vec<Port>,
     /// Limits.
     pub limits: Limits,
-    /// Lifetime of the queue.
-    pub lifetime: Period,
+    /// Times and durability of the queue.
+    pub queue: QueueSection,
+    /// Clients that may relay without a password.
+    pub relay_from: Vec<IpNet>,
+    /// Whether a load balancer says who the client is.
+    pub proxy_protocol: ProxyProtocol,
+    /// Clients that are trusted beyond the others.
+    pub access: Access,
+    /// What is done to headers.
+    pub headers: Headers,
     /// DNS servers of the pods.
     pub resolvers: Vec<SocketAddr>,
     /// What mail leaves from.
@@ -55,22 +67,58 @@ pub fn validate(spec: &SmtpListenerSpec) -> Result<Valid, Invalid> {
         .map_err(|error: postroad_config::DomainNameError| {
             Invalid::new("spec.hostname", error.to_string())
         })?;
-    let lifetime = match &spec.queue.lifetime {
-        Some(lifetime) => lifetime.0.parse().map_err(|error: postroad_config::TextError| {
-            Invalid::new("spec.queue.lifetime", error.to_string())
-        })?,
-        None => Period::from_secs(5 * 86_400),
-    };
     let resolvers = spec.dns.iter().flat_map(|dns| &dns.resolvers);
     let egress = spec.egress.iter().flat_map(|egress| &egress.addresses);
-    Ok(Valid {
+    let valid = Valid {
         hostname,
         ports: spec.ports.iter().map(port).collect(),
         limits: limits(spec)?,
-        lifetime,
+        queue: queue(&spec.queue)?,
+        relay_from: networks("spec.relayFrom", &spec.relay_from)?,
+        proxy_protocol: proxy_protocol(spec)?,
+        access: Access {
+            trusted_peers: match &spec.access {
+                Some(access) => networks("spec.access.trustedPeers", &access.trusted_peers)?,
+                None => Vec::new(),
+            },
+        },
+        headers: headers(spec),
         resolvers: resolvers.map(|text| server(text)).collect::<Result<_, _>>()?,
-        egress: egress.map(|text| network(text)).collect::<Result<_, _>>()?,
-    })
+        egress: egress
+            .map(|text| network("spec.egress.addresses", text))
+            .collect::<Result<_, _>>()?,
+    };
+    sections(&valid)?;
+    Ok(valid)
+}
+
+/// The rules of the pods' own configuration, with the paths that the fields have here.
+fn sections(valid: &Valid) -> Result<(), Invalid> {
+    let sections = Sections {
+        relay_from: &valid.relay_from,
+        proxy_protocol: &valid.proxy_protocol,
+        access: &valid.access,
+        headers: &valid.headers,
+        limits: &valid.limits,
+        queue: &valid.queue,
+    };
+    let Err(problems) = sections.check() else {
+        return Ok(());
+    };
+    match problems.0.into_iter().next() {
+        None => Ok(()),
+        Some(problem) => {
+            let inside = if problem.field.starts_with("proxyProtocol") {
+                "spec.service"
+            } else {
+                "spec"
+            };
+            Err(Invalid::new(
+                &format!("{inside}.{}", problem.field),
+                problem.sentence,
+            ))
+        }
+    }
 }
 
 fn port(port: &postroad_crds::smtp_listener::ListenerPort) -> Port {
@@ -91,21 +139,107 @@ fn port(port: &postroad_crds::smtp_listener::ListenerPort) -> Port {
     }
 }
 
+fn proxy_protocol(spec: &SmtpListenerSpec) -> Result<ProxyProtocol, Invalid> {
+    let given = spec
+        .service
+        .as_ref()
+        .and_then(|service| service.proxy_protocol.as_ref());
+    let Some(given) = given else {
+        return Ok(ProxyProtocol::default());
+    };
+    Ok(ProxyProtocol {
+        mode: match given.mode {
+            crd::ProxyMode::Disabled => ProxyMode::Disabled,
+            crd::ProxyMode::Optional => ProxyMode::Optional,
+            crd::ProxyMode::Required => ProxyMode::Required,
+        },
+        trusted_sources: networks(
+            "spec.service.proxyProtocol.trustedSources",
+            &given.trusted_sources,
+        )?,
+    })
+}
+
+fn headers(spec: &SmtpListenerSpec) -> Headers {
+    let edits = |given: Option<&crd::HeaderEdits>| {
+        given.map_or_else(HeaderEdits::default, |given| HeaderEdits {
+            hide_client_address: given.hide_client_address,
+            add: given.add.clone(),
+            remove: given.remove.clone(),
+        })
+    };
+    let given = spec.headers.as_ref();
+    Headers {
+        submission: edits(given.and_then(|headers| headers.submission.as_ref())),
+        transfer: edits(given.and_then(|headers| headers.transfer.as_ref())),
+    }
+}
+
+fn queue(given: &crd::Queue) -> Result<QueueSection, Invalid> {
+    let usual = QueueSection::default();
+    Ok(QueueSection {
+        lifetime: period("spec.queue.lifetime", given.lifetime.as_ref(), usual.lifetime)?,
+        null_sender_lifetime: period(
+            "spec.queue.nullSenderLifetime",
+            given.null_sender_lifetime.as_ref(),
+            usual.null_sender_lifetime,
+        )?,
+        delay_notice: period(
+            "spec.queue.delayNotice",
+            given.delay_notice.as_ref(),
+            usual.delay_notice,
+        )?,
+        durability: match given.durability {
+            crd::Durability::Durable => Durability::Durable,
+            crd::Durability::Relaxed => Durability::Relaxed,
+        },
+    })
+}
+
+fn period(
+    field: &str,
+    given: Option<&postroad_crds::common::Period>,
+    usual: Period,
+) -> Result<Period, Invalid> {
+    given.map_or(Ok(usual), |text| {
+        text.0
+            .parse()
+            .map_err(|error: TextError| Invalid::new(field, error.to_string()))
+    })
+}
+
+fn octets(
+    field: &str,
+    given: Option<&postroad_crds::common::Size>,
+    usual: Octets,
+) -> Result<Octets, Invalid> {
+    given.map_or(Ok(usual), |text| {
+        text.0
+            .parse()
+            .map_err(|error: TextError| Invalid::new(field, error.to_string()))
+    })
+}
+
 fn limits(spec: &SmtpListenerSpec) -> Result<Limits, Invalid> {
     let mut limits = Limits::default();
     let Some(wanted) = &spec.limits else {
         return Ok(limits);
     };
-    if let Some(size) = &wanted.message_size {
-        let octets: Octets = size.0.parse().map_err(|error: postroad_config::TextError| {
-            Invalid::new("spec.limits.messageSize", error.to_string())
-        })?;
-        if !(64 << 10..=1 << 30).contains(&octets.0) {
-            let sentence = format!("`{}` is not between 64Ki and 1Gi", size.0);
-            return Err(Invalid::new("spec.limits.messageSize", sentence));
-        }
-        limits.message_size = octets;
-    }
+    limits.message_size = octets(
+        "spec.limits.messageSize",
+        wanted.message_size.as_ref(),
+        limits.message_size,
+    )?;
+    limits.minimum_data_rate = octets(
+        "spec.limits.minimumDataRate",
+        wanted.minimum_data_rate.as_ref(),
+        limits.minimum_data_rate,
+    )?;
+    limits.transaction_time = period(
+        "spec.limits.transactionTime",
+        wanted.transaction_time.as_ref(),
+        limits.transaction_time,
+    )?;
     let set = |field: &mut u32, value: Option<i32>| {
         if let Some(value) = value.and_then(|value| u32::try_from(value).ok()) {
             *field = value;
@@ -114,6 +248,10 @@ fn limits(spec: &SmtpListenerSpec) -> Result<Limits, Invalid> {
     set(&mut limits.recipients_per_message, wanted.recipients_per_message);
     set(&mut limits.connections, wanted.connections);
     set(&mut limits.connections_per_client, wanted.connections_per_client);
+    set(
+        &mut limits.messages_per_connection,
+        wanted.messages_per_connection,
+    );
     Ok(limits)
 }
 
@@ -130,14 +268,18 @@ fn server(text: &str) -> Result<SocketAddr, Invalid> {
     })
 }
 
-fn network(text: &str) -> Result<IpNet, Invalid> {
+fn networks(field: &str, given: &[Network]) -> Result<Vec<IpNet>, Invalid> {
+    given.iter().map(|text| network(field, &text.0)).collect()
+}
+
+fn network(field: &str, text: &str) -> Result<IpNet, Invalid> {
     let network = text
         .parse()
         .ok()
         .or_else(|| text.parse().ok().map(|ip: IpAddr| IpNet::from(ip)));
     network.ok_or_else(|| {
         Invalid::new(
-            "spec.egress.addresses",
+            field,
             format!("`{text}` is no address; write an IP address or a network such as 192.0.2.0/24"),
         )
     })
@@ -216,7 +358,7 @@ mod tests {
     fn a_small_spec_has_the_documented_defaults() {
         let valid = validate(&spec(&json!({}))).unwrap();
         assert_eq!(valid.limits, Limits::default());
-        assert_eq!(valid.lifetime.to_string(), "5d");
+        assert_eq!(valid.queue, QueueSection::default());
         assert_eq!(valid.ports[0].address.to_string(), "[::]:10025");
     }
 
@@ -232,6 +374,26 @@ mod tests {
                 json!({"egress": {"addresses": ["192.0.2.0/40"]}}),
                 "spec.egress.addresses",
                 "192.0.2.0/40",
+            ),
+            (
+                json!({"relayFrom": ["0.0.0.0/0"]}),
+                "spec.relayFrom[0]",
+                "0.0.0.0/0",
+            ),
+            (
+                json!({"service": {"proxyProtocol": {"mode": "Required", "trustedSources": ["::/0"]}}}),
+                "spec.service.proxyProtocol.trustedSources[0]",
+                "::/0",
+            ),
+            (
+                json!({"headers": {"submission": {"remove": ["Received"]}}}),
+                "spec.headers.submission.remove",
+                "Received",
+            ),
+            (
+                json!({"queue": {"storage": {"size": "1Gi"}, "delayNotice": "5s"}}),
+                "spec.queue.delayNotice",
+                "5s",
             ),
             (
                 json!({"limits": {"messageSize": "1Ki"}}),

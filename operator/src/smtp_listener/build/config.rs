@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use postroad_config::{
-    Access, AdminApi, AdminSection, AssembleError, ConfigFile, Domain, Drained, FORMAT, Headers, Peers,
-    Policy, ProxyProtocol, QueueSection, ShardFile, SpoolSection, TlsSource, TokenAuthority, TokenRole,
-    TokenRule, User, assemble, hash, render, shard_of,
+    AdminApi, AdminSection, AssembleError, ConfigFile, Domain, Drained, FORMAT, Peers, Policy, ShardFile,
+    SpoolSection, TlsSource, TokenAuthority, TokenRole, TokenRule, User, assemble, hash, render, shard_of,
 };
 
 use super::certificates::Pair;
+use super::share::shared;
 use crate::smtp_listener::names::{Names, QUEUE_MOUNT, TOKEN_MOUNT};
 use crate::smtp_listener::validate::Valid;
 
@@ -35,6 +35,8 @@ pub struct Parts<'a> {
     pub domains: Vec<Domain>,
     /// Attached policies, in rank order.
     pub policies: Vec<Policy>,
+    /// Pods that send: those that are wanted and those that still leave.
+    pub pods: u32,
     /// Spools that were drained.
     pub drained: Vec<Drained>,
 }
@@ -152,6 +154,7 @@ fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
         operator,
         domains: _,
         policies,
+        pods,
         drained,
     } = parts;
     let any = |port: u16| std::net::SocketAddr::from(([0_u16; 8], port));
@@ -160,7 +163,7 @@ fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
         subject,
         role,
     };
-    let pods = format!("system:serviceaccount:{}:{}", names.namespace, names.account());
+    let account = format!("system:serviceaccount:{}:{}", names.namespace, names.account());
     ConfigFile {
         format: FORMAT,
         generation: 0,
@@ -175,22 +178,19 @@ fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
             key: pair.key,
         }),
         users,
-        relay_from: Vec::new(),
-        proxy_protocol: ProxyProtocol::default(),
-        access: Access::default(),
-        headers: Headers::default(),
+        relay_from: valid.relay_from.clone(),
+        proxy_protocol: valid.proxy_protocol.clone(),
+        access: valid.access.clone(),
+        headers: valid.headers.clone(),
         limits: valid.limits,
-        queue: QueueSection {
-            lifetime: valid.lifetime,
-            ..QueueSection::default()
-        },
+        queue: valid.queue,
         resolvers: valid.resolvers.clone(),
         domains: Vec::new(),
         shards: shards
             .iter()
             .map(|(number, text)| (*number, hash(text)))
             .collect(),
-        policies,
+        policies: shared(policies, pods),
         admin: AdminSection {
             health: Some(any(8080)),
             api: names.admin_name().parse().ok().map(|server_name| AdminApi {
@@ -206,7 +206,7 @@ fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
                     key_set: issuer.key_set,
                     rules: vec![
                         rule(names.admin_audience(), operator, TokenRole::Operator),
-                        rule(names.peer_audience(), pods, TokenRole::Peer),
+                        rule(names.peer_audience(), account, TokenRole::Peer),
                     ],
                 },
                 peer_token_file: Some(format!("{TOKEN_MOUNT}/token").into()),
@@ -264,6 +264,7 @@ mod tests {
             operator: "system:serviceaccount:sys:op".into(),
             domains,
             policies: vec![],
+            pods: 1,
             drained: vec![],
         };
         rendered(parts, before).unwrap()
@@ -310,6 +311,7 @@ mod tests {
             operator: "o".into(),
             domains: vec![],
             policies: vec![],
+            pods: 1,
             drained: vec![],
         };
         let rendered = rendered(parts, None).unwrap();

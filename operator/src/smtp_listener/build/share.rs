@@ -1,0 +1,73 @@
+//! A pod's share of a route's limits: what all pods of a listener do together stays below what the policy says. Pure.
+
+use postroad_config::{Period, Policy, Rate, RouteLimits};
+
+/// Policies with the limits of one of `pods` pods.
+pub fn shared(mut policies: Vec<Policy>, pods: u32) -> Vec<Policy> {
+    for route in policies.iter_mut().flat_map(|policy| &mut policy.routes) {
+        route.limits = share(&route.limits, pods.max(1));
+    }
+    policies
+}
+
+fn share(limits: &RouteLimits, pods: u32) -> RouteLimits {
+    RouteLimits {
+        messages: limits.messages.iter().map(|rate| rate_of(*rate, pods)).collect(),
+        // A pod without a connection could not send at all.
+        connections: limits.connections.map(|all| (all / pods).max(1)),
+        recipients_per_transaction: limits.recipients_per_transaction,
+    }
+}
+
+/// A share of a rate (at most a week long, so that ten pods stay within what their configuration takes): fewer messages in the same time, or one message in a longer one.
+fn rate_of(rate: Rate, pods: u32) -> Rate {
+    if rate.count >= pods {
+        return Rate {
+            count: rate.count / pods,
+            per: rate.per,
+        };
+    }
+    let seconds = (rate.per.get().as_secs().max(1) * u64::from(pods)).div_ceil(u64::from(rate.count.max(1)));
+    Rate {
+        count: 1,
+        per: Period::from_secs(seconds),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_pods_together_stay_below_the_rate() {
+        for (count, seconds) in [(14, 1), (1, 1), (2, 60), (1_000, 3_600), (7, 5)] {
+            for pods in 1..=10_u32 {
+                let rate = Rate {
+                    count,
+                    per: Period::from_secs(seconds),
+                };
+                let part = rate_of(rate, pods);
+                assert!(part.count >= 1, "{rate:?} of {pods}");
+                // part.count / part.per * pods <= count / per, without division.
+                let together = u64::from(part.count) * u64::from(pods) * seconds;
+                let allowed = u64::from(count) * part.per.get().as_secs();
+                assert!(
+                    together <= allowed,
+                    "{pods} pods with {part:?} do more than {rate:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_pod_alone_has_the_whole_and_none_is_left_without_a_connection() {
+        let limits = RouteLimits {
+            messages: vec![],
+            connections: Some(2),
+            recipients_per_transaction: Some(50),
+        };
+        assert_eq!(share(&limits, 1), limits);
+        assert_eq!(share(&limits, 5).connections, Some(1));
+        assert_eq!(share(&limits, 5).recipients_per_transaction, Some(50));
+    }
+}
