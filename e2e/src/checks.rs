@@ -10,6 +10,7 @@ use crate::cluster::Cluster;
 use crate::place;
 use crate::report::Count;
 use crate::shell::{Said, Shell, ShellError, tail};
+use crate::tools;
 
 /// Source layout: `cargo fmt`.
 pub fn formats() -> Count {
@@ -31,21 +32,22 @@ pub fn lints() -> Count {
     judge("clippy", cargo(args).run())
 }
 
-/// Licences, banned crates and sources, by cargo-deny where it is installed.
+/// Licences, banned crates and sources, by cargo-deny. Advisories need the network and are not asked for here.
 pub fn dependencies() -> Count {
-    if cargo(["deny", "--version"]).run().is_err() {
-        return skip(
-            "dependencies",
-            3,
-            "cargo-deny is not installed: cargo install --locked cargo-deny",
-        );
-    }
+    let deny = match tools::cargo_deny() {
+        Ok(deny) => deny,
+        Err(error) => {
+            eprintln!("{error}");
+            return skip("dependencies", 3, "cargo-deny could not be built");
+        }
+    };
     let mut count = Count::default();
     for what in ["licenses", "bans", "sources"] {
-        count += judge(
-            &format!("cargo deny {what}"),
-            cargo(["deny", "--offline", "check", what]).run(),
-        );
+        let check = Shell::new(&deny)
+            .args(["--offline", "check", what])
+            .dir(&place::tree())
+            .run();
+        count += judge(&format!("cargo deny {what}"), check);
     }
     count
 }

@@ -5,7 +5,7 @@
 //!   bin/verify   everything that can be checked, counted
 //!
 //!   shell ◄── cluster ◄── stories        report: steps with times, counts
-//!         ◄── checks                     place: where things are
+//!         ◄── checks ──► tools           place: where things are
 
 pub mod checks;
 pub mod cluster;
@@ -22,3 +22,4 @@ pub mod report;
 pub mod shell;
 pub mod stories;
 pub mod story;
+pub mod tools;
