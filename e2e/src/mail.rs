@@ -3,6 +3,7 @@
 //! A mail is the exact octets that the client submits. What arrives is compared from the first submitted field to the
 //! last octet of the body; above that there may only be trace fields of the systems on the way.
 
+pub mod dialogue;
 pub mod imap;
 pub mod mailbox;
 pub mod pop3;

@@ -2,6 +2,7 @@
 
 mod bad_object_refused;
 mod certificate_replaced;
+mod fields_followed;
 mod install_and_send;
 mod node_unplugged;
 mod operator_killed;
@@ -21,6 +22,7 @@ pub const ALL: &[Story] = &[
         "certificate_replaced_while_session_open",
         certificate_replaced::play,
     ),
+    story("fields_followed_without_restart", fields_followed::play),
     story("pod_killed_in_mid_transaction", pod_killed::play),
     story("scale_down_with_deferred_mail", scale_down::play),
     story("operator_killed_during_scale_down", operator_killed::play),
