@@ -7,10 +7,12 @@
 //! A part takes `current()` once per unit of work (session, attempt, request) and keeps it: nothing changes under it.
 
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use ipnet::IpNet;
 use postroad_config::admin::{CertificateState, ConfigState};
 use postroad_config::{Alias, ConfigSet, Domain, DomainName, FORMAT, Port, TlsSource, User};
 use tokio::sync::watch;
@@ -163,10 +165,25 @@ impl Settings {
         self.tls.as_ref().map(|served| &served.state)
     }
 
+    /// Whether this client may relay without AUTH (`relayFrom`).
+    pub fn may_relay(&self, client: IpAddr) -> bool {
+        contains(&self.set.file.relay_from, client)
+    }
+
+    /// Whether this is a load balancer whose word about its clients is taken.
+    pub fn is_proxy(&self, source: IpAddr) -> bool {
+        contains(&self.set.file.proxy_protocol.trusted_sources, source)
+    }
+
     /// Name of this server.
     pub fn hostname(&self) -> &str {
         self.set.file.hostname.as_str()
     }
+}
+
+fn contains(networks: &[IpNet], address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    networks.iter().any(|network| network.contains(&address))
 }
 
 /// Where the newest settings are found. Cheap to clone.

@@ -185,7 +185,7 @@ pub enum ProxyMode {
     /// None does.
     #[default]
     Disabled,
-    /// Those of the trusted sources may.
+    /// Those of the trusted sources do; all others are taken for what they are.
     Optional,
     /// All do, and all come from the trusted sources; others are closed.
     Required,

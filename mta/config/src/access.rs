@@ -25,7 +25,7 @@ pub enum ProxyMode {
     /// None does.
     #[default]
     Disabled,
-    /// Those of `trustedSources` may.
+    /// Those of `trustedSources` do; all others are taken for what they are.
     Optional,
     /// All do, and all come from `trustedSources`; others are closed.
     Required,

@@ -38,6 +38,7 @@ pub mod client;
 mod command;
 mod endings;
 mod line;
+pub mod proxy;
 mod reply;
 pub mod sasl;
 pub mod server;

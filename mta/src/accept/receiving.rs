@@ -126,6 +126,7 @@ impl Receiving {
             complete: self.intake.live.complete(),
             role: transaction.role,
             identity: transaction.identity.as_deref(),
+            may_relay: settings.may_relay(transaction.client),
         };
         let submission = transaction.role == postroad_config::Role::Submission;
         match found.fault {

@@ -15,6 +15,8 @@ pub struct Admission(Arc<Mutex<Open>>);
 #[derive(Debug, Default)]
 struct Open {
     total: u32,
+    /// Connections of load balancers whose client is not known yet.
+    unknown: u32,
     clients: HashMap<IpAddr, u32>,
 }
 
@@ -24,6 +26,10 @@ pub struct Admitted {
     open: Arc<Mutex<Open>>,
     client: IpAddr,
 }
+
+/// A connection whose client is not known yet; it is counted until this is dropped.
+#[derive(Debug)]
+pub struct Unknown(Arc<Mutex<Open>>);
 
 /// Which limit was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +60,16 @@ impl Admission {
         })
     }
 
+    /// Counts a connection whose client will be named. `None`: there are as many as sessions are allowed.
+    pub fn expect(&self, limits: &Limits) -> Option<Unknown> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.unknown >= limits.connections {
+            return None;
+        }
+        open.unknown += 1;
+        Some(Unknown(Arc::clone(&self.0)))
+    }
+
     /// Sessions open now.
     pub fn total(&self) -> u32 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).total
@@ -70,6 +86,13 @@ impl Drop for Admitted {
                 open.clients.remove(&self.client);
             }
         }
+    }
+}
+
+impl Drop for Unknown {
+    fn drop(&mut self) {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        open.unknown = open.unknown.saturating_sub(1);
     }
 }
 
@@ -105,5 +128,18 @@ mod tests {
         drop(first);
         assert!(admit("192.0.2.9").is_ok());
         assert_eq!(admission.total(), 2);
+    }
+
+    #[test]
+    fn connections_without_a_client_are_bounded_too() {
+        let limits = Limits {
+            connections: 1,
+            ..Limits::default()
+        };
+        let admission = Admission::default();
+        let first = admission.expect(&limits);
+        assert!(first.is_some() && admission.expect(&limits).is_none());
+        drop(first);
+        assert!(admission.expect(&limits).is_some());
     }
 }

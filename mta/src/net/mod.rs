@@ -1,7 +1,7 @@
 //! Ports: listening sockets that follow the settings, admission, one task per connection.
 //!
 //! ```text
-//!   settings.ports ─► Ports::follow ─► listen ─► accept ─► admission ─► session::serve   (a task each)
+//!   settings.ports ─► Ports::follow ─► listen ─► accept ─► (PROXY header) ─► admission ─► session::serve   (a task each)
 //!                        │ changed: new address? listen there first, then leave the old one
 //! ```
 //!
@@ -9,6 +9,7 @@
 
 mod admission;
 mod bind;
+mod proxied;
 
 pub use admission::{Admission, Admitted, Full};
 pub use bind::{BindError, listen};
@@ -19,12 +20,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use postroad_config::TlsMode;
+use postroad_config::{Port, TlsMode};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::proxied::Beginning;
 use crate::lifecycle::Phase;
 use crate::session::{self, Shared};
 
@@ -167,13 +169,43 @@ impl Ports {
         }
     }
 
-    /// Starts a session, or says 421 and why.
-    fn admit(&self, name: &str, stream: TcpStream, client: SocketAddr) {
+    /// Finds out who the client is, and starts a session or says 421 and why.
+    fn admit(&self, name: &str, mut stream: TcpStream, source: SocketAddr) {
         let settings = self.shared.live.current();
         let Some(port) = settings.port(name).cloned() else {
             return;
         };
-        let client = SocketAddr::new(client.ip().to_canonical(), client.port());
+        let source = SocketAddr::new(source.ip().to_canonical(), source.port());
+        match proxied::beginning(&settings, source.ip()) {
+            Beginning::Session => self.begin(port, stream, source),
+            Beginning::Refused => {
+                tracing::info!(port = name, %source, "closed: not one of the load balancers in proxyProtocol.trustedSources");
+                self.shared.refused(crate::metrics::Refused::Policy);
+            }
+            Beginning::Header => {
+                let Some(unknown) = self.admission.expect(&settings.set.file.limits) else {
+                    self.shared.refused(crate::metrics::Refused::Unable);
+                    return;
+                };
+                let ports = self.clone();
+                self.sessions.spawn(async move {
+                    let client = proxied::client(&mut stream, source).await;
+                    drop(unknown);
+                    match client {
+                        Ok(client) => ports.begin(port, stream, client),
+                        Err(error) => {
+                            tracing::info!(port = port.name, %source, %error, "closed before the session");
+                            ports.shared.refused(crate::metrics::Refused::Policy);
+                        }
+                    }
+                });
+            }
+        }
+    }
+
+    /// Starts the session of this client, or says 421 and why.
+    fn begin(&self, port: Port, stream: TcpStream, client: SocketAddr) {
+        let settings = self.shared.live.current();
         let refusal = match self.admission.admit(client.ip(), &settings.set.file.limits) {
             Ok(admitted) => match self.closed() {
                 None => {

@@ -1,8 +1,6 @@
 //! The From field of a submitted message: its addresses (RFC 5322 sections 3.4 and 3.6.2), and whether the user may
 //! write them.
 
-use postroad_config::Role;
-
 use super::address::Address;
 use super::sender::{NOT_YOURS, may_use};
 use super::{Context, Refusal};
@@ -12,7 +10,7 @@ pub type Authors = Vec<String>;
 
 /// `from`: the body of each From field, unfolded.
 pub(super) fn judge(context: &Context<'_>, from: &[String]) -> Result<(), Refusal> {
-    if context.role == Role::Transfer {
+    if context.is_unbound() {
         return Ok(());
     }
     let identity = context.identity.unwrap_or_default();
@@ -160,6 +158,8 @@ const BAD_FROM: Refusal = Refusal::new(554, "5.6.0", "The From field names no va
 #[cfg(test)]
 mod tests {
     use super::*;
+    use postroad_config::Role;
+
     use crate::policy::tests::{DOMAINS, at, settings};
 
     #[test]

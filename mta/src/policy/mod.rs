@@ -3,9 +3,10 @@
 //! ```text
 //!   Transfer    MAIL anyone          RCPT only recipients of domains that we receive for
 //!   Submission  MAIL own addresses   RCPT anyone, ours must exist      From own addresses
+//!   relayFrom   MAIL anyone          RCPT anyone, ours must exist      From anyone          (no identity, either port)
 //! ```
 //!
-//! Default is no: relaying needs an identity. While the configuration is incomplete nothing is refused for good:
+//! Default is no: relaying needs an identity, or an address of a network that `relayFrom` names. While the configuration is incomplete nothing is refused for good:
 //! what is not known may be in the part that is missing (451, never 550).
 
 mod address;
@@ -31,6 +32,8 @@ pub struct Context<'a> {
     pub role: Role,
     /// Who has authenticated.
     pub identity: Option<&'a str>,
+    /// The client may relay as it is (`relayFrom`).
+    pub may_relay: bool,
 }
 
 /// A refusal as a reply says it.
@@ -73,6 +76,11 @@ impl Context<'_> {
     /// Judges the From fields of a submitted message; on other ports all are taken.
     pub fn author(&self, from: &[String]) -> Result<(), Refusal> {
         author::judge(self, from)
+    }
+
+    /// Whether what is written is not bound to an identity: another server, or a network that may relay.
+    fn is_unbound(&self) -> bool {
+        self.role == Role::Transfer || (self.may_relay && self.identity.is_none())
     }
 
     /// The refusal of what is not known: for good only where everything is known.
@@ -132,6 +140,7 @@ domains:
             complete: true,
             role,
             identity: None,
+            may_relay: false,
         }
     }
 }

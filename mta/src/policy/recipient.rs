@@ -19,7 +19,7 @@ pub(super) fn judge(context: &Context<'_>, forward_path: &str) -> Result<Accepte
         .and_then(|name| context.settings.domain(name));
     match ours.and_then(|domain| domain.inbound.as_ref().map(|inbound| (domain, inbound))) {
         Some((domain, inbound)) => here(context, domain, inbound, &address, forward_path),
-        None if context.role == Role::Submission => Ok(Accepted {
+        None if context.role == Role::Submission || context.may_relay => Ok(Accepted {
             to: vec![forward_path.to_owned()],
             aliased: false,
         }),
@@ -183,6 +183,23 @@ mod tests {
         assert!(outcome(&context, "x@elsewhere.example").is_ok());
         assert!(outcome(&context, "x@only-sends.example").is_ok());
         assert_eq!(outcome(&context, "bob@example.com"), Err(550));
+    }
+
+    #[test]
+    fn a_network_that_may_relay_reaches_anyone_but_ours_must_exist() {
+        let settings = settings(DOMAINS);
+        let context = Context {
+            may_relay: true,
+            ..at(&settings, Role::Transfer)
+        };
+        assert!(outcome(&context, "x@elsewhere.example").is_ok());
+        assert_eq!(outcome(&context, "bob@example.com"), Err(550));
+        let context = Context {
+            may_relay: true,
+            ..at(&settings, Role::Submission)
+        };
+        assert_eq!(context.sender("whoever@elsewhere.example"), Ok(()));
+        assert_eq!(context.author(&[]), Ok(()));
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Reverse-paths: who may send as whom.
 
-use postroad_config::{DomainName, Role, Sender};
+use postroad_config::{DomainName, Sender};
 
 use super::address::{Address, key};
 use super::{Context, Refusal};
 
 pub(super) fn judge(context: &Context<'_>, reverse_path: &str) -> Result<(), Refusal> {
-    if context.role == Role::Transfer {
+    if context.is_unbound() {
         return Ok(());
     }
     let Some(identity) = context.identity else {
@@ -57,7 +57,8 @@ pub(super) const NOT_YOURS: Refusal = Refusal::new(550, "5.7.1", "This sender ad
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use postroad_config::Role;
+
     use crate::policy::tests::{DOMAINS, at, settings};
 
     #[test]

@@ -113,6 +113,7 @@ impl Driver {
             },
             size_limit: limits.message_size.0,
             recipients_limit: limits.recipients_per_message,
+            login_required: !settings.may_relay(self.client.ip()),
             mechanisms: Authenticator::mechanisms(settings),
         }
     }

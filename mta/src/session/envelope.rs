@@ -113,6 +113,7 @@ impl Driver {
             complete: self.shared.live.complete(),
             role: self.port.role,
             identity: session.identity(),
+            may_relay: self.settings.may_relay(self.client.ip()),
         }
     }
 

@@ -15,6 +15,7 @@ mod injecting;
 mod limiting;
 mod pipelining;
 mod probing;
+mod proxied;
 mod relaying;
 mod reloading;
 mod sealing;

@@ -20,6 +20,8 @@ pub struct Stage {
 pub struct Play {
     pub limits: &'static str,
     pub users: Vec<(&'static str, String)>,
+    /// More sections.
+    pub more: String,
 }
 
 impl Default for Play {
@@ -27,6 +29,7 @@ impl Default for Play {
         Self {
             limits: "{}",
             users: Vec::new(),
+            more: String::new(),
         }
     }
 }
@@ -88,7 +91,7 @@ impl Play {
                 text.extend(["  - {name: ", name, ", verifier: '", verifier, "'}\n"]);
             }
         }
-        text + domains
+        text + &self.more + domains
     }
 }
 

@@ -47,6 +47,8 @@ pub struct Config {
     pub size_limit: u64,
     /// Most recipients of a transaction.
     pub recipients_limit: u32,
+    /// Whether MAIL waits for AUTH on [`Role::Submission`]; not for a client that may relay as it is.
+    pub login_required: bool,
     /// Mechanisms of AUTH, best first. Used on [`Role::Submission`] under TLS.
     pub mechanisms: Vec<Mechanism>,
 }
@@ -60,6 +62,7 @@ impl Config {
             tls: Tls::Unavailable,
             size_limit: 50 << 20,
             recipients_limit: 1_000,
+            login_required: true,
             mechanisms: Vec::new(),
         }
     }

@@ -11,7 +11,10 @@ impl Session {
             self.say(503, "5.5.1", "say EHLO first");
         } else if self.config.tls == Tls::Required {
             self.say(530, "5.7.0", "use STARTTLS first");
-        } else if self.config.role == Role::Submission && self.identity.is_none() {
+        } else if self.config.role == Role::Submission
+            && self.config.login_required
+            && self.identity.is_none()
+        {
             self.say(530, "5.7.0", "authentication required");
         } else if self.transaction.is_some() {
             self.say(503, "5.5.1", "a transaction is open");
