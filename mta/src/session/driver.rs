@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Shared;
 use super::envelope::Draft;
+use super::pace::Pace;
 use super::wire::Wire;
 use crate::accept::Receiving;
 use crate::auth::Authenticator;
@@ -37,8 +38,12 @@ pub(super) struct Driver {
     /// TLS version and suite.
     tls: Option<String>,
     accepted: u32,
-    /// When the present message must be there.
-    deadline: Option<Instant>,
+    /// Messages that came to their end, accepted or not.
+    pub(super) messages: u32,
+    /// When the present transaction must be over.
+    pub(super) deadline: Option<Instant>,
+    /// How fast the present message comes in.
+    pace: Option<Pace>,
     octets: Box<[u8]>,
 }
 
@@ -65,7 +70,9 @@ impl Driver {
             failures: 0,
             tls: None,
             accepted: 0,
+            messages: 0,
             deadline: None,
+            pace: None,
             octets: vec![0; READ].into_boxed_slice(),
         }
     }
@@ -151,7 +158,7 @@ impl Driver {
             Event::Mail(mail) => self.mail(mail, session),
             Event::Rcpt(rcpt) => self.rcpt(&rcpt, session),
             Event::BodyBegin => {
-                self.deadline = Some(Instant::now() + MESSAGE);
+                self.pace = Some(Pace::new(Instant::now().into_std()));
                 self.receiving = Some(self.shared.intake.begin());
                 session.answer(Reply::ok("2.0.0", "Go on"));
             }
@@ -182,6 +189,8 @@ impl Driver {
             return;
         };
         self.deadline = None;
+        self.pace = None;
+        self.messages += 1;
         let size = receiving.size();
         let summary = (clean(&transaction.reverse_path), transaction.recipients.len());
         let identity = transaction.identity.clone().unwrap_or_default();
@@ -230,6 +239,7 @@ impl Driver {
         self.draft = None;
         self.receiving = None;
         self.deadline = None;
+        self.pace = None;
     }
 
     /// Why this session shall end now, between transactions.
@@ -257,8 +267,13 @@ impl Driver {
             return Err(End::Closed);
         };
         let idle = !session.in_transaction();
-        let limit = Instant::now() + COMMAND;
-        let limit = self.deadline.map_or(limit, |deadline| deadline.min(limit));
+        let now = Instant::now();
+        let patience = now + COMMAND;
+        let limit = self.deadline.map_or(patience, |deadline| deadline.min(patience));
+        let look = self
+            .pace
+            .map(|pace| Instant::from_std(pace.next_look(now.into_std())));
+        let limit = look.map_or(limit, |look| look.min(limit));
         let stop = self.shared.lifecycle.sessions().clone();
         let cut = self.shared.lifecycle.cut().clone();
         let read = tokio::select! {
@@ -278,15 +293,39 @@ impl Driver {
             Ok(Ok(0)) => Err(End::Gone(io::ErrorKind::UnexpectedEof.into())),
             Ok(Ok(count)) => {
                 session.feed(&self.octets[..count]);
-                Ok(())
+                if let Some(pace) = &mut self.pace {
+                    pace.came(count, Instant::now().into_std());
+                }
+                self.keep_up(wire, session, patience).await
             }
             Ok(Err(error)) => Err(End::Gone(error)),
-            Err(_) => {
-                session.end(&Reply::new(421, "4.4.2", "Nothing came for too long"));
-                let _ = self.write(wire, session).await;
-                Err(End::TimedOut)
-            }
+            Err(_) => self.keep_up(wire, session, patience).await,
         }
+    }
+
+    /// Ends a session whose client is silent, slow, or at one transaction for too long.
+    async fn keep_up(
+        &mut self,
+        wire: &mut Option<Wire>,
+        session: &mut Session,
+        patience: Instant,
+    ) -> Result<(), End> {
+        let now = Instant::now();
+        let limits = &self.settings.set.file.limits;
+        let least = limits.minimum_data_rate.0;
+        let slow = |pace: &mut Pace| pace.is_too_slow(least, now.into_std());
+        let text = if self.deadline.is_some_and(|deadline| now >= deadline) {
+            "This transaction takes too long"
+        } else if self.pace.as_mut().is_some_and(slow) {
+            "This message comes too slowly"
+        } else if now >= patience {
+            "Nothing came for too long"
+        } else {
+            return Ok(());
+        };
+        session.end(&Reply::new(421, "4.4.2", text));
+        let _ = self.write(wire, session).await;
+        Err(End::TimedOut)
     }
 
     async fn write(&self, wire: &mut Option<Wire>, session: &mut Session) -> Result<(), End> {
@@ -348,8 +387,6 @@ impl Driver {
 
 /// RFC 5321 section 4.5.3.2.7: five minutes at least.
 const COMMAND: Duration = Duration::from_mins(5);
-/// A message of the largest size at 300 kbit/s; stops a client that sends an octet now and then.
-const MESSAGE: Duration = Duration::from_hours(1);
 const WRITE: Duration = Duration::from_mins(5);
 const HANDSHAKE: Duration = Duration::from_secs(30);
 const LAST_WORD: Duration = Duration::from_secs(5);

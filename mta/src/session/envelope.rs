@@ -4,6 +4,8 @@ use postroad_smtp::server::Session;
 use postroad_smtp::{Address, BodyType, Mail, Rcpt, Reply, Ret as SmtpRet, encode_xtext};
 use postroad_spool::{BodyKind, Notify, Recipient, Ret};
 
+use tokio::time::Instant;
+
 use super::driver::Driver;
 use crate::accept::Transaction;
 use crate::log::clean;
@@ -19,14 +21,21 @@ pub(super) struct Draft {
 impl Driver {
     pub(super) fn mail(&mut self, mail: Mail, session: &mut Session) {
         if self.must_end() {
-            let leaving = self.leaving();
-            session.answer(Reply::new(451, "4.3.2", "Not now"));
-            session.take_output();
-            session.end(&leaving);
+            session.end(&self.leaving());
             return;
         }
         // Settings stay the same within a transaction.
         self.settings = self.shared.live.current();
+        let limits = self.settings.set.file.limits;
+        if self.messages >= limits.messages_per_connection {
+            session.end(&Reply::new(
+                421,
+                "4.7.0",
+                "Enough messages for one session, connect again",
+            ));
+            return;
+        }
+        self.deadline = Some(Instant::now() + limits.transaction_time.get());
         if let Some(unable) = self.shared.intake.unable() {
             self.shared.refused(Refused::Unable);
             session.answer(Reply::new(unable.code, unable.enhanced, unable.text));

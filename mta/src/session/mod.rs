@@ -11,6 +11,7 @@
 mod driver;
 mod envelope;
 mod login;
+mod pace;
 mod wire;
 
 use std::net::SocketAddr;

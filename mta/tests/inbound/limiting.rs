@@ -97,3 +97,29 @@ async fn a_message_that_went_in_circles_is_refused() {
     assert!(reply.has("5.4.6") && stage.entries().is_empty(), "{reply:?}");
     stage.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_ends_after_its_messages_and_the_client_may_come_back() {
+    let stage = Play {
+        limits: "{messagesPerConnection: 2}",
+        ..Play::default()
+    }
+    .start()
+    .await;
+    let mut client = stage.smtp().await;
+    client.expect(&[("EHLO client.example", 250)]).await;
+    for _ in 0..2 {
+        client
+            .expect(&[("MAIL FROM:<>", 250), ("RCPT TO:<alice@example.com>", 250)])
+            .await;
+        assert_eq!(client.data(MAIL).await.code, 250);
+    }
+    let reply = client.say("MAIL FROM:<>").await;
+    assert!(reply.code == 421 && reply.has("4.7.0"), "{reply:?}");
+    client.hung_up().await;
+    let mut client = stage.smtp().await;
+    client
+        .expect(&[("EHLO client.example", 250), ("MAIL FROM:<>", 250)])
+        .await;
+    stage.stop().await;
+}
