@@ -8,6 +8,7 @@
 //!
 //! The body is never rewritten and never held whole beyond the spool's inline limit. What we add is a prefix.
 
+mod edit;
 mod header;
 pub mod prefix;
 mod receiving;
@@ -78,9 +79,9 @@ impl Intake {
         }
     }
 
-    /// Begins a message from outside.
-    pub fn begin(&self) -> Receiving {
-        Receiving::new(self.clone(), self.spool.begin())
+    /// Begins a message from outside, at a port of that role.
+    pub fn begin(&self, role: Role) -> Receiving {
+        Receiving::new(self.clone(), self.spool.begin(), role)
     }
 
     /// Stores a message that we wrote ourselves (a notice). Nothing is added and nothing judged.

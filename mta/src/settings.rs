@@ -14,7 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use postroad_config::admin::{CertificateState, ConfigState};
-use postroad_config::{Alias, ConfigSet, Domain, DomainName, FORMAT, Port, TlsSource, User};
+use postroad_config::{
+    Alias, ConfigSet, Domain, DomainName, FORMAT, HeaderEdits, Port, Role, TlsSource, User,
+};
 use tokio::sync::watch;
 
 use crate::tls::{self, Served, TlsError};
@@ -163,6 +165,14 @@ impl Settings {
     /// The certificate of the ports.
     pub fn certificate(&self) -> Option<&CertificateState> {
         self.tls.as_ref().map(|served| &served.state)
+    }
+
+    /// What is done to the header of mail at a port of that role.
+    pub fn header_edits(&self, role: Role) -> &HeaderEdits {
+        match role {
+            Role::Submission => &self.set.file.headers.submission,
+            Role::Transfer => &self.set.file.headers.transfer,
+        }
     }
 
     /// Whether this client may relay without AUTH (`relayFrom`).

@@ -80,6 +80,11 @@ pub fn message_id(id: &str, hostname: &str) -> String {
     format!("Message-ID: <{id}@{hostname}>\r\n")
 }
 
+/// A field of the configuration, which has checked name and value.
+pub fn field(name: &str, value: &str) -> String {
+    format!("{name}: {value}\r\n")
+}
+
 /// RFC 5322 section 3.3, in UTC.
 pub fn date_time(at: Timestamp) -> String {
     at.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()

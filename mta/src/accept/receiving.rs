@@ -3,8 +3,10 @@
 use std::time::Instant;
 
 use jiff::Timestamp;
+use postroad_config::Role;
 use postroad_spool::{CommitError, EntryId, Envelope, Incoming, Recipient};
 
+use super::edit::FieldFilter;
 use super::header::{Fault, Findings, HeaderScan};
 use super::prefix::{self, Trace};
 use super::{Intake, Transaction};
@@ -28,6 +30,8 @@ pub struct Receiving {
     /// Gone after a refusal: the rest is read and thrown away.
     incoming: Option<Incoming>,
     scan: HeaderScan,
+    /// Takes fields out, where the settings say so; with room for what stays.
+    edit: Option<(FieldFilter, Vec<u8>)>,
     /// Octets that wait for a blocking thread.
     waiting: Vec<u8>,
     size: u64,
@@ -36,9 +40,12 @@ pub struct Receiving {
 }
 
 impl Receiving {
-    pub(super) fn new(intake: Intake, incoming: Incoming) -> Self {
-        let limit = intake.live.current().set.file.limits.message_size.0;
+    pub(super) fn new(intake: Intake, incoming: Incoming, role: Role) -> Self {
+        let settings = intake.live.current();
+        let limit = settings.set.file.limits.message_size.0;
+        let remove = &settings.header_edits(role).remove;
         Self {
+            edit: (!remove.is_empty()).then(|| (FieldFilter::new(remove), Vec::new())),
             intake,
             incoming: Some(incoming),
             scan: HeaderScan::new(),
@@ -61,12 +68,28 @@ impl Receiving {
         if self.size > self.limit {
             self.refuse(TOO_LARGE);
         }
-        let Some(incoming) = &mut self.incoming else {
+        if self.incoming.is_none() {
             return;
-        };
+        }
         if !self.scan.is_done() {
             self.scan.feed(octets);
         }
+        match self.edit.take() {
+            None => self.store(octets).await,
+            Some((mut filter, mut kept)) => {
+                filter.feed(octets, &mut kept);
+                self.store(&kept).await;
+                kept.clear();
+                self.edit = Some((filter, kept));
+            }
+        }
+    }
+
+    /// Into the spool; on a blocking thread where it goes to a file.
+    async fn store(&mut self, octets: &[u8]) {
+        let Some(incoming) = &mut self.incoming else {
+            return;
+        };
         if self.waiting.is_empty() && !incoming.blocks(octets.len()) {
             let written = incoming.write(octets);
             self.check(written);
@@ -81,6 +104,10 @@ impl Receiving {
     /// Ends the message: judges it, stores it, and returns its id once it is on stable storage.
     pub async fn commit(mut self, transaction: Transaction) -> Result<EntryId, Refused> {
         let began = Instant::now();
+        if let Some((mut filter, mut rest)) = self.edit.take() {
+            filter.finish(&mut rest);
+            self.store(&rest).await;
+        }
         self.spill().await;
         let found = std::mem::take(&mut self.scan).finish();
         let settings = self.intake.live.current();
@@ -128,7 +155,7 @@ impl Receiving {
             identity: transaction.identity.as_deref(),
             may_relay: settings.may_relay(transaction.client),
         };
-        let submission = transaction.role == postroad_config::Role::Submission;
+        let submission = transaction.role == Role::Submission;
         match found.fault {
             Some(Fault::TooLarge) => return Err(HEADER_TOO_LARGE),
             Some(Fault::FromTooLarge) if submission => return Err(HEADER_TOO_LARGE),
@@ -184,9 +211,10 @@ fn write_prefix(settings: &Settings, transaction: &Transaction, found: &Findings
         [only] => Some(only.original.as_deref().unwrap_or(&only.forward_path)),
         _ => None,
     };
+    let edits = settings.header_edits(transaction.role);
     let mut prefix = prefix::received(&Trace {
         helo: &transaction.helo,
-        client: Some(transaction.client),
+        client: (!edits.hide_client_address).then_some(transaction.client),
         hostname: settings.hostname(),
         with: prefix::with(
             transaction.esmtp,
@@ -198,7 +226,7 @@ fn write_prefix(settings: &Settings, transaction: &Transaction, found: &Findings
         recipient,
         at,
     });
-    if transaction.role == postroad_config::Role::Submission {
+    if transaction.role == Role::Submission {
         if !found.message_id {
             prefix += &prefix::message_id(id, settings.hostname());
         }
@@ -206,12 +234,21 @@ fn write_prefix(settings: &Settings, transaction: &Transaction, found: &Findings
             prefix += &prefix::date(at);
         }
     }
+    for (name, value) in &edits.add {
+        prefix += &prefix::field(name, value);
+    }
     prefix
 }
 
 fn envelope(settings: &Settings, transaction: Transaction) -> Envelope {
     let arrived = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0);
-    let lifetime = settings.set.file.queue.lifetime.get().as_millis();
+    let queue = &settings.set.file.queue;
+    let lifetime = if transaction.reverse_path.is_empty() {
+        queue.null_sender_lifetime
+    } else {
+        queue.lifetime
+    };
+    let lifetime = lifetime.get().as_millis();
     let mut recipients: Vec<Recipient> = Vec::with_capacity(transaction.recipients.len());
     let mut seen = std::collections::HashSet::new();
     for recipient in transaction.recipients {

@@ -159,7 +159,7 @@ impl Driver {
             Event::Rcpt(rcpt) => self.rcpt(&rcpt, session),
             Event::BodyBegin => {
                 self.pace = Some(Pace::new(Instant::now().into_std()));
-                self.receiving = Some(self.shared.intake.begin());
+                self.receiving = Some(self.shared.intake.begin(self.port.role));
                 session.answer(Reply::ok("2.0.0", "Go on"));
             }
             Event::Body(octets) => {

@@ -11,6 +11,7 @@ mod accepting;
 mod authenticating;
 mod certificates;
 mod client;
+mod editing;
 mod injecting;
 mod limiting;
 mod pipelining;
