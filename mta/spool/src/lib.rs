@@ -28,6 +28,7 @@ mod scan;
 mod shared;
 mod spool;
 pub mod types;
+mod window;
 
 pub use completion::Completion;
 pub use errors::{CommitError, HandoverError, OpenError, ReadError, RecordError};

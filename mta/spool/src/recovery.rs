@@ -8,16 +8,20 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::errors::OpenError;
 use crate::format::header::{Header, HeaderError};
-use crate::format::{BLOCK_U32, VERSION};
+use crate::format::{BLOCK, BLOCK_U32, VERSION};
 use crate::index::{Free, Index, Place, Segment};
 use crate::io::{Io, write_whole};
 use crate::scan::{Found, newest_epoch, scan};
 use crate::shared::{Counters, blobs_dir, segments_dir};
 use crate::types::{EntryId, Recovery, SpoolUuid};
+use crate::window::{Bytes as _, Window};
 
+/// Written at once when the end of a segment is erased.
+const ZEROS: u32 = 256 << 10;
 const UUID_FILE: &str = "uuid";
 const UUID_HEAD: &str = "postroad-spool 1\n";
 
@@ -89,12 +93,10 @@ pub fn recover(io: &dyn Io, dir: &Path) -> Result<Recovered, OpenError> {
 impl Reading<'_> {
     fn segment(&mut self, path: &Path, number: u32) -> Result<(), OpenError> {
         let file = self.io.open(path)?;
-        let mut bytes = vec![0; usize::try_from(file.len()?).unwrap_or(usize::MAX)];
-        let read = file.read_at(&mut bytes, 0)?;
-        bytes.truncate(read);
+        let mut bytes = Window::new(Arc::clone(&file))?;
         self.report.segments += 1;
         let mut sound = true;
-        let epoch = match Header::decode(&bytes) {
+        let epoch = match Header::decode(bytes.piece(0, BLOCK)) {
             Ok(header) => {
                 if *self.uuid.get_or_insert(header.uuid) != header.uuid {
                     let path = path.display();
@@ -116,12 +118,13 @@ impl Reading<'_> {
             Err(HeaderError::Damaged) => {
                 self.report.damaged += 1;
                 sound = false;
-                newest_epoch(&bytes).unwrap_or(0)
+                newest_epoch(&mut bytes).unwrap_or(0)
             }
         };
         self.next.epoch = self.next.epoch.max(epoch + 1);
-        let scanned = scan(&bytes, epoch);
+        let scanned = scan(&mut bytes, epoch);
         let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX) / BLOCK_U32 * BLOCK_U32;
+        bytes.finish()?;
         if self.index.segments.contains_key(&epoch) || (scanned.records.is_empty() && !sound) {
             // Nothing to be had from it; a new segment may take its name.
             return Ok(());
@@ -197,8 +200,11 @@ impl Reading<'_> {
         let Some(segment) = self.index.segments.get_mut(&epoch) else {
             return Ok(());
         };
-        let zeros = vec![0; segment.size.saturating_sub(from) as usize];
-        segment.file.write_at(&zeros, u64::from(from))?;
+        let zeros = vec![0; ZEROS.min(segment.size.saturating_sub(from)) as usize];
+        for at in (from..segment.size).step_by(ZEROS as usize) {
+            let count = zeros.len().min((segment.size - at) as usize);
+            segment.file.write_at(&zeros[..count], u64::from(at))?;
+        }
         segment.file.sync()?;
         segment.used = from.next_multiple_of(BLOCK_U32);
         Ok(())

@@ -8,6 +8,7 @@ use crate::format::BLOCK;
 use crate::format::frame::{FRAME, Frame};
 use crate::format::record::Record;
 use crate::types::EntryId;
+use crate::window::Bytes;
 
 /// One whole record and where it is.
 #[derive(Clone, Debug)]
@@ -33,7 +34,7 @@ pub struct Scan {
 }
 
 /// Reads the records of this use of the segment.
-pub fn scan(bytes: &[u8], epoch: u64) -> Scan {
+pub fn scan(bytes: &mut impl Bytes, epoch: u64) -> Scan {
     let mut scan = Scan {
         end: BLOCK,
         ..Scan::default()
@@ -42,10 +43,10 @@ pub fn scan(bytes: &[u8], epoch: u64) -> Scan {
     let mut batch = 0;
     let mut skipped = false;
     while at + FRAME <= bytes.len() {
-        let Some((frame, record, space)) = read(&bytes[at..], epoch, batch) else {
+        let Some((frame, record, space)) = read(bytes, at, epoch, batch) else {
             let boundary = (at + 1).next_multiple_of(BLOCK);
             let inside = !at.is_multiple_of(BLOCK);
-            let padding = inside && bytes[at..boundary.min(bytes.len())].iter().all(|b| *b == 0);
+            let padding = inside && bytes.piece(at, boundary - at).iter().all(|b| *b == 0);
             skipped |= !padding;
             scan.torn |= inside && !padding;
             at = boundary;
@@ -72,20 +73,22 @@ pub fn scan(bytes: &[u8], epoch: u64) -> Scan {
 }
 
 /// The epoch of the newest use of a segment whose header is damaged.
-pub fn newest_epoch(bytes: &[u8]) -> Option<u64> {
+pub fn newest_epoch(bytes: &mut impl Bytes) -> Option<u64> {
     let starts = (BLOCK..bytes.len()).step_by(BLOCK);
     starts
-        .filter_map(|at| Frame::decode(&bytes[at..]))
+        .filter_map(|at| Frame::decode(bytes.piece(at, FRAME)))
         .map(|frame| frame.epoch)
         .max()
 }
 
 /// A batch with a lower number than an earlier one is left over from a write that failed.
-fn read(bytes: &[u8], epoch: u64, batch: u64) -> Option<(Frame, Record, usize)> {
-    let (frame, payload) = Frame::read(bytes)?;
+fn read(bytes: &mut impl Bytes, at: usize, epoch: u64, batch: u64) -> Option<(Frame, Record, usize)> {
+    let frame = Frame::decode(bytes.piece(at, FRAME))?;
     if frame.epoch != epoch || frame.batch < batch {
         return None;
     }
+    let len = usize::try_from(frame.len).ok()?;
+    let (frame, payload) = Frame::read(bytes.piece(at, FRAME.checked_add(len)?))?;
     let record = Record::decode(frame.kind, payload)?;
     Some((frame, record, Frame::space(payload.len())))
 }

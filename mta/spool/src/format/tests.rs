@@ -168,7 +168,7 @@ proptest! {
         let _ = message::decode(&bytes);
         let _ = Frame::read(&bytes);
         let _ = Header::decode(&bytes);
-        prop_assert!(scan(&bytes, 1).records.is_empty());
+        prop_assert!(scan(&mut bytes.as_slice(), 1).records.is_empty());
     }
 
     #[test]
