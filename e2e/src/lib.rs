@@ -19,6 +19,7 @@ pub mod mailroom;
 pub mod peers;
 pub mod place;
 pub mod report;
+pub mod rootfs;
 pub mod shell;
 pub mod stories;
 pub mod story;

@@ -1,0 +1,284 @@
+//! Root file systems of Debian packages that cannot be installed side by side, and jails that run programs in them.
+//!
+//!   Rootfs  ~/.cache/postroad/rootfs/NAME-HASH   made once by mmdebstrap, never written again
+//!   Jail    Rootfs + a scratch layer, in mount and process namespaces of its own, on the host's network
+//!
+//! The first process of a jail waits for the end of a pipe that this process holds. However this process ends, the kernel
+//! then ends every process of the jail and takes its mounts away: nothing leaks. What was written stays in the scratch
+//! folder, which is the caller's.
+//!
+//! Assumes: root, Linux with overlayfs, `unshare` and `nsenter` of util-linux, perl (in every Debian).
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::kubectl::{Failure, Outcome};
+use crate::place;
+use crate::shell::{Background, Shell};
+
+const SUITE: &str = "bookworm";
+
+/// What every root file system is made with; part of its hash.
+const RECIPE: &[&str] = &[
+    "--quiet",
+    "--mode=root",
+    "--variant=essential",
+    "--aptopt=APT::Install-Recommends \"false\"",
+    "--dpkgopt=path-exclude=/usr/share/doc/*",
+    "--dpkgopt=path-exclude=/usr/share/man/*",
+    "--dpkgopt=path-exclude=/usr/share/locale/*",
+];
+
+const ENTER: &str = include_str!("../peers/jail.sh");
+
+/// An unpacked and configured root file system in the cache. It is read by jails and never written.
+#[derive(Clone, Debug)]
+pub struct Rootfs {
+    path: PathBuf,
+}
+
+impl Rootfs {
+    /// The root file system with these Debian packages; `name` only helps people to recognise the folder.
+    pub fn cached(name: &str, packages: &[&str]) -> Outcome<Self> {
+        let cache = place::cache().join("rootfs");
+        std::fs::create_dir_all(&cache)?;
+        let mut sorted = packages.to_vec();
+        sorted.sort_unstable();
+        let path = cache.join(format!("{name}-{}", hash(&sorted)?));
+        if !path.exists() {
+            eprintln!("    root file system of {name}, once");
+            make(&path, &sorted)?;
+        }
+        Ok(Self { path })
+    }
+
+    /// A jail with this root. `scratch` is an empty folder of the caller for what is written; each bind puts a folder of
+    /// the host at a path inside (made if it is not there).
+    pub fn enter(&self, scratch: &Path, binds: &[(&Path, &str)]) -> Outcome<Jail> {
+        Jail::start(&self.path, scratch, binds)
+    }
+
+    /// Version of one of its packages.
+    pub fn version(&self, package: &str) -> Outcome<String> {
+        let admin = format!("--admindir={}/var/lib/dpkg", self.path.display());
+        let query = ["--show", "--showformat=${Version}", package];
+        Ok(Shell::new("dpkg-query").args([&admin]).args(query).read()?)
+    }
+}
+
+/// Made beside its place and renamed, so that an interrupted run leaves nothing that looks whole.
+fn make(path: &Path, packages: &[&str]) -> Outcome {
+    let unfinished = path.with_extension(format!("part{}", std::process::id()));
+    let made = Shell::new("mmdebstrap")
+        .args(RECIPE)
+        .args([format!("--include={}", packages.join(",")), SUITE.to_owned()])
+        .args([&unfinished])
+        .limit(Duration::from_mins(20))
+        .run();
+    let placed = made.map_err(Failure::from).and_then(|_| {
+        // Another run may have been quicker; its result is as good.
+        std::fs::rename(&unfinished, path)
+            .or_else(|error| if path.exists() { Ok(()) } else { Err(error) })?;
+        Ok(())
+    });
+    let _ = std::fs::remove_dir_all(&unfinished);
+    placed
+}
+
+fn hash(packages: &[&str]) -> Outcome<String> {
+    let text = format!("{SUITE}\n{}\n{}\n", RECIPE.join("\n"), packages.join("\n"));
+    let sum = Shell::new("sha256sum").input(text).read()?;
+    sum.get(..16)
+        .map(str::to_owned)
+        .ok_or_else(|| Failure::wrong("sha256sum gave no hash"))
+}
+
+/// Namespaces with programs in them, until this is dropped.
+#[derive(Debug)]
+pub struct Jail {
+    holder: Child,
+    init: u32,
+    inside: bool,
+}
+
+impl Jail {
+    /// A jail with the host's own root: only its processes and mounts are apart.
+    pub fn on_host() -> Outcome<Self> {
+        Self::start(Path::new("/"), Path::new("/"), &[])
+    }
+
+    fn start(root: &Path, scratch: &Path, binds: &[(&Path, &str)]) -> Outcome<Self> {
+        let flags = [
+            "--mount",
+            "--propagation",
+            "private",
+            "--pid",
+            "--fork",
+            "--kill-child",
+        ];
+        let mut holder = Command::new("unshare")
+            .args(flags)
+            .args(["--", "sh", "-c", ENTER, "jail"])
+            .args([root, scratch])
+            .args(
+                binds
+                    .iter()
+                    .flat_map(|(host, inside)| [host.as_os_str(), inside.as_ref()]),
+            )
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| Failure::wrong(format!("`unshare` cannot be started: {error}")))?;
+        let mut line = String::new();
+        if let Some(out) = holder.stdout.take() {
+            BufReader::new(out).read_line(&mut line)?;
+        }
+        if let Ok(init) = line.trim().parse() {
+            return Ok(Self {
+                holder,
+                init,
+                inside: root != Path::new("/"),
+            });
+        }
+        let mut said = String::new();
+        if let Some(mut err) = holder.stderr.take() {
+            err.read_to_string(&mut said)?;
+        }
+        holder.wait()?;
+        Err(Failure::wrong(format!(
+            "no jail on {}: {}",
+            root.display(),
+            said.trim()
+        )))
+    }
+
+    /// A file of the jail as this process reaches it. Absolute symbolic links in it would lead to the host's files.
+    pub fn file(&self, inside: &str) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.init));
+        root.join(inside.trim_start_matches('/'))
+    }
+
+    /// Writes a file of the jail, with the folders above it.
+    pub fn write(&self, inside: &str, text: impl AsRef<[u8]>) -> Outcome {
+        let file = self.file(inside);
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        Ok(std::fs::write(file, text)?)
+    }
+
+    /// A program inside, to be given arguments and run. It ends with the jail at the latest.
+    pub fn shell(&self, program: &str) -> Shell {
+        let target = format!("--target={}", self.init);
+        let shell = Shell::new("nsenter").args([&target, "--mount", "--pid"]);
+        let shell = if self.inside {
+            shell
+                .args(["--root", "--wd"])
+                .env(
+                    "PATH",
+                    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                )
+                .env("HOME", "/root")
+                .env("LC_ALL", "C.UTF-8")
+        } else {
+            shell
+        };
+        shell.args(["--", program])
+    }
+
+    /// Runs a program inside to its end. A failure is an error.
+    pub fn run<S: Into<OsString>>(
+        &self,
+        program: &str,
+        args: impl IntoIterator<Item = S>,
+    ) -> Outcome<String> {
+        Ok(self
+            .shell(program)
+            .args(args.into_iter().map(Into::into))
+            .read()?)
+    }
+
+    /// Starts a program inside; it is killed when the handle or the jail is dropped.
+    pub fn spawn<S: Into<OsString>>(
+        &self,
+        program: &str,
+        args: impl IntoIterator<Item = S>,
+    ) -> Outcome<Background> {
+        Ok(self
+            .shell(program)
+            .args(args.into_iter().map(Into::into))
+            .spawn()?)
+    }
+
+    /// Numbers, as the host counts, of the processes inside, without the reaper.
+    pub fn processes(&self) -> Outcome<Vec<u32>> {
+        let ours = namespace_of(self.init)?;
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc")? {
+            let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            // A process may end while we look.
+            if pid != self.init && namespace_of(pid).is_ok_and(|inode| inode == ours) {
+                found.push(pid);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Number of the reaper as the host counts: what it has waited for is in its accounts.
+    pub fn reaper(&self) -> u32 {
+        self.init
+    }
+}
+
+/// The process namespace of a process.
+fn namespace_of(pid: u32) -> std::io::Result<u64> {
+    std::fs::metadata(format!("/proc/{pid}/ns/pid")).map(|file| file.ino())
+}
+
+impl Drop for Jail {
+    fn drop(&mut self) {
+        drop(self.holder.stdin.take());
+        // The reaper ends with its input, the namespace with the reaper.
+        let _ = self.holder.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runs_in_a_jail_ends_with_it() {
+        let Ok(jail) = Jail::on_host() else {
+            eprintln!("skipped: 1 case (no namespaces without root)");
+            return;
+        };
+        let mut sleeper = jail.spawn("sleep", ["600"]).unwrap();
+        while jail.processes().unwrap().is_empty() {
+            assert!(sleeper.runs());
+            std::thread::yield_now();
+        }
+        drop(jail);
+        while sleeper.runs() {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_jail_that_cannot_be_made_says_why() {
+        let nowhere = Path::new("/nowhere/at/all");
+        let error = Rootfs {
+            path: nowhere.to_owned(),
+        }
+        .enter(nowhere, &[])
+        .unwrap_err();
+        assert!(error.to_string().contains("/nowhere/at/all"), "{error}");
+    }
+}
