@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use postroad_spool::{OpenError, Options, Recovery, Spool};
+use postroad_spool::{Durability, OpenError, Options, Recovery, Spool};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -135,6 +135,11 @@ impl Daemon {
         let admin = admin::start(handles.admin_parts(handover), &background, &stop).await?;
         let ports = Ports::start(handles.sessions(&queue)?)?;
         background.spawn(ports.clone().follow());
+        background.spawn(follow_durability(
+            handles.spool.clone(),
+            handles.live.clone(),
+            stop.clone(),
+        ));
         background.spawn(reload::follow(config.to_owned(), handles.live.clone(), stop));
         handles.lifecycle.enter(Phase::Serving);
         let settings = handles.live.current();
@@ -256,6 +261,7 @@ async fn open_spool(settings: &Settings) -> Result<(Spool, Recovery), StartError
     let directory = file.spool.directory.clone();
     let options = Options {
         high_water_percent: file.spool.high_water_percent,
+        durability: durability(settings),
         ..Options::default()
     };
     let shown = directory.clone();
@@ -266,6 +272,32 @@ async fn open_spool(settings: &Settings) -> Result<(Spool, Recovery), StartError
             directory: shown,
             error,
         })
+}
+
+/// When a message counts as stored. A mail server that may forget what it has confirmed says so.
+fn durability(settings: &Settings) -> Durability {
+    match settings.set.file.queue.durability {
+        postroad_config::Durability::Durable => Durability::Durable,
+        postroad_config::Durability::Relaxed => {
+            tracing::warn!(
+                "queue.durability is Relaxed: a power cut may lose confirmed mail of the last second"
+            );
+            Durability::Relaxed
+        }
+    }
+}
+
+/// Keeps the spool as the settings want it.
+async fn follow_durability(spool: Spool, live: Live, stop: CancellationToken) {
+    let mut changed = live.changed();
+    while let Some(Ok(())) = stop.run_until_cancelled(changed.changed()).await {
+        let settings = live.current();
+        let wanted = durability(&settings);
+        if wanted != spool.durability() {
+            tracing::info!(durability = ?wanted, "queue.durability has changed");
+            spool.set_durability(wanted);
+        }
+    }
 }
 
 /// Opens the spool, waiting for a process that is about to end: a pod that was killed by force may still be there for

@@ -1,10 +1,13 @@
 //! The committer: one thread that writes all that waits with one write and one sync, then answers all of it.
 //!
+//! With [`crate::Durability::Relaxed`] the sync of new mail and outcomes comes within a second, after the answer.
+//!
 //! Never waits for the keeper: what finds no segment is parked until the keeper has tried. New mail leaves
 //! [`RESERVE`] free segments alone, so that outcomes and copies, which make room, always have some.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::blob::is_full;
 use crate::errors::CommitError;
@@ -19,6 +22,9 @@ use crate::types::EntryId;
 
 /// Free segments that new mail does not get.
 pub const RESERVE: usize = 2;
+
+/// How long a relaxed spool may be ahead of its volume.
+const LATE_SYNC: Duration = Duration::from_secs(1);
 
 /// Largest batch.
 const BATCH_BYTES: usize = 4 << 20;
@@ -61,6 +67,8 @@ pub struct Committer {
     request: u64,
     /// The keeper has tried for what is being placed: no room now is "full".
     tried: bool,
+    /// Since when something written is not synced (relaxed only).
+    unsynced: Option<Instant>,
 }
 
 impl Committer {
@@ -90,18 +98,23 @@ impl Committer {
             parked: VecDeque::new(),
             request: 0,
             tried: false,
+            unsynced: None,
         }
     }
 
     /// Works until the queue is closed and drained.
     pub fn run(mut self) {
-        while let Some(jobs) = self.shared.take() {
+        while let Some(jobs) = self.shared.take(self.unsynced.map(|since| since + LATE_SYNC)) {
             self.unpark();
             for job in jobs {
                 self.job(job);
             }
             self.commit();
+            if self.unsynced.is_some_and(|since| since.elapsed() >= LATE_SYNC) {
+                self.settle();
+            }
         }
+        self.settle();
         for parked in std::mem::take(&mut self.parked) {
             if let Parked::Mail(_, Some(notify)) = parked {
                 notify(Err(CommitError::Closed));
@@ -178,6 +191,7 @@ impl Committer {
     /// Goes on in a free segment. Its first record repeats what is not about one entry, so no older segment is
     /// needed for that.
     fn roll(&mut self, message: bool) -> bool {
+        self.settle();
         let mut index = self.shared.index();
         if index.free.is_empty() || (message && index.free.len() <= RESERVE) {
             return false;
@@ -266,13 +280,16 @@ impl Committer {
         let Some(active) = &mut self.active else { return };
         self.buffer.resize(self.buffer.len().next_multiple_of(BLOCK), 0);
         let at = active.used;
+        let late =
+            self.shared.is_relaxed() && self.records.iter().all(|written| may_be_late(&written.record));
         let outcome = active
             .file
             .write_at(&self.buffer, at as u64)
-            .and_then(|()| active.file.sync());
+            .and_then(|()| if late { Ok(()) } else { active.file.sync() });
         self.batch = self.shared.batch();
         match outcome {
             Ok(()) => {
+                self.unsynced = late.then(|| self.unsynced.unwrap_or_else(Instant::now));
                 active.used += self.buffer.len();
                 let (epoch, used) = (active.epoch, active.used);
                 self.committed(epoch, at, used);
@@ -281,6 +298,16 @@ impl Committer {
         }
         self.buffer.clear();
         self.records.clear();
+    }
+
+    /// Syncs what was answered before its sync.
+    fn settle(&mut self) {
+        if self.unsynced.take().is_some()
+            && let Some(active) = &self.active
+            && let Err(error) = active.file.sync()
+        {
+            self.shared.fail("sync of a segment", &error);
+        }
     }
 
     fn committed(&mut self, epoch: u64, at: usize, used: usize) {
@@ -324,6 +351,15 @@ impl Committer {
         for notify in self.notifies.drain(..) {
             notify(Err(answer.clone()));
         }
+    }
+}
+
+/// What a relaxed spool answers before it is synced: new mail and outcomes. Seals and the steps of a hand-over never are.
+const fn may_be_late(record: &Record) -> bool {
+    match record {
+        Record::Message(info) => info.origin.is_none(),
+        Record::States(_) | Record::Done { .. } => true,
+        _ => false,
     }
 }
 

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use crate::handover::{ToSource, ToTarget, TransferId};
 use crate::index::{Index, Tomb};
 use crate::io::{Io, Lock};
 use crate::spool::{Answered, Drained, Requested};
-use crate::types::{EntryId, Options, RecipientUpdate, SealState, SpoolUuid};
+use crate::types::{Durability, EntryId, Options, RecipientUpdate, SealState, SpoolUuid};
 
 /// Where the answer to a caller goes.
 pub type Reply<T, E = CommitError> = oneshot::Sender<Result<T, E>>;
@@ -117,6 +117,8 @@ pub struct Shared {
     queue_wake: Condvar,
     orders: Mutex<Orders>,
     orders_wake: Condvar,
+    /// [`Durability::Relaxed`] now.
+    relaxed: AtomicBool,
     read_only: OnceLock<String>,
     _lock: Box<dyn Lock>,
 }
@@ -142,6 +144,7 @@ impl Shared {
         index: Index,
         next: Counters,
     ) -> Self {
+        let relaxed = options.durability == Durability::Relaxed;
         let latched = index.seal.sealed && index.entries.is_empty() && index.transfers.is_empty();
         Self {
             io: place.0,
@@ -160,6 +163,7 @@ impl Shared {
             queue_wake: Condvar::new(),
             orders: Mutex::default(),
             orders_wake: Condvar::new(),
+            relaxed: AtomicBool::new(relaxed),
             read_only: OnceLock::new(),
         }
     }
@@ -179,6 +183,15 @@ impl Shared {
 
     pub fn blob_path(&self, id: EntryId) -> PathBuf {
         blobs_dir(&self.dir).join(format!("{id}.blob"))
+    }
+
+    /// Whether new mail is answered before its sync.
+    pub fn is_relaxed(&self) -> bool {
+        self.relaxed.load(Ordering::Relaxed)
+    }
+
+    pub fn set_relaxed(&self, relaxed: bool) {
+        self.relaxed.store(relaxed, Ordering::Relaxed);
     }
 
     /// Why nothing is written any more.
@@ -212,8 +225,8 @@ impl Shared {
         }
     }
 
-    /// Waits for jobs; all that are there. `None`: closing and nothing left.
-    pub fn take(&self) -> Option<VecDeque<Job>> {
+    /// Waits for jobs, until `latest` at most; all that are there. `None`: closing and nothing left.
+    pub fn take(&self, latest: Option<Instant>) -> Option<VecDeque<Job>> {
         let mut queue = lock(&self.queue);
         loop {
             let lazy = Duration::from_millis(self.options.lazy_ms);
@@ -227,13 +240,17 @@ impl Shared {
                 queue.lazy_since = None;
                 return Some(std::mem::take(&mut queue.jobs));
             }
-            queue = match waited {
+            let until = latest.map(|latest| latest.saturating_duration_since(Instant::now()));
+            if until == Some(Duration::ZERO) {
+                return Some(VecDeque::new());
+            }
+            let left = waited.map(|waited| lazy.saturating_sub(waited));
+            queue = match left.into_iter().chain(until).min() {
                 None => self
                     .queue_wake
                     .wait(queue)
                     .unwrap_or_else(PoisonError::into_inner),
-                Some(waited) => {
-                    let left = lazy.saturating_sub(waited);
+                Some(left) => {
                     self.queue_wake
                         .wait_timeout(queue, left)
                         .unwrap_or_else(PoisonError::into_inner)

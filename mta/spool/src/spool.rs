@@ -19,8 +19,8 @@ use crate::message::{self, Message};
 use crate::recovery::{make_dirs, recover};
 use crate::shared::{Job, Shared};
 use crate::types::{
-    EntryId, Envelope, Options, Ownership, RecipientState, RecipientUpdate, Recovery, SealState, SpoolUuid,
-    Summary, Usage,
+    Durability, EntryId, Envelope, Options, Ownership, RecipientState, RecipientUpdate, Recovery, SealState,
+    SpoolUuid, Summary, Usage,
 };
 
 /// An open spool. Clones are the same spool; it closes when the last clone and the last [`Incoming`] are gone, and
@@ -255,6 +255,20 @@ impl Spool {
         let index = self.shared.index();
         let known = index.entries.iter().filter(|(_, known)| !known.finished);
         known.map(|(id, known)| known.summary(*id)).collect()
+    }
+
+    /// Changes when a new message counts as stored, from the next batch on.
+    pub fn set_durability(&self, durability: Durability) {
+        self.shared.set_relaxed(durability == Durability::Relaxed);
+    }
+
+    /// When a new message counts as stored.
+    pub fn durability(&self) -> Durability {
+        if self.shared.is_relaxed() {
+            Durability::Relaxed
+        } else {
+            Durability::Durable
+        }
     }
 
     /// Space and health. Asks the file system.

@@ -301,6 +301,17 @@ pub struct SealState {
     pub number: u64,
 }
 
+/// When a new message counts as stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// When it is on stable storage.
+    #[default]
+    Durable,
+    /// When the operating system has it; it is on stable storage within a second. A power cut may lose what came in that
+    /// second. Seals, hand-overs and body files are on stable storage at once all the same.
+    Relaxed,
+}
+
 /// How to open a spool.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -313,6 +324,8 @@ pub struct Options {
     pub high_water_percent: u8,
     /// How long [`crate::Spool::record`] may stay in memory only, in milliseconds.
     pub lazy_ms: u64,
+    /// When a new message counts as stored.
+    pub durability: Durability,
     /// Largest body in bytes; more is [`crate::CommitError::TooLarge`].
     pub max_body: u64,
 }
@@ -324,6 +337,7 @@ impl Default for Options {
             inline_limit: 256 * 1024,
             high_water_percent: 80,
             lazy_ms: 50,
+            durability: Durability::Durable,
             max_body: 4 << 30,
         }
     }

@@ -13,9 +13,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use postroad_spool::io::memory::Memory;
+use postroad_spool::io::memory::{Memory, Op};
 use postroad_spool::{
-    CommitError, EntryId, Envelope, OpenError, Options, ReadError, Recipient, RecipientState,
+    CommitError, Durability, EntryId, Envelope, OpenError, Options, ReadError, Recipient, RecipientState,
     RecipientUpdate, RecordError, Recovery, Spool, Status,
 };
 
@@ -362,4 +362,38 @@ fn many_writers_share_syncs_and_all_their_messages_are_there() {
     for (n, id) in all {
         check(&spool, id, n, 700);
     }
+}
+
+#[test]
+fn a_relaxed_spool_answers_first_and_syncs_within_a_second_or_so() {
+    let volume = Memory::new(64 << 20);
+    let relaxed = Options {
+        durability: Durability::Relaxed,
+        segment_size: Some(1 << 20),
+        ..options()
+    };
+    let (spool, _) = Spool::open_on(Arc::new(volume.clone()), Path::new("/s"), &relaxed).unwrap();
+    put(&spool, 0, 100).unwrap(); // the first one opens a segment, which is synced
+    let before = syncs(&volume);
+    for n in 1..200 {
+        put(&spool, n, 100).unwrap();
+    }
+    let at_once = syncs(&volume) - before;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while syncs(&volume) == before + at_once && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // Those of fresh segments, which are made meanwhile, count with them.
+    assert!(at_once < 100, "199 messages caused {at_once} syncs");
+    assert!(syncs(&volume) > before + at_once, "they were never synced");
+
+    spool.set_durability(Durability::Durable);
+    let before = syncs(&volume);
+    put(&spool, 20, 100).unwrap();
+    assert!(syncs(&volume) > before, "durable again, from the next message on");
+}
+
+fn syncs(volume: &Memory) -> usize {
+    let log = volume.log();
+    log.iter().filter(|op| matches!(op, Op::Sync(..))).count()
 }
