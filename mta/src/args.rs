@@ -20,10 +20,13 @@ pub(crate) struct Args {
 /// Commands that end by themselves.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Check a configuration and print each problem; exit code 1 if there is one.
+    /// Check a configuration and print every mistake with its line; exit code 1 if there is one.
     Check {
         /// The base file; files `domains-NN.yaml` beside it are its shards.
         file: PathBuf,
+        /// Print one JSON object instead of lines for people.
+        #[arg(long)]
+        json: bool,
     },
     /// Read a password from standard input and print its verifier for the file of users.
     HashPassword {

@@ -13,6 +13,7 @@
 pub mod accept;
 pub mod admin;
 pub mod auth;
+pub mod check;
 pub mod commands;
 pub mod daemon;
 pub mod deliver;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use postroad_mta::{commands, daemon, log};
+use postroad_mta::{check, commands, daemon, log};
 
 mod args;
 
@@ -13,7 +13,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let args = args::Args::parse();
     match (args.command, args.config) {
-        (Some(args::Command::Check { file }), _) => commands::check(&file),
+        (Some(args::Command::Check { file, json }), _) => check::run(&file, json),
         (Some(args::Command::HashPassword { scram }), _) => commands::hash_password(scram),
         (None, Some(config)) => {
             log::start();

@@ -50,6 +50,11 @@ pub fn load(path: &Path) -> Result<Settings, LoadError> {
     build(&gather(path, &[])?)
 }
 
+/// The texts of the base file and of the shards beside it, by number. Blocking.
+pub(crate) fn texts(path: &Path) -> Result<(String, BTreeMap<u8, String>), LoadError> {
+    gather(path, &[]).map(|texts| (texts.base, texts.shards))
+}
+
 /// Waits until the files are complete. Errors: those that waiting does not mend.
 pub async fn first(path: &Path) -> Result<Settings, LoadError> {
     let mut told = false;

@@ -143,7 +143,7 @@ pub enum TlsMode {
 
 /// The certificate that the ports show: where chain and key are.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, deny_unknown_fields)]
+#[serde(untagged, try_from = "TlsFields")]
 pub enum TlsSource {
     /// PEM text in this file.
     Inline {
@@ -161,6 +161,41 @@ pub enum TlsSource {
         #[serde(rename = "keyFile")]
         key_file: PathBuf,
     },
+}
+
+/// The section as it is written: one pair or the other.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct TlsFields {
+    certificate: Option<String>,
+    key: Option<String>,
+    certificate_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+}
+
+impl TryFrom<TlsFields> for TlsSource {
+    type Error = &'static str;
+
+    fn try_from(fields: TlsFields) -> Result<Self, Self::Error> {
+        match fields {
+            TlsFields {
+                certificate: Some(certificate),
+                key: Some(key),
+                certificate_file: None,
+                key_file: None,
+            } => Ok(Self::Inline { certificate, key }),
+            TlsFields {
+                certificate: None,
+                key: None,
+                certificate_file: Some(certificate_file),
+                key_file: Some(key_file),
+            } => Ok(Self::Files {
+                certificate_file,
+                key_file,
+            }),
+            _ => Err("needs one whole pair; write certificateFile and keyFile, or certificate and key"),
+        }
+    }
 }
 
 impl std::fmt::Debug for TlsSource {

@@ -15,6 +15,7 @@ mod access;
 pub mod admin;
 mod check;
 mod domain;
+mod explain;
 mod file;
 mod limits;
 mod set;
@@ -24,6 +25,7 @@ mod text;
 pub use access::{Access, HeaderEdits, Headers, ProxyMode, ProxyProtocol};
 pub use check::{Problem, Problems, Sections};
 pub use domain::{DomainName, DomainNameError};
+pub use explain::{Explained, explain, locate};
 pub use file::{
     AdminApi, AdminSection, Alias, ConfigFile, Deliver, Domain, Drained, Endpoint, FORMAT, Inbound, Match,
     Peers, Policy, Port, RecipientMode, Recipients, Retry, Role, Route, RouteTarget, Sender, SpoolSection,

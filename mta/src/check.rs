@@ -1,0 +1,154 @@
+//! `postroad-mta check FILE`: every mistake of a configuration with its line, without starting anything.
+//!
+//! ```text
+//!   texts ─► postroad_config::explain        syntax, fields, types, values, rules
+//!         └► Settings::new, Verifier::parse  what only the daemon knows: certificates, verifiers
+//! ```
+//!
+//! Lines have the form that editors follow: `FILE:LINE:COLUMN: FIELD: SENTENCE`.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use postroad_config::{ConfigSet, Explained, assemble, explain, locate};
+use serde_json::json;
+
+use crate::auth::Verifier;
+use crate::reload;
+use crate::settings::{Settings, SettingsError};
+
+/// Checks a file and the shards beside it; prints what is wrong. The exit code is 1 if anything is.
+pub fn run(path: &Path, as_json: bool) -> ExitCode {
+    let checked = check(path);
+    let told = match (&checked, as_json) {
+        (Ok(summary), false) => format!("ok: {summary}\n"),
+        (Ok(_), true) => format!("{}\n", json!({"ok": true, "problems": []})),
+        (Err(mistakes), true) => format!("{}\n", json!({"ok": false, "problems": mistakes})),
+        (Err(mistakes), false) => mistakes.iter().map(line).collect(),
+    };
+    print!("{told}");
+    if checked.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn line(mistake: &Explained) -> String {
+    let separator = if mistake.field.is_empty() { "" } else { ": " };
+    format!(
+        "{}:{}:{}: {}{separator}{}\n",
+        mistake.file, mistake.line, mistake.column, mistake.field, mistake.sentence
+    )
+}
+
+/// What the file sets up, or its mistakes.
+fn check(path: &Path) -> Result<String, Vec<Explained>> {
+    let name = path.display().to_string();
+    let (base, shards) = reload::texts(path).map_err(|error| vec![at_head(&name, &error.to_string())])?;
+    let mut mistakes = explain(&name, &base, &shards);
+    // Shards stand beside the base file.
+    for mistake in mistakes.iter_mut().filter(|mistake| mistake.file != name) {
+        mistake.file = path.with_file_name(&mistake.file).display().to_string();
+    }
+    if !mistakes.is_empty() {
+        return Err(mistakes);
+    }
+    let set = assemble(&base, &shards).map_err(|error| vec![at_head(&name, &error.to_string())])?;
+    let mistakes = beyond_text(&name, &base, &set);
+    if !mistakes.is_empty() {
+        return Err(mistakes);
+    }
+    let file = &set.file;
+    let (ports, domains, users) = (file.ports.len(), file.domains.len(), file.users.len());
+    Ok(format!("{ports} ports, {domains} domains, {users} users"))
+}
+
+/// Verifiers that nobody could ever match, and certificates that cannot be read or served.
+fn beyond_text(name: &str, base: &str, set: &ConfigSet) -> Vec<Explained> {
+    let mut found = Vec::new();
+    for (index, user) in set.file.users.iter().enumerate() {
+        if let Err(error) = Verifier::parse(&user.verifier) {
+            found.push(at(
+                name,
+                base,
+                format!("users[{index}].verifier"),
+                error.to_string(),
+            ));
+        }
+    }
+    match Settings::new(set.clone()) {
+        Ok(_) => {}
+        Err(SettingsError::File { path, error }) => {
+            let sentence = format!(
+                "{} cannot be read ({error}); name a readable PEM file",
+                path.display()
+            );
+            let field = match &set.file.tls {
+                Some(postroad_config::TlsSource::Files { key_file, .. }) if *key_file == path => {
+                    "tls.keyFile"
+                }
+                _ => "tls.certificateFile",
+            };
+            found.push(at(name, base, field.into(), sentence));
+        }
+        Err(SettingsError::Tls(error)) => found.push(at(name, base, "tls".into(), error.to_string())),
+    }
+    found
+}
+
+fn at(file: &str, base: &str, field: String, sentence: String) -> Explained {
+    let (line, column) = locate(base, &field).unwrap_or((1, 1));
+    Explained {
+        file: file.to_owned(),
+        line,
+        column,
+        field,
+        sentence,
+    }
+}
+
+fn at_head(file: &str, sentence: &str) -> Explained {
+    at(file, "", String::new(), sentence.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(text: &str) -> Vec<String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("postroad.yaml");
+        std::fs::write(&path, text).unwrap();
+        let mistakes = check(&path).unwrap_err();
+        let start = path.display().to_string();
+        mistakes
+            .iter()
+            .map(|mistake| line(mistake).strip_prefix(&start).unwrap().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn a_verifier_and_a_certificate_that_cannot_serve_are_told_with_their_lines() {
+        let told = told(
+            "format: 1\nhostname: mail.example.com\nspool: {directory: /tmp/x}\nusers:\n\
+             \x20 - name: alice\n    verifier: $argon2id$x\ntls:\n  certificateFile: /nowhere/tls.crt\n  keyFile: /nowhere/tls.key\n",
+        );
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(
+            told[0].starts_with(":6:5: users[0].verifier: the verifier is malformed"),
+            "{told:?}"
+        );
+        assert!(
+            told[1].starts_with(":8:3: tls.certificateFile: /nowhere/tls.crt cannot be read"),
+            "{told:?}"
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_one_sentence() {
+        let mistakes = check(Path::new("/nowhere/postroad.yaml")).unwrap_err();
+        assert_eq!(mistakes.len(), 1);
+        assert!(mistakes[0].sentence.contains("No such file"), "{mistakes:?}");
+    }
+}

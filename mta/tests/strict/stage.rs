@@ -1,0 +1,178 @@
+//! A daemon in a process of its own, with a spool, a certificate and a configuration of its own.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use crate::wire::Wire;
+
+pub struct Stage {
+    pub child: Child,
+    pub directory: tempfile::TempDir,
+    pub chain: String,
+    pub transfer: SocketAddr,
+    pub submission: SocketAddr,
+}
+
+/// What differs between scenarios.
+pub struct Play {
+    pub limits: String,
+    /// Where mail for `example.com` goes, by LMTP; without one it stays in the queue.
+    pub store: Option<SocketAddr>,
+    /// Where all other mail goes, by SMTP.
+    pub relay: Option<SocketAddr>,
+    /// Recipients of `example.com`; all of them where empty.
+    pub listed: &'static str,
+    /// More lines of the file.
+    pub more: String,
+}
+
+impl Default for Play {
+    fn default() -> Self {
+        Self {
+            limits: "{connections: 5000, connectionsPerClient: 5000}".to_owned(),
+            store: None,
+            relay: None,
+            listed: "alice, bob",
+            more: String::new(),
+        }
+    }
+}
+
+/// A port of loopback that nobody serves now.
+pub fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// `alice`, password `correct horse`.
+pub const PASSWORD: &str = "correct horse";
+
+impl Play {
+    pub fn start(self) -> Stage {
+        let directory = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(["mail.example.com".to_owned()]).unwrap();
+        let chain = made.cert.pem();
+        std::fs::write(directory.path().join("tls.crt"), &chain).unwrap();
+        std::fs::write(directory.path().join("tls.key"), made.signing_key.serialize_pem()).unwrap();
+        let (transfer, submission) = (free_port(), free_port());
+        let config = directory.path().join("postroad.yaml");
+        std::fs::write(
+            &config,
+            self.text(&directory.path().display().to_string(), transfer, submission),
+        )
+        .unwrap();
+        Stage {
+            child: serve(&config, &directory.path().join("log")),
+            directory,
+            chain,
+            transfer,
+            submission,
+        }
+    }
+
+    fn text(&self, at: &str, transfer: SocketAddr, submission: SocketAddr) -> String {
+        let endpoint = |address: SocketAddr| format!("{{host: {}, port: {}}}", address.ip(), address.port());
+        let store = endpoint(self.store.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 1))));
+        let recipients = if self.listed.is_empty() {
+            "{mode: Any}".to_owned()
+        } else {
+            format!("{{mode: Listed, addresses: [{}]}}", self.listed)
+        };
+        let relay = self.relay.map_or_else(String::new, |relay| {
+            format!(
+                "policies: [{{name: p, routes: [{{to: {{smartHosts: [{}]}}, tls: Disabled}}]}}]\n",
+                endpoint(relay)
+            )
+        });
+        let verifier = postroad_mta::auth::Verifier::scram(PASSWORD).unwrap();
+        format!(
+            "format: 1\nhostname: mail.example.com\nspool: {{directory: {at}/spool, highWaterPercent: 99}}\n\
+             tls: {{certificateFile: {at}/tls.crt, keyFile: {at}/tls.key}}\nlimits: {limits}\n\
+             relayFrom: [127.0.0.2/32]\nusers: [{{name: alice, verifier: '{verifier}'}}]\nports:\n\
+             \x20 - {{name: smtp, address: '{transfer}', role: Transfer, tls: Opportunistic}}\n\
+             \x20 - {{name: submission, address: '{submission}', role: Submission, tls: StartTls}}\n\
+             domains:\n  - name: example.com\n    inbound:\n      recipients: {recipients}\n      deliverTo: {{lmtp: {store}}}\n\
+             \x20   senders: [{{user: alice, addresses: [alice]}}]\n{relay}{more}",
+            limits = self.limits,
+            more = self.more,
+        )
+    }
+}
+
+/// Starts the daemon; its log goes to this file.
+pub fn serve(config: &std::path::Path, log: &PathBuf) -> Child {
+    let log = std::fs::File::create(log).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_postroad-mta"))
+        .arg("--config")
+        .arg(config)
+        .current_dir(config.parent().unwrap())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Stage {
+    /// A session after EHLO, on the port for other servers.
+    pub fn wire(&self) -> Wire {
+        Wire::ready(self.transfer)
+    }
+
+    /// A session of alice, who may send.
+    pub fn submitting(&self) -> Wire {
+        let mut wire = Wire::ready(self.submission).secure(&self.chain);
+        wire.expect(&[(&format!("AUTH PLAIN {}", plain("alice", PASSWORD)), 235)]);
+        wire
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap()
+    }
+
+    /// Resident memory now, in octets.
+    pub fn resident(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// The most resident memory so far, in octets.
+    pub fn most_resident(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, field: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1_024
+    }
+
+    /// The daemon runs, takes mail, and no thread of it panicked.
+    pub fn is_well(&mut self) {
+        assert!(
+            self.child.try_wait().unwrap().is_none(),
+            "the daemon ended: {}",
+            self.log()
+        );
+        let mut wire = self.wire();
+        assert_eq!(
+            wire.deliver("alice@example.com", "Subject: well\r\n\r\nwell\r\n")
+                .code,
+            250
+        );
+        let log = self.log();
+        assert!(!log.contains("panicked"), "{log}");
+    }
+}
+
+/// The response of PLAIN.
+pub fn plain(user: &str, password: &str) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(format!("\0{user}\0{password}"))
+}
