@@ -30,6 +30,8 @@ pub(super) struct Target<'a> {
     pub(super) address: SocketAddr,
     pub(super) tls: TlsMode,
     pub(super) hostname: &'a str,
+    /// Most recipients of a transaction, by the route's own limit.
+    pub(super) recipients: Option<u32>,
 }
 
 /// A connection that speaks.

@@ -19,6 +19,7 @@ pub mod plan;
 mod pool;
 pub mod reply;
 pub mod setback;
+mod spare;
 pub mod tls;
 mod transaction;
 
@@ -30,6 +31,7 @@ use self::link::{Link, Target, Trouble};
 use self::plan::{Plan, Protocol, Way};
 use self::pool::Pool;
 use self::setback::Setback;
+use self::spare::{Spare, Taken};
 use self::tls::ClientTls;
 use crate::dns::Dns;
 use crate::outcome::{Hop, Outcome};
@@ -43,6 +45,7 @@ pub struct Deliverer {
     dns: Dns,
     tls: ClientTls,
     pool: Pool,
+    spare: Spare,
     mx_port: u16,
 }
 
@@ -80,6 +83,7 @@ impl Deliverer {
             dns,
             tls,
             pool: Pool::default(),
+            spare: Spare::default(),
             mx_port,
         }
     }
@@ -90,13 +94,26 @@ impl Deliverer {
             left: load.recipients.to_vec(),
             ..Course::default()
         };
-        for way in &plan.ways {
+        for (number, way) in plan.ways.iter().enumerate() {
             if course.is_over() || stop.is_cancelled() {
                 break;
+            }
+            // The queue keeps the limits of the first way; of the others it does not know that they are taken.
+            let taken = (number > 0).then(|| self.spare(plan, number, way, course.left.len()));
+            if matches!(taken, Some(None)) {
+                course.set_back(Setback::ours("the limits of the spare route are reached"));
+                continue;
             }
             self.take(way, load, &mut course, stop).await;
         }
         course.end(stop.is_cancelled())
+    }
+
+    fn spare(&self, plan: &Plan, number: usize, way: &Way, recipients: usize) -> Option<Taken> {
+        let most = way.limits.recipients_per_transaction.unwrap_or(u32::MAX).max(1);
+        let messages = u64::try_from(recipients).unwrap_or(1).div_ceil(u64::from(most));
+        self.spare
+            .take(plan.route(number), &way.limits, messages, clock::now())
     }
 
     async fn take(&self, way: &Way, load: &Load<'_>, course: &mut Course, stop: &CancellationToken) {
@@ -123,6 +140,7 @@ impl Deliverer {
                     address: *address,
                     tls: way.tls,
                     hostname: load.hostname,
+                    recipients: way.limits.recipients_per_transaction,
                 };
                 self.converse(&target, load, course, stop).await;
             }
@@ -138,7 +156,7 @@ impl Deliverer {
         stop: &CancellationToken,
     ) {
         if let Some(mut link) = self.pool.take(target) {
-            let done = transaction::run(&mut link, &self.spool, load, course, stop).await;
+            let done = transaction::run(&mut link, &self.spool, load, target.recipients, course, stop).await;
             match done {
                 Ok(()) => return self.pool.give(target, link),
                 // The server may have closed it meanwhile: that says nothing, a new connection will tell.
@@ -154,7 +172,7 @@ impl Deliverer {
             Ok(link) => link,
             Err(trouble) => return course.trouble(target, trouble),
         };
-        match transaction::run(&mut link, &self.spool, load, course, stop).await {
+        match transaction::run(&mut link, &self.spool, load, target.recipients, course, stop).await {
             Ok(()) => self.pool.give(target, link),
             Err(trouble) => course.trouble(target, trouble),
         }

@@ -12,8 +12,10 @@
 
 use ipnet::IpNet;
 use postroad_config::{
-    ConfigFile, Deliver, Endpoint, Match, Period, Policy, Retry, Route, RouteTarget, TlsMode,
+    ConfigFile, Deliver, Endpoint, Match, Period, Policy, Retry, Route, RouteLimits, RouteTarget, TlsMode,
 };
+
+use crate::queue::index::Pace;
 
 /// The ways out for one recipient domain, in the order in which they are tried.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +35,8 @@ pub struct Way {
     pub to: To,
     /// How TLS is used: `Disabled`, `Opportunistic`, `Encrypted` or `Verified`.
     pub tls: TlsMode,
+    /// How fast it is used.
+    pub limits: RouteLimits,
 }
 
 /// To whom a way leads.
@@ -106,6 +110,20 @@ impl Plan {
         site
     }
 
+    /// How fast the first way is used, where it is limited; the others are asked for when they are taken.
+    pub fn pace(&self) -> Option<Pace> {
+        let limits = &self.ways.first()?.limits;
+        (*limits != RouteLimits::default()).then(|| Pace {
+            route: self.route(0),
+            limits: limits.clone(),
+        })
+    }
+
+    /// Name of a way, for its limits.
+    pub fn route(&self, way: usize) -> String {
+        format!("{}#{way}", self.name)
+    }
+
     fn inbound(deliver: &Deliver) -> Self {
         let (endpoint, protocol) = match deliver {
             Deliver::Lmtp(endpoint) => (endpoint, Protocol::Lmtp),
@@ -120,6 +138,7 @@ impl Plan {
             ways: vec![Way {
                 to,
                 tls: TlsMode::Opportunistic,
+                limits: RouteLimits::default(),
             }],
             retry: STORE_RETRY,
         }
@@ -135,6 +154,7 @@ impl Plan {
             ways: vec![Way {
                 to,
                 tls: TlsMode::Opportunistic,
+                limits: RouteLimits::default(),
             }],
             retry: Retry::default(),
         }
@@ -144,6 +164,7 @@ impl Plan {
         let way = |route: &Route| Way {
             to: target(&route.to, domain),
             tls: route.tls,
+            limits: route.limits.clone(),
         };
         Self {
             name: policy.name.clone(),

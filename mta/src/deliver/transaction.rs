@@ -28,6 +28,7 @@ pub(super) async fn run(
     link: &mut Link,
     spool: &Spool,
     load: &Load<'_>,
+    recipients: Option<u32>,
     course: &mut Course,
     stop: &CancellationToken,
 ) -> Result<(), Trouble> {
@@ -43,8 +44,12 @@ pub(super) async fn run(
         }
     };
     let fitting = fit(link, load, course, &capabilities, contents);
-    let most = capabilities
-        .recipients_limit
+    // What the next hop says, and what the route says; without either what every server takes.
+    let limits = [capabilities.recipients_limit, recipients];
+    let most = limits
+        .into_iter()
+        .flatten()
+        .min()
         .map_or(BATCH, |limit| limit.max(1) as usize);
     for batch in fitting.chunks(most.min(MOST_RECIPIENTS)) {
         if stop.is_cancelled() {

@@ -15,8 +15,10 @@ use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use postroad_config::RouteLimits;
 use postroad_spool::EntryId;
 
+use super::rate::Limiter;
 use super::window::{Feedback, Window};
 use crate::outcome::{Outcome, Status, Verdict};
 
@@ -37,11 +39,33 @@ pub struct Job {
     pub instead: Option<Arc<Outcome>>,
 }
 
+/// Recipients of one entry that are due and whose mail goes to one site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Where to.
+    pub site: String,
+    /// Positions in the envelope.
+    pub recipients: Vec<u32>,
+    /// See [`Job::patience`].
+    pub patience: u64,
+    /// How fast the route is used, where it is limited.
+    pub pace: Option<Pace>,
+}
+
+/// How fast a route is used. All sites of the route share its rates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Name of the route.
+    pub route: String,
+    /// Its limits.
+    pub limits: RouteLimits,
+}
+
 /// What reading an entry showed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sorted {
-    /// Recipients that are due, by site; with the patience of each group.
-    pub groups: Vec<(String, Vec<u32>, u64)>,
+    /// Recipients that are due, by site.
+    pub groups: Vec<Group>,
     /// When the earliest of the others is due.
     pub next: Option<u64>,
 }
@@ -76,6 +100,8 @@ pub struct Index {
     /// Sites that are closed until then.
     closed: BinaryHeap<Reverse<(u64, Arc<str>)>>,
     impatient: VecDeque<Job>,
+    /// Rates of routes that have some.
+    limiters: HashMap<Arc<str>, Limiter>,
     stays: u64,
     running: usize,
     most_running: usize,
@@ -96,6 +122,27 @@ struct Site {
     window: Window,
     ready: VecDeque<Job>,
     lively: bool,
+    /// Most attempts at once, by the route's own limit.
+    most: Option<u32>,
+    /// Most recipients of a transaction, by the route's own limit.
+    recipients: Option<u32>,
+    /// The route with rates that it belongs to.
+    limiter: Option<Arc<str>>,
+}
+
+impl Site {
+    fn is_open(&self, now: u64) -> bool {
+        self.window.is_open(now) && self.most.is_none_or(|most| self.window.running() < most)
+    }
+
+    /// Messages that a job counts as.
+    fn messages(&self, job: &Job) -> u64 {
+        let most = self.recipients.unwrap_or(u32::MAX).max(1);
+        u64::try_from(job.recipients.len())
+            .unwrap_or(1)
+            .div_ceil(u64::from(most))
+            .max(1)
+    }
 }
 
 impl Index {
@@ -108,6 +155,7 @@ impl Index {
             lively: VecDeque::new(),
             closed: BinaryHeap::new(),
             impatient: VecDeque::new(),
+            limiters: HashMap::new(),
             stays: 0,
             running: 0,
             most_running,
@@ -191,7 +239,13 @@ impl Index {
             return;
         };
         let stay = known.stay;
-        for (site, mut recipients, patience) in found.groups {
+        for group in found.groups {
+            let Group {
+                site,
+                mut recipients,
+                patience,
+                pace,
+            } = group;
             recipients.retain(|recipient| known.busy.insert(*recipient));
             if recipients.is_empty() {
                 continue;
@@ -208,7 +262,14 @@ impl Index {
                 patience,
                 instead: None,
             };
-            self.sites.entry(site.clone()).or_default().ready.push_back(job);
+            let limiter = Self::limiter(&mut self.limiters, pace.as_ref());
+            let place = self.sites.entry(site.clone()).or_default();
+            place.ready.push_back(job);
+            place.most = pace.as_ref().and_then(|pace| pace.limits.connections);
+            place.recipients = pace
+                .as_ref()
+                .and_then(|pace| pace.limits.recipients_per_transaction);
+            place.limiter = limiter;
             Self::enliven(&mut self.sites, &mut self.lively, &site);
         }
         if let Some(next) = found.next {
@@ -233,14 +294,31 @@ impl Index {
                 continue;
             };
             site.lively = false;
-            if !site.window.is_open(now) {
+            if !site.is_open(now) {
                 // Woken by the end of a job, or by the timer of a closed site.
+                continue;
+            }
+            let mut limiter = match &site.limiter {
+                Some(route) => self.limiters.get_mut(route),
+                None => None,
+            };
+            if let Some(limiter) = &limiter
+                && limiter.next_at() > now
+                && !site.ready.is_empty()
+            {
+                self.closed.push(Reverse((limiter.next_at(), name)));
                 continue;
             }
             let Some(job) = site.ready.pop_front() else {
                 self.forget_idle(&name, now);
                 continue;
             };
+            let messages = site.messages(&job);
+            let known = self.entries.get(&job.entry);
+            let starts = known.is_some_and(|known| known.stay == job.stay);
+            if let Some(limiter) = limiter.as_mut().filter(|_| starts) {
+                limiter.take(now, messages);
+            }
             // Sites take turns.
             Self::enliven(&mut self.sites, &mut self.lively, &name);
             if self.begin(&job) {
@@ -304,6 +382,7 @@ impl Index {
 
     /// Sends all that waits for a site back to be sorted: the settings changed, and with them perhaps the sites.
     pub fn resort(&mut self, now: u64) {
+        self.limiters.retain(|_, limiter| !limiter.is_idle(now));
         let waiting: Vec<Job> = self
             .sites
             .values_mut()
@@ -329,6 +408,19 @@ impl Index {
         let timer = self.timers.peek().map(|Reverse((at, ..))| *at);
         let site = self.closed.peek().map(|Reverse((at, _))| *at);
         timer.into_iter().chain(site).min()
+    }
+
+    /// The limiter of a route, made or renewed where its rates are new.
+    fn limiter(limiters: &mut HashMap<Arc<str>, Limiter>, pace: Option<&Pace>) -> Option<Arc<str>> {
+        let pace = pace.filter(|pace| !pace.limits.messages.is_empty())?;
+        let rates = &pace.limits.messages;
+        let route = match limiters.get_key_value(pace.route.as_str()) {
+            Some((route, limiter)) if limiter.is_for(rates) => return Some(route.clone()),
+            Some((route, _)) => route.clone(),
+            None => pace.route.as_str().into(),
+        };
+        limiters.insert(route.clone(), Limiter::new(rates));
+        Some(route)
     }
 
     fn begin(&mut self, job: &Job) -> bool {

@@ -8,6 +8,15 @@ fn id(number: u64) -> EntryId {
     EntryId::from_u64(number)
 }
 
+fn group(site: &str, recipients: Vec<u32>, patience: u64) -> Group {
+    Group {
+        site: site.to_owned(),
+        recipients,
+        patience,
+        pace: None,
+    }
+}
+
 fn index() -> Index {
     Index::new(100)
 }
@@ -19,7 +28,7 @@ fn ready(index: &mut Index, entry: u64, sites: &[&str]) {
     let groups = sites
         .iter()
         .enumerate()
-        .map(|(at, site)| ((*site).to_owned(), vec![u32::try_from(at).unwrap()], 1_000_000));
+        .map(|(at, site)| group(site, vec![u32::try_from(at).unwrap()], 1_000_000));
     let found = Sorted {
         groups: groups.collect(),
         next: None,
@@ -48,7 +57,7 @@ fn an_entry_waits_for_its_time_and_is_forgotten_when_all_is_done() {
     assert_eq!(index.due(50, 10), [id(1)]);
     assert_eq!(index.due(50, 10), [], "it is being sorted");
     let found = Sorted {
-        groups: vec![("a".into(), vec![0], 9)],
+        groups: vec![group("a", vec![0], 9)],
         next: None,
     };
     index.sorted(id(1), Some(found));
@@ -131,7 +140,7 @@ fn new_settings_send_what_waits_back_to_be_sorted() {
     index.resort(5);
     assert_eq!(index.due(5, 10), [id(1)]);
     let found = Sorted {
-        groups: vec![("b".into(), vec![0], 9)],
+        groups: vec![group("b", vec![0], 9)],
         next: None,
     };
     index.sorted(id(1), Some(found));
@@ -148,4 +157,64 @@ fn no_more_jobs_run_than_allowed() {
     assert!(index.start(0).is_some() && index.start(0).is_none());
     end(&mut index, first, Feedback::Good, &[], None, 0);
     assert!(index.start(0).is_some());
+}
+
+/// Adds an entry for a site of a route with limits.
+fn paced(index: &mut Index, entry: u64, site: &str, limits: &RouteLimits) {
+    index.add(id(entry), 0);
+    assert_eq!(index.due(0, 10), [id(entry)]);
+    let pace = Pace {
+        route: "mail/p#0".into(),
+        limits: limits.clone(),
+    };
+    let found = Sorted {
+        groups: vec![Group {
+            pace: Some(pace),
+            ..group(site, vec![0], 1_000_000)
+        }],
+        next: None,
+    };
+    index.sorted(id(entry), Some(found));
+}
+
+#[test]
+fn all_sites_of_a_route_share_its_rate() {
+    let limits = RouteLimits {
+        messages: vec![postroad_config::Rate {
+            count: 1,
+            per: postroad_config::Period::from_secs(3),
+        }],
+        ..RouteLimits::default()
+    };
+    let mut index = index();
+    for (entry, site) in [(1, "a"), (2, "b"), (3, "a")] {
+        paced(&mut index, entry, site, &limits);
+    }
+    let mut started = vec![];
+    for now in (0..10_000).step_by(500) {
+        while let Some(job) = index.start(now) {
+            started.push(now);
+            end(&mut index, job, Feedback::Good, &[], None, now);
+        }
+        if let Some(wakes) = index.wakes_at() {
+            assert!(wakes > now, "it would spin at {now}");
+        }
+    }
+    assert_eq!(started, [0, 3_000, 6_000]);
+}
+
+#[test]
+fn a_route_has_no_more_connections_to_a_site_than_its_limit() {
+    let limits = RouteLimits {
+        connections: Some(2),
+        ..RouteLimits::default()
+    };
+    let mut index = index();
+    for entry in 1..=4 {
+        paced(&mut index, entry, "a", &limits);
+    }
+    let first = index.start(0).unwrap();
+    assert!(index.start(0).is_some() && index.start(0).is_none());
+    end(&mut index, first, Feedback::Good, &[], None, 0);
+    assert!(index.start(0).is_some() && index.start(0).is_none());
 }

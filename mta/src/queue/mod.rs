@@ -12,6 +12,7 @@
 
 pub mod clock;
 pub mod index;
+pub mod rate;
 pub mod retry;
 mod scheduler;
 pub mod settle;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use postroad_config::{ConfigFile, DomainName};
 use postroad_spool::{EntryId, Item, Ownership, ReadError, Spool, Status};
 
-use super::index::Sorted;
+use super::index::{Group, Sorted};
 use super::retry::Schedule;
 use super::settle;
 use crate::deliver::plan::Plan;
@@ -60,7 +60,12 @@ fn group(config: &ConfigFile, item: &Item, now: u64) -> Sorted {
     let groups = sites.into_iter().map(|(site, (recipients, plan))| {
         let schedule = Schedule::new(&plan.retry, settle::age(item));
         let patience = settle::patience(item, &recipients, &schedule);
-        (site, recipients, patience)
+        Group {
+            site,
+            recipients,
+            patience,
+            pace: plan.pace(),
+        }
     });
     Sorted {
         groups: groups.collect(),
@@ -150,7 +155,7 @@ policies:
         let groups: Vec<_> = sorted
             .groups
             .iter()
-            .map(|(site, who, _)| (site.as_str(), who.clone()))
+            .map(|group| (group.site.as_str(), group.recipients.clone()))
             .collect();
         assert_eq!(
             groups,
