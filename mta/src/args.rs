@@ -34,6 +34,45 @@ pub(crate) enum Command {
         #[arg(long)]
         scram: bool,
     },
+    /// Look at the spool of a mail server that does not run, check it, repair it.
+    #[command(subcommand)]
+    Spool(SpoolCommand),
+}
+
+/// `postroad-mta spool …`: takes the directory that the configuration calls `spool.directory`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SpoolCommand {
+    /// List the messages: id, age, size, sender, recipients and how far each of them is.
+    Ls {
+        /// The spool's directory.
+        directory: PathBuf,
+        /// Print one JSON object a line instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read everything and say what is damaged; exit code 1 if anything is.
+    Check {
+        /// The spool's directory.
+        directory: PathBuf,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Copy damaged segments to `damaged/`, write what survived in them anew, take out what cannot be read.
+    Repair {
+        /// The spool's directory.
+        directory: PathBuf,
+    },
+    /// Print a message as it would leave, or its envelope.
+    Cat {
+        /// The spool's directory.
+        directory: PathBuf,
+        /// Its id, 16 hexadecimal digits.
+        id: String,
+        /// Print the envelope and the state of each recipient as JSON instead.
+        #[arg(long)]
+        envelope: bool,
+    },
 }
 
 #[cfg(test)]

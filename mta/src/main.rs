@@ -7,6 +7,8 @@ use postroad_mta::{check, commands, daemon, log};
 
 mod args;
 
+use args::SpoolCommand;
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -15,6 +17,16 @@ fn main() -> ExitCode {
     match (args.command, args.config) {
         (Some(args::Command::Check { file, json }), _) => check::run(&file, json),
         (Some(args::Command::HashPassword { scram }), _) => commands::hash_password(scram),
+        (Some(args::Command::Spool(command)), _) => match command {
+            SpoolCommand::Ls { directory, json } => commands::spool::ls(&directory, json),
+            SpoolCommand::Check { directory, json } => commands::spool::check(&directory, json),
+            SpoolCommand::Repair { directory } => commands::spool::repair(&directory),
+            SpoolCommand::Cat {
+                directory,
+                id,
+                envelope,
+            } => commands::spool::cat(&directory, &id, envelope),
+        },
         (None, Some(config)) => {
             log::start();
             match daemon::run(&config) {

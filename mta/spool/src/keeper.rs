@@ -165,6 +165,13 @@ impl Keeper {
         gone
     }
 
+    /// Copies the survivors of a segment forward and recycles it, if all of them could be copied.
+    pub fn empty(&mut self, epoch: u64) -> Result<(), CommitError> {
+        self.evacuate(epoch)?;
+        self.recycle_all();
+        Ok(())
+    }
+
     fn evacuate(&self, epoch: u64) -> Result<(), CommitError> {
         let (file, messages, mut survivors) = {
             let index = self.shared.index();

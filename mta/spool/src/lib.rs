@@ -19,6 +19,7 @@ mod format;
 pub mod handover;
 mod incoming;
 mod index;
+pub mod inspect;
 pub mod io;
 mod keeper;
 mod message;

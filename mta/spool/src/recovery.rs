@@ -17,7 +17,7 @@ use crate::index::{Free, Index, Place, Segment};
 use crate::io::{Io, write_whole};
 use crate::scan::{Found, newest_epoch, scan};
 use crate::shared::{Counters, blobs_dir, segments_dir};
-use crate::types::{EntryId, Recovery, SpoolUuid};
+use crate::types::{Damage, EntryId, Recovery, SpoolUuid};
 use crate::window::{Bytes as _, Window};
 
 /// Written at once when the end of a segment is erased.
@@ -181,7 +181,20 @@ impl Reading<'_> {
                 self.erase(epoch, end.unwrap_or(BLOCK_U32))?;
             }
         }
-        self.report.damaged += records.iter().filter(|(_, found)| found.after_gap).count() as u64;
+        for (epoch, found) in &records {
+            let Some(from) = found.gap else { continue };
+            self.report.damaged += 1;
+            let segment = self.index.segments.get(epoch).map_or(0, |of| of.number);
+            self.report.damage.push(Damage {
+                segment,
+                from,
+                to: found.offset,
+            });
+            if self.index.active == Some(*epoch) {
+                // Nothing more is written where the device has failed once.
+                self.index.active = None;
+            }
+        }
         for (epoch, found) in records {
             let place = Place {
                 epoch,

@@ -19,8 +19,8 @@ pub struct Found {
     pub offset: u32,
     pub len: u32,
     pub record: Record,
-    /// Something in front of it could not be read.
-    pub after_gap: bool,
+    /// From here up to it something could not be read.
+    pub gap: Option<u32>,
 }
 
 /// What a segment holds.
@@ -41,13 +41,15 @@ pub fn scan(bytes: &mut impl Bytes, epoch: u64) -> Scan {
     };
     let mut at = BLOCK;
     let mut batch = 0;
-    let mut skipped = false;
+    let mut skipped = None;
     while at + FRAME <= bytes.len() {
         let Some((frame, record, space)) = read(bytes, at, epoch, batch) else {
             let boundary = (at + 1).next_multiple_of(BLOCK);
             let inside = !at.is_multiple_of(BLOCK);
             let padding = inside && bytes.piece(at, boundary - at).iter().all(|b| *b == 0);
-            skipped |= !padding;
+            if !padding {
+                skipped.get_or_insert(u32::try_from(at).unwrap_or(u32::MAX));
+            }
             scan.torn |= inside && !padding;
             at = boundary;
             continue;
@@ -63,7 +65,7 @@ pub fn scan(bytes: &mut impl Bytes, epoch: u64) -> Scan {
             offset,
             len,
             record,
-            after_gap: std::mem::take(&mut skipped),
+            gap: skipped.take(),
         });
         scan.torn = false;
         at += space;

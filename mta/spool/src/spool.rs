@@ -184,6 +184,10 @@ impl Spool {
         ))
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// The identity of this spool.
     pub fn uuid(&self) -> SpoolUuid {
         self.shared.uuid

@@ -250,6 +250,17 @@ pub struct Summary {
     pub next_attempt: u64,
 }
 
+/// A place of a segment that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Number of the segment: its file name.
+    pub segment: u32,
+    /// First octet.
+    pub from: u32,
+    /// The octet behind it, where something can be read again.
+    pub to: u32,
+}
+
 /// What opening found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
@@ -261,6 +272,8 @@ pub struct Recovery {
     pub torn_tail: bool,
     /// Damaged places in the middle of the log that had to be skipped: a fault of the device. Alert on it.
     pub damaged: u64,
+    /// Where they are, but for segments of which nothing at all could be read.
+    pub damage: Vec<Damage>,
     /// Entries dropped because their body file is missing or short: a fault of the device. Alert on it.
     pub lost: u64,
     /// Body files removed that no acknowledged message refers to.

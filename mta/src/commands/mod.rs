@@ -1,4 +1,6 @@
-//! `postroad-mta hash-password`.
+//! Commands that end by themselves: `postroad-mta hash-password`, `postroad-mta spool …`.
+
+pub mod spool;
 
 use std::io::Read;
 use std::process::ExitCode;

@@ -1,0 +1,110 @@
+//! `postroad-mta spool …` as a person uses it: on the spool of a mail server that does not run.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where a step fails"
+)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use postroad_spool::{Envelope, Options, Recipient, Spool};
+
+fn tool(args: &[&str], directory: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_postroad-mta"))
+        .arg("spool")
+        .args(args)
+        .arg(directory)
+        .output()
+        .unwrap()
+}
+
+fn text(octets: &[u8]) -> String {
+    String::from_utf8(octets.to_vec()).unwrap()
+}
+
+fn put(spool: &Spool, body: &str) -> String {
+    let mut incoming = spool.begin();
+    incoming.write(body.as_bytes()).unwrap();
+    let envelope = Envelope {
+        reverse_path: "ann@example.org".into(),
+        recipients: vec![Recipient {
+            forward_path: "bob@example.net".into(),
+            ..Recipient::default()
+        }],
+        ..Envelope::default()
+    };
+    let id = incoming.commit(envelope, b"Received: here\r\n".to_vec()).wait();
+    id.unwrap().to_string()
+}
+
+#[test]
+fn a_spool_is_listed_read_checked_and_repaired() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let (spool, _) = Spool::open(at, &Options::default()).unwrap();
+    let ids: Vec<String> = (0..3)
+        .map(|n| put(&spool, &format!("Subject: {n}\r\n\r\nhello\r\n")))
+        .collect();
+
+    let busy = tool(&["ls"], at);
+    assert!(!busy.status.success() && text(&busy.stderr).contains("a mail server runs on this spool"));
+    drop(spool);
+
+    let listed = text(&tool(&["ls", "--json"], at).stdout);
+    let rows: Vec<serde_json::Value> = listed
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(rows.len(), 3);
+    assert_eq!(rows[1]["id"], ids[1]);
+    assert_eq!(rows[1]["recipients"][0]["address"], "bob@example.net");
+    assert!(text(&tool(&["ls"], at).stdout).contains("<ann@example.org>"));
+
+    let cat = |args: &[&str]| {
+        let all = [&["spool", "cat"], args].concat();
+        Command::new(env!("CARGO_BIN_EXE_postroad-mta"))
+            .args(all)
+            .output()
+            .unwrap()
+    };
+    let here = at.to_str().unwrap();
+    assert_eq!(
+        text(&cat(&[here, &ids[1]]).stdout),
+        "Received: here\r\nSubject: 1\r\n\r\nhello\r\n"
+    );
+    let envelope: serde_json::Value =
+        serde_json::from_slice(&cat(&[here, &ids[1], "--envelope"]).stdout).unwrap();
+    assert_eq!(envelope["sender"], "ann@example.org");
+    assert_eq!(cat(&[here, "nonsense"]).status.code(), Some(2));
+    assert!(!cat(&[here, "00000000deadbeef"]).status.success());
+
+    assert!(tool(&["check"], at).status.success());
+    damage(at, b"Subject: 1");
+    let checked = tool(&["check", "--json"], at);
+    assert_eq!(checked.status.code(), Some(1));
+    let checked: serde_json::Value = serde_json::from_slice(&checked.stdout).unwrap();
+    assert_eq!(
+        (checked["damaged"].as_u64(), checked["entries"].as_u64()),
+        (Some(1), Some(2))
+    );
+
+    let repaired = tool(&["repair"], at);
+    assert!(repaired.status.success(), "{}", text(&repaired.stderr));
+    assert!(text(&repaired.stdout).contains("2 messages are there"));
+    assert!(tool(&["check"], at).status.success());
+}
+
+fn damage(at: &Path, needle: &[u8]) {
+    for entry in std::fs::read_dir(at.join("segments")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut octets = std::fs::read(&path).unwrap();
+        if let Some(place) = octets.windows(needle.len()).position(|window| window == needle) {
+            octets[place] ^= 0xff;
+            return std::fs::write(&path, octets).unwrap();
+        }
+    }
+    panic!("nothing to damage");
+}
