@@ -16,6 +16,14 @@
 )]
 
 mod alone;
+mod chunks;
+mod endings;
+mod ends;
+mod injection;
+mod login;
+mod order;
 mod sink;
 mod stage;
+mod syntax;
+mod tls;
 mod wire;

@@ -137,19 +137,28 @@ impl Tap<'_> {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
         }
-        self.seen.0.lock().unwrap().wire.extend_from_slice(&line);
+        self.keep(&line);
         Ok(line)
     }
 
     fn exactly(&mut self, octets: usize) -> std::io::Result<Vec<u8>> {
         let mut read = vec![0; octets];
         self.stream.read_exact(&mut read)?;
-        self.seen.0.lock().unwrap().wire.extend_from_slice(&read);
+        self.keep(&read);
         Ok(read)
     }
 
     fn say(&mut self, text: &str) -> std::io::Result<()> {
         self.stream.get_mut().write_all(format!("{text}\r\n").as_bytes())
+    }
+
+    fn keep(&self, octets: &[u8]) {
+        self.seen.0.lock().unwrap().wire.extend_from_slice(octets);
+    }
+
+    fn took(&self, taken: Taken) {
+        self.seen.0.lock().unwrap().taken.push(taken);
+        self.seen.1.notify_all();
     }
 
     fn complain(&self, text: String) {
@@ -234,8 +243,7 @@ fn take(
         body: std::mem::take(body),
     };
     let replies = if kind.lmtp { taken.rcpt.len() } else { 1 };
-    tap.seen.0.lock().unwrap().taken.push(taken);
-    tap.seen.1.notify_all();
+    tap.took(taken);
     for _ in 0..replies {
         tap.say("250 2.0.0 taken")?;
     }

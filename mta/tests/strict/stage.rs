@@ -23,6 +23,8 @@ pub struct Play {
     pub relay: Option<SocketAddr>,
     /// Recipients of `example.com`; all of them where empty.
     pub listed: &'static str,
+    /// Whether clients on this machine may relay without a password.
+    pub trusted: bool,
     /// More lines of the file.
     pub more: String,
 }
@@ -34,6 +36,7 @@ impl Default for Play {
             store: None,
             relay: None,
             listed: "alice, bob",
+            trusted: false,
             more: String::new(),
         }
     }
@@ -88,12 +91,13 @@ impl Play {
         format!(
             "format: 1\nhostname: mail.example.com\nspool: {{directory: {at}/spool, highWaterPercent: 99}}\n\
              tls: {{certificateFile: {at}/tls.crt, keyFile: {at}/tls.key}}\nlimits: {limits}\n\
-             relayFrom: [127.0.0.2/32]\nusers: [{{name: alice, verifier: '{verifier}'}}]\nports:\n\
+             relayFrom: [{trusted}]\nusers: [{{name: alice, verifier: '{verifier}'}}]\nports:\n\
              \x20 - {{name: smtp, address: '{transfer}', role: Transfer, tls: Opportunistic}}\n\
              \x20 - {{name: submission, address: '{submission}', role: Submission, tls: StartTls}}\n\
              domains:\n  - name: example.com\n    inbound:\n      recipients: {recipients}\n      deliverTo: {{lmtp: {store}}}\n\
              \x20   senders: [{{user: alice, addresses: [alice]}}]\n{relay}{more}",
             limits = self.limits,
+            trusted = if self.trusted { "127.0.0.0/8" } else { "" },
             more = self.more,
         )
     }

@@ -1,6 +1,6 @@
 //! A client that can say anything, and believes only replies of the grammar.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -99,7 +99,7 @@ impl Wire {
         self.stream = Stream::Tls(Box::new(StreamOwned::new(tls, stream)));
     }
 
-    /// Sends close_notify and goes on in clear on the same socket.
+    /// Sends TLS's `close_notify` and goes on in clear on the same socket.
     pub fn end_tls(&mut self) {
         let Stream::Tls(mut tls) = std::mem::replace(&mut self.stream, Stream::Gone) else {
             panic!("no TLS")
@@ -121,7 +121,8 @@ impl Wire {
     /// No more will be written.
     pub fn half_close(&self) {
         if let Stream::Clear(stream) = &self.stream {
-            stream.shutdown(Shutdown::Write).unwrap();
+            // The server may have closed already.
+            let _ = stream.shutdown(Shutdown::Write);
         }
     }
 
@@ -197,7 +198,9 @@ impl Wire {
             if let Some(end) = self.unread.iter().position(|octet| *octet == b'\n') {
                 let line: Vec<u8> = self.unread.drain(..=end).collect();
                 let line = String::from_utf8(line).unwrap();
-                let line = line.strip_suffix("\r\n").expect("replies end with CRLF");
+                let Some(line) = line.strip_suffix("\r\n") else {
+                    panic!("a reply ends with CRLF, not as {line:?}")
+                };
                 assert!(
                     line.bytes().all(|octet| (b' '..=b'~').contains(&octet)),
                     "{line:?}"
@@ -211,16 +214,10 @@ impl Wire {
                 Stream::Gone => Ok(0),
             };
             match read {
-                Ok(0) => return None,
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
-                    ) =>
-                {
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                     panic!("the server is silent")
                 }
-                Err(_) => return None,
+                Ok(0) | Err(_) => return None,
                 Ok(n) => self.unread.extend_from_slice(&octets[..n]),
             }
         }

@@ -212,7 +212,7 @@ fn aliases_and_depth_are_bounded() {
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..12 {
         let item = format!("*a{}", level - 1);
-        bomb += &format!("a{level}: &a{level} [{}]\n", vec![item; 10].join(", "));
+        bomb = format!("{bomb}a{level}: &a{level} [{}]\n", vec![item; 10].join(", "));
     }
     assert!(!mistakes(&bomb).is_empty());
     assert!(!mistakes(&"[".repeat(100_000)).is_empty());

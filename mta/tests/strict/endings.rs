@@ -1,0 +1,208 @@
+//! Look-alikes of the end of data: every combination of CR, LF, dot and NUL, in every split, on every way in and out.
+//!
+//! The judge is a strict sink: exactly the one message that the client's last `CR LF . CR LF` ends, or none, and no
+//! octet on the wire that SMTP does not allow.
+
+use crate::sink::{Kind, Sink};
+use crate::stage::{Play, Stage};
+use crate::wire::Wire;
+
+/// What stands in front of the dot, and behind it.
+const BEFORE: [&str; 9] = ["", "\n", "\r", "\r\n", "\n\r", "\r\r\n", "\n\n", "\0", "\r\n\0"];
+const AFTER: [&str; 9] = ["", "\n", "\r", "\r\n", "\n\r", "\r\r\n", "\n\n", "\0", "\0\r\n"];
+/// What would be run if the look-alike ended the data.
+const SMUGGLED: &str =
+    "MAIL FROM:<evil@else.example>\r\nRCPT TO:<bob@example.com>\r\nDATA\r\nSubject: evil\r\n\r\nevil\r\n";
+
+/// Every look-alike; the real end is not one of them.
+fn look_alikes() -> Vec<String> {
+    let mut found = Vec::new();
+    for before in BEFORE {
+        for dots in [".", "..", ".\0", "\0."] {
+            for after in AFTER {
+                let text = format!("{before}{dots}{after}");
+                if !format!("x{text}").contains("\r\n.\r\n") {
+                    found.push(text);
+                }
+            }
+        }
+    }
+    found
+}
+
+/// No bare CR, bare LF or NUL.
+fn is_text(octets: &str) -> bool {
+    !octets.replace("\r\n", "").contains(['\r', '\n', '\0'])
+}
+
+struct Rig {
+    stage: Stage,
+    store: Sink,
+    relay: Sink,
+}
+
+impl Rig {
+    fn start() -> Self {
+        let store = Sink::lmtp();
+        let relay = Sink::start(Kind {
+            lmtp: false,
+            chunking: true,
+        });
+        let stage = Play {
+            store: Some(store.address),
+            relay: Some(relay.address),
+            trusted: true,
+            ..Play::default()
+        }
+        .start();
+        Self { stage, store, relay }
+    }
+
+    /// Nothing but what was accepted came out, each message once, and every octet of it is as it was sent.
+    fn judge(self, accepted: &[String]) {
+        let Self {
+            mut stage,
+            store,
+            relay,
+        } = self;
+        stage.is_well();
+        store.wait_for(accepted.len() + 1);
+        relay.wait_for(accepted.len());
+        for sink in [store, relay] {
+            let mut got: Vec<String> = sink
+                .taken()
+                .iter()
+                .map(|taken| String::from_utf8(taken.original().to_vec()).unwrap())
+                .filter(|text| !text.starts_with("Subject: well"))
+                .collect();
+            let mut wanted = accepted.to_vec();
+            got.sort();
+            wanted.sort();
+            assert_eq!(got, wanted);
+            assert!(sink.taken().iter().all(|taken| !taken.mail.contains("evil")));
+            sink.judge_wire();
+        }
+    }
+}
+
+const OPEN: [(&str, u16); 3] = [
+    ("MAIL FROM:<sender@else.example>", 250),
+    ("RCPT TO:<alice@example.com>", 250),
+    ("RCPT TO:<carol@else.example>", 250),
+];
+
+/// What the peer that sent one message makes of the replies: accepted, or refused once.
+#[track_caller]
+fn outcome(wire: &mut Wire, what: &str) -> bool {
+    let reply = wire.reply();
+    assert!(matches!(reply.code, 250 | 550), "{what:?}: {reply:?}");
+    reply.code == 250
+}
+
+#[test]
+fn nothing_like_the_end_ends_the_data() {
+    let rig = Rig::start();
+    let mut accepted = Vec::new();
+    let mut wire = rig.stage.wire();
+    for (number, alike) in look_alikes().iter().enumerate() {
+        // A look-alike at the head of the body, and in its midst.
+        for head in ["", "x"] {
+            let body = format!("Subject: {number}\r\n\r\n{head}{alike}{SMUGGLED}");
+            if body.contains("\r\n.\r\n") {
+                continue;
+            }
+            wire.expect(&OPEN);
+            wire.expect(&[("DATA", 354)]);
+            wire.send(format!("{body}.\r\n").as_bytes());
+            let taken = outcome(&mut wire, &body);
+            assert_eq!(taken, is_text(&body), "{body:?}");
+            if taken {
+                accepted.push(unstuffed(&body));
+            }
+            // Sessions end after so many refused messages; go on in another.
+            wire.expect(&[("RSET", 250)]);
+            if !taken {
+                wire = rig.stage.wire();
+            }
+        }
+    }
+    assert!(
+        accepted.len() > 5,
+        "{} of the look-alikes are text",
+        accepted.len()
+    );
+    rig.judge(&accepted);
+}
+
+/// Dots that the client put in front of a line are taken off.
+fn unstuffed(body: &str) -> String {
+    let lines: Vec<_> = body
+        .split("\r\n")
+        .map(|line| line.strip_prefix('.').unwrap_or(line))
+        .collect();
+    lines.join("\r\n")
+}
+
+/// The same look-alikes as chunks: there no dot has a meaning, and text is text.
+#[test]
+fn nothing_is_an_end_in_a_chunk() {
+    let rig = Rig::start();
+    let mut accepted = Vec::new();
+    let mut wire = rig.stage.wire();
+    for (number, alike) in look_alikes()
+        .iter()
+        .map(String::as_str)
+        .chain(["\r\n.\r\n"])
+        .enumerate()
+    {
+        let body = format!("Subject: {number}\r\n\r\nx{alike}{SMUGGLED}");
+        wire.expect(&OPEN);
+        // Cut in the midst of the look-alike.
+        let cut = body.find(alike).unwrap() + alike.len() / 2;
+        wire.send(format!("BDAT {cut}\r\n{}", &body[..cut]).as_bytes());
+        assert_eq!(wire.reply().code, 250);
+        wire.send(format!("BDAT {} LAST\r\n{}", body.len() - cut, &body[cut..]).as_bytes());
+        let taken = outcome(&mut wire, &body);
+        assert_eq!(taken, is_text(&body), "{body:?}");
+        if taken {
+            accepted.push(body);
+        } else {
+            wire = rig.stage.wire();
+        }
+    }
+    rig.judge(&accepted);
+}
+
+/// The classic ones, cut at every octet into two packets.
+#[test]
+fn packets_do_not_matter() {
+    let rig = Rig::start();
+    let mut accepted = Vec::new();
+    for alike in [
+        "\n.\n",
+        "\n.\r\n",
+        "\r\n.\n",
+        "\r.\r",
+        "\r\n.\r",
+        "\r\n\0.\r\n",
+        "\r\n..\r\n",
+        "\r\n.x\r\n",
+    ] {
+        let body = format!("Subject: y\r\n\r\nx{alike}{SMUGGLED}");
+        let text = format!("{body}.\r\n");
+        let around = body.find(alike).unwrap();
+        for cut in (around - 1..=around + alike.len() + 1).chain(text.len() - 4..text.len()) {
+            let mut wire = rig.stage.wire();
+            wire.expect(&OPEN);
+            wire.expect(&[("DATA", 354)]);
+            wire.send(&text.as_bytes()[..cut]);
+            // The server has read the first packet when the second comes: it answers nothing, so give it a moment.
+            std::thread::sleep(std::time::Duration::from_millis(3));
+            wire.send(&text.as_bytes()[cut..]);
+            if outcome(&mut wire, &text) {
+                accepted.push(unstuffed(&body));
+            }
+        }
+    }
+    rig.judge(&accepted);
+}

@@ -1,0 +1,90 @@
+//! Where plain text meets TLS.
+
+use crate::sink::Sink;
+use crate::stage::{PASSWORD, Play, plain};
+use crate::wire::Wire;
+
+/// CVE-2011-0411 and its like: what came in clear behind STARTTLS is never run under TLS.
+#[test]
+fn octets_behind_starttls_are_dropped() {
+    let store = Sink::lmtp();
+    let mut stage = Play {
+        store: Some(store.address),
+        ..Play::default()
+    }
+    .start();
+    let injected =
+        "EHLO evil\r\nMAIL FROM:<evil@else.example>\r\nRCPT TO:<alice@example.com>\r\nDATA\r\nevil\r\n.\r\n";
+    let mut wire = stage.wire();
+    wire.send(format!("STARTTLS\r\n{injected}").as_bytes());
+    assert_eq!(wire.reply().code, 220);
+    wire.handshake(&stage.chain);
+    // The injected EHLO was not heard.
+    wire.expect(&[
+        ("MAIL FROM:<a@else.example>", 503),
+        ("EHLO client.example", 250),
+        ("QUIT", 221),
+    ]);
+    stage.is_well();
+    assert!(store.wait_for(1).iter().all(|taken| !taken.mail.contains("evil")));
+}
+
+#[test]
+fn a_login_does_not_survive_the_way_into_tls() {
+    let stage = Play::default().start();
+    let mut wire = Wire::ready(stage.submission);
+    wire.send(
+        format!(
+            "STARTTLS\r\nEHLO x\r\nAUTH PLAIN {}\r\n",
+            plain("alice", PASSWORD)
+        )
+        .as_bytes(),
+    );
+    assert_eq!(wire.reply().code, 220);
+    wire.handshake(&stage.chain);
+    wire.expect(&[
+        ("EHLO client.example", 250),
+        ("MAIL FROM:<alice@example.com>", 530),
+    ]);
+}
+
+/// TLS ends in the midst of a chunk or of data, and plain text follows on the same socket: it is not read, and the
+/// message never was.
+#[test]
+fn the_end_of_tls_ends_the_session() {
+    let store = Sink::lmtp();
+    let mut stage = Play {
+        store: Some(store.address),
+        ..Play::default()
+    }
+    .start();
+    for begin in [
+        "BDAT 200 LAST\r\nSubject: dead letter\r\n",
+        "BDAT 5\r\nabc",
+        "DATA\r\nSubject: dead letter\r\n",
+        "NOO",
+    ] {
+        let mut wire = stage.wire().secure(&stage.chain);
+        wire.expect(&[
+            ("MAIL FROM:<evil@else.example>", 250),
+            ("RCPT TO:<alice@example.com>", 250),
+        ]);
+        wire.send(begin.as_bytes());
+        wire.end_tls();
+        wire.send(format!("{}\r\n.\r\nRSET\r\n", "x".repeat(300)).as_bytes());
+        wire.half_close();
+    }
+    stage.is_well();
+    assert!(store.wait_for(1).iter().all(|taken| !taken.mail.contains("evil")));
+}
+
+/// A record that is no TLS ends the session as well.
+#[test]
+fn what_is_no_handshake_ends_the_session() {
+    let mut stage = Play::default().start();
+    let mut wire = stage.wire();
+    wire.expect(&[("STARTTLS", 220)]);
+    wire.send(b"EHLO x\r\nMAIL FROM:<evil@else.example>\r\n");
+    wire.half_close();
+    stage.is_well();
+}
