@@ -42,6 +42,8 @@ pub(super) struct Link {
     pub(super) hop: Hop,
     /// What it speaks.
     pub(super) protocol: Protocol,
+    /// Recipients that it takes in one transaction: what it says, or what it was seen to take.
+    pub(super) most_recipients: usize,
 }
 
 /// Why a connection is of no use (any more).
@@ -98,19 +100,20 @@ impl Link {
             connection: Connection::new(config),
             hop: target.hop(),
             protocol,
+            most_recipients: USUAL_RECIPIENTS,
         };
         let demanded = matches!(target.tls, TlsMode::Encrypted | TlsMode::Verified);
         let mut refused = None;
         loop {
             match link.next(GREETING).await? {
-                Event::Ready if link.connection.is_tls() || !use_tls => return Ok(link),
+                Event::Ready if link.connection.is_tls() || !use_tls => return Ok(link.ready()),
                 Event::Ready if refused.is_none() && link.connection.start_tls() => {}
                 Event::Ready if demanded => {
                     let reason = refused.unwrap_or_else(|| "STARTTLS is not offered".to_owned());
                     tokio::spawn(link.quit());
                     return Err(Trouble::Tls(reason));
                 }
-                Event::Ready => return Ok(link),
+                Event::Ready => return Ok(link.ready()),
                 Event::TlsRefused(reply) => refused = Some(format!("STARTTLS was refused: {reply}")),
                 Event::StartTls => link = link.secure(target, tls).await?,
                 Event::NeedInput | Event::NeedBody | Event::Sent(_) | Event::Failed(_) | Event::Closed => {
@@ -118,6 +121,15 @@ impl Link {
                 }
             }
         }
+    }
+
+    /// What the peer says of itself holds from now on.
+    fn ready(mut self) -> Self {
+        // RFC 9422 section 4.2.
+        let limit = self.connection.capabilities().recipients_limit;
+        let limit = limit.and_then(|limit| usize::try_from(limit).ok());
+        self.most_recipients = limit.unwrap_or(USUAL_RECIPIENTS).min(MOST_RECIPIENTS);
+        self
     }
 
     async fn secure(self, target: &Target<'_>, tls: &ClientTls) -> Result<Self, Trouble> {
@@ -313,8 +325,10 @@ fn refused(reply: &PeerReply, stage: Stage, hop: &Hop) -> Setback {
             feedback: None,
         };
     }
+    // Refused at the door, the mail waits for the site; refused amid a session, it keeps its schedule.
+    let at_door = matches!(stage, Stage::Greeting | Stage::Hello | Stage::StartTls);
     let feedback = match reply::feedback(reply) {
-        Feedback::Busy => Feedback::Busy,
+        Feedback::Busy if !at_door => Feedback::Busy,
         _ => Feedback::Dead,
     };
     Setback {
@@ -346,5 +360,9 @@ const LONGEST_EVENT: Duration = Duration::from_mins(30);
 const FAREWELL: Duration = Duration::from_secs(5);
 /// What was sent before the connection broke is read for as long.
 const DRAIN: Duration = Duration::from_millis(200);
+/// RFC 5321 section 4.5.3.1.8: every server takes 100 recipients.
+const USUAL_RECIPIENTS: usize = 100;
+/// More are not sent at once even if the peer would take them.
+const MOST_RECIPIENTS: usize = 1_000;
 /// Messages over one connection.
 const MOST_TRANSACTIONS: u32 = 100;

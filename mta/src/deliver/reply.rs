@@ -40,7 +40,8 @@ pub fn from_reply(verdict: Verdict, reply: &PeerReply, hop: &Hop) -> Outcome {
     }
 }
 
-/// What a reply says of the site: 421 and policy deferrals (4.7.x) ask to slow down.
+/// What a reply says of the site: 421 and policy deferrals (4.7.x) ask to slow down. Greylisting (RFC 6647 section 5.1) is
+/// about one message, which comes back anyway.
 pub fn feedback(reply: &PeerReply) -> Feedback {
     let policy = status(reply).is_some_and(|status| status.class == 4 && status.subject == 7);
     let text = reply.text().to_ascii_lowercase();
@@ -48,11 +49,24 @@ pub fn feedback(reply: &PeerReply) -> Feedback {
         && ["rate", "too many", "throttl"]
             .iter()
             .any(|word| text.contains(word));
-    if reply.code() == 421 || policy || rate {
+    let greylisted = ["greylist", "graylist", "grey-list"]
+        .iter()
+        .any(|word| text.contains(word));
+    if reply.code() == 421 || ((policy || rate) && !greylisted) {
         Feedback::Busy
     } else {
         Feedback::Good
     }
+}
+
+/// A reply to RCPT says that the transaction has enough recipients: 452, or 552 of old servers (RFC 5321 section
+/// 4.5.3.1.10), with X.5.3 (RFC 3463 section 3.6) or in words, as 452 may also mean a full disk.
+pub fn is_too_many(reply: &PeerReply) -> bool {
+    matches!(reply.code(), 452 | 552)
+        && match reply.enhanced() {
+            Some((_, subject, detail)) => (subject, detail) == (5, 3),
+            None => reply.text().to_ascii_lowercase().contains("too many recipients"),
+        }
 }
 
 fn status(reply: &PeerReply) -> Option<Status> {
@@ -112,7 +126,18 @@ mod tests {
     fn who_asks_to_slow_down_is_heard() {
         for (code, enhanced, text, want) in [
             (421, (4, 0, 0), "bye", Feedback::Busy),
-            (451, (4, 7, 1), "greylisted", Feedback::Busy),
+            (
+                451,
+                (4, 7, 1),
+                "Greylisted, come back in 5 minutes",
+                Feedback::Good,
+            ),
+            (
+                451,
+                (4, 7, 650),
+                "your IP was temporarily limited",
+                Feedback::Busy,
+            ),
             (452, (4, 5, 3), "Too many messages", Feedback::Busy),
             (450, (4, 2, 0), "mailbox busy", Feedback::Good),
             (550, (5, 7, 1), "rate", Feedback::Good),

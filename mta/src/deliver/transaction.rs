@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use postroad_config::DomainName;
 use postroad_smtp::BodyType;
-use postroad_smtp::client::{self, Capabilities, Event, Failure, Unsuited};
+use postroad_smtp::client::{self, Capabilities, Event, Failure, Stage, Unsuited};
 use postroad_spool::{BodyKind, Notify, Ret, Spool};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -23,12 +23,12 @@ use crate::dsn::text::from_xtext;
 use crate::outcome::{Outcome, Status, Verdict};
 use crate::queue::window::Feedback;
 
-/// Sends the message to all that are left. `Ok`: the connection can be used again.
+/// Sends the message to all that are left, to at most `limit` at once. `Ok`: the connection can be used again.
 pub(super) async fn run(
     link: &mut Link,
     spool: &Spool,
     load: &Load<'_>,
-    recipients: Option<u32>,
+    limit: Option<u32>,
     course: &mut Course,
     stop: &CancellationToken,
 ) -> Result<(), Trouble> {
@@ -43,28 +43,40 @@ pub(super) async fn run(
             eight_bit: load.item.envelope.body != BodyKind::SevenBit,
         }
     };
-    let fitting = fit(link, load, course, &capabilities, contents);
-    // What the next hop says, and what the route says; without either what every server takes.
-    let limits = [capabilities.recipients_limit, recipients];
-    let most = limits
-        .into_iter()
-        .flatten()
-        .min()
-        .map_or(BATCH, |limit| limit.max(1) as usize);
-    for batch in fitting.chunks(most.min(MOST_RECIPIENTS)) {
+    let mut waiting = fit(link, load, course, &capabilities, contents);
+    while !waiting.is_empty() {
         if stop.is_cancelled() {
             return Err(Trouble::Stopped);
         }
-        let message = message(load, batch, contents, &capabilities);
+        let limit = limit.and_then(|limit| usize::try_from(limit).ok());
+        let most = link.most_recipients.min(limit.unwrap_or(usize::MAX)).max(1);
+        let later = waiting.split_off(most.min(waiting.len()));
+        let batch = std::mem::replace(&mut waiting, later);
+        let message = message(load, &batch, contents, &capabilities);
         if let Err(unsuited) = link.connection().send(message) {
-            unsuited_for(link, course, batch, unsuited);
+            unsuited_for(link, course, &batch, unsuited);
             continue;
         }
         match dialogue(link, spool, load, course, stop).await {
-            Ok(outcomes) => settle(link, course, batch, outcomes.into_iter().map(Some)),
+            Ok(outcomes) => {
+                let surplus = surplus(&outcomes);
+                if let Some(taken) = surplus
+                    .iter()
+                    .position(|is_surplus| *is_surplus)
+                    .filter(|taken| *taken > 0)
+                {
+                    link.most_recipients = taken;
+                }
+                let known = outcomes.into_iter().zip(&surplus);
+                let known = known.map(|(said, is_surplus)| (!is_surplus).then_some(said));
+                settle(link, course, &batch, known);
+                let again = batch.into_iter().zip(surplus);
+                let again = again.filter_map(|(recipient, is_surplus)| is_surplus.then_some(recipient));
+                waiting = again.chain(waiting).collect();
+            }
             Err(Trouble::Failed(mut failure)) => {
                 let known = std::mem::take(&mut failure.outcomes);
-                settle(link, course, batch, known.into_iter());
+                settle(link, course, &batch, known.into_iter());
                 return Err(Trouble::Failed(failure));
             }
             Err(trouble) => return Err(trouble),
@@ -75,6 +87,17 @@ pub(super) async fn run(
         }
     }
     Ok(())
+}
+
+/// Recipients that were too many for this transaction (RFC 5321 section 4.5.3.1.10) and are asked for again in the next
+/// one: only those behind one that was taken, so that each transaction brings the end nearer.
+fn surplus(outcomes: &[client::Outcome]) -> Vec<bool> {
+    let mut taken = false;
+    let judge = |outcome: &client::Outcome| {
+        taken |= outcome.stage > Stage::Rcpt;
+        taken && outcome.stage == Stage::Rcpt && reply::is_too_many(&outcome.reply)
+    };
+    outcomes.iter().map(judge).collect()
 }
 
 /// Gives the recipients of a batch their verdicts, as far as they are known.
@@ -302,10 +325,6 @@ fn notify(notify: Notify) -> Option<postroad_smtp::Notify> {
     })
 }
 
-/// RFC 5321 section 4.5.3.1.8: every server takes 100 recipients.
-const BATCH: usize = 100;
-/// More are not sent at once even if the peer would take them.
-const MOST_RECIPIENTS: usize = 1_000;
 /// How long the reply to the end of the data is waited for when the attempt shall end.
 const WHEN_STOPPED: Duration = Duration::from_secs(15);
 

@@ -70,6 +70,23 @@ pub struct Sorted {
     pub next: Option<u64>,
 }
 
+/// What is known of a site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteView {
+    /// Its name, see [`crate::deliver::plan::Plan::site`].
+    pub name: Arc<str>,
+    /// Jobs that wait for it.
+    pub waiting: usize,
+    /// Attempts that run.
+    pub running: u32,
+    /// Attempts that may run at once.
+    pub window: u32,
+    /// Closed until then, because it is dead or by a rate; a time that is over means open.
+    pub opens_at: u64,
+    /// Why the last attempt that failed as a whole did so.
+    pub last_trouble: Option<Arc<Outcome>>,
+}
+
 /// How a job ended.
 #[derive(Clone, Debug)]
 pub struct Ended {
@@ -122,19 +139,16 @@ struct Site {
     window: Window,
     ready: VecDeque<Job>,
     lively: bool,
-    /// Most attempts at once, by the route's own limit.
-    most: Option<u32>,
     /// Most recipients of a transaction, by the route's own limit.
     recipients: Option<u32>,
     /// The route with rates that it belongs to.
     limiter: Option<Arc<str>>,
+    /// A timer of [`Index::closed`] stands at this time.
+    alarm: u64,
+    last_trouble: Option<Arc<Outcome>>,
 }
 
 impl Site {
-    fn is_open(&self, now: u64) -> bool {
-        self.window.is_open(now) && self.most.is_none_or(|most| self.window.running() < most)
-    }
-
     /// Messages that a job counts as.
     fn messages(&self, job: &Job) -> u64 {
         let most = self.recipients.unwrap_or(u32::MAX).max(1);
@@ -265,7 +279,8 @@ impl Index {
             let limiter = Self::limiter(&mut self.limiters, pace.as_ref());
             let place = self.sites.entry(site.clone()).or_default();
             place.ready.push_back(job);
-            place.most = pace.as_ref().and_then(|pace| pace.limits.connections);
+            let most = pace.as_ref().and_then(|pace| pace.limits.connections);
+            place.window.set_cap(most);
             place.recipients = pace
                 .as_ref()
                 .and_then(|pace| pace.limits.recipients_per_transaction);
@@ -294,7 +309,7 @@ impl Index {
                 continue;
             };
             site.lively = false;
-            if !site.is_open(now) {
+            if !site.window.is_open(now) {
                 // Woken by the end of a job, or by the timer of a closed site.
                 continue;
             }
@@ -306,7 +321,8 @@ impl Index {
                 && limiter.next_at() > now
                 && !site.ready.is_empty()
             {
-                self.closed.push(Reverse((limiter.next_at(), name)));
+                let at = limiter.next_at();
+                self.set_alarm(&name, at);
                 continue;
             }
             let Some(job) = site.ready.pop_front() else {
@@ -353,8 +369,11 @@ impl Index {
         if known.leaving {
             return;
         }
+        // A failure that does not close the site is one of the message: it keeps its schedule.
+        let closed = |site: &Site| site.window.opens_at() > now;
+        let is_closed = self.sites.get(&job.site).is_some_and(closed);
         let waits_for_site =
-            (feedback == Some(Feedback::Dead) || job.instead.is_some()) && !pending.is_empty();
+            !pending.is_empty() && (job.instead.is_some() || (feedback == Some(Feedback::Dead) && is_closed));
         if waits_for_site {
             for recipient in job.recipients.iter().filter(|one| !pending.contains(one)) {
                 known.busy.remove(recipient);
@@ -403,6 +422,24 @@ impl Index {
         }
     }
 
+    /// The sites that are known now: those that are in use, closed, or waited for.
+    pub fn sites(&self) -> Vec<SiteView> {
+        let view = |(name, site): (&Arc<str>, &Site)| SiteView {
+            name: name.clone(),
+            waiting: site.ready.len(),
+            running: site.window.running(),
+            window: site.window.allowed(),
+            opens_at: site.window.opens_at().max(self.rate_opens_at(site)),
+            last_trouble: site.last_trouble.clone(),
+        };
+        self.sites.iter().map(view).collect()
+    }
+
+    fn rate_opens_at(&self, site: &Site) -> u64 {
+        let limiter = site.limiter.as_ref().and_then(|route| self.limiters.get(route));
+        limiter.map_or(0, Limiter::next_at)
+    }
+
     /// When something can happen next without an event from outside.
     pub fn wakes_at(&self) -> Option<u64> {
         let timer = self.timers.peek().map(|Reverse((at, ..))| *at);
@@ -448,8 +485,11 @@ impl Index {
             None => site.window.end(),
             Some(feedback) => site.window.end_with(feedback, now, retry.0, retry.1, draw),
         }
-        if site.window.opens_at() > now {
-            self.closed.push(Reverse((site.window.opens_at(), name.clone())));
+        if let Some(why) = &why {
+            site.last_trouble = Some(why.clone());
+        }
+        let opens_at = site.window.opens_at();
+        if opens_at > now {
             // Whoever waits for a dead site may not wait for ever.
             let why = why.unwrap_or_else(|| Arc::new(unreachable()));
             let (over, patient) = site.ready.drain(..).partition(|job: &Job| job.patience <= now);
@@ -459,8 +499,17 @@ impl Index {
                 instead: Some(why.clone()),
                 ..job
             }));
+            self.set_alarm(name, opens_at);
         }
         Self::enliven(&mut self.sites, &mut self.lively, name);
+    }
+
+    /// Has the site looked at again at that time; one timer for each time, however many ask.
+    fn set_alarm(&mut self, name: &Arc<str>, at: u64) {
+        if let Some(site) = self.sites.get_mut(name).filter(|site| site.alarm != at) {
+            site.alarm = at;
+            self.closed.push(Reverse((at, name.clone())));
+        }
     }
 
     fn reopen(&mut self, now: u64) {

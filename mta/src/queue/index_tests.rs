@@ -218,3 +218,39 @@ fn a_route_has_no_more_connections_to_a_site_than_its_limit() {
     end(&mut index, first, Feedback::Good, &[], None, 0);
     assert!(index.start(0).is_some() && index.start(0).is_none());
 }
+
+#[test]
+fn one_failure_among_many_attempts_keeps_the_schedule_of_the_message() {
+    let mut index = index();
+    for entry in 1..=3 {
+        ready(&mut index, entry, &["a"]);
+    }
+    let jobs: Vec<Job> = std::iter::from_fn(|| index.start(0)).collect();
+    assert_eq!(jobs.len(), 3);
+    for (number, job) in jobs.into_iter().enumerate() {
+        let feedback = if number == 1 {
+            Feedback::Good
+        } else {
+            Feedback::Dead
+        };
+        end(&mut index, job, feedback, &[0], Some(500), 0);
+    }
+    // The third ran alone by then: a cohort of one, so the site is dead and it waits for the probe.
+    assert_eq!(index.due(500, 10), [id(1), id(2)]);
+    let site = &index.sites()[0];
+    assert_eq!((site.waiting, site.window), (1, 1));
+    assert!(site.opens_at >= 9_000);
+}
+
+#[test]
+fn many_that_wait_for_a_closed_site_set_one_timer() {
+    let mut index = index();
+    ready(&mut index, 1, &["a"]);
+    let job = index.start(0).unwrap();
+    end(&mut index, job, Feedback::Dead, &[0], None, 0);
+    for entry in 2..=100 {
+        ready(&mut index, entry, &["a"]);
+        assert_eq!(index.start(0), None);
+    }
+    assert_eq!(index.closed.len(), 1);
+}

@@ -28,6 +28,7 @@ use postroad_spool::{EntryId, Spool};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use self::index::SiteView;
 use crate::deliver::tls::ClientTls;
 use crate::dns::Dns;
 use crate::handover;
@@ -100,6 +101,7 @@ impl Parts {
 enum Command {
     Accepted(Vec<EntryId>),
     Withdraw(Vec<EntryId>, oneshot::Sender<Vec<EntryId>>),
+    Sites(oneshot::Sender<Vec<SiteView>>),
 }
 
 impl handover::Schedule for Queue {
@@ -165,6 +167,15 @@ impl Queue {
     /// Takes entries back that were withdrawn and not handed over.
     pub fn give_back(&self, entries: Vec<EntryId>) {
         self.send(Command::Accepted(entries));
+    }
+
+    /// The sites that are in use, closed or waited for, by name.
+    pub async fn sites(&self) -> Vec<SiteView> {
+        let (answer, sites) = oneshot::channel();
+        self.send(Command::Sites(answer));
+        let mut sites = sites.await.unwrap_or_default();
+        sites.sort_by(|one, other| one.name.cmp(&other.name));
+        sites
     }
 
     /// What is queued now.

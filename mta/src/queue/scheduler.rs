@@ -154,6 +154,10 @@ impl Scheduler {
                     self.index.add(entry, next.max(clock::now()));
                 }
             }
+            Command::Sites(answer) => {
+                // Who asked may have gone.
+                let _ = answer.send(self.index.sites());
+            }
             Command::Withdraw(entries, answer) => {
                 for open in self.open.values() {
                     if let Open::Job(job, stop) = open
