@@ -3,12 +3,14 @@
 //! Pure: the caller asks the DNS and draws the random numbers.
 //!
 //! ```text
-//!   MX answer ─┬─ records ─► by preference, equal ones shuffled, those at or behind ourselves dropped
+//!   MX answer ─┬─ records ─► by preference, those at or behind ourselves dropped ─► the site; a draw per attempt
 //!              ├─ null MX ─► the domain takes no mail
 //!              ├─ name without MX ─► implicit MX: the domain itself
 //!              ├─ no such name ─► no such domain
 //!              └─ no answer ─► later
 //! ```
+
+use std::collections::HashSet;
 
 use crate::dns::{DnsError, Exchange};
 
@@ -25,54 +27,76 @@ pub enum NoExchange {
     Unknown(String),
 }
 
-/// Decides which hosts are tried, and in which order. `own` is our host name; `draw` gives random numbers.
-pub fn order(
-    domain: &str,
-    answer: Result<Vec<Exchange>, DnsError>,
-    own: &str,
-    mut draw: impl FnMut() -> u64,
-) -> Result<Vec<String>, NoExchange> {
-    let mut exchanges = match answer {
-        Ok(exchanges) => exchanges,
-        Err(DnsError::NoData) => return implicit(domain, own),
-        Err(DnsError::NxDomain) => return Err(NoExchange::NoDomain),
-        Err(DnsError::Temporary(reason)) => return Err(NoExchange::Unknown(reason)),
-    };
-    // A null MX beside others is an error of the domain; the others are used (RFC 7505 section 3).
-    exchanges.retain(|exchange| !exchange.host.is_empty());
-    if exchanges.is_empty() {
-        return Err(NoExchange::NullMx);
-    }
-    if let Some(ours) = exchanges
-        .iter()
-        .filter(|exchange| exchange.host == own)
-        .map(|exchange| exchange.preference)
-        .min()
-    {
-        exchanges.retain(|exchange| exchange.preference < ours);
-    }
-    if exchanges.is_empty() {
-        return Err(NoExchange::Ourselves);
-    }
-    let mut drawn: Vec<_> = exchanges
-        .into_iter()
-        .map(|exchange| (exchange.preference, draw(), exchange.host))
-        .collect();
-    drawn.sort_unstable();
-    let mut hosts: Vec<String> = Vec::with_capacity(drawn.len().min(MOST_HOSTS));
-    for (_, _, host) in drawn {
-        if hosts.len() < MOST_HOSTS && !hosts.contains(&host) {
-            hosts.push(host);
-        }
-    }
-    Ok(hosts)
+/// The hosts that take a domain's mail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchangers {
+    /// Hosts of equal preference together, best first; in each by name. Never empty.
+    ranks: Vec<Vec<String>>,
 }
 
-fn implicit(domain: &str, own: &str) -> Result<Vec<String>, NoExchange> {
-    if domain == own {
-        Err(NoExchange::Ourselves)
-    } else {
-        Ok(vec![domain.to_owned()])
+impl Exchangers {
+    /// Decides which hosts may be tried. `own` is our host name.
+    pub fn of(domain: &str, answer: Result<Vec<Exchange>, DnsError>, own: &str) -> Result<Self, NoExchange> {
+        let mut exchanges = match answer {
+            Ok(exchanges) => exchanges,
+            Err(DnsError::NoData) => return Self::implicit(domain, own),
+            Err(DnsError::NxDomain) => return Err(NoExchange::NoDomain),
+            Err(DnsError::Temporary(reason)) => return Err(NoExchange::Unknown(reason)),
+        };
+        // A null MX beside others is an error of the domain; the others are used (RFC 7505 section 3).
+        exchanges.retain(|exchange| !exchange.host.is_empty());
+        if exchanges.is_empty() {
+            return Err(NoExchange::NullMx);
+        }
+        let ours = exchanges.iter().filter(|exchange| exchange.host == own);
+        if let Some(ours) = ours.map(|exchange| exchange.preference).min() {
+            exchanges.retain(|exchange| exchange.preference < ours);
+        }
+        if exchanges.is_empty() {
+            return Err(NoExchange::Ourselves);
+        }
+        Ok(Self::ranked(exchanges))
+    }
+
+    fn ranked(mut exchanges: Vec<Exchange>) -> Self {
+        exchanges.sort_unstable();
+        let mut seen = HashSet::new();
+        exchanges.retain(|exchange| seen.insert(exchange.host.clone()));
+        exchanges.truncate(MOST_KNOWN);
+        let equal = |one: &Exchange, other: &Exchange| one.preference == other.preference;
+        let hosts = |rank: &[Exchange]| rank.iter().map(|exchange| exchange.host.clone()).collect();
+        Self {
+            ranks: exchanges.chunk_by(equal).map(hosts).collect(),
+        }
+    }
+
+    /// RFC 5321 section 5.1: without MX records the domain itself is the host.
+    fn implicit(domain: &str, own: &str) -> Result<Self, NoExchange> {
+        if domain == own {
+            return Err(NoExchange::Ourselves);
+        }
+        Ok(Self {
+            ranks: vec![vec![domain.to_owned()]],
+        })
+    }
+
+    /// Name of the site: equal for all domains whose mail goes to the same hosts in the same order.
+    pub fn site(&self) -> String {
+        let ranks: Vec<_> = self.ranks.iter().map(|rank| rank.join(",")).collect();
+        format!("{}{}", super::sites::SHARED, ranks.join(";"))
+    }
+
+    /// The hosts of one attempt in the order in which they are tried, each with its rank: by preference, and by chance
+    /// among equals (RFC 5321 section 5.1). `draw` gives random numbers.
+    pub fn drawn(&self, mut draw: impl FnMut() -> u64) -> Vec<(usize, &str)> {
+        let mut hosts = vec![];
+        for (rank, equals) in self.ranks.iter().enumerate() {
+            let mut equals: Vec<_> = equals.iter().map(|host| (draw(), host.as_str())).collect();
+            equals.sort_unstable();
+            hosts.extend(equals.into_iter().map(|(_, host)| (rank, host)));
+        }
+        hosts.truncate(MOST_HOSTS);
+        hosts
     }
 }
 
@@ -87,85 +111,99 @@ pub fn literal(domain: &str) -> Option<std::net::IpAddr> {
 
 /// Hosts tried in one attempt; a domain with more publishes them for another reason than mail.
 const MOST_HOSTS: usize = 10;
+/// Hosts of a domain that are looked at, and that make up the name of its site.
+const MOST_KNOWN: usize = 32;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn order_of(records: &[(u16, &str)]) -> Result<Vec<String>, NoExchange> {
+    fn exchangers(records: &[(u16, &str)]) -> Result<Exchangers, NoExchange> {
         let record = |&(preference, host): &(u16, &str)| Exchange {
             preference,
             host: host.to_owned(),
         };
+        Exchangers::of(
+            "d.example",
+            Ok(records.iter().map(record).collect()),
+            "us.example",
+        )
+    }
+
+    fn hosts(records: &[(u16, &str)]) -> Vec<String> {
         let mut draws = [3, 2, 1, 0].into_iter().cycle();
-        let answer = Ok(records.iter().map(record).collect());
-        order("d.example", answer, "us.example", || {
-            draws.next().unwrap_or_default()
-        })
+        let found = exchangers(records).unwrap();
+        let drawn = found.drawn(|| draws.next().unwrap_or_default());
+        drawn.into_iter().map(|(_, host)| host.to_owned()).collect()
     }
 
     #[test]
     fn preference_decides_and_chance_among_equals() {
-        let hosts = order_of(&[(20, "c"), (10, "a"), (10, "b")]).unwrap();
-        assert_eq!(hosts, ["b", "a", "c"]);
+        assert_eq!(hosts(&[(20, "c"), (10, "a"), (10, "b")]), ["b", "a", "c"]);
     }
 
     #[test]
     fn exchangers_at_or_behind_ourselves_are_dropped() {
-        assert_eq!(
-            order_of(&[(10, "a"), (20, "us.example"), (20, "b"), (30, "c")]).unwrap(),
-            ["a"]
-        );
-        assert_eq!(
-            order_of(&[(10, "us.example"), (20, "b")]),
-            Err(NoExchange::Ourselves)
-        );
+        let records = [(10, "a"), (20, "us.example"), (20, "b"), (30, "c")];
+        assert_eq!(hosts(&records), ["a"]);
+        assert_eq!(exchangers(&records[1..]), Err(NoExchange::Ourselves));
     }
 
     #[test]
     fn a_null_mx_takes_no_mail_unless_others_stand_beside_it() {
-        assert_eq!(order_of(&[(0, "")]), Err(NoExchange::NullMx));
-        assert_eq!(order_of(&[(0, ""), (10, "a")]).unwrap(), ["a"]);
+        assert_eq!(exchangers(&[(0, "")]), Err(NoExchange::NullMx));
+        assert_eq!(hosts(&[(0, ""), (10, "a")]), ["a"]);
     }
 
     #[test]
     fn each_kind_of_nothing_has_its_meaning() {
-        let with = |error| order("d.example", Err(error), "us.example", || 0);
-        assert_eq!(with(DnsError::NoData).unwrap(), ["d.example"]);
-        assert_eq!(with(DnsError::NxDomain), Err(NoExchange::NoDomain));
+        let with = |domain, error| Exchangers::of(domain, Err(error), "us.example");
+        let implicit = with("d.example", DnsError::NoData).unwrap();
+        assert_eq!(implicit.drawn(|| 0), [(0, "d.example")]);
+        assert_eq!(with("d.example", DnsError::NxDomain), Err(NoExchange::NoDomain));
         assert_eq!(
-            with(DnsError::Temporary("t".to_owned())),
+            with("d.example", DnsError::Temporary("t".to_owned())),
             Err(NoExchange::Unknown("t".to_owned()))
         );
-        assert_eq!(
-            order("us.example", Err(DnsError::NoData), "us.example", || 0),
-            Err(NoExchange::Ourselves)
-        );
+        assert_eq!(with("us.example", DnsError::NoData), Err(NoExchange::Ourselves));
+    }
+
+    #[test]
+    fn a_site_is_the_hosts_in_their_order_whatever_the_numbers_and_the_domain() {
+        let site = |records: &[(u16, &str)]| exchangers(records).unwrap().site();
+        assert_eq!(site(&[(10, "b"), (10, "a"), (20, "c")]), "mx:a,b;c");
+        assert_eq!(site(&[(7, "c"), (1, "a"), (1, "b")]), "mx:a,b;c");
+        assert_ne!(site(&[(10, "a"), (20, "b")]), site(&[(20, "a"), (10, "b")]));
+        let implicit = Exchangers::of("a", Err(DnsError::NoData), "us.example").unwrap();
+        assert_eq!(implicit.site(), site(&[(10, "a")]));
     }
 
     #[test]
     fn a_crowd_of_exchangers_is_bounded_and_named_once() {
         let names: Vec<String> = (0..100).map(|n| format!("h{}", n % 50)).collect();
-        let records: Vec<(u16, &str)> = names.iter().map(|name| (10, name.as_str())).collect();
-        let mut hosts = order_of(&records).unwrap();
-        hosts.sort();
-        hosts.dedup();
-        assert_eq!(hosts.len(), 10);
+        let records: Vec<_> = names.iter().map(|name| (1, name.as_str())).collect();
+        let mut found = hosts(&records);
+        assert_eq!(found.len(), MOST_HOSTS);
+        found.sort();
+        found.dedup();
+        assert_eq!(found.len(), MOST_HOSTS);
     }
 
     #[test]
-    fn address_literals_are_read() {
-        assert_eq!(literal("[192.0.2.1]"), "192.0.2.1".parse().ok());
-        assert_eq!(literal("[IPv6:2001:db8::1]"), "2001:db8::1".parse().ok());
-        for text in [
-            "192.0.2.1",
-            "[2001:db8::1]",
-            "[IPv6:192.0.2.1]",
-            "[",
-            "[]",
-            "[\u{e9}\u{e9}\u{e9}]",
+    fn literals_are_read() {
+        for (text, address) in [
+            ("[192.0.2.1]", Some("192.0.2.1")),
+            ("[IPv6:2001:db8::1]", Some("2001:db8::1")),
+            ("[ipv6:::1]", Some("::1")),
+            ("[2001:db8::1]", None),
+            ("[x]", None),
+            ("192.0.2.1", None),
         ] {
-            assert_eq!(literal(text), None, "{text}");
+            assert_eq!(
+                literal(text),
+                address.map(|address| address.parse().unwrap()),
+                "{text}"
+            );
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The servers of one way out, each with its addresses, in the order in which they are tried.
 //!
 //! ```text
-//!   Way ─┬─ Exchanges ─► MX ─► exchanges::order ─► addresses, each checked by networks::may_be_next_hop
+//!   Way ─┬─ Exchanges ─► MX ─► exchanges::Exchangers ─► addresses, each checked by networks::may_be_next_hop
 //!        └─ Hosts ─────► addresses as configured
 //! ```
 //!
@@ -12,8 +12,8 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 use postroad_config::Endpoint;
 
-use super::exchanges::{self, NoExchange};
-use super::networks::may_be_next_hop;
+use super::exchanges::{self, Exchangers, NoExchange};
+use super::networks::{leads_home, may_be_next_hop};
 use super::plan::{Protocol, To};
 use super::setback::Setback;
 use crate::dns::{Dns, DnsError, Scope};
@@ -30,6 +30,8 @@ pub struct Server {
     pub protocol: Protocol,
     /// Found by MX: whether it is ourselves has to be watched for.
     pub public: bool,
+    /// Servers of one rank are as good as each other: those with a warm connection go first.
+    pub rank: usize,
 }
 
 /// What a look-up needs.
@@ -44,26 +46,42 @@ pub struct Finder<'a> {
 }
 
 impl Finder<'_> {
-    /// Finds the servers. Errors: why there is none.
-    pub async fn find(&self, to: &To, draw: impl FnMut() -> u64) -> Result<Vec<Server>, Setback> {
+    /// Asks for the hosts of a domain. Errors: why it has none.
+    pub async fn exchangers(&self, domain: &str) -> Result<Exchangers, NoExchange> {
+        Exchangers::of(domain, self.dns.mx(domain).await, self.hostname)
+    }
+
+    /// Finds the servers. `known`: the hosts of the domain, where they were asked for already. Errors: why there is none.
+    pub async fn find(
+        &self,
+        to: &To,
+        known: Option<Result<Exchangers, NoExchange>>,
+        draw: impl FnMut() -> u64,
+    ) -> Result<Vec<Server>, Setback> {
         match to {
             To::Hosts { hosts, protocol } => self.configured(hosts, *protocol).await,
-            To::Exchanges { domain, allowed } => match exchanges::literal(domain) {
-                Some(address) => self.literal(domain, address, allowed),
-                None if domain.starts_with('[') => Err(Setback::nowhere(domain, false)),
-                None => self.exchanges(domain, allowed, draw).await,
-            },
+            To::Exchanges { domain, allowed } if domain.starts_with('[') => self.literal(domain, allowed),
+            To::Exchanges { domain, allowed } => {
+                let known = match known {
+                    Some(known) => known,
+                    None => self.exchangers(domain).await,
+                };
+                let hosts = known.map_err(|why| Setback::of_exchange(domain, &why))?;
+                self.servers(domain, &hosts.drawn(draw), allowed).await
+            }
         }
     }
 
-    fn literal(&self, domain: &str, address: IpAddr, allowed: &[IpNet]) -> Result<Vec<Server>, Setback> {
-        if !may_be_next_hop(address, allowed) {
-            return Err(Setback::nowhere(domain, true));
+    /// A literal names a machine past all that its owner says of mail, so that only named networks are reached by one.
+    fn literal(&self, domain: &str, allowed: &[IpNet]) -> Result<Vec<Server>, Setback> {
+        let named = |address: &IpAddr| allowed.iter().any(|network| network.contains(address));
+        match exchanges::literal(domain).filter(named) {
+            Some(address) => Ok(vec![self.server(address.to_string(), 0, vec![address])]),
+            None => Err(Setback::literal(domain)),
         }
-        Ok(vec![self.server(address.to_string(), vec![address])])
     }
 
-    fn server(&self, host: String, addresses: Vec<IpAddr>) -> Server {
+    fn server(&self, host: String, rank: usize, addresses: Vec<IpAddr>) -> Server {
         let addresses = addresses
             .into_iter()
             .map(|address| SocketAddr::new(address, self.port));
@@ -72,40 +90,43 @@ impl Finder<'_> {
             addresses: addresses.collect(),
             protocol: Protocol::Smtp,
             public: true,
+            rank,
         }
     }
 
-    async fn exchanges(
+    async fn servers(
         &self,
         domain: &str,
+        hosts: &[(usize, &str)],
         allowed: &[IpNet],
-        draw: impl FnMut() -> u64,
     ) -> Result<Vec<Server>, Setback> {
-        let answer = self.dns.mx(domain).await;
-        let hosts = exchanges::order(domain, answer, self.hostname, draw)
-            .map_err(|why| Setback::of_exchange(domain, &why))?;
         let mut servers = vec![];
-        let mut refused = false;
+        let mut refused = None;
         let mut unknown = None;
-        for host in hosts {
-            match self.dns.addresses(&host, Scope::Public).await {
-                Ok(mut addresses) => {
-                    let found = addresses.len();
-                    addresses.retain(|address| may_be_next_hop(*address, allowed));
-                    addresses.truncate(MOST_ADDRESSES);
-                    refused |= addresses.len() < found;
-                    if !addresses.is_empty() {
-                        servers.push(self.server(host, addresses));
+        for (rank, host) in hosts {
+            match self.dns.addresses(host, Scope::Public).await {
+                Ok(addresses) => {
+                    let (mut good, bad): (Vec<_>, Vec<_>) = addresses
+                        .into_iter()
+                        .partition(|address| may_be_next_hop(*address, allowed));
+                    refused = refused.or(bad.first().copied());
+                    good.truncate(MOST_ADDRESSES);
+                    if !good.is_empty() {
+                        servers.push(self.server((*host).to_owned(), *rank, good));
                     }
                 }
                 Err(DnsError::NxDomain | DnsError::NoData) => {}
                 Err(DnsError::Temporary(reason)) => unknown = Some(reason),
             }
         }
-        match unknown {
+        match (unknown, refused) {
             _ if !servers.is_empty() => Ok(servers),
-            Some(reason) => Err(Setback::of_exchange(domain, &NoExchange::Unknown(reason))),
-            None => Err(Setback::nowhere(domain, refused)),
+            (Some(reason), _) => Err(Setback::of_exchange(domain, &NoExchange::Unknown(reason))),
+            (None, Some(address)) if leads_home(address) => {
+                Err(Setback::of_exchange(domain, &NoExchange::Ourselves))
+            }
+            (None, Some(_)) => Err(Setback::private(domain)),
+            (None, None) => Err(Setback::nowhere(domain)),
         }
     }
 
@@ -113,7 +134,7 @@ impl Finder<'_> {
     async fn configured(&self, hosts: &[Endpoint], protocol: Protocol) -> Result<Vec<Server>, Setback> {
         let mut servers = vec![];
         let mut last = None;
-        for endpoint in hosts {
+        for (rank, endpoint) in hosts.iter().enumerate() {
             match self.dns.addresses(&endpoint.host, Scope::Configured).await {
                 Ok(addresses) => servers.push(Server {
                     host: endpoint.host.clone(),
@@ -124,6 +145,7 @@ impl Finder<'_> {
                         .collect(),
                     protocol,
                     public: false,
+                    rank,
                 }),
                 Err(error) => last = Some(format!("no address of {}: {error}", endpoint.host)),
             }
@@ -157,7 +179,7 @@ mod tests {
             domain: domain.into(),
             allowed: allowed.iter().map(|network| network.parse().unwrap()).collect(),
         };
-        finder.find(&to, || 0).await
+        finder.find(&to, None, || 0).await
     }
 
     fn table() -> Table {
@@ -166,7 +188,10 @@ mod tests {
             .mx("a.example", 20, "mx2.example")
             .mx("a.example", 10, "mx1.example")
             .mx("inner.example", 10, "inner-mx.example")
+            .mx("home.example", 10, "localhost.example")
+            .mx("ours.example", 10, "us.example")
             .mx("gone.example", 10, "nothing.example")
+            .address("localhost.example", address("127.0.0.1"))
             .mx("flaky.example", 10, "silent.example")
             .address("mx1.example", address("192.0.2.1"))
             .address("mx2.example", address("192.0.2.2"))
@@ -188,9 +213,36 @@ mod tests {
         let setback = find(table(), "inner.example", &[]).await.unwrap_err();
         assert_eq!(setback.outcome.verdict, Verdict::Failed);
         assert!(find(table(), "inner.example", &["10.0.0.0/8"]).await.is_ok());
-        assert!(find(table(), "[127.0.0.1]", &[]).await.is_err());
-        assert!(find(table(), "[192.0.2.9]", &[]).await.is_ok());
-        assert!(find(table(), "[nonsense]", &[]).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_leads_back_to_ourselves_is_a_loop() {
+        for (domain, status) in [
+            ("home.example", Status::new(5, 4, 6)),
+            ("inner.example", Status::new(5, 4, 4)),
+            ("gone.example", Status::new(5, 4, 4)),
+            ("ours.example", Status::new(5, 4, 6)),
+        ] {
+            let setback = find(table(), domain, &[]).await.unwrap_err();
+            assert_eq!(setback.outcome.status, status, "{domain}");
+        }
+    }
+
+    #[tokio::test]
+    async fn literals_reach_named_networks_only() {
+        for (domain, allowed, reached) in [
+            ("[192.0.2.9]", &[][..], false),
+            ("[192.0.2.9]", &["192.0.2.0/24"], true),
+            ("[IPv6:2001:db8::9]", &["2001:db8::/32"], true),
+            ("[127.0.0.1]", &["192.0.2.0/24"], false),
+            ("[nonsense]", &["0.0.0.0/0"], false),
+        ] {
+            assert_eq!(
+                find(table(), domain, allowed).await.is_ok(),
+                reached,
+                "{domain} {allowed:?}"
+            );
+        }
     }
 
     #[tokio::test]

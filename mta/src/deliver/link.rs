@@ -57,6 +57,8 @@ pub(super) enum Trouble {
     Failed(Failure),
     /// No TLS, where the route demands it.
     Tls(String),
+    /// It is ourselves.
+    Ourselves,
     /// The message cannot be read.
     Spool(io::Error),
     /// The attempt was told to end.
@@ -102,10 +104,18 @@ impl Link {
             protocol,
             most_recipients: USUAL_RECIPIENTS,
         };
+        let is_own = |link: &Self| {
+            target.server.public && link.connection.peer().eq_ignore_ascii_case(target.hostname)
+        };
         let demanded = matches!(target.tls, TlsMode::Encrypted | TlsMode::Verified);
         let mut refused = None;
         loop {
             match link.next(GREETING).await? {
+                // Nobody else has our name: the mail would go round and round (RFC 5321 section 5.1).
+                Event::Ready if is_own(&link) => {
+                    tokio::spawn(link.quit());
+                    return Err(Trouble::Ourselves);
+                }
                 Event::Ready if link.connection.is_tls() || !use_tls => return Ok(link.ready()),
                 Event::Ready if refused.is_none() && link.connection.start_tls() => {}
                 Event::Ready if demanded => {
@@ -267,7 +277,7 @@ impl Trouble {
             }
             Self::Lost(loss) => loss.stage != Stage::End,
             Self::Spool(_) | Self::Stopped => false,
-            Self::Connect(_) | Self::Tls(_) => true,
+            Self::Connect(_) | Self::Tls(_) | Self::Ourselves => true,
         }
     }
 
@@ -309,6 +319,11 @@ impl Trouble {
                 Setback::dead(Status::new(4, 4, 2), reason)
             }
             Self::Tls(reason) => Setback::dead(Status::new(4, 7, 5), format!("no TLS with {whom}: {reason}")),
+            // RFC 3463 section 3.5, X.4.6.
+            Self::Ourselves => Setback::never(
+                Status::new(5, 4, 6),
+                format!("{whom} is this server, which does not receive for the domain: a loop"),
+            ),
             Self::Spool(error) => Setback::ours(format!("the message cannot be read: {}", error.kind())),
             Self::Stopped => Setback::ours("the attempt was ended"),
         };

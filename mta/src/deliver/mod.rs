@@ -19,6 +19,7 @@ pub mod plan;
 mod pool;
 pub mod reply;
 pub mod setback;
+pub mod sites;
 mod spare;
 pub mod tls;
 mod transaction;
@@ -26,11 +27,13 @@ mod transaction;
 use postroad_spool::{EntryId, Item, Spool};
 use tokio_util::sync::CancellationToken;
 
+use self::exchanges::{Exchangers, NoExchange};
 use self::hosts::Finder;
 use self::link::{Link, Target, Trouble};
-use self::plan::{Plan, Protocol, Way};
+use self::plan::{Plan, Protocol, To, Way};
 use self::pool::Pool;
 use self::setback::Setback;
+use self::sites::Sites;
 use self::spare::{Spare, Taken};
 use self::tls::ClientTls;
 use crate::dns::Dns;
@@ -46,7 +49,19 @@ pub struct Deliverer {
     tls: ClientTls,
     pool: Pool,
     spare: Spare,
+    sites: Sites,
     mx_port: u16,
+}
+
+/// What the DNS says of the ways of a plan that go by MX, in their order.
+#[derive(Clone, Debug, Default)]
+pub struct Answers(Vec<Option<Result<Exchangers, NoExchange>>>);
+
+impl Answers {
+    /// The DNS does not answer about the first way.
+    pub fn are_silent(&self) -> bool {
+        matches!(self.0.first(), Some(Some(Err(NoExchange::Unknown(_)))))
+    }
 }
 
 /// What is to be delivered.
@@ -77,19 +92,48 @@ pub struct Attempted {
 
 impl Deliverer {
     /// Delivers messages of `spool`. `mx_port`: port of servers that are found by MX.
-    pub fn new(spool: Spool, dns: Dns, tls: ClientTls, mx_port: u16) -> Self {
+    /// `sites` is told where domains lead.
+    pub fn new(spool: Spool, dns: Dns, tls: ClientTls, sites: Sites, mx_port: u16) -> Self {
         Self {
             spool,
             dns,
             tls,
             pool: Pool::default(),
             spare: Spare::default(),
+            sites,
             mx_port,
         }
     }
 
+    /// Asks the DNS where the ways of a plan lead; the plan may have another site after it.
+    pub async fn ask(&self, plan: &Plan, hostname: &str) -> Answers {
+        let finder = self.finder(hostname);
+        let mut answers = vec![];
+        for way in &plan.ways {
+            let To::Exchanges { domain, .. } = &way.to else {
+                answers.push(None);
+                continue;
+            };
+            if domain.starts_with('[') {
+                answers.push(None);
+                continue;
+            }
+            let answer = finder.exchangers(domain).await;
+            let site = answer.as_ref().ok().map(Exchangers::site);
+            self.sites.learn(domain, site, clock::now());
+            answers.push(Some(answer));
+        }
+        Answers(answers)
+    }
+
     /// Makes an attempt. `stop` ends it at the next point where that repeats nothing.
-    pub async fn attempt(&self, plan: &Plan, load: &Load<'_>, stop: &CancellationToken) -> Attempted {
+    pub async fn attempt(
+        &self,
+        plan: &Plan,
+        mut answers: Answers,
+        load: &Load<'_>,
+        stop: &CancellationToken,
+    ) -> Attempted {
         let mut course = Course {
             left: load.recipients.to_vec(),
             ..Course::default()
@@ -104,7 +148,8 @@ impl Deliverer {
                 course.set_back(Setback::ours("the limits of the spare route are reached"));
                 continue;
             }
-            self.take(way, load, &mut course, stop).await;
+            let known = answers.0.get_mut(number).and_then(Option::take);
+            self.take(way, known, load, &mut course, stop).await;
         }
         course.end(stop.is_cancelled())
     }
@@ -116,34 +161,48 @@ impl Deliverer {
             .take(plan.route(number), &way.limits, messages, clock::now())
     }
 
-    async fn take(&self, way: &Way, load: &Load<'_>, course: &mut Course, stop: &CancellationToken) {
-        let finder = Finder {
+    fn finder<'a>(&'a self, hostname: &'a str) -> Finder<'a> {
+        Finder {
             dns: &self.dns,
-            hostname: load.hostname,
+            hostname,
             port: self.mx_port,
-        };
+        }
+    }
+
+    async fn take(
+        &self,
+        way: &Way,
+        known: Option<Result<Exchangers, NoExchange>>,
+        load: &Load<'_>,
+        course: &mut Course,
+        stop: &CancellationToken,
+    ) {
+        let finder = self.finder(load.hostname);
         let servers = tokio::select! {
-            servers = finder.find(&way.to, clock::draw) => servers,
+            servers = finder.find(&way.to, known, clock::draw) => servers,
             () = stop.cancelled() => return,
         };
         let servers = match servers {
             Ok(servers) => servers,
             Err(setback) => return course.set_back(setback),
         };
-        for server in &servers {
-            for address in &server.addresses {
-                if course.is_over() || stop.is_cancelled() {
-                    return;
-                }
-                let target = Target {
-                    server,
-                    address: *address,
-                    tls: way.tls,
-                    hostname: load.hostname,
-                    recipients: way.limits.recipients_per_transaction,
-                };
-                self.converse(&target, load, course, stop).await;
+        let targets = servers.iter().flat_map(|server| {
+            server.addresses.iter().map(move |address| Target {
+                server,
+                address: *address,
+                tls: way.tls,
+                hostname: load.hostname,
+                recipients: way.limits.recipients_per_transaction,
+            })
+        });
+        let mut targets: Vec<_> = targets.collect();
+        // Among equals, one that is connected already.
+        targets.sort_by_key(|target| (target.server.rank, !self.pool.is_warm(target)));
+        for target in &targets {
+            if course.is_over() || stop.is_cancelled() {
+                return;
             }
+            self.converse(target, load, course, stop).await;
         }
     }
 

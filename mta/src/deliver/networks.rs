@@ -13,6 +13,12 @@ pub fn may_be_next_hop(address: IpAddr, allowed: &[IpNet]) -> bool {
     is_public(address) || allowed.iter().any(|network| network.contains(&address))
 }
 
+/// The address is this machine, whichever that is.
+pub fn leads_home(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    address.is_loopback() || address.is_unspecified()
+}
+
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4_is_public(v4),

@@ -15,6 +15,7 @@ use postroad_config::{
     ConfigFile, Deliver, Endpoint, Match, Period, Policy, Retry, Route, RouteLimits, RouteTarget, TlsMode,
 };
 
+use super::sites::Sites;
 use crate::queue::index::Pace;
 
 /// The ways out for one recipient domain, in the order in which they are tried.
@@ -67,6 +68,14 @@ pub enum Protocol {
     Lmtp,
 }
 
+impl Way {
+    /// What happens to one of its sites says nothing of the same servers under another policy.
+    fn is_special(&self) -> bool {
+        let networks = matches!(&self.to, To::Exchanges { allowed, .. } if !allowed.is_empty());
+        networks || self.limits != RouteLimits::default()
+    }
+}
+
 impl Plan {
     /// Decides the ways out. `sender_domain`: domain of the reverse-path, none for the null reverse-path.
     pub fn decide(config: &ConfigFile, sender_domain: Option<&str>, recipient_domain: &str) -> Self {
@@ -83,16 +92,19 @@ impl Plan {
         )
     }
 
-    /// What the queue groups by: recipients whose mail goes to the same hosts. Two domains with one smart host are one
-    /// site, so that a dead host is probed once for all of them.
-    pub fn site(&self) -> String {
+    /// What the queue groups by: recipients whose mail goes to the same hosts. Two domains with one smart host, or with the
+    /// same MX records, are one site, so that a dead host is probed once for all of them. A policy with limits or
+    /// networks of its own has sites of its own.
+    pub fn site(&self, sites: &Sites) -> String {
         let mut site = String::new();
         for way in &self.ways {
             if !site.is_empty() {
                 site.push(' ');
             }
             match &way.to {
-                To::Exchanges { domain, .. } => site.push_str(domain),
+                To::Exchanges { domain, .. } => {
+                    site.push_str(sites.known(domain).as_deref().unwrap_or(domain))
+                }
                 To::Hosts { hosts, protocol } => {
                     site.push_str(if *protocol == Protocol::Lmtp {
                         "lmtp:"
@@ -106,6 +118,10 @@ impl Plan {
                     site.push_str(&hosts.join(","));
                 }
             }
+        }
+        if self.ways.iter().any(Way::is_special) {
+            site.push('@');
+            site.push_str(&self.name);
         }
         site
     }
@@ -259,7 +275,7 @@ policies:
     fn a_domain_of_ours_goes_to_its_store_whatever_the_policies_say() {
         let plan = decide(None, "here.example");
         assert_eq!(
-            (plan.name.as_str(), plan.site().as_str()),
+            (plan.name.as_str(), plan.site(&Sites::default()).as_str()),
             ("inbound", "lmtp:store.example:24")
         );
     }
@@ -284,7 +300,16 @@ policies:
     #[test]
     fn routes_keep_their_order_their_tls_and_their_schedule() {
         let plan = decide(None, "partner.example");
-        assert_eq!(plan.site(), "smtp:a.example:587,b.example:587 partner.example");
+        let sites = Sites::default();
+        assert_eq!(
+            plan.site(&sites),
+            "smtp:a.example:587,b.example:587 partner.example@mail/partner"
+        );
+        sites.learn("partner.example", Some("mx:p".to_owned()), 0);
+        assert_eq!(
+            plan.site(&sites),
+            "smtp:a.example:587,b.example:587 mx:p@mail/partner"
+        );
         assert_eq!(
             plan.ways.iter().map(|way| way.tls).collect::<Vec<_>>(),
             [TlsMode::Verified, TlsMode::Encrypted]

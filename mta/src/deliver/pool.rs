@@ -42,6 +42,13 @@ impl Pool {
         warm.pop().map(|warm| warm.link)
     }
 
+    /// Whether there is a warm connection to a server.
+    pub(super) fn is_warm(&self, target: &Target<'_>) -> bool {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.get(&Key::of(target))
+            .is_some_and(|warm| warm.iter().any(|warm| warm.since.elapsed() < IDLE))
+    }
+
     /// Keeps a connection after a transaction.
     pub(super) fn give(&self, target: &Target<'_>, link: Link) {
         if link.is_worn() {

@@ -73,16 +73,30 @@ impl Setback {
         }
     }
 
-    /// No host of a domain can be used: none has an address, or none that mail may go to. RFC 5321 section 5.1 calls
-    /// both an error to be reported, not one to be waited out.
-    pub fn nowhere(domain: &str, refused: bool) -> Self {
-        let reason = if refused {
+    /// No host of a domain has an address. RFC 5321 section 5.1 calls that an error to be reported, not one to be waited
+    /// out.
+    pub fn nowhere(domain: &str) -> Self {
+        Self::never(
+            Status::new(5, 4, 4),
+            format!("no mail server of {domain} has an address"),
+        )
+    }
+
+    /// The hosts of a domain have addresses that mail may not go to.
+    pub fn private(domain: &str) -> Self {
+        Self::never(
+            Status::new(5, 4, 4),
             format!(
                 "the mail servers of {domain} have private addresses only; `allowedNetworks` of a policy may permit them"
-            )
-        } else {
-            format!("no mail server of {domain} has an address")
-        };
-        Self::never(Status::new(5, 4, 4), reason)
+            ),
+        )
+    }
+
+    /// The domain is an address in brackets. RFC 3463 section 3.2, X.1.2.
+    pub fn literal(domain: &str) -> Self {
+        Self::never(
+            Status::new(5, 1, 2),
+            format!("mail to {domain} is not passed on; `allowedNetworks` of a policy may name its network"),
+        )
     }
 }

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::index::{Ended, Index, Job, Sorted};
 use super::worker::Worker;
 use super::{Command, Parts, Queue, clock, sort};
+use crate::deliver::sites::Sites;
 use crate::settings::Live;
 
 pub(super) struct Scheduler {
@@ -31,6 +32,7 @@ pub(super) struct Scheduler {
     worker: Arc<Worker>,
     spool: Spool,
     live: Live,
+    sites: Sites,
     running: Arc<AtomicUsize>,
     shutdown: CancellationToken,
 }
@@ -55,6 +57,7 @@ struct Leaving {
 
 impl Scheduler {
     pub(super) fn new(parts: Parts, queue: &Queue, inbox: mpsc::UnboundedReceiver<Command>) -> Self {
+        let sites = Sites::default();
         Self {
             index: Index::new(MOST_RUNNING),
             inbox,
@@ -65,7 +68,8 @@ impl Scheduler {
             live: parts.live.clone(),
             running: queue.0.running.clone(),
             shutdown: parts.shutdown.clone(),
-            worker: Arc::new(Worker::new(parts, queue.clone())),
+            worker: Arc::new(Worker::new(parts, sites.clone(), queue.clone())),
+            sites,
         }
     }
 
@@ -115,7 +119,9 @@ impl Scheduler {
             .count();
         for entry in self.index.due(now, MOST_SORTING.saturating_sub(sorting)) {
             let (spool, live) = (self.spool.clone(), self.live.clone());
-            let sorted = async move { Event::Sorted(entry, sort::sort(spool, live, entry, now).await) };
+            let sites = self.sites.clone();
+            let sorted =
+                async move { Event::Sorted(entry, sort::sort(spool, live, sites, entry, now).await) };
             let id = self.tasks.spawn(sorted).id();
             self.open.insert(id, Open::Sort(entry));
         }

@@ -2,7 +2,7 @@
 //!
 //! Reads the spool off the reactor; the grouping is pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use postroad_config::{ConfigFile, DomainName};
 use postroad_spool::{EntryId, Item, Ownership, ReadError, Spool, Status};
@@ -11,14 +11,15 @@ use super::index::{Group, Sorted};
 use super::retry::Schedule;
 use super::settle;
 use crate::deliver::plan::Plan;
+use crate::deliver::sites::Sites;
 use crate::settings::Live;
 
 /// Sorts one entry. `None`: it is not ours to deliver (any more).
-pub async fn sort(spool: Spool, live: Live, entry: EntryId, now: u64) -> Option<Sorted> {
+pub async fn sort(spool: Spool, live: Live, sites: Sites, entry: EntryId, now: u64) -> Option<Sorted> {
     let read = tokio::task::spawn_blocking(move || spool.read(entry)).await;
     match read {
         Ok(Ok(message)) if message.ownership == Ownership::Owned => {
-            Some(group(&live.current().set.file, &message.item, now))
+            Some(group(&live.current().set.file, &sites, &message.item, now))
         }
         Ok(Ok(_) | Err(ReadError::NoSuchEntry)) => None,
         Ok(Err(error)) => {
@@ -39,8 +40,9 @@ fn later(now: u64) -> Sorted {
     }
 }
 
-fn group(config: &ConfigFile, item: &Item, now: u64) -> Sorted {
-    let mut sites: BTreeMap<String, (Vec<u32>, Plan)> = BTreeMap::new();
+fn group(config: &ConfigFile, sites: &Sites, item: &Item, now: u64) -> Sorted {
+    // Two policies may use one site in different ways: they share it, not an attempt.
+    let mut groups: BTreeMap<(String, String), (Vec<u32>, Plan)> = BTreeMap::new();
     let mut next: Option<u64> = None;
     for (index, state) in (0u32..).zip(&item.recipients) {
         if state.status != Status::Pending {
@@ -51,13 +53,13 @@ fn group(config: &ConfigFile, item: &Item, now: u64) -> Sorted {
             continue;
         }
         let plan = plan(config, item, index);
-        sites
-            .entry(plan.site())
+        groups
+            .entry((plan.site(sites), plan.name.clone()))
             .or_insert_with(|| (vec![], plan))
             .0
             .push(index);
     }
-    let groups = sites.into_iter().map(|(site, (recipients, plan))| {
+    let groups = groups.into_iter().map(|((site, _), (recipients, plan))| {
         let schedule = Schedule::new(&plan.retry, settle::age(item));
         let patience = settle::patience(item, &recipients, &schedule);
         Group {
@@ -83,6 +85,22 @@ pub fn plan(config: &ConfigFile, item: &Item, index: u32) -> Plan {
     // `<Postmaster>` without a domain is ours (RFC 5321 section 4.5.1).
     let recipient = domain(recipient).unwrap_or_else(|| config.hostname.as_str().to_owned());
     Plan::decide(config, sender.as_deref(), &recipient)
+}
+
+/// The plans for these recipients, each once.
+pub fn plans(config: &ConfigFile, item: &Item, recipients: &[u32]) -> Vec<Plan> {
+    let mut plans: Vec<Plan> = vec![];
+    let mut seen = HashSet::new();
+    for index in recipients {
+        let recipient = usize::try_from(*index)
+            .ok()
+            .and_then(|at| item.envelope.recipients.get(at));
+        let of = recipient.and_then(|recipient| domain(&recipient.forward_path));
+        if seen.insert(of) {
+            plans.push(plan(config, item, *index));
+        }
+    }
+    plans
 }
 
 /// The domain of an address in the form in which domains are compared; an address literal keeps its brackets.
@@ -151,7 +169,8 @@ policies:
             ("Postmaster", 0),
         ]);
         item.recipients[4].status = Status::Delivered;
-        let sorted = group(&config(), &item, 10);
+        let sites = Sites::default();
+        let sorted = group(&config(), &sites, &item, 10);
         let groups: Vec<_> = sorted
             .groups
             .iter()
@@ -166,5 +185,18 @@ policies:
             ]
         );
         assert_eq!(sorted.next, Some(99));
+    }
+
+    #[test]
+    fn domains_of_one_provider_are_tried_together_and_policies_apart() {
+        let item = item(&[("u@c.example", 0), ("u@d.example", 0), ("u@a.example", 0)]);
+        let sites = Sites::default();
+        for domain in ["c.example", "d.example"] {
+            sites.learn(domain, Some("smtp:hub.example:25".to_owned()), 0);
+        }
+        let groups = group(&config(), &sites, &item, 10).groups;
+        assert!(groups.iter().all(|group| group.site == "smtp:hub.example:25"));
+        let together: Vec<_> = groups.iter().map(|group| group.recipients.clone()).collect();
+        assert_eq!(together, [vec![0, 1], vec![2]]);
     }
 }

@@ -23,7 +23,8 @@ use super::window::Feedback;
 use super::{Parts, Queue, clock, sort};
 use crate::accept::Intake;
 use crate::deliver::plan::Plan;
-use crate::deliver::{Attempted, Deliverer, Load};
+use crate::deliver::sites::{self, Sites};
+use crate::deliver::{Answers, Attempted, Deliverer, Load};
 use crate::dsn::{self, compose::Action};
 use crate::metrics::Metrics;
 use crate::outcome::{self, Outcome, Verdict};
@@ -34,6 +35,7 @@ pub(super) struct Worker {
     live: Live,
     metrics: Arc<Metrics>,
     deliverer: Deliverer,
+    sites: Sites,
     intake: Intake,
     /// Recipients that are final and could not be recorded as such: never tried again by this process.
     unrecorded: Mutex<HashSet<(EntryId, u32)>>,
@@ -51,7 +53,7 @@ struct Work<'a> {
 }
 
 impl Worker {
-    pub(super) fn new(parts: Parts, queue: Queue) -> Self {
+    pub(super) fn new(parts: Parts, sites: Sites, queue: Queue) -> Self {
         let stored = move |entry| queue.accepted(entry);
         Self {
             intake: Intake::new(
@@ -60,7 +62,14 @@ impl Worker {
                 parts.metrics.clone(),
                 stored,
             ),
-            deliverer: Deliverer::new(parts.spool.clone(), parts.dns, parts.tls, parts.mx_port),
+            deliverer: Deliverer::new(
+                parts.spool.clone(),
+                parts.dns,
+                parts.tls,
+                sites.clone(),
+                parts.mx_port,
+            ),
+            sites,
             spool: parts.spool,
             live: parts.live,
             metrics: parts.metrics,
@@ -87,14 +96,16 @@ impl Worker {
             return Ended::over(job);
         };
         let plan = sort::plan(&settings.set.file, &message.item, *first);
-        if plan.site() != *job.site {
-            // The settings changed since it was sorted.
+        let answers = self.ask(&plan, &settings, &message.item, &job, stop).await;
+        let Some(answers) = answers else {
+            // The settings changed since it was sorted, or the DNS names other servers now.
             let again = clock::now();
             return Ended {
                 pending,
                 ..Ended::interrupted(job, again)
             };
-        }
+        };
+        let is_silent = answers.are_silent();
         let work = Work {
             schedule: Schedule::new(&plan.retry, settle::age(&message.item)),
             job: &job,
@@ -104,16 +115,20 @@ impl Worker {
             plan,
             pending,
         };
-        let attempted = self.attempt(&work, stop).await;
+        let attempted = self.attempt(&work, answers, stop).await;
         let (left, next) = self.carry_out(&work, &attempted).await;
         let dead = attempted.feedback == Some(Feedback::Dead);
+        // Silence about one domain says nothing of servers that it shares with others.
+        let feedback = attempted
+            .feedback
+            .filter(|_| !is_silent || !job.site.starts_with(sites::SHARED));
         let why = attempted
             .outcomes
             .into_iter()
             .next()
             .map(|(_, outcome)| Arc::new(outcome));
         Ended {
-            feedback: attempted.feedback,
+            feedback,
             why: why.filter(|_| dead),
             retry: (work.plan.retry.first.get(), work.plan.retry.max.get()),
             patience: patience(&work, &left, clock::now()),
@@ -150,7 +165,35 @@ impl Worker {
         }
     }
 
-    async fn attempt(&self, work: &Work<'_>, stop: &CancellationToken) -> Attempted {
+    /// Asks where the plan leads. `None`: not all of the job's recipients belong to its site (any more).
+    async fn ask(
+        &self,
+        plan: &Plan,
+        settings: &Settings,
+        item: &Item,
+        job: &Job,
+        stop: &CancellationToken,
+    ) -> Option<Answers> {
+        let mut answers = Answers::default();
+        if job.instead.is_none() {
+            let asked = async {
+                let others = sort::plans(&settings.set.file, item, &job.recipients);
+                for other in others.iter().filter(|other| *other != plan) {
+                    self.deliverer.ask(other, settings.hostname()).await;
+                }
+                let answers = self.deliverer.ask(plan, settings.hostname()).await;
+                let strays = others.iter().any(|other| other.site(&self.sites) != *job.site);
+                (!strays).then_some(answers)
+            };
+            answers = tokio::select! {
+                asked = asked => asked?,
+                () = stop.cancelled() => return None,
+            };
+        }
+        (plan.site(&self.sites) == *job.site).then_some(answers)
+    }
+
+    async fn attempt(&self, work: &Work<'_>, answers: Answers, stop: &CancellationToken) -> Attempted {
         if let Some(why) = &work.job.instead {
             let outcomes = work.pending.iter().map(|index| (*index, Outcome::clone(why)));
             return Attempted {
@@ -166,7 +209,7 @@ impl Worker {
             recipients: &work.pending,
             hostname: work.settings.hostname(),
         };
-        self.deliverer.attempt(&work.plan, &load, stop).await
+        self.deliverer.attempt(&work.plan, answers, &load, stop).await
     }
 
     /// Records, sends notices, logs. Returns who is still pending, and when the earliest is due.

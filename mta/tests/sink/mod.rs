@@ -21,6 +21,8 @@ use tokio_rustls::TlsAcceptor;
 /// How the next hop behaves.
 pub struct Script {
     pub greeting: &'static str,
+    /// What it calls itself.
+    pub name: &'static str,
     pub lmtp: bool,
     pub extensions: Vec<&'static str>,
     pub tls: Option<TlsAcceptor>,
@@ -54,6 +56,7 @@ impl Default for Script {
     fn default() -> Self {
         Self {
             greeting: "220 sink.example ESMTP",
+            name: "sink.example",
             lmtp: false,
             extensions: vec![
                 "PIPELINING",
@@ -286,7 +289,7 @@ impl Session {
     }
 
     fn hello(&self, tls: bool) -> String {
-        let mut lines = vec!["sink.example"];
+        let mut lines = vec![self.script.name];
         lines.extend(&self.script.extensions);
         if (self.script.tls.is_some() || self.script.trick == Trick::BrokenTls) && !tls {
             lines.push("STARTTLS");

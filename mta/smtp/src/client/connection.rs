@@ -117,6 +117,7 @@ pub struct Connection {
     output: Vec<u8>,
     due: VecDeque<Due>,
     capabilities: Capabilities,
+    peer: String,
     tls: bool,
     transaction: Option<Transaction>,
     /// The last transaction left something open at the peer: RSET goes first.
@@ -137,6 +138,7 @@ impl Connection {
             output: Vec::new(),
             due: VecDeque::from([Due::Greeting]),
             capabilities: Capabilities::default(),
+            peer: String::new(),
             tls: false,
             transaction: None,
             reset_due: false,
@@ -171,6 +173,11 @@ impl Connection {
     /// What the peer offered in its last reply to EHLO or LHLO; nothing after HELO.
     pub fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    /// What the peer calls itself in its last reply to EHLO, LHLO or HELO (RFC 5321 section 4.1.1.1); unproven.
+    pub fn peer(&self) -> &str {
+        &self.peer
     }
 
     /// Whether TLS is in use.
@@ -325,18 +332,24 @@ impl Connection {
             Due::Greeting if reply.code() == 220 => self.hello(),
             Due::Hello if reply.is_positive() => {
                 self.capabilities = Capabilities::read(&reply);
-                self.phase = Phase::Ready;
+                self.greeted(&reply);
             }
             Due::Hello if self.may_fall_back(&reply) => {
                 let line = format!("HELO {}", self.config.hostname);
                 self.command(&line, Due::PlainHello);
             }
-            Due::PlainHello if reply.is_positive() => self.phase = Phase::Ready,
+            Due::PlainHello if reply.is_positive() => self.greeted(&reply),
             Due::Greeting | Due::Hello | Due::PlainHello => self.fail_at(due.stage(), refused(reply)),
             Due::StartTls => self.tls_reply(reply),
             Due::Quit => self.phase = Phase::Over,
             _ => self.transaction_reply(due, reply),
         }
+    }
+
+    fn greeted(&mut self, reply: &PeerReply) {
+        let name = reply.lines().first().and_then(|line| line.split(' ').next());
+        name.unwrap_or_default().clone_into(&mut self.peer);
+        self.phase = Phase::Ready;
     }
 
     /// RFC 5321 section 3.2: HELO for a peer that does not know EHLO.
