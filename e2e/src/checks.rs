@@ -3,7 +3,7 @@
 //! Each part gives one [`Count`]. A part that cannot run here is a counted skip with its reason in the output, never a
 //! silent pass.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cluster::Cluster;
@@ -52,19 +52,33 @@ pub fn dependencies() -> Count {
     count
 }
 
+/// The mail server, built from the tree in the profile of the tests.
+pub fn mail_server() -> Result<PathBuf, ShellError> {
+    cargo(["build", "--locked", "--quiet", "--package", "postroad-mta"]).run()?;
+    Ok(place::target().join("debug/postroad-mta"))
+}
+
 /// Unit and integration tests of all crates, with the public suites where `POSTROAD_SUITES` names them.
-pub fn tests() -> Count {
-    run_tests(&[])
+pub fn tests(exhaustive: bool) -> Count {
+    run_tests(&[], exhaustive)
 }
 
 /// Only the tests of the public suites.
 pub fn suites() -> Count {
-    run_tests(&["--test", "*suite*"])
+    run_tests(&["--test", "*suite*"], false)
 }
 
-fn run_tests(which: &[&str]) -> Count {
+/// `exhaustive`: long searches, which are ignored otherwise, are made; tests that take a sample (they read
+/// `POSTROAD_EXHAUSTIVE`) take all.
+fn run_tests(which: &[&str], exhaustive: bool) -> Count {
     let args = ["test", "--workspace", "--locked", "--no-fail-fast", "--quiet"];
-    match cargo(args).args(which).echo().try_run() {
+    let mut run = cargo(args).args(which).echo();
+    if exhaustive {
+        run = run
+            .env("POSTROAD_EXHAUSTIVE", "1")
+            .args(["--", "--include-ignored"]);
+    }
+    match run.try_run() {
         Ok(said) => {
             let mut count = read_tests(&said.text());
             if !said.status.success() && count.failed == 0 {

@@ -9,6 +9,7 @@
 
 pub mod checks;
 pub mod cluster;
+pub mod crash;
 pub mod demo;
 pub mod dns;
 pub mod images;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use postroad_e2e::checks;
 use postroad_e2e::cluster::{self, Choice, Cluster, Which};
+use postroad_e2e::crash;
 use postroad_e2e::report::{Count, Steps};
 use postroad_e2e::stories::ALL;
 use postroad_e2e::story::{self, World};
@@ -14,26 +15,33 @@ use postroad_e2e::story::{self, World};
 /// Runs every check of the tree and counts them.
 #[derive(Parser)]
 struct Args {
-    /// Only these parts: formats, lints, dependencies, tests, drift, scripts, chart, stories.
+    /// Only these parts: formats, lints, dependencies, tests, drift, scripts, crash, chart, stories.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Everything that is sampled otherwise: every point of the crash proof, long searches, long fuzzing.
+    #[arg(long)]
+    exhaustive: bool,
+    /// Which points a sample takes.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
 }
 
-type Part = (&'static str, fn(&mut Steps) -> Count);
+type Part = (&'static str, fn(&Args, &mut Steps) -> Count);
 
 const PARTS: &[Part] = &[
-    ("formats", |_| checks::formats()),
-    ("lints", |_| checks::lints()),
-    ("dependencies", |_| checks::dependencies()),
-    ("tests", |_| checks::tests()),
-    ("drift", |_| checks::drift()),
-    ("scripts", |_| checks::scripts()),
-    ("chart", |_| chart()),
+    ("formats", |_, _| checks::formats()),
+    ("lints", |_, _| checks::lints()),
+    ("dependencies", |_, _| checks::dependencies()),
+    ("tests", |args, _| checks::tests(args.exhaustive)),
+    ("drift", |_, _| checks::drift()),
+    ("scripts", |_, _| checks::scripts()),
+    ("crash", |args, _| crash_proof(args)),
+    ("chart", |_, _| chart()),
     ("stories", stories),
 ];
 
 /// The stories; each of them and each step before them has a line of its own in the table.
-fn stories(steps: &mut Steps) -> Count {
+fn stories(_: &Args, steps: &mut Steps) -> Count {
     if let Err(error) = steps.step("packages for the cluster", cluster::packages) {
         eprintln!("{error}");
         return checks::skip(
@@ -49,6 +57,23 @@ fn stories(steps: &mut Steps) -> Count {
     match World::ready(&choice, steps) {
         Ok(world) => story::play(&world, ALL, steps),
         Err(error) => checks::fail("the cluster for the stories", &error.to_string()),
+    }
+}
+
+/// A sample of the crash proof, or all of it.
+fn crash_proof(args: &Args) -> Count {
+    match checks::mail_server() {
+        Ok(program) => {
+            let choice = crash::Choice {
+                program,
+                seed: args.seed,
+                exhaustive: args.exhaustive,
+                sample: 16,
+            };
+            println!("crash: seed {}", choice.seed);
+            crash::play(&choice, &[])
+        }
+        Err(error) => checks::fail("the mail server for the crash proof", &error.to_string()),
     }
 }
 
@@ -78,7 +103,7 @@ fn main() -> ExitCode {
         .iter()
         .filter(|(name, _)| args.only.is_empty() || args.only.iter().any(|o| o == name))
     {
-        let count = steps.part(name, part);
+        let count = steps.part(name, |steps| part(&args, steps));
         eprintln!("    {name}: {count}");
         sum += count;
     }

@@ -1,0 +1,107 @@
+//! SIGKILL at the N-th call that changes the disk, for every N until the load ends before it.
+//!
+//! The tracer counts for each thread: at N the thread that comes to its N-th call first dies with the process.
+
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use super::daemon::Daemon;
+use super::load::Ledger;
+use super::sink::Sink;
+use super::volume::Volume;
+use super::{Choice, Draw, Figures, judge};
+use crate::kubectl::{Failure, Outcome};
+
+/// Calls after which the disk is in another state.
+const CALLS: &str = "fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,pwrite64,pwritev2,ftruncate";
+/// Mails of the load: small ones, one with a body file, two that are returned.
+const MAILS: u64 = 16;
+/// Beyond any number of calls of the load.
+const MOST: u64 = 2_000;
+/// Points at once.
+const LANES: usize = 4;
+
+/// Plays the method.
+pub(super) fn play(choice: &Choice) -> Outcome<Figures> {
+    let mut sum = Figures::default();
+    if !choice.exhaustive {
+        let mut draw = Draw::new(choice.seed);
+        let points: Vec<u64> = (0..choice.sample).map(|_| draw.between(1, 60)).collect();
+        for lane in points.chunks(LANES) {
+            for (figures, _) in together(choice, lane)? {
+                sum += figures;
+            }
+        }
+        return Ok(sum);
+    }
+    for first in (1..MOST).step_by(LANES) {
+        let lane: Vec<u64> = (first..first + LANES as u64).collect();
+        let mut reached = false;
+        for (figures, killed) in together(choice, &lane)? {
+            sum += figures;
+            reached |= killed;
+        }
+        if !reached {
+            return Ok(sum);
+        }
+        if first % 40 == 1 {
+            eprintln!("    N = {first}, {} acknowledged", sum.acknowledged);
+        }
+    }
+    Err(Failure::wrong("the load never ended before the N-th call"))
+}
+
+fn together(choice: &Choice, points: &[u64]) -> Outcome<Vec<(Figures, bool)>> {
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = points
+            .iter()
+            .map(|n| scope.spawn(move || point(choice, *n)))
+            .collect();
+        runs.into_iter()
+            .map(|run| run.join().map_err(|_| Failure::wrong("a point ended early"))?)
+            .collect()
+    })
+}
+
+/// One point; whether the process was killed before the load was through.
+fn point(choice: &Choice, n: u64) -> Outcome<(Figures, bool)> {
+    let volume = Volume::in_memory(64)?;
+    let sink = Sink::start()?;
+    let ledger = Ledger::default();
+    let mut daemon = Daemon::new(&choice.program, &volume.path().join("spool"), sink.address())?;
+    let trace = format!("trace={CALLS}");
+    let inject = format!("inject={CALLS}:signal=SIGKILL:when={n}");
+    daemon.spawn(&[
+        "strace",
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        &trace,
+        "-e",
+        &inject,
+    ])?;
+    if daemon.becomes_ready(Duration::from_secs(30)) {
+        // It breaks off where the process dies.
+        let _ = ledger.send(daemon.smtp(), MAILS, &AtomicBool::new(false));
+        let deadline = Instant::now() + SETTLE;
+        while daemon.runs() && Instant::now() < deadline && !settled(&ledger, &sink) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // Outcomes are written lazily: their calls come after the deliveries.
+        let lazy = Instant::now() + Duration::from_millis(300);
+        while daemon.runs() && Instant::now() < lazy {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    let killed = !daemon.runs();
+    let figures = judge(daemon, &ledger, &sink, &format!("killed at call {n}"))?;
+    Ok((figures, killed))
+}
+
+fn settled(ledger: &Ledger, sink: &Sink) -> bool {
+    ledger.missing(sink).is_empty()
+}
+
+const SETTLE: Duration = Duration::from_secs(20);
