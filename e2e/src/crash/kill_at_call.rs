@@ -1,6 +1,6 @@
-//! SIGKILL at the N-th call that changes the disk, for every N until the load ends before it.
+//! SIGKILL at the N-th call that changes the disk, for every kind of call and every N until the load ends before it.
 //!
-//! The tracer counts for each thread: at N the thread that comes to its N-th call first dies with the process.
+//! The tracer counts for each thread and kind: at N the thread that comes to its N-th call first dies with the process.
 
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -12,10 +12,16 @@ use super::volume::Volume;
 use super::{Choice, Draw, Figures, judge};
 use crate::kubectl::{Failure, Outcome};
 
-/// Calls after which the disk is in another state.
-const CALLS: &str = "fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,pwrite64,pwritev2,ftruncate";
-/// Mails of the load: small ones, one with a body file, two that are returned.
-const MAILS: u64 = 16;
+/// Calls after which the disk is in another state, by kind.
+const KINDS: &[&str] = &[
+    "fdatasync",
+    "pwrite64",
+    "fsync",
+    "rename,renameat,renameat2",
+    "unlink,unlinkat",
+];
+/// Mails of the load: small ones, some with a body file, some that are returned.
+const MAILS: u64 = 30;
 /// Beyond any number of calls of the load.
 const MOST: u64 = 2_000;
 /// Points at once.
@@ -26,7 +32,13 @@ pub(super) fn play(choice: &Choice) -> Outcome<Figures> {
     let mut sum = Figures::default();
     if !choice.exhaustive {
         let mut draw = Draw::new(choice.seed);
-        let points: Vec<u64> = (0..choice.sample).map(|_| draw.between(1, 60)).collect();
+        let mut points = Vec::new();
+        for _ in 0..choice.sample {
+            let kind = usize::try_from(draw.between(0, KINDS.len() as u64)).unwrap_or(0);
+            // Names are changed a few times, contents with every batch.
+            let most = if kind < 2 { 40 } else { 8 };
+            points.push((KINDS[kind], draw.between(1, most)));
+        }
         for lane in points.chunks(LANES) {
             for (figures, _) in together(choice, lane)? {
                 sum += figures;
@@ -34,8 +46,21 @@ pub(super) fn play(choice: &Choice) -> Outcome<Figures> {
         }
         return Ok(sum);
     }
+    for kind in KINDS {
+        sum += all(choice, kind)?;
+        eprintln!(
+            "    {kind}: {} points, {} acknowledged",
+            sum.points, sum.acknowledged
+        );
+    }
+    Ok(sum)
+}
+
+/// Every N of one kind.
+fn all(choice: &Choice, kind: &'static str) -> Outcome<Figures> {
+    let mut sum = Figures::default();
     for first in (1..MOST).step_by(LANES) {
-        let lane: Vec<u64> = (first..first + LANES as u64).collect();
+        let lane: Vec<_> = (first..first + LANES as u64).map(|n| (kind, n)).collect();
         let mut reached = false;
         for (figures, killed) in together(choice, &lane)? {
             sum += figures;
@@ -44,18 +69,17 @@ pub(super) fn play(choice: &Choice) -> Outcome<Figures> {
         if !reached {
             return Ok(sum);
         }
-        if first % 40 == 1 {
-            eprintln!("    N = {first}, {} acknowledged", sum.acknowledged);
-        }
     }
-    Err(Failure::wrong("the load never ended before the N-th call"))
+    Err(Failure::wrong(format!(
+        "the load never ended before the N-th {kind}"
+    )))
 }
 
-fn together(choice: &Choice, points: &[u64]) -> Outcome<Vec<(Figures, bool)>> {
+fn together(choice: &Choice, points: &[(&'static str, u64)]) -> Outcome<Vec<(Figures, bool)>> {
     std::thread::scope(|scope| {
         let runs: Vec<_> = points
             .iter()
-            .map(|n| scope.spawn(move || point(choice, *n)))
+            .map(|(kind, n)| scope.spawn(move || point(choice, kind, *n)))
             .collect();
         runs.into_iter()
             .map(|run| run.join().map_err(|_| Failure::wrong("a point ended early"))?)
@@ -64,13 +88,13 @@ fn together(choice: &Choice, points: &[u64]) -> Outcome<Vec<(Figures, bool)>> {
 }
 
 /// One point; whether the process was killed before the load was through.
-fn point(choice: &Choice, n: u64) -> Outcome<(Figures, bool)> {
+fn point(choice: &Choice, kind: &str, n: u64) -> Outcome<(Figures, bool)> {
     let volume = Volume::in_memory(64)?;
     let sink = Sink::start()?;
     let ledger = Ledger::default();
     let mut daemon = Daemon::new(&choice.program, &volume.path().join("spool"), sink.address())?;
-    let trace = format!("trace={CALLS}");
-    let inject = format!("inject={CALLS}:signal=SIGKILL:when={n}");
+    let trace = format!("trace={kind}");
+    let inject = format!("inject={kind}:signal=SIGKILL:when={n}");
     daemon.spawn(&[
         "strace",
         "-f",
@@ -96,7 +120,7 @@ fn point(choice: &Choice, n: u64) -> Outcome<(Figures, bool)> {
         }
     }
     let killed = !daemon.runs();
-    let figures = judge(daemon, &ledger, &sink, &format!("killed at call {n}"))?;
+    let figures = judge(daemon, &ledger, &sink, &format!("killed at {kind} {n}"))?;
     Ok((figures, killed))
 }
 
