@@ -103,7 +103,7 @@ impl Plan {
             }
             match &way.to {
                 To::Exchanges { domain, .. } => {
-                    site.push_str(sites.known(domain).as_deref().unwrap_or(domain))
+                    site.push_str(sites.known(domain).as_deref().unwrap_or(domain));
                 }
                 To::Hosts { hosts, protocol } => {
                     site.push_str(if *protocol == Protocol::Lmtp {
