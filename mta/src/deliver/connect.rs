@@ -26,23 +26,28 @@ pub enum Stream {
 }
 
 /// Connects. Errors: why not, in a few words.
-pub async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
-    match tokio::time::timeout(CONNECT, TcpStream::connect(address)).await {
+pub async fn connect(address: SocketAddr, within: Duration) -> Result<TcpStream, String> {
+    match tokio::time::timeout(within, TcpStream::connect(address)).await {
         Ok(Ok(stream)) => {
             // Commands are small and written whole; waiting for more to send would only delay them.
             stream.set_nodelay(true).map_err(|error| error.to_string())?;
             Ok(stream)
         }
         Ok(Err(error)) => Err(error.kind().to_string()),
-        Err(_) => Err("no connection within 30 seconds".to_owned()),
+        Err(_) => Err(format!("no connection within {} seconds", within.as_secs())),
     }
 }
 
 /// Makes the connection a TLS one. `host` is what the certificate is for, where that is judged.
-pub async fn handshake(stream: TcpStream, host: &str, config: Arc<ClientConfig>) -> Result<Stream, String> {
+pub async fn handshake(
+    stream: TcpStream,
+    host: &str,
+    config: Arc<ClientConfig>,
+    within: Duration,
+) -> Result<Stream, String> {
     let name =
         ServerName::try_from(host.to_owned()).map_err(|_| "the host name fits no certificate".to_owned())?;
-    match tokio::time::timeout(HANDSHAKE, TlsConnector::from(config).connect(name, stream)).await {
+    match tokio::time::timeout(within, TlsConnector::from(config).connect(name, stream)).await {
         Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(stream))),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err("the handshake took too long".to_owned()),
@@ -84,6 +89,3 @@ impl AsyncWrite for Stream {
         }
     }
 }
-
-const CONNECT: Duration = Duration::from_secs(30);
-const HANDSHAKE: Duration = Duration::from_mins(1);

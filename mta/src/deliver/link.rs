@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connect::{self, Stream};
 use super::hosts::Server;
+use super::patience::Patience;
 use super::plan::Protocol;
 use super::reply;
 use super::setback::Setback;
@@ -32,6 +33,7 @@ pub(super) struct Target<'a> {
     pub(super) hostname: &'a str,
     /// Most recipients of a transaction, by the route's own limit.
     pub(super) recipients: Option<u32>,
+    pub(super) patience: Patience,
 }
 
 /// A connection that speaks.
@@ -44,6 +46,7 @@ pub(super) struct Link {
     pub(super) protocol: Protocol,
     /// Recipients that it takes in one transaction: what it says, or what it was seen to take.
     pub(super) most_recipients: usize,
+    pub(super) patience: Patience,
 }
 
 /// Why a connection is of no use (any more).
@@ -91,7 +94,9 @@ impl Link {
     }
 
     async fn greet(target: &Target<'_>, tls: &ClientTls, use_tls: bool) -> Result<Self, Trouble> {
-        let stream = connect::connect(target.address).await.map_err(Trouble::Connect)?;
+        let stream = connect::connect(target.address, target.patience.connect)
+            .await
+            .map_err(Trouble::Connect)?;
         let protocol = target.server.protocol;
         let config = match protocol {
             Protocol::Smtp => Config::smtp(target.hostname),
@@ -103,6 +108,7 @@ impl Link {
             hop: target.hop(),
             protocol,
             most_recipients: USUAL_RECIPIENTS,
+            patience: target.patience,
         };
         let is_own = |link: &Self| {
             target.server.public && link.connection.peer().eq_ignore_ascii_case(target.hostname)
@@ -110,7 +116,7 @@ impl Link {
         let demanded = matches!(target.tls, TlsMode::Encrypted | TlsMode::Verified);
         let mut refused = None;
         loop {
-            match link.next(GREETING).await? {
+            match link.next(link.patience.greeting).await? {
                 // Nobody else has our name: the mail would go round and round (RFC 5321 section 5.1).
                 Event::Ready if is_own(&link) => {
                     tokio::spawn(link.quit());
@@ -147,7 +153,7 @@ impl Link {
             return Err(Trouble::Tls("TLS is in use already".to_owned()));
         };
         let config = tls.config(target.tls == TlsMode::Verified);
-        let stream = connect::handshake(stream, &target.server.host, config)
+        let stream = connect::handshake(stream, &target.server.host, config, self.patience.handshake)
             .await
             .map_err(Trouble::Tls)?;
         let mut link = Self { stream, ..self };
@@ -162,7 +168,7 @@ impl Link {
 
     /// The next event that is not a wait for octets, nor a failure. `idle`: longest silence of the peer.
     pub(super) async fn next(&mut self, idle: Duration) -> Result<Event, Trouble> {
-        let end = Instant::now() + LONGEST_EVENT.max(idle);
+        let end = Instant::now() + self.patience.longest.max(idle);
         let mut octets = [0; 4_096];
         loop {
             let event = self.connection.poll();
@@ -194,7 +200,7 @@ impl Link {
             self.stream.write_all(&output).await?;
             self.stream.flush().await
         };
-        match timeout(DATA_BLOCK, write).await {
+        match timeout(self.patience.block, write).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => {
                 // What the peer said before it closed may still be there to be read.
@@ -209,8 +215,11 @@ impl Link {
     /// Reads what is there, without waiting for more.
     async fn drain(&mut self) {
         let mut octets = [0; 4_096];
-        while let Ok(Ok(read @ 1..)) = timeout(DRAIN, self.stream.read(&mut octets)).await {
-            self.connection.feed(&octets[..read]);
+        for _ in 0..MOST_DRAINED {
+            match timeout(DRAIN, self.stream.read(&mut octets)).await {
+                Ok(Ok(read @ 1..)) => self.connection.feed(&octets[..read]),
+                _ => return,
+            }
         }
     }
 
@@ -363,18 +372,11 @@ impl std::fmt::Debug for Link {
     }
 }
 
-// RFC 5321 section 4.5.3.2.
-const GREETING: Duration = Duration::from_mins(5);
-/// MAIL and RCPT.
-pub(super) const ENVELOPE: Duration = Duration::from_mins(5);
-/// The end of the data.
-pub(super) const END: Duration = Duration::from_mins(10);
-const DATA_BLOCK: Duration = Duration::from_mins(3);
-/// A peer that sends an octet now and then does not hold an attempt for ever.
-const LONGEST_EVENT: Duration = Duration::from_mins(30);
 const FAREWELL: Duration = Duration::from_secs(5);
 /// What was sent before the connection broke is read for as long.
 const DRAIN: Duration = Duration::from_millis(200);
+/// Reads of what was sent before the connection broke.
+const MOST_DRAINED: usize = 64;
 /// RFC 5321 section 4.5.3.1.8: every server takes 100 recipients.
 const USUAL_RECIPIENTS: usize = 100;
 /// More are not sent at once even if the peer would take them.

@@ -15,6 +15,7 @@ pub mod exchanges;
 pub mod hosts;
 mod link;
 pub mod networks;
+pub mod patience;
 pub mod plan;
 mod pool;
 pub mod reply;
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use self::exchanges::{Exchangers, NoExchange};
 use self::hosts::Finder;
 use self::link::{Link, Target, Trouble};
+use self::patience::Patience;
 use self::plan::{Plan, Protocol, To, Way};
 use self::pool::Pool;
 use self::setback::Setback;
@@ -50,6 +52,7 @@ pub struct Deliverer {
     pool: Pool,
     spare: Spare,
     sites: Sites,
+    patience: Patience,
     mx_port: u16,
 }
 
@@ -101,8 +104,15 @@ impl Deliverer {
             pool: Pool::default(),
             spare: Spare::default(),
             sites,
+            patience: Patience::default(),
             mx_port,
         }
+    }
+
+    /// The same with other bounds of waits.
+    #[must_use]
+    pub fn with_patience(self, patience: Patience) -> Self {
+        Self { patience, ..self }
     }
 
     /// Asks the DNS where the ways of a plan lead; the plan may have another site after it.
@@ -193,6 +203,7 @@ impl Deliverer {
                 tls: way.tls,
                 hostname: load.hostname,
                 recipients: way.limits.recipients_per_transaction,
+                patience: self.patience,
             })
         });
         let mut targets: Vec<_> = targets.collect();

@@ -13,11 +13,11 @@ use postroad_config::DomainName;
 use postroad_smtp::BodyType;
 use postroad_smtp::client::{self, Capabilities, Event, Failure, Stage, Unsuited};
 use postroad_spool::{BodyKind, Notify, Ret, Spool};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::body::{self, Contents};
-use super::link::{END, ENVELOPE, Link, Trouble};
+use super::link::{Link, Trouble};
 use super::{Course, Load, reply};
 use crate::dsn::text::from_xtext;
 use crate::outcome::{Outcome, Status, Verdict};
@@ -81,7 +81,7 @@ pub(super) async fn run(
             }
             Err(trouble) => return Err(trouble),
         }
-        match link.next(ENVELOPE).await? {
+        match link.next(link.patience.envelope).await? {
             Event::Ready => {}
             _ => return Err(link.lost("the connection ended")),
         }
@@ -147,12 +147,16 @@ async fn dialogue(
 ) -> Result<Vec<client::Outcome>, Trouble> {
     let mut pieces = None;
     let mut ended = false;
+    let deadline = Instant::now() + link.patience.body(load.size);
     loop {
+        if !ended && Instant::now() > deadline {
+            return Err(link.lost("the peer took the message too slowly"));
+        }
         let event = if ended {
             last_word(link, stop).await?
         } else {
             tokio::select! {
-                event = link.next(ENVELOPE) => event?,
+                event = link.next(link.patience.envelope) => event?,
                 () = stop.cancelled() => return Err(Trouble::Stopped),
             }
         };
@@ -181,7 +185,7 @@ async fn dialogue(
 /// The reply to the end of the data. Told to stop, we still wait for it, but not for long.
 async fn last_word(link: &mut Link, stop: &CancellationToken) -> Result<Event, Trouble> {
     let bounded = {
-        let reply = link.next(END);
+        let reply = link.next(link.patience.end);
         tokio::pin!(reply);
         tokio::select! {
             event = &mut reply => return event,
