@@ -1,8 +1,9 @@
 //! Volumes that can fail: file systems in a file on a loop device, and in memory.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::kubectl::Outcome;
+use crate::kubectl::{Failure, Outcome, until};
 use crate::shell::Shell;
 
 /// A mounted volume; it is unmounted and gone when this is dropped.
@@ -77,10 +78,19 @@ impl Volume {
         Ok(())
     }
 
-    /// Unmounts it: the process that used it is gone.
+    /// Unmounts it: the process that used it is gone. Waits until nobody has it mounted any more: a copy of the mount in
+    /// another mount namespace would keep the dead file system alive, and the next mount would be the same one.
     pub(super) fn unmount(mut self) -> Outcome<Self> {
         tool("umount").args([self.path()]).run()?;
         self.mounted = false;
+        let freed = until(Duration::from_secs(30), || {
+            let devices = tool("losetup")
+                .args(["--associated"])
+                .args([self.image()])
+                .read()?;
+            Ok(devices.is_empty())
+        });
+        freed.map_err(|_| Failure::wrong("another mount namespace keeps the volume mounted"))?;
         Ok(self)
     }
 

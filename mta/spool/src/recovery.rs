@@ -300,9 +300,15 @@ fn new_uuid() -> io::Result<SpoolUuid> {
 
 /// The directories of a spool.
 pub fn make_dirs(io: &dyn Io, dir: &Path) -> io::Result<PathBuf> {
+    let fresh = io.list(dir).is_err();
     for path in [dir.to_path_buf(), segments_dir(dir), blobs_dir(dir)] {
         io.create_dir(&path)?;
     }
     io.sync_dir(dir)?;
+    // Its own name lies in the directory above.
+    let above = dir.parent().filter(|above| !above.as_os_str().is_empty());
+    if let Some(above) = above.filter(|_| fresh) {
+        io.sync_dir(above)?;
+    }
     Ok(dir.join("lock"))
 }
