@@ -9,11 +9,13 @@
 //!
 //! Assumes: root, Linux with overlayfs, `unshare` and `nsenter` of util-linux, perl (in every Debian).
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::kubectl::{Failure, Outcome};
@@ -139,6 +141,7 @@ impl Jail {
             BufReader::new(out).read_line(&mut line)?;
         }
         if let Ok(init) = line.trim().parse() {
+            lock().insert(init);
             return Ok(Self {
                 holder,
                 init,
@@ -191,6 +194,13 @@ impl Jail {
         shell.args(["--", program])
     }
 
+    /// Processor time used so far by everything inside, with what has ended and was waited for.
+    pub fn cpu_time(&self) -> Outcome<Duration> {
+        let mut all = self.processes()?;
+        all.push(self.init);
+        Ok(all.into_iter().filter_map(cpu_time_of).sum())
+    }
+
     /// Runs a program inside to its end. A failure is an error.
     pub fn run<S: Into<OsString>>(
         &self,
@@ -230,12 +240,38 @@ impl Jail {
         }
         Ok(found)
     }
+}
 
-    /// Number of the reaper as the host counts: what it has waited for is in its accounts.
-    pub fn reaper(&self) -> u32 {
-        self.init
+/// Ends every jail of this process at once; for a signal handler, after which this process ends.
+pub fn end_all() {
+    for init in std::mem::take(&mut *lock()) {
+        let _ = Command::new("kill").args(["-KILL", &init.to_string()]).status();
     }
 }
+
+/// Reapers of the jails that run.
+static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+fn lock() -> MutexGuard<'static, BTreeSet<u32>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Processor time of a process and of its children that it waited for; nothing if it has just ended.
+pub fn cpu_time_of(pid: u32) -> Option<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is a name in brackets that may hold anything; utime is the twelfth after it.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let ticks: u64 = fields
+        .split_whitespace()
+        .skip(11)
+        .take(4)
+        .filter_map(|field| field.parse::<u64>().ok())
+        .sum();
+    Some(Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND))
+}
+
+/// What `/proc` counts in, whatever the kernel's own clock: `USER_HZ`.
+const TICKS_PER_SECOND: u64 = 100;
 
 /// The process namespace of a process.
 fn namespace_of(pid: u32) -> std::io::Result<u64> {
@@ -244,6 +280,7 @@ fn namespace_of(pid: u32) -> std::io::Result<u64> {
 
 impl Drop for Jail {
     fn drop(&mut self) {
+        lock().remove(&self.init);
         drop(self.holder.stdin.take());
         // The reaper ends with its input, the namespace with the reaper.
         let _ = self.holder.wait();

@@ -28,6 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["postroad-config", "postroad-crds", "postroad-verify"],
     ),
     ("postroad-e2e", &["postroad-config", "postroad-crds"]),
+    ("postroad-bench", &["postroad-config", "postroad-e2e"]),
 ];
 
 /// Nothing of the mail server knows Kubernetes.
@@ -95,7 +96,7 @@ fn the_mail_server_knows_nothing_of_kubernetes() {
     for (from, uses) in dependencies() {
         if matches!(
             from.as_str(),
-            "postroad-crds" | "postroad-operator" | "postroad-e2e"
+            "postroad-crds" | "postroad-operator" | "postroad-e2e" | "postroad-bench"
         ) {
             continue;
         }

@@ -1,0 +1,102 @@
+//! An SMTP client that knows only what the load needs. Any reply but the expected one is an error: refused mail is never
+//! counted.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use postroad_e2e::kubectl::{Failure, Outcome};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::timeout;
+
+/// The half that hears replies.
+#[derive(Debug)]
+pub struct Replies<R>(BufReader<R>);
+
+/// Longest wait for a reply.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+impl<R: AsyncRead + Unpin> Replies<R> {
+    /// Replies from a stream.
+    pub fn new(from: R) -> Self {
+        Self(BufReader::new(from))
+    }
+
+    /// The next reply's text, if it has that code.
+    pub async fn expect(&mut self, code: &str) -> Outcome<String> {
+        let mut text = String::new();
+        loop {
+            let start = text.len();
+            let read = timeout(PATIENCE, self.0.read_line(&mut text)).await;
+            let read = read.map_err(|_| Failure::wrong(format!("no reply within {PATIENCE:?}")))??;
+            let line = &text[start..];
+            if read == 0 || !line.starts_with(code) {
+                return Err(Failure::wrong(format!("wanted {code}, got `{}`", line.trim())));
+            }
+            // RFC 5321 section 4.2.1: a hyphen after the code says that the reply goes on.
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return Ok(text);
+            }
+        }
+    }
+}
+
+/// One session in the clear, greeted.
+#[derive(Debug)]
+pub struct Session {
+    /// To write to.
+    pub out: OwnedWriteHalf,
+    /// To hear from.
+    pub replies: Replies<OwnedReadHalf>,
+    /// Whether the server takes BDAT (RFC 3030).
+    pub chunking: bool,
+}
+
+impl Session {
+    /// Connects and greets.
+    pub async fn open(address: SocketAddr) -> Outcome<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let (from, mut out) = stream.into_split();
+        let mut replies = Replies::new(from);
+        let offered = greet(&mut replies, &mut out).await?;
+        Ok(Self {
+            out,
+            replies,
+            chunking: offers(&offered, "CHUNKING"),
+        })
+    }
+}
+
+/// Reads the banner, says EHLO, gives what is offered.
+pub async fn greet<R: AsyncRead + Unpin>(
+    replies: &mut Replies<R>,
+    out: &mut (impl AsyncWrite + Unpin),
+) -> Outcome<String> {
+    replies.expect("220").await?;
+    out.write_all(b"EHLO source.example\r\n").await?;
+    replies.expect("250").await
+}
+
+fn offers(ehlo: &str, keyword: &str) -> bool {
+    ehlo.lines()
+        .filter_map(|line| line.get(4..)?.split_whitespace().next())
+        .any(|word| word.eq_ignore_ascii_case(keyword))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_expected_reply_is_taken() {
+        let text = b"250-a\r\n250-CHUNKING\r\n250 c\r\n451 4.3.0 later\r\n".as_slice();
+        let mut replies = Replies::new(text);
+        let ehlo = replies.expect("250").await.unwrap();
+        assert!(offers(&ehlo, "chunking") && !offers(&ehlo, "DSN"));
+        let error = replies.expect("250").await.unwrap_err().to_string();
+        assert!(error.contains("451 4.3.0 later"), "{error}");
+        assert!(replies.expect("250").await.is_err(), "the end is no reply");
+    }
+}

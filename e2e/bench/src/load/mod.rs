@@ -1,0 +1,6 @@
+//! What the servers are loaded with: Postfix's own `smtp-source`, and a generator that fills the connection.
+
+pub mod body;
+pub mod client;
+pub mod generator;
+pub mod source;

@@ -1,0 +1,129 @@
+//! The servers that are measured: ours and the peers, each in a jail of its own, its queue in the run's folder.
+
+mod exim;
+mod opensmtpd;
+pub mod postfix;
+pub mod postroad;
+
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use postroad_e2e::kubectl::{Failure, Outcome};
+use postroad_e2e::rootfs::Jail;
+use postroad_e2e::shell::Background;
+
+use crate::folder::Folder;
+
+/// What a server does with the mail that it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Keeps it.
+    Keep,
+    /// Relays it to this address.
+    Relay(SocketAddr),
+}
+
+/// A server that can be started.
+pub trait Server: std::fmt::Debug {
+    /// Name in figures.
+    fn name(&self) -> &'static str;
+
+    /// How it is set, for the report.
+    fn settings(&self) -> &'static str;
+
+    /// Version, for the report. Also makes sure that it is there.
+    fn version(&self) -> Outcome<String>;
+
+    /// Starts it in an empty folder; it listens when this returns.
+    fn start(&self, folder: Folder, task: Task) -> Outcome<Running>;
+
+    /// Messages that are in its queue.
+    fn queued(&self, running: &Running) -> Outcome<u64>;
+}
+
+/// The servers of that name; `None` for a name that nobody has.
+pub fn named(name: &str) -> Option<Box<dyn Server>> {
+    match name {
+        "postroad" => Some(Box::new(postroad::Postroad)),
+        "postfix" => Some(Box::new(postfix::Postfix)),
+        "exim" => Some(Box::new(exim::Exim)),
+        "opensmtpd" => Some(Box::new(opensmtpd::OpenSmtpd)),
+        _ => None,
+    }
+}
+
+/// Names of the peers.
+pub const PEERS: [&str; 3] = ["postfix", "exim", "opensmtpd"];
+
+/// A server that runs, until this is dropped; its folder goes with it.
+#[derive(Debug)]
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// A handle of the program in the foreground, where it has one.
+    _program: Option<Background>,
+    /// Its processes. Dropped before the folder.
+    pub jail: Jail,
+    /// Its queue and whatever else it writes.
+    pub folder: Folder,
+}
+
+impl Running {
+    fn new(address: SocketAddr, program: Option<Background>, jail: Jail, folder: Folder) -> Outcome<Self> {
+        let mut running = Self {
+            address,
+            _program: program,
+            jail,
+            folder,
+        };
+        running.listens()?;
+        Ok(running)
+    }
+
+    /// Kills its processes as they stand, and gives the folder back.
+    pub fn kill(self) -> Folder {
+        self.folder
+    }
+
+    /// Waits for the banner.
+    fn listens(&mut self) -> Outcome {
+        let end = Instant::now() + Duration::from_mins(3);
+        loop {
+            if banner(self.address).is_ok() {
+                return Ok(());
+            }
+            let ended = self._program.as_mut().is_some_and(|program| !program.runs());
+            if ended || Instant::now() > end {
+                return Err(Failure::wrong(format!("nobody greets at {}", self.address)));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn banner(address: SocketAddr) -> std::io::Result<()> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.read_exact(&mut [0; 4])
+}
+
+/// An address that nobody listens on.
+pub fn free_address() -> Outcome<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+/// Files below a folder whose name fits.
+fn count_files(folder: &Path, fits: &dyn Fn(&str) -> bool) -> Outcome<u64> {
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            count += count_files(&entry.path(), fits)?;
+        } else if entry.file_name().to_str().is_some_and(fits) {
+            count += 1;
+        }
+    }
+    Ok(count)
+}
