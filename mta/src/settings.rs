@@ -180,6 +180,11 @@ impl Settings {
         contains(&self.set.file.relay_from, client)
     }
 
+    /// Whether this client may speak for others by XCLIENT (`access.trustedPeers`).
+    pub fn may_stand_in(&self, client: IpAddr) -> bool {
+        contains(&self.set.file.access.trusted_peers, client)
+    }
+
     /// Whether this is a load balancer whose word about its clients is taken.
     pub fn is_proxy(&self, source: IpAddr) -> bool {
         contains(&self.set.file.proxy_protocol.trusted_sources, source)

@@ -1,6 +1,7 @@
 //! Commands of the client (RFC 5321 section 4.1.1) and their parameters.
 
 use crate::address::{Address, AddressError};
+use crate::xclient::StandIn;
 use crate::xtext;
 
 /// A command line, read.
@@ -34,6 +35,8 @@ pub enum Command {
     StartTls,
     /// AUTH: mechanism in upper case, initial response (RFC 4954).
     Auth(String, Option<String>),
+    /// XCLIENT; `None` where the attributes are malformed, which only a trusted peer is told.
+    Xclient(Option<StandIn>),
 }
 
 /// MAIL with its parameters.
@@ -146,6 +149,7 @@ impl Command {
             "EXPN" => Ok(Self::Expn),
             "HELP" => Ok(Self::Help),
             "AUTH" => auth(argument),
+            "XCLIENT" => Ok(Self::Xclient(StandIn::parse(argument))),
             _ => Err(UNKNOWN),
         }
     }

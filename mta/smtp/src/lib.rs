@@ -42,9 +42,11 @@ pub mod proxy;
 mod reply;
 pub mod sasl;
 pub mod server;
+mod xclient;
 mod xtext;
 
 pub use address::{Address, AddressDomain, AddressError};
 pub use command::{BodyType, Command, CommandError, Mail, Notify, Rcpt, Ret};
 pub use reply::Reply;
+pub use xclient::{Said, StandIn};
 pub use xtext::{decode as decode_xtext, encode as encode_xtext};

@@ -41,6 +41,11 @@ impl Input {
 
     pub fn consume(&mut self, count: usize) {
         self.start = (self.start + count).min(self.bytes.len());
+        // Ten thousand clients that are silent must not hold what they once needed.
+        if self.start == self.bytes.len() && self.bytes.capacity() > KEPT {
+            self.bytes = Vec::new();
+            self.start = 0;
+        }
         // What is used must not pile up in front of what is not.
         if self.start > 64 << 10 {
             self.bytes.drain(..self.start);
@@ -109,6 +114,9 @@ impl Input {
         if after_cr { Line::TooLong } else { Line::Bare }
     }
 }
+
+/// Room that is kept while nothing waits.
+const KEPT: usize = 512;
 
 #[cfg(test)]
 mod tests {

@@ -98,6 +98,8 @@ impl Server {
             role,
             tls,
             size_limit: 1 << 20,
+            messages_limit: 1_000,
+            stand_in: false,
             mechanisms: vec![Mechanism::Plain, Mechanism::Login],
             ..Config::transfer("testserver")
         });

@@ -1,14 +1,18 @@
 //! The loop around the state machine: reads, writes, time limits, and when to end.
 
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use postroad_config::{Port, Role, TlsMode};
 use postroad_smtp::Reply;
 use postroad_smtp::server::{Config, Event, Role as SmtpRole, Session, Tls};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -44,7 +48,6 @@ pub(super) struct Driver {
     pub(super) deadline: Option<Instant>,
     /// How fast the present message comes in.
     pace: Option<Pace>,
-    octets: Box<[u8]>,
 }
 
 /// Why a session ended, for the log.
@@ -73,7 +76,6 @@ impl Driver {
             messages: 0,
             deadline: None,
             pace: None,
-            octets: vec![0; READ].into_boxed_slice(),
         }
     }
 
@@ -121,6 +123,8 @@ impl Driver {
             size_limit: limits.message_size.0,
             recipients_limit: limits.recipients_per_message,
             login_required: !settings.may_relay(self.client.ip()),
+            messages_limit: limits.messages_per_connection,
+            stand_in: settings.may_stand_in(self.client.ip()),
             mechanisms: Authenticator::mechanisms(settings),
         }
     }
@@ -155,6 +159,7 @@ impl Driver {
     /// Events that need a decision.
     async fn decide(&mut self, event: Event, session: &mut Session) {
         match event {
+            Event::StandIn(of) => self.stand_in(&of, session),
             Event::Mail(mail) => self.mail(mail, session),
             Event::Rcpt(rcpt) => self.rcpt(&rcpt, session),
             Event::BodyBegin => {
@@ -279,7 +284,7 @@ impl Driver {
         let read = tokio::select! {
             // A client that sent something is heard first.
             biased;
-            read = timeout_at(limit, stream.read(&mut self.octets)) => read,
+            read = timeout_at(limit, read_into(stream, session)) => read,
             () = stop.cancelled(), if idle => {
                 session.end(&self.leaving());
                 return Ok(());
@@ -292,7 +297,6 @@ impl Driver {
         match read {
             Ok(Ok(0)) => Err(End::Gone(io::ErrorKind::UnexpectedEof.into())),
             Ok(Ok(count)) => {
-                session.feed(&self.octets[..count]);
                 if let Some(pace) = &mut self.pace {
                     pace.came(count, Instant::now().into_std());
                 }
@@ -383,6 +387,18 @@ impl Driver {
             "session ended"
         );
     }
+}
+
+/// Reads once and feeds what came. The room is on the stack of the poll, so that a session which waits holds none.
+async fn read_into(stream: &mut Wire, session: &mut Session) -> io::Result<usize> {
+    poll_fn(|cx| {
+        let mut room = [MaybeUninit::uninit(); READ];
+        let mut buffer = ReadBuf::uninit(&mut room);
+        ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer))?;
+        session.feed(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
+    })
+    .await
 }
 
 /// RFC 5321 section 4.5.3.2.7: five minutes at least.

@@ -12,6 +12,7 @@ mod driver;
 mod envelope;
 mod login;
 mod pace;
+mod standing_in;
 mod wire;
 
 use std::net::SocketAddr;

@@ -22,6 +22,7 @@ mod reloading;
 mod sealing;
 mod smuggling;
 mod stage;
+mod standing_in;
 mod starting;
 mod stopping;
 mod submitting;

@@ -4,13 +4,16 @@ mod body;
 mod commands;
 mod envelope;
 mod login;
+mod standing_in;
 
+use self::standing_in::Claims;
 use super::BodyEnd;
 use crate::command::{Mail, Rcpt};
 use crate::endings::{DataReader, EndingCheck};
 use crate::line::Input;
 use crate::reply::Reply;
 use crate::sasl::{Exchange, Mechanism};
+use crate::xclient::StandIn;
 
 /// What the port is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +52,10 @@ pub struct Config {
     pub recipients_limit: u32,
     /// Whether MAIL waits for AUTH on [`Role::Submission`]; not for a client that may relay as it is.
     pub login_required: bool,
+    /// Most transactions of the session, as LIMITS tells it (RFC 9422). The driver counts them.
+    pub messages_limit: u32,
+    /// The client may speak for others by XCLIENT.
+    pub stand_in: bool,
     /// Mechanisms of AUTH, best first. Used on [`Role::Submission`] under TLS.
     pub mechanisms: Vec<Mechanism>,
 }
@@ -63,6 +70,8 @@ impl Config {
             size_limit: 50 << 20,
             recipients_limit: 1_000,
             login_required: true,
+            messages_limit: 1_000,
+            stand_in: false,
             mechanisms: Vec::new(),
         }
     }
@@ -95,6 +104,9 @@ pub enum Event {
         /// Whether it is that user.
         success: bool,
     },
+    /// *Answer.* The peer speaks for another client from now on; a positive answer is said as a greeting. Tell
+    /// [`Session::require_login`] first.
+    StandIn(StandIn),
     /// *Answer.* A transaction begins.
     Mail(Mail),
     /// *Answer.* A recipient.
@@ -115,6 +127,7 @@ pub enum Event {
 enum Waiting {
     Command,
     AnswerMail(Mail),
+    AnswerStandIn(Box<StandIn>),
     AnswerRcpt,
     AnswerBegin(Begin),
     AnswerEnd,
@@ -158,6 +171,8 @@ pub struct Session {
     /// The client's name, and whether it came by EHLO.
     client: Option<(String, bool)>,
     identity: Option<String>,
+    /// What a trusted peer said of the client.
+    claims: Claims,
     exchange: Option<Exchange>,
     transaction: Option<Transaction>,
     errors: u32,
@@ -178,6 +193,7 @@ impl Session {
             waiting: Waiting::Command,
             client: None,
             identity: None,
+            claims: Claims::default(),
             exchange: None,
             transaction: None,
             errors: 0,
@@ -188,10 +204,14 @@ impl Session {
             ended: None,
             config,
         };
-        // RFC 5321 section 4.2: the greeting carries our name.
-        let greeting = Reply::new(220, "", format!("{} ESMTP Postroad", session.config.hostname));
-        greeting.render(&mut session.output);
+        session.greet();
         session
+    }
+
+    /// RFC 5321 section 4.2: the greeting carries our name.
+    fn greet(&mut self) {
+        let greeting = Reply::new(220, "", format!("{} ESMTP Postroad", self.config.hostname));
+        greeting.render(&mut self.output);
     }
 
     /// Takes octets from the peer.
@@ -218,9 +238,9 @@ impl Session {
 
     /// The name that the client gave, and whether by EHLO.
     pub fn client_name(&self) -> Option<(&str, bool)> {
-        self.client
-            .as_ref()
-            .map(|(name, extended)| (name.as_str(), *extended))
+        let (name, extended) = self.client.as_ref()?;
+        let name = self.claims.helo.as_ref().unwrap_or(name);
+        Some((name, self.claims.extended.unwrap_or(*extended)))
     }
 
     /// Whether TLS is in use.
@@ -262,6 +282,7 @@ impl Session {
                 Waiting::Chunk { .. } => self.read_chunk(),
                 // The driver forgot to answer: it is asked for nothing new.
                 Waiting::AnswerMail(_)
+                | Waiting::AnswerStandIn(_)
                 | Waiting::AnswerRcpt
                 | Waiting::AnswerBegin(_)
                 | Waiting::AnswerEnd

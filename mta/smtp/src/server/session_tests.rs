@@ -88,6 +88,7 @@ impl Driver {
                 self.session.verifier_found(ScramVerifier::made_up(&user, b"key"));
             }
             Event::Authenticated { success, .. } => self.events.push(if success { "in" } else { "out" }),
+            Event::StandIn(_) => self.session.answer(Reply::ok("", "")),
             Event::Mail(mail) => {
                 let path = mail
                     .reverse_path

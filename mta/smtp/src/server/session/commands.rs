@@ -1,5 +1,6 @@
 //! Command lines: each verb that is no part of a transaction.
 
+use super::standing_in::Claims;
 use super::{AUTH_LINE, Event, LINE, MOST_IDLE, Session, Tls, Waiting};
 use crate::command::Command;
 use crate::line::Line;
@@ -67,6 +68,7 @@ impl Session {
             Command::Expn => self.say(502, "5.5.1", "not offered"),
             Command::StartTls => self.start_tls(),
             Command::Auth(mechanism, initial) => return self.auth(&mechanism, initial),
+            Command::Xclient(of) => return self.xclient(of),
             Command::Mail(mail) => return self.mail(mail),
             Command::Rcpt(rcpt) => return self.rcpt(rcpt),
             Command::Data => return self.data(),
@@ -95,7 +97,14 @@ impl Session {
             "CHUNKING".into(),
             "DSN".into(),
         ]);
-        lines.push(format!("LIMITS RCPTMAX={}", self.config.recipients_limit));
+        // RFC 9422.
+        lines.push(format!(
+            "LIMITS RCPTMAX={} MAILMAX={}",
+            self.config.recipients_limit, self.config.messages_limit
+        ));
+        if self.config.stand_in {
+            lines.push(crate::xclient::OFFER.into());
+        }
         if matches!(self.config.tls, Tls::Offered | Tls::Required) {
             lines.push("STARTTLS".into());
         }
@@ -140,6 +149,7 @@ impl Session {
         self.config.tls = Tls::Active;
         self.client = None;
         self.identity = None;
+        self.claims = Claims::default();
         self.exchange = None;
         self.transaction = None;
         self.input.clear();

@@ -124,7 +124,7 @@ impl Session {
         self.config.size_limit.saturating_mul(2).max(1 << 20)
     }
 
-    /// Answers [`Event::Mail`], [`Event::Rcpt`], [`Event::BodyBegin`] or [`Event::BodyEnd`].
+    /// Answers [`Event::StandIn`], [`Event::Mail`], [`Event::Rcpt`], [`Event::BodyBegin`] or [`Event::BodyEnd`].
     pub fn answer(&mut self, reply: Reply) {
         match std::mem::replace(&mut self.waiting, Waiting::Command) {
             Waiting::AnswerMail(mail) => {
@@ -136,6 +136,7 @@ impl Session {
                 }
                 self.reply(&reply);
             }
+            Waiting::AnswerStandIn(of) => self.stood_in(*of, &reply),
             Waiting::AnswerRcpt => {
                 if let (true, Some(transaction)) = (reply.is_positive(), &mut self.transaction) {
                     transaction.recipients += 1;
