@@ -137,7 +137,7 @@ async fn play(stream: TcpStream, part: Vec<Step>, written: &AtomicUsize) -> std:
             }
             Step::Stare => {
                 // Reads past what waits only when the other side is gone.
-                tokio::time::sleep(Duration::from_secs(60)).await;
+                tokio::time::sleep(Duration::from_mins(1)).await;
                 return Ok(());
             }
         }
