@@ -56,30 +56,64 @@ pub struct Contents {
     pub eight_bit: bool,
 }
 
+/// Sees what a message holds, piece by piece.
+#[derive(Debug)]
+struct Inspection {
+    contents: Contents,
+    in_header: bool,
+    line_is_empty: bool,
+}
+
+impl Inspection {
+    fn new() -> Self {
+        Self {
+            contents: Contents::default(),
+            in_header: true,
+            line_is_empty: false,
+        }
+    }
+
+    fn see(&mut self, piece: &[u8]) {
+        for octet in piece {
+            if self.in_header {
+                match octet {
+                    b'\n' if self.line_is_empty => self.in_header = false,
+                    b'\n' => self.line_is_empty = true,
+                    b'\r' => {}
+                    _ => self.line_is_empty = false,
+                }
+            }
+            self.contents.eight_bit |= *octet > 127;
+            self.contents.header_utf8 |= self.in_header && *octet > 127;
+        }
+    }
+
+    /// What follows changes nothing.
+    fn is_done(&self) -> bool {
+        self.contents.eight_bit && !self.in_header
+    }
+}
+
+impl Contents {
+    /// What a whole message holds.
+    pub fn of(message: &[u8]) -> Self {
+        let mut inspection = Inspection::new();
+        inspection.see(message);
+        inspection.contents
+    }
+}
+
 /// Reads the message once to see what it holds. Only needed when a next hop lacks an extension.
 pub async fn inspect(spool: Spool, entry: EntryId) -> io::Result<Contents> {
     let mut pieces = read(spool, entry);
-    let mut contents = Contents::default();
-    let mut in_header = true;
-    let mut line_is_empty = false;
+    let mut inspection = Inspection::new();
     while let Some(piece) = pieces.recv().await {
-        for octet in piece? {
-            if in_header {
-                match octet {
-                    b'\n' if line_is_empty => in_header = false,
-                    b'\n' => line_is_empty = true,
-                    b'\r' => {}
-                    _ => line_is_empty = false,
-                }
-            }
-            contents.eight_bit |= octet > 127;
-            contents.header_utf8 |= in_header && octet > 127;
-        }
-        if contents.eight_bit && !in_header {
+        inspection.see(&piece?);
+        if inspection.is_done() {
             break;
         }
     }
-    Ok(contents)
+    Ok(inspection.contents)
 }
 
 const PIECE: usize = 64 << 10;
@@ -127,6 +161,7 @@ mod tests {
                 eight_bit,
             };
             assert_eq!(inspect(spool, entry).await.unwrap(), want);
+            assert_eq!(Contents::of(body), want);
         }
     }
 }

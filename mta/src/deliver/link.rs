@@ -172,6 +172,10 @@ impl Link {
         let mut octets = [0; 4_096];
         loop {
             let event = self.connection.poll();
+            if event == Event::NeedBody && self.connection.output() < MOST_OUTPUT {
+                // It leaves with the body, in one flight.
+                return Ok(event);
+            }
             let written = self.flush().await;
             match event {
                 Event::Failed(failure) => return Err(Trouble::Failed(failure)),
@@ -373,6 +377,8 @@ impl std::fmt::Debug for Link {
 }
 
 const FAREWELL: Duration = Duration::from_secs(5);
+/// What may wait to be written while a body is asked for.
+const MOST_OUTPUT: usize = 64 << 10;
 /// What was sent before the connection broke is read for as long.
 const DRAIN: Duration = Duration::from_millis(200);
 /// Reads of what was sent before the connection broke.

@@ -76,6 +76,8 @@ pub struct Load<'a> {
     pub item: &'a Item,
     /// Octets of prefix and body.
     pub size: u64,
+    /// All of them, where they are in memory.
+    pub octets: Option<&'a [u8]>,
     /// Positions of the recipients.
     pub recipients: &'a [u32],
     /// Our name.

@@ -55,44 +55,43 @@ impl Pool {
             tokio::spawn(link.quit());
             return;
         }
-        let key = Key::of(target);
-        let surplus = {
+        let (surplus, is_first) = {
             let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let warm = held.entry(key.clone()).or_default();
+            let is_first = held.is_empty();
+            let warm = held.entry(Key::of(target)).or_default();
             warm.push(Warm {
                 link,
                 since: Instant::now(),
             });
-            (warm.len() > MOST_PER_SERVER).then(|| warm.remove(0))
+            ((warm.len() > MOST_PER_SERVER).then(|| warm.remove(0)), is_first)
         };
         if let Some(surplus) = surplus {
             tokio::spawn(surplus.link.quit());
         }
-        let pool = self.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(IDLE).await;
-            pool.cool(&key);
-        });
+        if is_first {
+            tokio::spawn(self.clone().sweep());
+        }
     }
 
-    /// Closes what nobody asked for in time.
-    fn cool(&self, key: &Key) {
-        let mut cold = vec![];
-        {
-            let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(warm) = held.get_mut(key) {
-                let (old, young) = std::mem::take(warm)
-                    .into_iter()
-                    .partition(|warm| warm.since.elapsed() >= IDLE);
-                *warm = young;
-                cold = old;
-                if warm.is_empty() {
-                    held.remove(key);
-                }
+    /// Closes what nobody asked for in time, until nothing is left.
+    async fn sweep(self) {
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            let mut cold = vec![];
+            let is_empty = {
+                let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                held.retain(|_, warm| {
+                    cold.extend(warm.extract_if(.., |warm| warm.since.elapsed() >= IDLE));
+                    !warm.is_empty()
+                });
+                held.is_empty()
+            };
+            for warm in cold {
+                tokio::spawn(Warm::quit(warm));
             }
-        }
-        for warm in cold {
-            tokio::spawn(Warm::quit(warm));
+            if is_empty {
+                return;
+            }
         }
     }
 }
@@ -122,5 +121,7 @@ impl Key {
 
 /// A connection that was idle for so long is closed.
 const IDLE: Duration = Duration::from_secs(5);
-/// Warm connections per server.
-const MOST_PER_SERVER: usize = 5;
+/// How often idle ones are looked for.
+const SWEEP: Duration = Duration::from_secs(1);
+/// Warm connections per server: as many as may be in use at once without a limit of the route, and some more.
+const MOST_PER_SERVER: usize = 32;

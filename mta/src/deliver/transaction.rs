@@ -34,9 +34,12 @@ pub(super) async fn run(
 ) -> Result<(), Trouble> {
     let capabilities = link.connection().capabilities().clone();
     let contents = if needs_inspection(load, &capabilities) {
-        body::inspect(spool.clone(), load.entry)
-            .await
-            .map_err(Trouble::Spool)?
+        match load.octets {
+            Some(octets) => Contents::of(octets),
+            None => body::inspect(spool.clone(), load.entry)
+                .await
+                .map_err(Trouble::Spool)?,
+        }
     } else {
         Contents {
             header_utf8: load.item.envelope.smtputf8,
@@ -164,6 +167,12 @@ async fn dialogue(
             Event::Sent(outcomes) => return Ok(outcomes),
             Event::NeedBody => {
                 course.heard(Feedback::Good, link.protocol);
+                if let Some(octets) = load.octets {
+                    link.connection().body(octets);
+                    link.connection().body_end();
+                    ended = true;
+                    continue;
+                }
                 let pieces = pieces.get_or_insert_with(|| body::read(spool.clone(), load.entry));
                 if let Some(piece) = pieces.recv().await {
                     link.connection().body(&piece.map_err(Trouble::Spool)?);

@@ -11,6 +11,7 @@
 //! scheduler task.
 
 pub mod clock;
+pub mod hot;
 pub mod index;
 pub mod rate;
 pub mod retry;

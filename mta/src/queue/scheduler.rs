@@ -17,9 +17,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::hot::Hot;
 use super::index::{Ended, Index, Job, Sorted};
+use super::sort::Sorter;
 use super::worker::Worker;
-use super::{Command, Parts, Queue, clock, sort};
+use super::{Command, Parts, Queue, clock};
 use crate::deliver::sites::Sites;
 use crate::settings::Live;
 
@@ -32,19 +34,19 @@ pub(super) struct Scheduler {
     worker: Arc<Worker>,
     spool: Spool,
     live: Live,
-    sites: Sites,
+    sorter: Sorter,
     running: Arc<AtomicUsize>,
     shutdown: CancellationToken,
 }
 
 enum Event {
-    Sorted(EntryId, Option<Sorted>),
+    Sorted(Vec<(EntryId, Option<Sorted>)>),
     Ended(Box<Ended>),
 }
 
 /// What a task is for, should it end without saying so.
 enum Open {
-    Sort(EntryId),
+    Sort(Vec<EntryId>),
     Job(Job, CancellationToken),
 }
 
@@ -57,7 +59,12 @@ struct Leaving {
 
 impl Scheduler {
     pub(super) fn new(parts: Parts, queue: &Queue, inbox: mpsc::UnboundedReceiver<Command>) -> Self {
-        let sites = Sites::default();
+        let sorter = Sorter {
+            spool: parts.spool.clone(),
+            live: parts.live.clone(),
+            sites: Sites::default(),
+            hot: Hot::new(MOST_HOT),
+        };
         Self {
             index: Index::new(MOST_RUNNING),
             inbox,
@@ -68,8 +75,8 @@ impl Scheduler {
             live: parts.live.clone(),
             running: queue.0.running.clone(),
             shutdown: parts.shutdown.clone(),
-            worker: Arc::new(Worker::new(parts, sites.clone(), queue.clone())),
-            sites,
+            worker: Arc::new(Worker::new(parts, sorter.clone(), queue.clone())),
+            sorter,
         }
     }
 
@@ -117,13 +124,15 @@ impl Scheduler {
             .values()
             .filter(|open| matches!(open, Open::Sort(_)))
             .count();
-        for entry in self.index.due(now, MOST_SORTING.saturating_sub(sorting)) {
-            let (spool, live) = (self.spool.clone(), self.live.clone());
-            let sites = self.sites.clone();
-            let sorted =
-                async move { Event::Sorted(entry, sort::sort(spool, live, sites, entry, now).await) };
-            let id = self.tasks.spawn(sorted).id();
-            self.open.insert(id, Open::Sort(entry));
+        for _ in sorting..MOST_SORTING {
+            let due = self.index.due(now, MOST_AT_ONCE);
+            if due.is_empty() {
+                break;
+            }
+            let (sorter, entries) = (self.sorter.clone(), due.clone());
+            let task = async move { Event::Sorted(sorter.sort(entries, now).await) };
+            let id = self.tasks.spawn(task).id();
+            self.open.insert(id, Open::Sort(due));
         }
         while let Some(job) = self.index.start(now) {
             let stop = CancellationToken::new();
@@ -187,19 +196,25 @@ impl Scheduler {
             Ok((id, event)) => {
                 self.open.remove(&id);
                 match event {
-                    Event::Sorted(entry, found) => self.index.sorted(entry, found),
+                    Event::Sorted(sorted) => {
+                        for (entry, found) in sorted {
+                            self.index.sorted(entry, found);
+                        }
+                    }
                     Event::Ended(ended) => self.index.ended(*ended, now, clock::draw()),
                 }
             }
             Err(error) => {
                 tracing::error!(%error, "a task of the queue failed; what it was for is tried again");
                 match self.open.remove(&error.id()) {
-                    Some(Open::Sort(entry)) => {
-                        let again = Sorted {
-                            groups: vec![],
-                            next: Some(now.saturating_add(AFTER_A_FAULT)),
-                        };
-                        self.index.sorted(entry, Some(again));
+                    Some(Open::Sort(entries)) => {
+                        for entry in entries {
+                            let again = Sorted {
+                                groups: vec![],
+                                next: Some(now.saturating_add(AFTER_A_FAULT)),
+                            };
+                            self.index.sorted(entry, Some(again));
+                        }
                     }
                     Some(Open::Job(job, _)) => {
                         let ended = Ended::interrupted(job, now.saturating_add(AFTER_A_FAULT));
@@ -215,6 +230,10 @@ impl Scheduler {
     fn answer_leaving(&mut self) {
         for mut leaving in std::mem::take(&mut self.leaving) {
             leaving.waiting.retain(|entry| !self.index.remove(*entry));
+            leaving
+                .all
+                .iter()
+                .for_each(|entry| self.sorter.hot.forget(*entry));
             if leaving.waiting.is_empty() {
                 let spool = self.spool.clone();
                 tokio::spawn(async move {
@@ -257,8 +276,12 @@ fn is_undelivered(spool: &Spool, entry: EntryId) -> bool {
 
 /// Attempts that run at once, over all sites.
 const MOST_RUNNING: usize = 256;
-/// Entries that are read at once.
-const MOST_SORTING: usize = 16;
+/// Threads that read entries; while they read, more become due and are read together.
+const MOST_SORTING: usize = 2;
+/// Entries that one of them reads in one go.
+const MOST_AT_ONCE: usize = 64;
+/// Octets of messages that are kept between sorting and the attempt.
+const MOST_HOT: usize = 32 << 20;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// How long attempts may take to end when the queue ends.

@@ -1,12 +1,14 @@
-//! Reads an entry and groups the recipients that are due by where their mail goes.
+//! Reads entries and groups the recipients that are due by where their mail goes.
 //!
 //! Reads the spool off the reactor; the grouping is pure.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use postroad_config::{ConfigFile, DomainName};
 use postroad_spool::{EntryId, Item, Ownership, ReadError, Spool, Status};
 
+use super::hot::{Fresh, Hot};
 use super::index::{Group, Sorted};
 use super::retry::Schedule;
 use super::settle;
@@ -14,21 +16,55 @@ use crate::deliver::plan::Plan;
 use crate::deliver::sites::Sites;
 use crate::settings::Live;
 
-/// Sorts one entry. `None`: it is not ours to deliver (any more).
-pub async fn sort(spool: Spool, live: Live, sites: Sites, entry: EntryId, now: u64) -> Option<Sorted> {
-    let read = tokio::task::spawn_blocking(move || spool.read(entry)).await;
-    match read {
-        Ok(Ok(message)) if message.ownership == Ownership::Owned => {
-            Some(group(&live.current().set.file, &sites, &message.item, now))
+/// What sorting takes.
+#[derive(Clone, Debug)]
+pub struct Sorter {
+    /// Where entries are.
+    pub spool: Spool,
+    /// Routes and schedules.
+    pub live: Live,
+    /// Names of sites.
+    pub sites: Sites,
+    /// Where messages are kept for their jobs.
+    pub hot: Hot,
+}
+
+impl Sorter {
+    /// Sorts entries, all on one blocking thread. `None`: it is not ours to deliver (any more).
+    pub async fn sort(self, entries: Vec<EntryId>, now: u64) -> Vec<(EntryId, Option<Sorted>)> {
+        let all = entries.clone();
+        let sort = move || {
+            let config = self.live.current();
+            let sort = |entry| (entry, self.sort_one(&config.set.file, entry, now));
+            entries.into_iter().map(sort).collect()
+        };
+        tokio::task::spawn_blocking(sort).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "reading entries failed");
+            all.into_iter().map(|entry| (entry, Some(later(now)))).collect()
+        })
+    }
+
+    fn sort_one(&self, config: &ConfigFile, entry: EntryId, now: u64) -> Option<Sorted> {
+        let read = self.spool.read(entry);
+        if let Ok(message) = &read
+            && message.ownership != Ownership::Owned
+        {
+            return None;
         }
-        Ok(Ok(_) | Err(ReadError::NoSuchEntry)) => None,
-        Ok(Err(error)) => {
-            tracing::error!(queue_id = %entry, %error, "an entry cannot be read; it stays in the spool");
-            Some(later(now))
-        }
-        Err(error) => {
-            tracing::error!(queue_id = %entry, %error, "reading an entry failed");
-            Some(later(now))
+        let read = read.and_then(|message| Fresh::read(message).map_err(ReadError::from));
+        match read {
+            Ok(message) => {
+                let sorted = group(config, &self.sites, &message.item, now);
+                if !sorted.groups.is_empty() {
+                    self.hot.put(entry, Arc::new(message));
+                }
+                Some(sorted)
+            }
+            Err(ReadError::NoSuchEntry) => None,
+            Err(error) => {
+                tracing::error!(queue_id = %entry, %error, "an entry cannot be read; it stays in the spool");
+                Some(later(now))
+            }
         }
     }
 }

@@ -12,13 +12,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use postroad_spool::{
-    EntryId, Item, Message, Ownership, RecipientUpdate, RecordError, Spool, Status as State,
+    EntryId, Item, Ownership, ReadError, RecipientUpdate, RecordError, Spool, Status as State,
 };
 use tokio_util::sync::CancellationToken;
 
+use super::hot::{Fresh, Hot};
 use super::index::{Ended, Job};
 use super::retry::Schedule;
 use super::settle::{self, Attempt, Due, Settled, settle};
+use super::sort::Sorter;
 use super::window::Feedback;
 use super::{Parts, Queue, clock, sort};
 use crate::accept::Intake;
@@ -36,6 +38,7 @@ pub(super) struct Worker {
     metrics: Arc<Metrics>,
     deliverer: Deliverer,
     sites: Sites,
+    hot: Hot,
     intake: Intake,
     /// Recipients that are final and could not be recorded as such: never tried again by this process.
     unrecorded: Mutex<HashSet<(EntryId, u32)>>,
@@ -47,13 +50,14 @@ struct Work<'a> {
     settings: &'a Settings,
     item: &'a Item,
     size: u64,
+    octets: Option<&'a [u8]>,
     plan: Plan,
     schedule: Schedule,
     pending: Vec<u32>,
 }
 
 impl Worker {
-    pub(super) fn new(parts: Parts, sites: Sites, queue: Queue) -> Self {
+    pub(super) fn new(parts: Parts, sorter: Sorter, queue: Queue) -> Self {
         let stored = move |entry| queue.accepted(entry);
         Self {
             intake: Intake::new(
@@ -66,10 +70,11 @@ impl Worker {
                 parts.spool.clone(),
                 parts.dns,
                 parts.tls,
-                sites.clone(),
+                sorter.sites.clone(),
                 parts.mx_port,
             ),
-            sites,
+            sites: sorter.sites,
+            hot: sorter.hot,
             spool: parts.spool,
             live: parts.live,
             metrics: parts.metrics,
@@ -111,12 +116,17 @@ impl Worker {
             job: &job,
             settings: &settings,
             item: &message.item,
-            size: message.item.prefix.len() as u64 + message.body.len(),
+            size: message.size,
+            octets: message.octets.as_deref(),
             plan,
             pending,
         };
         let attempted = self.attempt(&work, answers, stop).await;
         let (left, next) = self.carry_out(&work, &attempted).await;
+        if !left.is_empty() {
+            // Their states are others now.
+            self.hot.forget(job.entry);
+        }
         let dead = attempted.feedback == Some(Feedback::Dead);
         // Silence about one domain says nothing of servers that it shares with others.
         let feedback = attempted
@@ -143,6 +153,7 @@ impl Worker {
         let done =
             |summary: postroad_spool::Summary| summary.pending == 0 && summary.ownership == Ownership::Owned;
         if self.spool.summary(entry).is_some_and(done) {
+            self.hot.forget(entry);
             match self.spool.finish(entry) {
                 // Two jobs of one entry may both have seen the last outcome.
                 Ok(()) | Err(RecordError::NoSuchEntry) => {}
@@ -152,11 +163,23 @@ impl Worker {
     }
 
     /// `Ok(None)`: the entry is gone or not ours. `Err`: when to look again.
-    async fn read(&self, entry: EntryId) -> Result<Option<Message>, u64> {
+    async fn read(&self, entry: EntryId) -> Result<Option<Arc<Fresh>>, u64> {
+        if let Some(message) = self.hot.get(entry) {
+            let summary = self.spool.summary(entry);
+            let is_ours = summary.is_some_and(|summary| summary.ownership == Ownership::Owned);
+            return Ok(is_ours.then_some(message));
+        }
         let spool = self.spool.clone();
-        match tokio::task::spawn_blocking(move || spool.read(entry)).await {
-            Ok(Ok(message)) => Ok(Some(message).filter(|message| message.ownership == Ownership::Owned)),
-            Ok(Err(postroad_spool::ReadError::NoSuchEntry)) => Ok(None),
+        let read = move || {
+            let message = spool.read(entry)?;
+            if message.ownership != Ownership::Owned {
+                return Err(ReadError::NoSuchEntry);
+            }
+            Fresh::read(message).map_err(ReadError::from)
+        };
+        match tokio::task::spawn_blocking(read).await {
+            Ok(Ok(message)) => Ok(Some(Arc::new(message))),
+            Ok(Err(ReadError::NoSuchEntry)) => Ok(None),
             Ok(Err(error)) => {
                 tracing::error!(queue_id = %entry, %error, "an entry cannot be read; it stays in the spool");
                 Err(clock::now().saturating_add(AGAIN_AFTER_TROUBLE))
@@ -206,6 +229,7 @@ impl Worker {
             entry: work.job.entry,
             item: work.item,
             size: work.size,
+            octets: work.octets,
             recipients: &work.pending,
             hostname: work.settings.hostname(),
         };

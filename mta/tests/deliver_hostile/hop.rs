@@ -214,6 +214,7 @@ impl Stage {
             entry: self.entry,
             item: &self.item,
             size: self.size,
+            octets: None,
             recipients: &[0],
             hostname: "mail.test.example",
         };

@@ -57,7 +57,7 @@ pub enum Event {
     TlsRefused(PeerReply),
     /// Nothing is under way: [`Connection::start_tls`], [`Connection::send`] or [`Connection::quit`].
     Ready,
-    /// Write the output, then give the next piece with [`Connection::body`], or [`Connection::body_end`].
+    /// Write the output (with the next piece, where it is small), then give the next piece with [`Connection::body`], or [`Connection::body_end`].
     NeedBody,
     /// The transaction is over: one outcome for each recipient, in their order. [`Event::Ready`] follows.
     Sent(Vec<Outcome>),
@@ -168,6 +168,11 @@ impl Connection {
     /// Takes what is to be written to the peer.
     pub fn take_output(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.output)
+    }
+
+    /// Octets that wait to be written.
+    pub fn output(&self) -> usize {
+        self.output.len()
     }
 
     /// What the peer offered in its last reply to EHLO or LHLO; nothing after HELO.
