@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod crash;
 pub mod demo;
 pub mod dns;
+pub mod fuzz;
 pub mod images;
 pub mod install;
 pub mod kubectl;

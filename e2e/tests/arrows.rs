@@ -13,6 +13,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("postroad-smtp", &[]),
     ("postroad-spool", &[]),
     ("postroad-verify", &[]),
+    (
+        "postroad-fuzz",
+        &["postroad-config", "postroad-smtp", "postroad-spool"],
+    ),
     ("postroad-crds", &[]),
     (
         "postroad-mta",

@@ -8,6 +8,7 @@ use clap::Parser;
 use postroad_e2e::checks;
 use postroad_e2e::cluster::{self, Choice, Cluster, Which};
 use postroad_e2e::crash;
+use postroad_e2e::fuzz;
 use postroad_e2e::report::{Count, Steps};
 use postroad_e2e::stories::ALL;
 use postroad_e2e::story::{self, World};
@@ -15,7 +16,7 @@ use postroad_e2e::story::{self, World};
 /// Runs every check of the tree and counts them.
 #[derive(Parser)]
 struct Args {
-    /// Only these parts: formats, lints, dependencies, tests, drift, scripts, crash, chart, stories.
+    /// Only these parts: formats, lints, dependencies, tests, drift, scripts, fuzz, crash, chart, stories.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Everything that is sampled otherwise: every point of the crash proof, long searches, long fuzzing.
@@ -35,6 +36,7 @@ const PARTS: &[Part] = &[
     ("tests", |args, _| checks::tests(args.exhaustive)),
     ("drift", |_, _| checks::drift()),
     ("scripts", |_, _| checks::scripts()),
+    ("fuzz", |args, _| fuzz::run(args.exhaustive, args.seed)),
     ("crash", |args, _| crash_proof(args)),
     ("chart", |_, _| chart()),
     ("stories", stories),

@@ -1,0 +1,4 @@
+//! Responses of a client in AUTH.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| postroad_fuzz::text::sasl(octets));

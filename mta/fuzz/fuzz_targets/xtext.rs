@@ -1,0 +1,4 @@
+//! One xtext.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| postroad_fuzz::text::xtext(octets));
