@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use postroad_config::admin::{ListQuery, Selection};
+use postroad_mta::commands::queue::Wish;
 
 /// Postroad's mail transfer agent.
 #[derive(Debug, Parser)]
@@ -34,9 +36,128 @@ pub(crate) enum Command {
         #[arg(long)]
         scram: bool,
     },
+    /// Look at the queue of the mail server that runs here, and give orders about it.
+    Queue {
+        /// The mail server's configuration; its `spool.directory` is where it is asked.
+        #[arg(
+            long,
+            value_name = "FILE",
+            default_value = "/etc/postroad/config/base.yaml",
+            global = true
+        )]
+        config: PathBuf,
+        /// Print what the mail server says, one JSON object a line.
+        #[arg(long, global = true)]
+        json: bool,
+        /// What is wanted.
+        #[command(subcommand)]
+        command: QueueCommand,
+    },
     /// Look at the spool of a mail server that does not run, check it, repair it.
     #[command(subcommand)]
     Spool(SpoolCommand),
+}
+
+/// `postroad-mta queue …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum QueueCommand {
+    /// List messages, oldest id first.
+    Ls(Terms),
+    /// Show one message: envelope, recipients, last replies, next attempts.
+    Show {
+        /// Its id, 16 hexadecimal digits.
+        id: String,
+    },
+    /// List where mail goes: what waits, what runs, what is closed and why.
+    Sites,
+    /// Try no more, until released. Survives restarts and hand-overs.
+    Hold(Chosen),
+    /// Let held messages go on, now.
+    Release(Chosen),
+    /// Try now; dead sites are probed at once.
+    Retry(Chosen),
+    /// Give up now and tell the sender.
+    Bounce {
+        /// Which.
+        #[command(flatten)]
+        chosen: Chosen,
+        /// Tell nobody: the mail is thrown away.
+        #[arg(long)]
+        silently: bool,
+    },
+}
+
+/// Which messages.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Terms {
+    /// Only of this sender, or of a domain written as @example.com.
+    #[arg(long)]
+    pub sender: Option<String>,
+    /// Only for this recipient, or for a domain written as @example.com.
+    #[arg(long)]
+    pub recipient: Option<String>,
+    /// Only held ones.
+    #[arg(long)]
+    pub held: bool,
+    /// Only older ones, in seconds.
+    #[arg(long, value_name = "SECONDS")]
+    pub older_than: Option<u64>,
+}
+
+/// Which messages an order is for.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Chosen {
+    /// Ids of messages.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub ids: Vec<String>,
+    /// Every message that fits the terms; without terms, every message.
+    #[arg(long)]
+    pub all: bool,
+    /// Terms for --all.
+    #[command(flatten)]
+    pub terms: Terms,
+}
+
+impl Terms {
+    pub(crate) fn query(self) -> ListQuery {
+        ListQuery {
+            sender: self.sender,
+            recipient: self.recipient,
+            held: self.held.then_some(true),
+            older_than: self.older_than,
+            ..ListQuery::default()
+        }
+    }
+}
+
+impl Chosen {
+    fn selection(self) -> Selection {
+        Selection {
+            ids: self.ids,
+            all: self.all.then(|| self.terms.query()),
+            notify: None,
+        }
+    }
+}
+
+impl QueueCommand {
+    pub(crate) fn wish(self) -> Wish {
+        match self {
+            Self::Ls(terms) => Wish::List(terms.query()),
+            Self::Show { id } => Wish::Show(id),
+            Self::Sites => Wish::Sites,
+            Self::Hold(chosen) => Wish::Order("hold", chosen.selection()),
+            Self::Release(chosen) => Wish::Order("release", chosen.selection()),
+            Self::Retry(chosen) => Wish::Order("retry", chosen.selection()),
+            Self::Bounce { chosen, silently } => Wish::Order(
+                "bounce",
+                Selection {
+                    notify: silently.then_some(false),
+                    ..chosen.selection()
+                },
+            ),
+        }
+    }
 }
 
 /// `postroad-mta spool …`: takes the directory that the configuration calls `spool.directory`.

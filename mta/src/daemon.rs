@@ -132,7 +132,7 @@ impl Daemon {
         let queue_stop = CancellationToken::new();
         let queue = handles.queue(queue_stop.clone())?;
         let handover = handles.handover(&queue, &background, &stop);
-        let admin = admin::start(handles.admin_parts(handover), &background, &stop).await?;
+        let admin = admin::start(handles.admin_parts(handover, queue.clone()), &background, &stop).await?;
         let ports = Ports::start(handles.sessions(&queue)?)?;
         background.spawn(ports.clone().follow());
         background.spawn(follow_durability(
@@ -226,13 +226,14 @@ impl Handles {
         Handover::start(parts, tracker, stop)
     }
 
-    fn admin_parts(&self, handover: Handover) -> admin::Parts {
+    fn admin_parts(&self, handover: Handover, queue: Queue) -> admin::Parts {
         admin::Parts {
             boot_id: self.boot_id.clone(),
             live: self.live.clone(),
             lifecycle: self.lifecycle.clone(),
             spool: self.spool.clone(),
             handover,
+            queue: Some(queue),
             metrics: Arc::clone(&self.metrics),
             damaged: self.damaged,
         }

@@ -17,6 +17,20 @@ fn main() -> ExitCode {
     match (args.command, args.config) {
         (Some(args::Command::Check { file, json }), _) => check::run(&file, json),
         (Some(args::Command::HashPassword { scram }), _) => commands::hash_password(scram),
+        (
+            Some(args::Command::Queue {
+                config,
+                json,
+                command,
+            }),
+            _,
+        ) => match commands::queue::spool_of(&config) {
+            Ok(spool) => commands::queue::run(&spool, command.wish(), json),
+            Err(sentence) => {
+                eprintln!("{sentence}");
+                ExitCode::FAILURE
+            }
+        },
         (Some(args::Command::Spool(command)), _) => match command {
             SpoolCommand::Ls { directory, json } => commands::spool::ls(&directory, json),
             SpoolCommand::Check { directory, json } => commands::spool::check(&directory, json),

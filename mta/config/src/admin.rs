@@ -4,6 +4,11 @@
 //!   GET  /v1/state      Operator, Peer   → State
 //!   POST /v1/seal       Operator         SealRequest → State     idempotent; also renews the list of targets
 //!   POST /v1/unseal     Operator         → State                 idempotent; 409 while entries are given and not yet freed
+//!   GET  /v1/queue      Operator, Admin  ListQuery → Page       messages, oldest id first, a page at a time
+//!   GET  /v1/queue/ID   Operator, Admin  → Entry
+//!   GET  /v1/sites      Operator, Admin  → Vec<Site>            where mail goes, and how it stands there
+//!   POST /v1/queue/hold, release, retry, bounce
+//!                       Operator, Admin  Selection → Carried    once it is durable; 409 while the spool is sealed
 //!   POST /v1/handover/… Peer             the hand-over between pods, see the daemon's `handover` module
 //! ```
 //!
@@ -114,4 +119,126 @@ pub struct SealRequest {
 pub struct Refusal {
     /// One sentence.
     pub error: String,
+}
+
+/// Which messages are listed. All given terms hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ListQuery {
+    /// The reverse-path, or its domain as `@example.com`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sender: Option<String>,
+    /// A forward-path, or its domain as `@example.com`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<String>,
+    /// Only held ones, or only those that are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<bool>,
+    /// Only messages that are older, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub older_than: Option<u64>,
+    /// Behind this id: `next` of the page before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// Most messages of a page, 1 to 1000; 100 if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// A page of messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Page {
+    /// The messages.
+    pub entries: Vec<Entry>,
+    /// Where the next page begins; absent on the last one. A page may have fewer messages than asked for, even none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A message in the queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    /// Queue id.
+    pub id: String,
+    /// `owned`, or where it stands in a hand-over: `offered`, `given`, `held`.
+    pub owner: String,
+    /// Reverse-path; empty for a notice.
+    pub sender: String,
+    /// Who submitted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// Arrival, milliseconds since 1970.
+    pub arrived: u64,
+    /// When it is given up, milliseconds since 1970.
+    pub expires: u64,
+    /// Octets.
+    pub size: u64,
+    /// Recipients.
+    pub recipients: Vec<EntryRecipient>,
+}
+
+/// How far a recipient is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EntryRecipient {
+    /// Forward-path.
+    pub address: String,
+    /// `pending`, `held`, `delivered`, `failed` or `expired`.
+    pub state: String,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// Next attempt, milliseconds since 1970; absent when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt: Option<u64>,
+    /// The last reply, or reason.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reply: String,
+}
+
+/// Where mail goes: servers that share a window, a rate and connections.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Site {
+    /// Its name.
+    pub name: String,
+    /// Messages that wait for it.
+    pub waiting: u64,
+    /// Attempts that run.
+    pub running: u32,
+    /// Attempts that may run at once.
+    pub window: u32,
+    /// Closed until then, milliseconds since 1970; absent when it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opens_at: Option<u64>,
+    /// Why the last attempt that failed as a whole did so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_trouble: Option<String>,
+}
+
+/// Which messages an order is for: ids, or all that the terms of a list fit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Selection {
+    /// Queue ids, at most 1000.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<String>,
+    /// Terms; `after` and `limit` are not used. At most 10,000 messages at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub all: Option<ListQuery>,
+    /// Bounce only: whether the sender is told. `false` throws mail away, and has to be said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notify: Option<bool>,
+}
+
+/// What an order was carried out for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Carried {
+    /// Queue ids. The others are gone, or not (only) here.
+    pub ids: Vec<String>,
+    /// There are more that fit; give the order again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
 }

@@ -466,6 +466,8 @@ pub enum TokenRole {
     Operator,
     /// Hand-over verbs only.
     Peer,
+    /// The queue: list, show, hold, release, retry, bounce.
+    Admin,
 }
 
 /// What is known of the other pods.

@@ -32,7 +32,7 @@ pub use file::{
     TlsMode, TlsSource, TokenAuthority, TokenRole, TokenRule, User,
 };
 pub use limits::{Durability, Limits, QueueSection, Rate, RouteLimits};
-pub use set::{AssembleError, ConfigSet, assemble};
+pub use set::{AssembleError, ConfigSet, assemble, base_alone};
 pub use shard::{SHARDS, ShardFile, hash, shard_file_name, shard_of};
 pub use text::{Octets, Period, TextError};
 

@@ -254,6 +254,13 @@ impl Spool {
             .map(|known| known.summary(entry))
     }
 
+    /// The states of an entry's recipients, without reading the disk.
+    pub fn states(&self, entry: EntryId) -> Option<Vec<RecipientState>> {
+        let index = self.shared.index();
+        let known = index.entries.get(&entry).filter(|known| !known.finished);
+        known.map(|known| known.states.clone())
+    }
+
     /// All entries, unordered.
     pub fn entries(&self) -> Vec<Summary> {
         let index = self.shared.index();

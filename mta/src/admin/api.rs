@@ -17,6 +17,7 @@ use postroad_config::TokenRole;
 use postroad_config::admin::SealRequest;
 
 use super::access::{Gate, refuse};
+use super::queue::By;
 use super::{Status, now};
 use crate::handover::{self, Handover, UnsealError};
 
@@ -26,7 +27,7 @@ struct Api {
     handover: Handover,
 }
 
-pub(super) fn router(status: Status, handover: &Handover, gate: Gate) -> Router {
+pub(super) fn router(status: Status, handover: &Handover, verbs: Option<Router>, gate: Gate) -> Router {
     let api = Api {
         status,
         handover: handover.clone(),
@@ -39,10 +40,16 @@ pub(super) fn router(status: Status, handover: &Handover, gate: Gate) -> Router 
         .route("/v1/unseal", post(unseal))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(from_fn_with_state(gate.clone(), operator));
+    let verbs = verbs
+        .unwrap_or_default()
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .layer(from_fn_with_state(gate.clone(), administrator))
+        .layer(from_fn(in_time));
     let handed = handover::router(handover).layer(from_fn_with_state(gate, either));
     told.merge(commanded)
         .layer(from_fn(in_time))
         .with_state(api)
+        .merge(verbs)
         .merge(handed)
 }
 
@@ -52,6 +59,18 @@ async fn operator(State(gate): State<Gate>, request: Request, next: Next) -> Res
 
 async fn either(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     admitted(&gate, &[TokenRole::Operator, TokenRole::Peer], request, next).await
+}
+
+/// Orders about mail are logged with who gave them.
+async fn administrator(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
+    let roles = [TokenRole::Operator, TokenRole::Admin];
+    match gate.admit(request.headers(), &roles, now()) {
+        Ok(bearer) => {
+            request.extensions_mut().insert(By(bearer.subject));
+            next.run(request).await
+        }
+        Err(error) => error.into_response(),
+    }
 }
 
 async fn admitted(gate: &Gate, roles: &[TokenRole], request: Request, next: Next) -> Response {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   health (plain HTTP)   /livez  /readyz  /metrics
-//!   api (HTTPS, tokens)   GET /v1/state   POST /v1/seal   POST /v1/unseal   POST /v1/handover/…
+//!   api (HTTPS, tokens)   GET /v1/state   POST /v1/seal   POST /v1/unseal   POST /v1/handover/…   /v1/queue…   /v1/sites
+//!   socket (mode 0600)    /v1/queue…   /v1/sites
 //! ```
 //!
 //! Certificate and key set follow the configuration without a restart; a set that cannot be used leaves the old one
@@ -11,7 +12,9 @@
 mod access;
 mod api;
 mod health;
+mod queue;
 mod serve;
+pub mod socket;
 mod status;
 
 use std::net::SocketAddr;
@@ -26,6 +29,7 @@ use tokio_util::task::TaskTracker;
 use crate::handover::Handover;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
+use crate::queue::Queue;
 use crate::settings::Live;
 use crate::tls::{self, TlsError};
 use crate::tokens::{Authenticator, KeySetError};
@@ -50,6 +54,8 @@ pub struct Parts {
     pub spool: Spool,
     /// Seal and hand-over.
     pub handover: Handover,
+    /// The queue, where its verbs are served.
+    pub queue: Option<Queue>,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -87,6 +93,13 @@ pub async fn start(
     let section = &settings.set.file.admin;
     let status = Status::new(&parts);
     let mut admin = Admin::default();
+    let verbs = parts
+        .queue
+        .clone()
+        .map(|queue| queue::router(queue, parts.spool.clone()));
+    if let Some(verbs) = verbs.clone() {
+        local(&settings.set.file.spool.directory, verbs, tracker, stop);
+    }
     if let Some(address) = section.health {
         let endpoint = Endpoint::bind(address, HEALTH).await?;
         admin.health = Some(endpoint.address);
@@ -99,12 +112,25 @@ pub async fn start(
         let endpoint = Endpoint::bind(api.address, API).await?;
         admin.api = Some(endpoint.address);
         parts.handover.listening_on(endpoint.address);
-        let router = api::router(status, &parts.handover, gate.clone());
+        let router = api::router(status, &parts.handover, verbs, gate.clone());
         tracker.spawn(endpoint.serve(router, Some(tls.clone()), stop.clone()));
         let follow = follow(parts.live.clone(), api.clone(), tls, gate);
         tracker.spawn(stop.clone().run_until_cancelled_owned(follow));
     }
     Ok(admin)
+}
+
+/// Serves the queue's verbs at the spool's socket. Without it the mail server serves all the same.
+fn local(spool: &std::path::Path, verbs: axum::Router, tracker: &TaskTracker, stop: &CancellationToken) {
+    match socket::bind(spool) {
+        Ok(listener) => {
+            let by = axum::Extension(queue::By("the spool's socket".to_owned()));
+            tracker.spawn(socket::serve(listener, verbs.layer(by), stop.clone()));
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the socket for `postroad-mta queue` is not served");
+        }
+    }
 }
 
 /// Takes over certificate and key set of newer configurations.

@@ -1,5 +1,6 @@
-//! Commands that end by themselves: `postroad-mta hash-password`, `postroad-mta spool …`.
+//! Commands that end by themselves: `postroad-mta hash-password`, `postroad-mta spool …`, `postroad-mta queue …`.
 
+pub mod queue;
 pub mod spool;
 
 use std::io::Read;

@@ -131,9 +131,9 @@ mod tests {
     }
 
     fn hosts(records: &[(u16, &str)]) -> Vec<String> {
-        let mut draws = [3, 2, 1, 0].into_iter().cycle();
+        let mut numbers = [3, 2, 1, 0].into_iter().cycle();
         let found = exchangers(records).unwrap();
-        let drawn = found.drawn(|| draws.next().unwrap_or_default());
+        let drawn = found.drawn(|| numbers.next().unwrap_or_default());
         drawn.into_iter().map(|(_, host)| host.to_owned()).collect()
     }
 

@@ -19,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 use super::body::{self, Contents};
 use super::link::{Link, Trouble};
 use super::{Course, Load, reply};
-use crate::dsn::expansion;
 use crate::dsn::text::from_xtext;
 use crate::outcome::{Outcome, Status, Verdict};
 use crate::queue::window::Feedback;
@@ -307,10 +306,10 @@ fn message(
             .and_then(|at| envelope.recipients.get(at));
         client::Recipient {
             forward_path: address.clone(),
-            notify: notify(expansion::passed_on(envelope, *index)),
+            notify: recipient.and_then(|recipient| notify(recipient.notify)),
             orcpt: recipient
                 .and_then(|recipient| recipient.orcpt.as_deref())
-                .and_then(from_xtext),
+                .map(from_xtext),
         }
     });
     client::Message {
@@ -327,7 +326,7 @@ fn message(
             Ret::Full => postroad_smtp::Ret::Full,
             Ret::Headers => postroad_smtp::Ret::Headers,
         }),
-        envid: envelope.envid.as_deref().and_then(from_xtext),
+        envid: envelope.envid.as_deref().map(from_xtext),
     }
 }
 

@@ -7,11 +7,7 @@
 //! A notice has the null reverse-path, so nothing is ever sent in answer to one. Whether one is due was decided before
 //! (`queue::settle`); here it is written.
 
-pub mod address;
-pub mod advice;
 pub mod compose;
-pub mod expansion;
-pub mod flood;
 pub mod text;
 
 use std::io::Read;
@@ -50,9 +46,8 @@ pub fn write(
     let original = match returned {
         Returned::Full(octets) => Original::Full(octets),
         Returned::Headers(octets) => Original::Headers(octets),
-        Returned::TooLarge(octets) => Original::TooLarge(octets),
     };
-    let envelope_id = item.envelope.envid.as_deref().and_then(text::from_xtext);
+    let envelope_id = item.envelope.envid.as_deref().map(text::from_xtext);
     let recipients = due.recipients.iter().map(|(index, status)| {
         let outcome = outcomes
             .iter()
@@ -71,11 +66,10 @@ pub fn write(
         action: due.action,
         recipients: recipients.collect(),
         original,
-        smtputf8: item.envelope.smtputf8,
+        international: item.envelope.smtputf8,
     };
     let message = compose::compose(&notice);
-    let international = compose::is_international(&notice);
-    (envelope(item, &message, international, context), message)
+    (envelope(item, &message, context), message)
 }
 
 fn about(
@@ -89,8 +83,6 @@ fn about(
     let recipient = usize::try_from(index)
         .ok()
         .and_then(|at| item.envelope.recipients.get(at));
-    // The fate of an alias is ours: what a server said of one mailbox behind it is not to be told.
-    let outcome = outcome.filter(|_| action != Action::Expanded);
     let (diagnostic, reason) = match outcome.map(|outcome| &outcome.source) {
         Some(Source::NextHop(said)) => (Some(said.clone()), None),
         Some(Source::Ourselves(reason)) => (None, Some(reason.clone())),
@@ -105,7 +97,7 @@ fn about(
             .map(|hop| hop.host.clone()),
         diagnostic,
         reason,
-        last_attempt: if outcome.is_some() { context.now } else { 0 },
+        last_attempt: context.now,
         retry_until: (action == Action::Delayed).then_some(context.retry_until),
     }
 }
@@ -119,13 +111,13 @@ fn shown(recipient: &Recipient) -> String {
         .clone()
 }
 
-/// ORCPT, split and decoded (RFC 3461 section 4.2); none where it is no xtext.
+/// ORCPT, split and decoded (RFC 3461 section 4.2).
 fn original_recipient(recipient: &Recipient) -> Option<(String, String)> {
     let (kind, address) = recipient.orcpt.as_deref()?.split_once(';')?;
-    Some((kind.trim().to_owned(), text::from_xtext(address.trim())?))
+    Some((kind.trim().to_owned(), text::from_xtext(address.trim())))
 }
 
-fn envelope(item: &Item, message: &[u8], international: bool, context: Context<'_>) -> Envelope {
+fn envelope(item: &Item, message: &[u8], context: Context<'_>) -> Envelope {
     Envelope {
         reverse_path: String::new(),
         recipients: vec![Recipient {
@@ -139,7 +131,7 @@ fn envelope(item: &Item, message: &[u8], international: bool, context: Context<'
         } else {
             BodyKind::EightBitMime
         },
-        smtputf8: international,
+        smtputf8: item.envelope.smtputf8,
         client: "notice".to_owned(),
         arrived: context.now,
         expires: context.now.saturating_add(context.lifetime),
@@ -154,8 +146,6 @@ pub enum Returned {
     Full(Vec<u8>),
     /// The header section.
     Headers(Vec<u8>),
-    /// The header section, as all of it would be too much.
-    TooLarge(Vec<u8>),
 }
 
 /// Reads what is returned (RFC 3461 sections 4.3 and 6.2): all of a small message with a failure, unless RET=HDRS; else
@@ -166,19 +156,15 @@ pub fn read_returned(
     size: u64,
     body: &mut impl Read,
 ) -> std::io::Result<Returned> {
-    let full = action == Action::Failed && item.envelope.ret != Some(Ret::Headers);
+    let full =
+        action == Action::Failed && item.envelope.ret != Some(Ret::Headers) && size <= LARGEST_RETURNED;
     let mut octets = item.prefix.clone();
-    if full && size <= LARGEST_RETURNED {
+    if full {
         body.take(LARGEST_RETURNED).read_to_end(&mut octets)?;
         return Ok(Returned::Full(octets));
     }
     body.take(LONGEST_HEADER).read_to_end(&mut octets)?;
-    let octets = header_section(octets);
-    Ok(if full {
-        Returned::TooLarge(octets)
-    } else {
-        Returned::Headers(octets)
-    })
+    Ok(Returned::Headers(header_section(octets)))
 }
 
 /// Up to the empty line; without one, up to the last whole line.
@@ -265,12 +251,11 @@ mod tests {
         let read = |ret, action, size| read_returned(&item(ret), action, size, &mut &body[..]).unwrap();
         let full = Returned::Full(b"Received: x\r\nSubject: x\r\n\r\nbody\r\n".to_vec());
         let headers = Returned::Headers(b"Received: x\r\nSubject: x\r\n".to_vec());
-        let too_large = Returned::TooLarge(b"Received: x\r\nSubject: x\r\n".to_vec());
         for (ret, action, size, want) in [
             (None, Action::Failed, 33, &full),
             (Some(Ret::Full), Action::Failed, 33, &full),
             (Some(Ret::Headers), Action::Failed, 33, &headers),
-            (Some(Ret::Full), Action::Failed, 1 << 20, &too_large),
+            (Some(Ret::Full), Action::Failed, 1 << 20, &headers),
             (Some(Ret::Full), Action::Delayed, 33, &headers),
             (Some(Ret::Full), Action::Delivered, 33, &headers),
         ] {

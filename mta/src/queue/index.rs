@@ -210,6 +210,38 @@ impl Index {
         }
     }
 
+    /// Whether the entry is here.
+    pub fn contains(&self, entry: EntryId) -> bool {
+        self.entries.contains_key(&entry)
+    }
+
+    /// Gives recipients of an entry this outcome at once, whatever their sites do.
+    pub fn settle_instead(&mut self, entry: EntryId, recipients: Vec<u32>, outcome: &Arc<Outcome>) {
+        let Some(known) = self.entries.get_mut(&entry) else {
+            return;
+        };
+        known.busy.extend(&recipients);
+        self.impatient.push_back(Job {
+            entry,
+            stay: known.stay,
+            site: NO_SITE.into(),
+            recipients,
+            patience: u64::MAX,
+            instead: Some(outcome.clone()),
+        });
+    }
+
+    /// Opens every site that is closed because it was dead: somebody wants to know now.
+    pub fn open_sites(&mut self) {
+        let names: Vec<Arc<str>> = self.sites.keys().cloned().collect();
+        for name in names {
+            if let Some(site) = self.sites.get_mut(&name) {
+                site.window.open();
+            }
+            Self::enliven(&mut self.sites, &mut self.lively, &name);
+        }
+    }
+
     /// Entries, and jobs that run.
     pub fn count(&self) -> (usize, usize) {
         (self.entries.len(), self.running)
@@ -559,6 +591,9 @@ impl Index {
         }
     }
 }
+
+/// The site of a job that is settled without one.
+pub const NO_SITE: &str = "";
 
 fn unreachable() -> Outcome {
     Outcome::ours(

@@ -13,6 +13,7 @@
 pub mod clock;
 pub mod hot;
 pub mod index;
+pub mod orders;
 pub mod rate;
 pub mod retry;
 mod scheduler;
@@ -103,6 +104,7 @@ enum Command {
     Accepted(Vec<EntryId>),
     Withdraw(Vec<EntryId>, oneshot::Sender<Vec<EntryId>>),
     Sites(oneshot::Sender<Vec<SiteView>>),
+    Order(orders::Waiting),
 }
 
 impl handover::Schedule for Queue {

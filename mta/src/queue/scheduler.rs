@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::hot::Hot;
 use super::index::{Ended, Index, Job, Sorted};
+use super::orders::Waiting;
 use super::sort::Sorter;
 use super::worker::Worker;
 use super::{Command, Parts, Queue, clock};
@@ -31,6 +32,7 @@ pub(super) struct Scheduler {
     tasks: JoinSet<Event>,
     open: HashMap<Id, Open>,
     leaving: Vec<Leaving>,
+    orders: Vec<Waiting>,
     worker: Arc<Worker>,
     spool: Spool,
     live: Live,
@@ -71,6 +73,7 @@ impl Scheduler {
             tasks: JoinSet::new(),
             open: HashMap::new(),
             leaving: vec![],
+            orders: vec![],
             spool: parts.spool.clone(),
             live: parts.live.clone(),
             running: queue.0.running.clone(),
@@ -97,6 +100,7 @@ impl Scheduler {
                 () = tokio::time::sleep(pause) => {}
             }
             self.answer_leaving();
+            self.carry_out_orders();
         }
         self.end().await;
     }
@@ -173,14 +177,12 @@ impl Scheduler {
                 // Who asked may have gone.
                 let _ = answer.send(self.index.sites());
             }
+            Command::Order(order) => {
+                self.stop_attempts(&order.entries);
+                self.orders.push(order);
+            }
             Command::Withdraw(entries, answer) => {
-                for open in self.open.values() {
-                    if let Open::Job(job, stop) = open
-                        && entries.contains(&job.entry)
-                    {
-                        stop.cancel();
-                    }
-                }
+                self.stop_attempts(&entries);
                 self.leaving.push(Leaving {
                     waiting: entries.clone(),
                     all: entries,
@@ -222,6 +224,28 @@ impl Scheduler {
                     }
                     None => {}
                 }
+            }
+        }
+    }
+
+    /// Attempts for these entries end at their next safe point.
+    fn stop_attempts(&self, entries: &[EntryId]) {
+        for open in self.open.values() {
+            if let Open::Job(job, stop) = open
+                && entries.contains(&job.entry)
+            {
+                stop.cancel();
+            }
+        }
+    }
+
+    /// Carries out orders, as far as attempts have ended.
+    fn carry_out_orders(&mut self) {
+        for mut order in std::mem::take(&mut self.orders) {
+            if order.proceed(&mut self.index, &self.sorter.hot, &self.spool) {
+                order.answer(self.spool.clone());
+            } else {
+                self.orders.push(order);
             }
         }
     }

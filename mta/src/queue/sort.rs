@@ -11,7 +11,7 @@ use postroad_spool::{EntryId, Item, Ownership, ReadError, Spool, Status};
 use super::hot::{Fresh, Hot};
 use super::index::{Group, Sorted};
 use super::retry::Schedule;
-use super::{clock, settle};
+use super::settle;
 use crate::deliver::plan::Plan;
 use crate::deliver::sites::Sites;
 use crate::settings::Live;
@@ -97,12 +97,7 @@ fn group(config: &ConfigFile, sites: &Sites, item: &Item, now: u64) -> Sorted {
     }
     let groups = groups.into_iter().map(|((site, _), (recipients, plan))| {
         let schedule = Schedule::new(&plan.retry, settle::age(item));
-        let patience = settle::patience(
-            item,
-            &recipients,
-            &schedule,
-            clock::milliseconds(config.queue.delay_notice),
-        );
+        let patience = settle::patience(item, &recipients, &schedule);
         Group {
             site,
             recipients,

@@ -69,6 +69,11 @@ impl Window {
         now >= self.closed_until && self.running < self.allowed()
     }
 
+    /// Opens a closed site for a probe now.
+    pub fn open(&mut self) {
+        self.closed_until = 0;
+    }
+
     /// When a closed site is probed; 0 when it is not closed.
     pub fn opens_at(&self) -> u64 {
         self.closed_until

@@ -17,7 +17,7 @@ use postroad_spool::{
 use tokio_util::sync::CancellationToken;
 
 use super::hot::{Fresh, Hot};
-use super::index::{Ended, Job};
+use super::index::{Ended, Job, NO_SITE};
 use super::retry::Schedule;
 use super::settle::{self, Attempt, Due, Settled, settle};
 use super::sort::Sorter;
@@ -27,7 +27,6 @@ use crate::accept::Intake;
 use crate::deliver::plan::Plan;
 use crate::deliver::sites::{self, Sites};
 use crate::deliver::{Answers, Attempted, Deliverer, Load};
-use crate::dsn::flood::Flood;
 use crate::dsn::{self, compose::Action};
 use crate::metrics::Metrics;
 use crate::outcome::{self, Outcome, Verdict};
@@ -43,7 +42,6 @@ pub(super) struct Worker {
     intake: Intake,
     /// Recipients that are final and could not be recorded as such: never tried again by this process.
     unrecorded: Mutex<HashSet<(EntryId, u32)>>,
-    flood: Mutex<Flood>,
 }
 
 /// A job under way.
@@ -56,13 +54,6 @@ struct Work<'a> {
     plan: Plan,
     schedule: Schedule,
     pending: Vec<u32>,
-}
-
-impl Work<'_> {
-    /// In milliseconds.
-    fn delay_notice(&self) -> u64 {
-        clock::milliseconds(self.settings.set.file.queue.delay_notice)
-    }
 }
 
 impl Worker {
@@ -88,7 +79,6 @@ impl Worker {
             live: parts.live,
             metrics: parts.metrics,
             unrecorded: Mutex::default(),
-            flood: Mutex::default(),
         }
     }
 
@@ -223,7 +213,8 @@ impl Worker {
                 () = stop.cancelled() => return None,
             };
         }
-        (plan.site(&self.sites) == *job.site).then_some(answers)
+        let fits = *job.site == *NO_SITE || plan.site(&self.sites) == *job.site;
+        fits.then_some(answers)
     }
 
     async fn attempt(&self, work: &Work<'_>, answers: Answers, stop: &CancellationToken) -> Attempted {
@@ -253,7 +244,6 @@ impl Worker {
         let attempt = Attempt {
             made: work.job.instead.is_none(),
             final_store: attempted.store,
-            delay_notice: work.delay_notice(),
             now,
             draw: clock::draw(),
         };
@@ -301,24 +291,9 @@ impl Worker {
         unrecorded.contains(&(entry, recipient))
     }
 
-    /// Who has logged in is who the notice goes to; any other sender may be forged, see [`Flood`].
-    fn may_notify(&self, item: &Item, now: u64) -> bool {
-        let mut flood = self.flood.lock().unwrap_or_else(PoisonError::into_inner);
-        item.envelope.identity.is_some() || flood.may_notify(&item.envelope.reverse_path, now)
-    }
-
     /// Queues a notice. False: it could not be.
     async fn notify(&self, work: &Work<'_>, due: &Due, outcomes: &[(u32, Outcome)], now: u64) -> bool {
         let entry = work.job.entry;
-        if !self.may_notify(work.item, now) {
-            tracing::warn!(
-                event = "notice-held",
-                queue_id = %entry,
-                action = ?due.action,
-                "too many notices to this sender in an hour"
-            );
-            return false;
-        }
         let (spool, action, size) = (self.spool.clone(), due.action, work.size);
         let read = tokio::task::spawn_blocking(move || {
             let mut message = spool.read(entry).map_err(|error| error.to_string())?;
@@ -333,13 +308,14 @@ impl Worker {
                 dsn::Returned::Headers(work.item.prefix.clone())
             }
         };
+        let lifetime = work.settings.set.file.queue.lifetime.get();
         let token = clock::token();
         let context = dsn::Context {
             hostname: work.settings.hostname(),
             id: entry,
             now,
             retry_until: work.schedule.expires(),
-            lifetime: clock::milliseconds(work.settings.set.file.queue.null_sender_lifetime),
+            lifetime: u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX),
             token: &token,
         };
         let (envelope, message) = dsn::write(work.item, due, outcomes, &returned, context);
@@ -393,10 +369,10 @@ fn left_alone(work: &Work<'_>, attempted: &Attempted) -> Vec<u32> {
 
 /// Patience of those that are left: who was told of the delay by now is not told again.
 fn patience(work: &Work<'_>, left: &[u32], now: u64) -> u64 {
-    if now >= settle::late_at(work.item, work.delay_notice()) {
+    if now >= work.item.envelope.arrived.saturating_add(settle::LATE_AFTER) {
         work.schedule.expires()
     } else {
-        settle::patience(work.item, left, &work.schedule, work.delay_notice())
+        settle::patience(work.item, left, &work.schedule)
     }
 }
 

@@ -235,6 +235,7 @@ impl Fleet {
             lifecycle: lifecycle.clone(),
             spool: spool.clone(),
             handover: handover.clone(),
+            queue: None,
             metrics: metrics.clone(),
         };
         let admin = admin::start(parts, &tracker, &stop).await.unwrap();

@@ -92,13 +92,12 @@ async fn remove_children(names: &Names, children: &Children, ctx: &Ctx) -> Resul
         apply::delete(ctx, &service).await?;
     }
     let accounts: Api<ServiceAccount> = Api::namespaced(ctx.client.clone(), &names.namespace);
-    if let Some(account) = accounts
-        .get_opt(&names.account())
-        .await
-        .doing("reading a ServiceAccount")?
-        && account.labels().get(LISTENER) == Some(&names.listener)
-    {
-        apply::delete(ctx, &account).await?;
+    for name in [names.account(), names.admin_account()] {
+        if let Some(account) = accounts.get_opt(&name).await.doing("reading a ServiceAccount")?
+            && account.labels().get(LISTENER) == Some(&names.listener)
+        {
+            apply::delete(ctx, &account).await?;
+        }
     }
     Ok(())
 }

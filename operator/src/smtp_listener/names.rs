@@ -39,6 +39,11 @@ impl Names {
         format!("{}-mta", self.listener)
     }
 
+    /// ServiceAccount whose tokens may give orders about the queue.
+    pub fn admin_account(&self) -> String {
+        format!("{}-admin", self.listener)
+    }
+
     /// Secret with the base file.
     pub fn config(&self) -> String {
         format!("{}-config", self.listener)

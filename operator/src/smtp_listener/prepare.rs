@@ -380,6 +380,7 @@ async fn write_objects(
         .count();
     let namespace = &names.namespace;
     apply::apply::<ServiceAccount>(ctx, namespace, &objects::account(names)).await?;
+    apply::apply::<ServiceAccount>(ctx, namespace, &objects::admin_account(names)).await?;
     apply::apply::<Service>(ctx, namespace, &objects::peers(names)).await?;
     apply::apply::<Service>(ctx, namespace, &objects::service(names, listener, &owner)).await?;
     apply::apply::<PodDisruptionBudget>(ctx, namespace, &objects::budget(names, sealed, &owner)).await?;

@@ -164,6 +164,11 @@ fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
         role,
     };
     let account = format!("system:serviceaccount:{}:{}", names.namespace, names.account());
+    let administrator = format!(
+        "system:serviceaccount:{}:{}",
+        names.namespace,
+        names.admin_account()
+    );
     ConfigFile {
         format: FORMAT,
         generation: 0,
@@ -206,6 +211,7 @@ fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
                     key_set: issuer.key_set,
                     rules: vec![
                         rule(names.admin_audience(), operator, TokenRole::Operator),
+                        rule(names.admin_audience(), administrator, TokenRole::Admin),
                         rule(names.peer_audience(), account, TokenRole::Peer),
                     ],
                 },
@@ -289,7 +295,10 @@ mod tests {
         assert_eq!(set.file.domains.len(), 2);
         let api = set.file.admin.api.unwrap();
         assert_eq!(api.server_name.as_str(), "edge-peers.mail.svc");
-        assert_eq!(api.tokens.rules[1].subject, "system:serviceaccount:mail:edge-mta");
+        assert_eq!(
+            api.tokens.rules[1].subject,
+            "system:serviceaccount:mail:edge-admin"
+        );
     }
 
     #[test]

@@ -29,6 +29,15 @@ pub fn account(names: &Names) -> Value {
     })
 }
 
+/// Account of whoever looks after the queue: no permission in the cluster. Who may create tokens for it, may use it.
+pub fn admin_account(names: &Names) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": metadata(names, &names.admin_account()),
+        "automountServiceAccountToken": false,
+    })
+}
+
 /// Headless Service: pods find each other, also while they are sealed and so unready.
 pub fn peers(names: &Names) -> Value {
     json!({

@@ -1,0 +1,240 @@
+//! The queue's verbs: list, show, hold, release, retry, bounce. Types: [`postroad_config::admin`].
+//!
+//! Listing reads the disk for envelopes, a bounded number of messages for each request; a cursor goes on.
+
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use postroad_config::admin::{Carried, Entry, EntryRecipient, ListQuery, Page, Selection, Site};
+use postroad_spool::{EntryId, Message, Ownership, Spool, Status};
+
+use super::access::refuse;
+use crate::log::clean;
+use crate::queue::Queue;
+use crate::queue::orders::{HELD, Order};
+
+/// Who gives an order, for the log.
+#[derive(Clone, Debug)]
+pub(super) struct By(pub(super) String);
+
+#[derive(Clone)]
+struct Desk {
+    queue: Queue,
+    spool: Spool,
+}
+
+/// The routes, without a check of who asks.
+pub(super) fn router(queue: Queue, spool: Spool) -> Router {
+    Router::new()
+        .route("/v1/queue", get(list))
+        .route("/v1/queue/{id}", get(show))
+        .route("/v1/sites", get(sites))
+        .route("/v1/queue/hold", post(hold))
+        .route("/v1/queue/release", post(retry))
+        .route("/v1/queue/retry", post(retry))
+        .route("/v1/queue/bounce", post(bounce))
+        .with_state(Desk { queue, spool })
+}
+
+type Asked<T> = Result<Json<T>, JsonRejection>;
+
+async fn list(State(desk): State<Desk>, query: Result<Query<ListQuery>, QueryRejection>) -> Response {
+    let query = match query {
+        Ok(Query(query)) => query,
+        Err(error) => return refuse(error.status(), &error.body_text()),
+    };
+    let after = match query.after.as_deref().map(str::parse::<EntryId>).transpose() {
+        Ok(after) => after,
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, &format!("after: {error}")),
+    };
+    let most = query.limit.unwrap_or(100).clamp(1, 1_000) as usize;
+    let read = tokio::task::spawn_blocking(move || page(&desk.spool, &query, after, most, MOST_READ));
+    match read.await {
+        Ok(page) => Json(page).into_response(),
+        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error),
+    }
+}
+
+async fn show(State(desk): State<Desk>, Path(id): Path<String>) -> Response {
+    let Ok(id) = id.parse::<EntryId>() else {
+        return refuse(StatusCode::BAD_REQUEST, &"an id has 16 hexadecimal digits");
+    };
+    match tokio::task::spawn_blocking(move || desk.spool.read(id).map(|message| entry(&message))).await {
+        Ok(Ok(entry)) => Json(entry).into_response(),
+        Ok(Err(error)) => refuse(StatusCode::NOT_FOUND, &error),
+        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error),
+    }
+}
+
+async fn sites(State(desk): State<Desk>) -> Json<Vec<Site>> {
+    let now = crate::queue::clock::now();
+    let sites = desk.queue.sites().await.into_iter().map(|site| Site {
+        name: site.name.to_string(),
+        waiting: site.waiting as u64,
+        running: site.running,
+        window: site.window,
+        opens_at: Some(site.opens_at).filter(|at| *at > now),
+        last_trouble: site.last_trouble.map(|why| why.source.text().to_owned()),
+    });
+    Json(sites.collect())
+}
+
+async fn hold(state: State<Desk>, by: Extension<By>, selection: Asked<Selection>) -> Response {
+    carry_out(state, by, Order::Hold, selection).await
+}
+
+async fn retry(state: State<Desk>, by: Extension<By>, selection: Asked<Selection>) -> Response {
+    carry_out(state, by, Order::Retry, selection).await
+}
+
+async fn bounce(state: State<Desk>, by: Extension<By>, selection: Asked<Selection>) -> Response {
+    let silent = matches!(&selection, Ok(Json(selection)) if selection.notify == Some(false));
+    let order = if silent { Order::Discard } else { Order::Return };
+    carry_out(state, by, order, selection).await
+}
+
+async fn carry_out(
+    State(desk): State<Desk>,
+    Extension(By(by)): Extension<By>,
+    order: Order,
+    selection: Asked<Selection>,
+) -> Response {
+    let selection = match selection {
+        Ok(Json(selection)) => selection,
+        Err(error) => return refuse(error.status(), &error.body_text()),
+    };
+    if desk.spool.seal_state().sealed {
+        return refuse(
+            StatusCode::CONFLICT,
+            &"this queue is being handed over to another pod; give the order there",
+        );
+    }
+    let (ids, more) = match select(&desk.spool, selection).await {
+        Ok(found) => found,
+        Err(sentence) => return refuse(StatusCode::BAD_REQUEST, &sentence),
+    };
+    let done = desk.queue.order(order, ids).await;
+    for id in &done {
+        tracing::info!(event = "order", queue_id = %id, order = ?order, by = clean(&by), "carried out by hand");
+    }
+    let ids = done.iter().map(EntryId::to_string).collect();
+    Json(Carried { ids, more }).into_response()
+}
+
+/// The entries of a selection, and whether there are more. Errors: a sentence.
+async fn select(spool: &Spool, selection: Selection) -> Result<(Vec<EntryId>, bool), String> {
+    match (selection.ids.as_slice(), selection.all) {
+        ([], Some(terms)) => {
+            let spool = spool.clone();
+            let found =
+                tokio::task::spawn_blocking(move || page(&spool, &terms, None, MOST_ORDERED, usize::MAX));
+            let page = found.await.map_err(|error| error.to_string())?;
+            let ids = page.entries.iter().filter_map(|entry| entry.id.parse().ok());
+            Ok((ids.collect(), page.next.is_some()))
+        }
+        ([], None) => Err("name messages by `ids`, or by terms in `all` (`{}` is every message)".to_owned()),
+        (_, Some(_)) => Err("give either `ids` or `all`".to_owned()),
+        (ids, None) if ids.len() > MOST_IDS => Err(format!("at most {MOST_IDS} ids at once")),
+        (ids, None) => {
+            let parsed: Result<Vec<EntryId>, _> = ids.iter().map(|id| id.parse()).collect();
+            let parsed = parsed.map_err(|_| "ids: an id has 16 hexadecimal digits".to_owned())?;
+            Ok((parsed, false))
+        }
+    }
+}
+
+/// Reads entries behind `after` until `most` of them fit, or `read` were read.
+fn page(spool: &Spool, terms: &ListQuery, after: Option<EntryId>, most: usize, read: usize) -> Page {
+    let mut ids: Vec<EntryId> = spool.entries().into_iter().map(|entry| entry.id).collect();
+    ids.retain(|id| after.is_none_or(|after| *id > after));
+    ids.sort_unstable();
+    let now = crate::queue::clock::now();
+    let mut page = Page::default();
+    for (count, id) in ids.iter().enumerate() {
+        if page.entries.len() >= most || count >= read {
+            page.next = ids.get(count.wrapping_sub(1)).map(EntryId::to_string);
+            break;
+        }
+        // One that is gone meanwhile is not in the queue.
+        let Ok(message) = spool.read(*id) else { continue };
+        let entry = entry(&message);
+        if fits(&entry, terms, now) {
+            page.entries.push(entry);
+        }
+    }
+    page
+}
+
+fn fits(entry: &Entry, terms: &ListQuery, now: u64) -> bool {
+    let address = |term: &str, address: &str| match term.strip_prefix('@') {
+        Some(domain) => address
+            .rsplit_once('@')
+            .is_some_and(|(_, of)| of.eq_ignore_ascii_case(domain)),
+        None => address.eq_ignore_ascii_case(term),
+    };
+    let held = || entry.recipients.iter().any(|recipient| recipient.state == "held");
+    terms
+        .sender
+        .as_deref()
+        .is_none_or(|term| address(term, &entry.sender))
+        && terms.recipient.as_deref().is_none_or(|term| {
+            let mut recipients = entry.recipients.iter();
+            recipients.any(|recipient| address(term, &recipient.address))
+        })
+        && terms.held.is_none_or(|wanted| held() == wanted)
+        && terms
+            .older_than
+            .is_none_or(|seconds| entry.arrived.saturating_add(seconds.saturating_mul(1_000)) < now)
+}
+
+fn entry(message: &Message) -> Entry {
+    let envelope = &message.item.envelope;
+    let pairs = envelope.recipients.iter().zip(&message.item.recipients);
+    let recipients = pairs.map(|(recipient, state)| {
+        let held = state.status == Status::Pending && state.next_attempt == HELD;
+        let waits = state.status == Status::Pending && !held;
+        EntryRecipient {
+            address: clean(&recipient.forward_path),
+            state: if held { "held" } else { status(state.status) }.to_owned(),
+            attempts: state.attempts,
+            next_attempt: waits.then_some(state.next_attempt),
+            reply: clean(&state.reply),
+        }
+    });
+    Entry {
+        id: message.id.to_string(),
+        owner: owner(message.ownership).to_owned(),
+        sender: clean(&envelope.reverse_path),
+        identity: envelope.identity.as_deref().map(clean),
+        arrived: envelope.arrived,
+        expires: envelope.expires,
+        size: message.item.prefix.len() as u64 + message.body.len(),
+        recipients: recipients.collect(),
+    }
+}
+
+const fn status(status: Status) -> &'static str {
+    match status {
+        Status::Pending => "pending",
+        Status::Delivered => "delivered",
+        Status::Failed => "failed",
+        Status::Expired => "expired",
+    }
+}
+
+const fn owner(ownership: Ownership) -> &'static str {
+    match ownership {
+        Ownership::Owned => "owned",
+        Ownership::Offered => "offered",
+        Ownership::Given => "given",
+        Ownership::Held => "held",
+    }
+}
+
+/// Envelopes read for one page.
+const MOST_READ: usize = 5_000;
+const MOST_IDS: usize = 1_000;
+const MOST_ORDERED: usize = 10_000;

@@ -1,0 +1,249 @@
+//! `postroad-mta queue …`: the queue of the mail server that runs on this machine, or in this container.
+//!
+//! Speaks to the socket in the spool's folder (`crate::admin::socket`): whoever may write there may give orders.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use axum::body::Body;
+use http_body_util::BodyExt as _;
+use hyper::client::conn::http1;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use postroad_config::admin::{Carried, Entry, ListQuery, Page, Refusal, Selection, Site};
+use serde::de::DeserializeOwned;
+
+use crate::admin::socket;
+
+/// What is wanted.
+#[derive(Clone, Debug)]
+pub enum Wish {
+    /// The messages that fit.
+    List(ListQuery),
+    /// One message.
+    Show(String),
+    /// Where mail goes.
+    Sites,
+    /// An order, by the name of its verb.
+    Order(&'static str, Selection),
+}
+
+/// Asks the mail server and prints what it says. `json`: as it said it.
+pub fn run(spool: &Path, wish: Wish, json: bool) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    match runtime.block_on(fulfil(&socket::path(spool), wish, json)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => failed(&sentence),
+    }
+}
+
+/// The folder of the spool that a configuration names. Errors: a sentence.
+pub fn spool_of(config: &Path) -> Result<PathBuf, String> {
+    let text = std::fs::read_to_string(config).map_err(|error| format!("{}: {error}", config.display()))?;
+    postroad_config::base_alone(&text)
+        .map(|file| file.spool.directory)
+        .map_err(|error| format!("{}: {error}", config.display()))
+}
+
+fn failed(error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::FAILURE
+}
+
+async fn fulfil(socket: &Path, wish: Wish, json: bool) -> Result<(), String> {
+    match wish {
+        Wish::List(mut query) => loop {
+            let page: Page = ask(socket, Method::GET, &format!("/v1/queue?{}", terms(&query)), None).await?;
+            for entry in &page.entries {
+                if json {
+                    print_json(entry)?;
+                } else {
+                    print_entry(entry);
+                }
+            }
+            match page.next {
+                Some(next) => query.after = Some(next),
+                None => return Ok(()),
+            }
+        },
+        Wish::Show(id) => {
+            let entry: Entry = ask(socket, Method::GET, &format!("/v1/queue/{}", encoded(&id)), None).await?;
+            if json {
+                return print_json(&entry);
+            }
+            print_entry(&entry);
+            Ok(())
+        }
+        Wish::Sites => {
+            let sites: Vec<Site> = ask(socket, Method::GET, "/v1/sites", None).await?;
+            for site in &sites {
+                if json {
+                    print_json(site)?;
+                } else {
+                    print_site(site);
+                }
+            }
+            Ok(())
+        }
+        Wish::Order(verb, selection) => {
+            let body = serde_json::to_vec(&selection).map_err(|error| error.to_string())?;
+            let done: Carried = ask(socket, Method::POST, &format!("/v1/queue/{verb}"), Some(body)).await?;
+            if json {
+                return print_json(&done);
+            }
+            for id in &done.ids {
+                println!("{id}");
+            }
+            let more = if done.more {
+                "; there are more, give the order again"
+            } else {
+                ""
+            };
+            eprintln!("{verb}: {} messages{more}", done.ids.len());
+            Ok(())
+        }
+    }
+}
+
+/// One request. Errors: a sentence, of the mail server where it said one.
+async fn ask<T: DeserializeOwned>(
+    socket: &Path,
+    method: Method,
+    target: &str,
+    body: Option<Vec<u8>>,
+) -> Result<T, String> {
+    let stream = tokio::net::UnixStream::connect(socket)
+        .await
+        .map_err(|error| format!("{}: {error}; does the mail server run?", socket.display()))?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| error.to_string())?;
+    tokio::spawn(connection);
+    let request = Request::builder()
+        .method(method)
+        .uri(target)
+        .header("host", "localhost")
+        .header("content-type", "application/json")
+        .body(Body::from(body.unwrap_or_default()))
+        .map_err(|error| error.to_string())?;
+    let response = sender
+        .send_request(request)
+        .await
+        .map_err(|error| error.to_string())?;
+    let status = response.status();
+    let octets = response
+        .into_body()
+        .collect()
+        .await
+        .map_err(|error| error.to_string())?
+        .to_bytes();
+    if status == StatusCode::OK {
+        return serde_json::from_slice(&octets).map_err(|error| format!("an odd answer: {error}"));
+    }
+    let refusal: Result<Refusal, _> = serde_json::from_slice(&octets);
+    Err(refusal.map_or_else(|_| status.to_string(), |refusal| refusal.error))
+}
+
+/// The terms of a list as a query string.
+fn terms(query: &ListQuery) -> String {
+    let mut pairs = Vec::new();
+    let mut add = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            pairs.push(format!("{name}={}", encoded(&value)));
+        }
+    };
+    add("sender", query.sender.clone());
+    add("recipient", query.recipient.clone());
+    add("held", query.held.map(|held| held.to_string()));
+    add("olderThan", query.older_than.map(|seconds| seconds.to_string()));
+    add("after", query.after.clone());
+    add("limit", query.limit.map(|limit| limit.to_string()));
+    pairs.join("&")
+}
+
+/// RFC 3986 section 2.1.
+fn encoded(text: &str) -> String {
+    use std::fmt::Write as _;
+    text.bytes().fold(String::new(), |mut out, octet| {
+        if octet.is_ascii_alphanumeric() || b"-._~".contains(&octet) {
+            out.push(char::from(octet));
+        } else {
+            let _ = write!(out, "%{octet:02X}");
+        }
+        out
+    })
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<(), String> {
+    println!(
+        "{}",
+        serde_json::to_string(value).map_err(|error| error.to_string())?
+    );
+    Ok(())
+}
+
+fn print_entry(entry: &Entry) {
+    let (id, size, sender) = (&entry.id, entry.size, &entry.sender);
+    println!(
+        "{id}  {}  {size:>9}  {:<7}  <{sender}>",
+        when(entry.arrived),
+        entry.owner
+    );
+    for recipient in &entry.recipients {
+        let next = recipient
+            .next_attempt
+            .map(|at| format!("  next {}", when(at)))
+            .unwrap_or_default();
+        println!(
+            "{:18}{:<9} <{}>  {} attempts{next}  {}",
+            "", recipient.state, recipient.address, recipient.attempts, recipient.reply
+        );
+    }
+}
+
+fn print_site(site: &Site) {
+    let closed = site
+        .opens_at
+        .map(|at| format!("  closed until {}", when(at)))
+        .unwrap_or_default();
+    println!(
+        "{}  {} waiting, {} of {} attempts{closed}  {}",
+        site.name,
+        site.waiting,
+        site.running,
+        site.window,
+        site.last_trouble.as_deref().unwrap_or("")
+    );
+}
+
+fn when(milliseconds: u64) -> String {
+    let at = i64::try_from(milliseconds)
+        .ok()
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    at.map_or_else(
+        || "now".to_owned(),
+        |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terms_become_a_query_that_is_safe_to_send() {
+        let query = ListQuery {
+            sender: Some("a b&c@é.example".into()),
+            held: Some(true),
+            limit: Some(5),
+            ..ListQuery::default()
+        };
+        assert_eq!(
+            terms(&query),
+            "sender=a%20b%26c%40%C3%A9.example&held=true&limit=5"
+        );
+    }
+}

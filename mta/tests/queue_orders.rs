@@ -1,0 +1,218 @@
+//! Orders about the queue of a mail server that runs, given by `postroad-mta queue`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where a step fails"
+)]
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use postroad_spool::{Envelope, Options, Recipient, Spool};
+use serde_json::Value;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_postroad-mta");
+
+struct Server {
+    home: tempfile::TempDir,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// A server with mail in its queue for a next hop that nobody listens at.
+    fn new(mails: &[(&str, &str)]) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let nobody = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let spool = home.path().join("spool");
+        let config = format!(
+            "format: 1\nhostname: mail.example.com\nspool: {{directory: {}}}\n\
+             domains: [{{name: example.com, inbound: {{recipients: {{mode: Any}}, deliverTo: {{lmtp: {{host: 127.0.0.1, port: {nobody}}}}}}}}}]\n\
+             policies: [{{name: p, routes: [{{to: {{smartHosts: [{{host: 127.0.0.1, port: {nobody}}}]}}, tls: Disabled}}]}}]\n",
+            spool.display()
+        );
+        std::fs::write(home.path().join("postroad.yaml"), config).unwrap();
+        let (spool, _) = Spool::open(&spool, &Options::default()).unwrap();
+        for (sender, recipient) in mails {
+            let mut incoming = spool.begin();
+            incoming.write(b"Subject: x\r\n\r\nhello\r\n").unwrap();
+            let envelope = Envelope {
+                reverse_path: (*sender).into(),
+                recipients: vec![Recipient {
+                    forward_path: (*recipient).into(),
+                    ..Recipient::default()
+                }],
+                arrived: now(),
+                expires: u64::MAX / 2,
+                ..Envelope::default()
+            };
+            incoming.commit(envelope, Vec::new()).wait().unwrap();
+        }
+        drop(spool);
+        let mut server = Self { home, child: None };
+        server.start();
+        server
+    }
+
+    fn config(&self) -> PathBuf {
+        self.home.path().join("postroad.yaml")
+    }
+
+    fn start(&mut self) {
+        let log = std::fs::File::create(self.home.path().join("log")).unwrap();
+        let child = Command::new(PROGRAM)
+            .arg("--config")
+            .arg(self.config())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+        until("it answers", || self.queue(&["sites"]).status.success());
+    }
+
+    fn restart(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        self.start();
+    }
+
+    fn queue(&self, args: &[&str]) -> Output {
+        let (first, rest) = args.split_first().unwrap();
+        Command::new(PROGRAM)
+            .args(["queue", "--json", "--config"])
+            .arg(self.config())
+            .arg(first)
+            .args(rest)
+            .output()
+            .unwrap()
+    }
+
+    fn rows(&self, args: &[&str]) -> Vec<Value> {
+        let output = self.queue(args);
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    fn state(&self, id: &str) -> Option<String> {
+        let entry = self.queue(&["show", id]);
+        let entry: Value = serde_json::from_slice(&entry.stdout).ok()?;
+        entry["recipients"][0]["state"].as_str().map(str::to_owned)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn now() -> u64 {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    u64::try_from(now.as_millis()).unwrap()
+}
+
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn id(row: &Value) -> &str {
+    row["id"].as_str().unwrap()
+}
+
+#[test]
+fn messages_are_listed_held_released_and_returned() {
+    let mut server = Server::new(&[
+        ("ann@example.org", "one@far.example"),
+        ("bob@example.com", "two@far.example"),
+        ("bob@example.com", "three@near.example"),
+    ]);
+    assert_eq!(server.rows(&["ls"]).len(), 3);
+    let near = server.rows(&["ls", "--recipient", "@near.example"]);
+    assert_eq!(near.len(), 1);
+    assert_eq!(near[0]["recipients"][0]["address"], "three@near.example");
+    let of_bob = server.rows(&["ls", "--sender", "bob@example.com"]);
+    assert_eq!(of_bob.len(), 2);
+    until("the site is known with its trouble", || {
+        let sites = server.rows(&["sites"]);
+        sites.iter().any(|site| site["lastTrouble"].is_string())
+    });
+
+    let held = server.rows(&["hold", "--all", "--sender", "bob@example.com"]);
+    assert_eq!(held[0]["ids"].as_array().unwrap().len(), 2);
+    assert_eq!(server.state(id(&of_bob[0])).as_deref(), Some("held"));
+    server.restart();
+    assert_eq!(server.rows(&["ls", "--held"]).len(), 2, "held through a kill");
+
+    let before = server.rows(&["show", id(&of_bob[0])])[0]["recipients"][0]["attempts"].as_u64();
+    server.rows(&["release", id(&of_bob[0])]);
+    until("a released message is tried", || {
+        let entry = &server.rows(&["show", id(&of_bob[0])])[0]["recipients"][0];
+        entry["state"] == "pending" && entry["attempts"].as_u64() > before
+    });
+
+    let returned = server.rows(&["bounce", id(&of_bob[1])]);
+    assert_eq!(returned[0]["ids"][0], of_bob[1]["id"]);
+    until("the message is gone and its sender is written to", || {
+        let rows = server.rows(&["ls"]);
+        let gone = rows.iter().all(|row| row["id"] != of_bob[1]["id"]);
+        let notice =
+            |row: &Value| row["sender"] == "" && row["recipients"][0]["address"] == "bob@example.com";
+        gone && rows.iter().any(notice)
+    });
+
+    let ann = server.rows(&["ls", "--sender", "ann@example.org"]);
+    let before = server.rows(&["ls"]).len();
+    server.rows(&["bounce", "--silently", id(&ann[0])]);
+    assert_eq!(server.rows(&["ls"]).len(), before - 1, "nobody is told");
+}
+
+#[test]
+fn what_cannot_be_done_is_said_in_a_sentence() {
+    let server = Server::new(&[]);
+    for (args, word) in [
+        (&["hold", "nonsense"][..], "16 hexadecimal digits"),
+        (&["show", "0000000000000099"][..], "no such entry"),
+        (&["hold"][..], "required"),
+    ] {
+        let output = server.queue(args);
+        assert!(!output.status.success());
+        let said = String::from_utf8_lossy(&output.stderr).to_lowercase();
+        assert!(said.contains(word), "{args:?}: {said}");
+    }
+    let carried = server.rows(&["retry", "0000000000000099"]);
+    assert_eq!(carried[0]["ids"].as_array().unwrap().len(), 0);
+    let socket = server.home.path().join("spool/admin.sock");
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&socket).unwrap());
+    assert_eq!(mode & 0o777, 0o600, "the socket is for its owner alone");
+    let elsewhere = Command::new(PROGRAM)
+        .args(["queue", "ls", "--config"])
+        .arg(Path::new("/nowhere.yaml"))
+        .output()
+        .unwrap();
+    assert!(!elsewhere.status.success());
+}
