@@ -6,15 +6,14 @@ mod deliver_support;
 mod sink;
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
-use deliver_support::{Bench, SOON, Setup, envelope, message, options, settings, store, to_hosts};
+use deliver_support::{
+    Bench, SOON, Setup, certificate, envelope, message, options, settings, store, to_hosts,
+};
 use postroad_mta::deliver::tls::ClientTls;
 use postroad_mta::dns::table::Table;
 use postroad_spool::Spool;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use sink::{Script, Sink, Trick, eventually};
-use tokio_rustls::TlsAcceptor;
 
 fn hosts(addresses: &[SocketAddr], tls: &str) -> Setup {
     Setup {
@@ -29,18 +28,6 @@ fn closed_port() -> SocketAddr {
         .unwrap()
         .local_addr()
         .unwrap()
-}
-
-fn certificate() -> (TlsAcceptor, CertificateDer<'static>) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-    let config = rustls::ServerConfig::builder_with_provider(postroad_mta::tls::provider())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
-    (TlsAcceptor::from(Arc::new(config)), made.cert.der().clone())
 }
 
 #[tokio::test(flavor = "multi_thread")]

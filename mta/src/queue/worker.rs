@@ -248,6 +248,10 @@ impl Worker {
             draw: clock::draw(),
         };
         let settled = settle(work.item, &attempted.outcomes, &work.schedule, attempt);
+        if self.finish_at_once(work, &settled) {
+            self.log(work, &attempted.outcomes, &settled, now);
+            return (vec![], None);
+        }
         self.record(entry, &settled.first);
         let mut failures_told = true;
         for due in &settled.notices {
@@ -270,6 +274,26 @@ impl Worker {
         self.log(work, &attempted.outcomes, &settled, now);
         self.finish_if_done(entry);
         (left, next)
+    }
+
+    /// The usual case: all that was pending is delivered now, and nobody is to be told. The end of the entry says it all,
+    /// so that no state is recorded before it.
+    fn finish_at_once(&self, work: &Work<'_>, settled: &Settled) -> bool {
+        let pending = work
+            .item
+            .recipients
+            .iter()
+            .filter(|state| state.status == State::Pending);
+        let is_delivered = |update: &RecipientUpdate| update.state.status == State::Delivered;
+        let is_over = settled.notices.is_empty()
+            && settled.after_notices.is_empty()
+            && settled.first.iter().all(is_delivered)
+            && settled.first.len() == pending.count();
+        if !is_over || self.spool.finish(work.job.entry).is_err() {
+            return false;
+        }
+        self.hot.forget(work.job.entry);
+        true
     }
 
     fn record(&self, entry: EntryId, updates: &[RecipientUpdate]) {

@@ -19,6 +19,8 @@ use postroad_mta::metrics::Metrics;
 use postroad_mta::queue::{Parts, Queue, clock};
 use postroad_mta::settings::{Live, Settings};
 use postroad_spool::{EntryId, Envelope, Options, Recipient, Spool};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 /// A queue under test.
@@ -177,4 +179,17 @@ pub fn envelope(from: &str, to: &[&str]) -> Envelope {
 
 pub fn message(subject: &str) -> Vec<u8> {
     format!("From: <a@from.example>\r\nSubject: {subject}\r\n\r\n.leading dot\r\nbody\r\n").into_bytes()
+}
+
+/// An acceptor with a certificate of its own for the loopback, and that certificate.
+pub fn certificate() -> (TlsAcceptor, CertificateDer<'static>) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let config = rustls::ServerConfig::builder_with_provider(postroad_mta::tls::provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    (TlsAcceptor::from(Arc::new(config)), made.cert.der().clone())
 }

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -25,6 +25,8 @@ pub struct Script {
     pub name: &'static str,
     pub lmtp: bool,
     pub extensions: Vec<&'static str>,
+    /// What is offered inside TLS, where that differs.
+    pub inside: Option<Vec<&'static str>>,
     pub tls: Option<TlsAcceptor>,
     /// Reply to RCPT. Arguments: address, how often it was asked before.
     pub rcpt: Reply,
@@ -66,6 +68,7 @@ impl Default for Script {
                 "DSN",
                 "ENHANCEDSTATUSCODES",
             ],
+            inside: None,
             tls: None,
             rcpt: Box::new(|_, _| "250 2.1.5 ok".to_owned()),
             end: Box::new(|_, _| "250 2.0.0 queued as S1".to_owned()),
@@ -83,6 +86,8 @@ pub struct Taken {
     pub tls: bool,
     /// Number of the connection, from 0.
     pub connection: usize,
+    /// By BDAT, not by DATA.
+    pub chunked: bool,
 }
 
 impl Taken {
@@ -97,6 +102,7 @@ struct Seen {
     asked: Vec<String>,
     ended: Vec<String>,
     connections: usize,
+    resumed: usize,
 }
 
 /// A running next hop; ends with the test.
@@ -157,6 +163,11 @@ impl Sink {
 
     pub fn connections(&self) -> usize {
         self.seen.lock().unwrap().connections
+    }
+
+    /// TLS handshakes that went on with an earlier session.
+    pub fn resumed(&self) -> usize {
+        self.seen.lock().unwrap().resumed
     }
 
     /// Addresses of all RCPT commands so far.
@@ -225,6 +236,9 @@ impl Session {
                 }
                 (Some(acceptor), _) => {
                     let tls = acceptor.accept(stream.into_inner()).await?;
+                    if tls.get_ref().1.handshake_kind() == Some(rustls::HandshakeKind::Resumed) {
+                        self.seen.lock().unwrap().resumed += 1;
+                    }
                     self.talk(&mut BufReader::new(tls), true).await?;
                 }
                 (None, _) => {}
@@ -268,6 +282,7 @@ impl Session {
                     "250 2.1.0 ok".to_owned()
                 }
                 "RCPT" => self.rcpt(&mut open, line),
+                "BDAT" => self.chunk(stream, &mut open, &upper, tls).await?,
                 "DATA" if open.rcpt.is_empty() => "503 5.5.1 no recipient".to_owned(),
                 "DATA" => match self.data(stream, &mut open, tls).await? {
                     Some(reply) => reply,
@@ -290,7 +305,8 @@ impl Session {
 
     fn hello(&self, tls: bool) -> String {
         let mut lines = vec![self.script.name];
-        lines.extend(&self.script.extensions);
+        let inside = self.script.inside.as_ref().filter(|_| tls);
+        lines.extend(inside.unwrap_or(&self.script.extensions));
         if (self.script.tls.is_some() || self.script.trick == Trick::BrokenTls) && !tls {
             lines.push("STARTTLS");
         }
@@ -341,7 +357,28 @@ impl Session {
         if self.script.trick == Trick::CloseAfterData {
             return Ok(None);
         }
-        let open = std::mem::take(open);
+        Ok(Some(self.take(std::mem::take(open), body, tls, false)))
+    }
+
+    /// One chunk that is the whole message, as RFC 3030 section 2 allows.
+    async fn chunk<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: &mut BufReader<S>,
+        open: &mut Transaction,
+        line: &str,
+        tls: bool,
+    ) -> std::io::Result<String> {
+        let words: Vec<&str> = line.split(' ').collect();
+        assert!(words.len() == 3 && words[2] == "LAST", "{line}");
+        let mut body = vec![0; words[1].parse().unwrap()];
+        stream.read_exact(&mut body).await?;
+        if open.rcpt.is_empty() {
+            return Ok("503 5.5.1 no recipient".to_owned());
+        }
+        Ok(self.take(std::mem::take(open), body, tls, true))
+    }
+
+    fn take(&self, open: Transaction, body: Vec<u8>, tls: bool, chunked: bool) -> String {
         let mut seen = self.seen.lock().unwrap();
         let whom: Vec<String> = if self.script.lmtp {
             open.rcpt.iter().map(|line| address(line)).collect()
@@ -361,10 +398,11 @@ impl Session {
                 body,
                 tls,
                 connection: self.connection,
+                chunked,
             });
             self.told.send_replace(seen.taken.len());
         }
-        Ok(Some(replies.join("\r\n")))
+        replies.join("\r\n")
     }
 }
 
