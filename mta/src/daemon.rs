@@ -18,12 +18,14 @@ use tokio_util::task::TaskTracker;
 use crate::accept::Intake;
 use crate::admin::{self, Admin, AdminError};
 use crate::auth::{Authenticator, BadVerifier};
+use crate::deliver::callout::Callout;
+use crate::deliver::tls::ClientTls;
 use crate::dns::Dns;
 use crate::dns::resolver::Resolver;
 use crate::handover::{self, Handover};
 use crate::lifecycle::{Lifecycle, Patience, Phase};
 use crate::metrics::Metrics;
-use crate::net::{BindError, Ports};
+use crate::net::{BindError, Ports, Pressure};
 use crate::queue::Queue;
 use crate::reload::{self, LoadError};
 use crate::session::Shared;
@@ -130,10 +132,11 @@ impl Daemon {
         let background = TaskTracker::new();
         let stop = handles.lifecycle.background().clone();
         let queue_stop = CancellationToken::new();
-        let queue = handles.queue(queue_stop.clone())?;
+        let dns = handles.dns();
+        let queue = handles.queue(dns.clone(), queue_stop.clone())?;
         let handover = handles.handover(&queue, &background, &stop);
         let admin = admin::start(handles.admin_parts(handover, queue.clone()), &background, &stop).await?;
-        let ports = Ports::start(handles.sessions(&queue)?)?;
+        let ports = Ports::start(handles.sessions(&queue, dns)?)?;
         background.spawn(ports.clone().follow());
         background.spawn(follow_durability(
             handles.spool.clone(),
@@ -207,9 +210,12 @@ impl Daemon {
 }
 
 impl Handles {
-    fn queue(&self, stop: CancellationToken) -> Result<Queue, rustls::Error> {
+    fn dns(&self) -> Dns {
         let live = self.live.clone();
-        let dns = Dns::new(Resolver::new(move || live.current().set.file.resolvers.clone()));
+        Dns::new(Resolver::new(move || live.current().set.file.resolvers.clone()))
+    }
+
+    fn queue(&self, dns: Dns, stop: CancellationToken) -> Result<Queue, rustls::Error> {
         let metrics = Arc::clone(&self.metrics);
         Queue::start(self.spool.clone(), self.live.clone(), dns, metrics, stop)
     }
@@ -239,7 +245,7 @@ impl Handles {
         }
     }
 
-    fn sessions(&self, queue: &Queue) -> Result<Shared, BadVerifier> {
+    fn sessions(&self, queue: &Queue, dns: Dns) -> Result<Shared, StartError> {
         let queue = queue.clone();
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         Ok(Shared {
@@ -252,6 +258,8 @@ impl Handles {
                 move |entry| queue.accepted(entry),
             ),
             auth: Authenticator::new(2 * cores)?,
+            callout: Callout::new(dns, ClientTls::public()?),
+            pressure: Pressure::of_this_process(),
             metrics: Arc::clone(&self.metrics),
         })
     }

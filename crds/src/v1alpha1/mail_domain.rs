@@ -89,6 +89,7 @@ pub struct Inbound {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[x_kube(
     validation = Rule::new("self.mode != 'Listed' || (has(self.addresses) && self.addresses.size() > 0) || (has(self.aliases) && self.aliases.size() > 0) || has(self.catchAll)").message("recipients: mode Listed lists nobody; name addresses, aliases or a catchAll, or use mode Any"),
+    validation = Rule::new("self.mode != 'Callout' || !has(self.catchAll)").message("recipients: mode Callout asks the host of deliverTo for each recipient; leave catchAll out"),
     validation = Rule::new("self.mode != 'Any' || (!has(self.catchAll) && (!has(self.addresses) || self.addresses.size() == 0))").message("recipients: mode Any takes everybody; leave addresses and catchAll out"),
 )]
 #[serde(rename_all = "camelCase")]
@@ -116,6 +117,9 @@ pub enum RecipientMode {
     Listed,
     /// Every local part.
     Any,
+    /// Those that the host of `deliverTo` takes: it is asked by RCPT before a recipient is accepted. Those in `addresses`
+    /// and `aliases` exist anyway.
+    Callout,
 }
 
 /// A local part that stands for other addresses.

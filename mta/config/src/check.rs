@@ -265,6 +265,11 @@ fn check_domain(domain: &Domain, found: &mut Findings) {
         || at("inbound.recipients"),
         || "mode Any takes every recipient; leave addresses and catchAll out".into(),
     );
+    found.require(
+        recipients.mode != RecipientMode::Callout || recipients.catch_all.is_none(),
+        || at("inbound.recipients"),
+        || "mode Callout asks the host of deliverTo for each recipient; leave catchAll out".into(),
+    );
     for alias in &recipients.aliases {
         found.require(
             !alias.to.is_empty() && alias.to.len() <= 100 && alias.to.iter().all(|to| to.contains('@')),

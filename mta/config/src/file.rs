@@ -253,7 +253,7 @@ pub struct Inbound {
 pub struct Recipients {
     /// How a recipient is looked up.
     pub mode: RecipientMode,
-    /// Local parts that exist, compared without regard to ASCII case. `Listed` only.
+    /// Local parts that exist, compared without regard to ASCII case. Not with `Any`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<String>,
     /// Local parts that stand for other addresses.
@@ -271,6 +271,8 @@ pub enum RecipientMode {
     Listed,
     /// Every local part.
     Any,
+    /// Those that the host of `deliverTo` takes; it is asked by RCPT. Those in `addresses` and `aliases` exist anyway.
+    Callout,
 }
 
 /// A local part that stands for other addresses.
@@ -284,7 +286,7 @@ pub struct Alias {
 }
 
 /// Where the mail of a domain goes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Deliver {
     /// A mail store that speaks LMTP (RFC 2033).

@@ -8,11 +8,14 @@
 //! An unknown user costs the same time and gets the same dialogue as a known one with a wrong password.
 
 mod cache;
+mod throttle;
 mod verifier;
 
 pub use verifier::{BadVerifier, Verifier};
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use aws_lc_rs::hmac;
 use postroad_smtp::sasl::{Mechanism, ScramVerifier};
@@ -21,6 +24,7 @@ use zeroize::Zeroizing;
 
 use crate::settings::Settings;
 use cache::Cache;
+use throttle::Throttle;
 
 /// Checks users against the settings. Cheap to clone.
 #[derive(Clone)]
@@ -30,6 +34,8 @@ struct Inner {
     /// At most this many slow checks at once; each takes 19 MiB and 20 ms of a core.
     slots: Semaphore,
     successes: Cache,
+    throttle: Throttle,
+    started: Instant,
     /// Drawn at start: makes false salts that stay the same per user.
     secret: [u8; 32],
     /// For users that do not exist.
@@ -45,9 +51,25 @@ impl Authenticator {
         Ok(Self(Arc::new(Inner {
             slots: Semaphore::new(slots.max(1)),
             successes: Cache::new(hmac::Key::new(hmac::HMAC_SHA256, &verifier::random::<32>()?)),
+            throttle: Throttle::default(),
+            started: Instant::now(),
             secret: verifier::random()?,
             nobody,
         })))
+    }
+
+    /// Whether this user may try to log in from there now; too many tries have failed otherwise.
+    pub fn allows(&self, client: IpAddr, user: &str) -> bool {
+        self.0.throttle.allows(client, user, self.now())
+    }
+
+    /// Takes what came of a try.
+    pub fn tried(&self, client: IpAddr, user: &str, success: bool) {
+        self.0.throttle.tried(client, user, success, self.now());
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Whether this user has this password.

@@ -10,6 +10,7 @@
 //! broke before the end of the data leaves its recipients to the next server.
 
 mod body;
+pub mod callout;
 mod connect;
 pub mod exchanges;
 pub mod hosts;

@@ -327,6 +327,7 @@ fn message(
             Ret::Headers => postroad_smtp::Ret::Headers,
         }),
         envid: envelope.envid.as_deref().map(from_xtext),
+        envelope_only: false,
     }
 }
 

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use postroad_config::Limits;
 
+use super::pressure::Rank;
+
 /// Counts open sessions. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Admission(Arc<Mutex<Open>>);
@@ -42,10 +44,10 @@ pub enum Full {
 
 impl Admission {
     /// Counts one more session of this client, or says which limit is reached.
-    pub fn admit(&self, client: IpAddr, limits: &Limits) -> Result<Admitted, Full> {
+    pub fn admit(&self, client: IpAddr, rank: Rank, limits: &Limits) -> Result<Admitted, Full> {
         let client = network(client);
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.total >= limits.connections {
+        if open.total >= rank.connections(limits.connections) {
             return Err(Full::Total);
         }
         let count = open.clients.entry(client).or_default();
@@ -96,7 +98,8 @@ impl Drop for Unknown {
     }
 }
 
-fn network(client: IpAddr) -> IpAddr {
+/// The least that one customer gets: an IPv4 address, or an IPv6 network of 64 bits.
+pub(crate) fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
         v4 @ IpAddr::V4(_) => v4,
@@ -115,7 +118,7 @@ mod tests {
             ..Limits::default()
         };
         let admission = Admission::default();
-        let admit = |client: &str| admission.admit(client.parse().unwrap(), &limits);
+        let admit = |client: &str| admission.admit(client.parse().unwrap(), Rank::User, &limits);
         let first = admit("2001:db8::1").unwrap();
         let _second = admit("2001:db8::2").unwrap();
         assert_eq!(

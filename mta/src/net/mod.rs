@@ -9,10 +9,13 @@
 
 mod admission;
 mod bind;
+mod pressure;
 mod proxied;
 
+pub(crate) use admission::network;
 pub use admission::{Admission, Admitted, Full};
 pub use bind::{BindError, listen};
+pub use pressure::{Pressure, Rank};
 
 use std::collections::HashMap;
 use std::io;
@@ -206,7 +209,9 @@ impl Ports {
     /// Starts the session of this client, or says 421 and why.
     fn begin(&self, port: Port, stream: TcpStream, client: SocketAddr) {
         let settings = self.shared.live.current();
-        let refusal = match self.admission.admit(client.ip(), &settings.set.file.limits) {
+        let rank = Rank::of(&settings, port.role, client.ip());
+        let refusal = match self.admission.admit(client.ip(), rank, &settings.set.file.limits) {
+            Ok(_) if self.shared.pressure.sheds(rank) => "Too little memory, try again later",
             Ok(admitted) => match self.closed() {
                 None => {
                     let shared = self.shared.clone();

@@ -17,7 +17,7 @@ mod sender;
 pub use address::Address;
 pub use author::{Authors, authors};
 
-use postroad_config::Role;
+use postroad_config::{Deliver, Role};
 
 use crate::settings::Settings;
 
@@ -48,7 +48,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    const fn new(code: u16, enhanced: &'static str, text: &'static str) -> Self {
+    pub(crate) const fn new(code: u16, enhanced: &'static str, text: &'static str) -> Self {
         Self { code, enhanced, text }
     }
 }
@@ -60,6 +60,8 @@ pub struct Accepted {
     pub to: Vec<String>,
     /// The recipient was replaced: the given address goes on as ORCPT.
     pub aliased: bool,
+    /// Whether it exists is known by this host, which has to be asked.
+    pub ask: Option<Deliver>,
 }
 
 impl Context<'_> {

@@ -22,6 +22,7 @@ pub(super) fn judge(context: &Context<'_>, forward_path: &str) -> Result<Accepte
         None if context.role == Role::Submission || context.may_relay => Ok(Accepted {
             to: vec![forward_path.to_owned()],
             aliased: false,
+            ask: None,
         }),
         None => Err(context.unknown(NO_RELAY)),
     }
@@ -38,6 +39,7 @@ fn here(
     let itself = || Accepted {
         to: vec![forward_path.to_owned()],
         aliased: false,
+        ask: None,
     };
     let local = address.key();
     if context.settings.alias(&domain.name, &local).is_some() {
@@ -45,7 +47,11 @@ fn here(
         return if to.is_empty() {
             Err(ALIAS_LOOP)
         } else {
-            Ok(Accepted { to, aliased: true })
+            Ok(Accepted {
+                to,
+                aliased: true,
+                ask: None,
+            })
         };
     }
     if context.settings.is_listed(&domain.name, &local) {
@@ -58,10 +64,17 @@ fn here(
     if inbound.recipients.mode == RecipientMode::Any {
         return Ok(itself());
     }
+    if inbound.recipients.mode == RecipientMode::Callout && local != POSTMASTER {
+        return Ok(Accepted {
+            ask: Some(inbound.deliver_to.clone()),
+            ..itself()
+        });
+    }
     match &inbound.recipients.catch_all {
         Some(to) => Ok(Accepted {
             to: vec![to.clone()],
             aliased: true,
+            ask: None,
         }),
         None if local == POSTMASTER => Ok(itself()),
         None => Err(context.unknown(NO_MAILBOX)),

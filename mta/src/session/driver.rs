@@ -39,6 +39,8 @@ pub(super) struct Driver {
     pub(super) receiving: Option<Receiving>,
     /// Failed logins.
     pub(super) failures: u32,
+    /// The present login was not checked: too many have failed.
+    pub(super) throttled: bool,
     /// TLS version and suite.
     tls: Option<String>,
     accepted: u32,
@@ -71,6 +73,7 @@ impl Driver {
             draft: None,
             receiving: None,
             failures: 0,
+            throttled: false,
             tls: None,
             accepted: 0,
             messages: 0,
@@ -161,7 +164,7 @@ impl Driver {
         match event {
             Event::StandIn(of) => self.stand_in(&of, session),
             Event::Mail(mail) => self.mail(mail, session),
-            Event::Rcpt(rcpt) => self.rcpt(&rcpt, session),
+            Event::Rcpt(rcpt) => self.rcpt(&rcpt, session).await,
             Event::BodyBegin => {
                 self.pace = Some(Pace::new(Instant::now().into_std()));
                 self.receiving = Some(self.shared.intake.begin(self.port.role));

@@ -1,5 +1,6 @@
 //! MAIL and RCPT: what the policy says of them, and the transaction that grows from them.
 
+use postroad_config::{Deliver, Role};
 use postroad_smtp::server::Session;
 use postroad_smtp::{Address, BodyType, Mail, Rcpt, Reply, Ret as SmtpRet, encode_xtext};
 use postroad_spool::{BodyKind, Notify, Recipient, Ret};
@@ -8,8 +9,10 @@ use tokio::time::Instant;
 
 use super::driver::Driver;
 use crate::accept::Transaction;
+use crate::deliver::callout::Answer;
 use crate::log::clean;
 use crate::metrics::Refused;
+use crate::net::Rank;
 use crate::policy::{Context, Refusal};
 
 /// A transaction that is not yet a message.
@@ -36,6 +39,11 @@ impl Driver {
             return;
         }
         self.deadline = Some(Instant::now() + limits.transaction_time.get());
+        if self.is_shed(session) {
+            self.shared.refused(Refused::Unable);
+            session.end(&Reply::new(421, "4.3.2", "Too little memory, try again later"));
+            return;
+        }
         if let Some(unable) = self.shared.intake.unable() {
             self.shared.refused(Refused::Unable);
             session.answer(Reply::new(unable.code, unable.enhanced, unable.text));
@@ -54,7 +62,7 @@ impl Driver {
         }
     }
 
-    pub(super) fn rcpt(&mut self, rcpt: &Rcpt, session: &mut Session) {
+    pub(super) async fn rcpt(&mut self, rcpt: &Rcpt, session: &mut Session) {
         let path = rcpt
             .forward_path
             .as_ref()
@@ -63,6 +71,11 @@ impl Driver {
             Ok(accepted) => accepted,
             Err(refusal) => return self.refuse("RCPT", &path, &refusal, session),
         };
+        if let Some(host) = &accepted.ask
+            && let Err(refusal) = self.verify(host, &path).await
+        {
+            return self.refuse("RCPT", &path, &refusal, session);
+        }
         let Some(draft) = &mut self.draft else {
             session.answer(Reply::new(503, "5.5.1", "Say MAIL first"));
             return;
@@ -90,6 +103,30 @@ impl Driver {
         session.answer(Reply::ok("2.1.5", "Recipient is fine"));
     }
 
+    /// Asks the host that gets the mail.
+    async fn verify(&self, host: &Deliver, path: &str) -> Result<(), Refusal> {
+        let asked = self.shared.callout.ask(host, path, self.settings.hostname());
+        match asked.await {
+            Answer::Exists => Ok(()),
+            Answer::Missing => Err(Refusal::new(550, "5.1.1", "No such mailbox here")),
+            Answer::Denied => Err(Refusal::new(
+                550,
+                "5.7.1",
+                "The mail store refuses this recipient",
+            )),
+            Answer::Full => Err(Refusal::new(
+                452,
+                "4.2.2",
+                "This mailbox is full, try again later",
+            )),
+            Answer::Unknown => Err(Refusal::new(
+                451,
+                "4.4.3",
+                "The mail store could not be asked for this recipient, try again later",
+            )),
+        }
+    }
+
     /// All that is known when the last octet is there.
     pub(super) fn transaction(&self, draft: Draft, session: &Session) -> Transaction {
         let (helo, esmtp) = session.client_name().unwrap_or_default();
@@ -114,6 +151,16 @@ impl Driver {
             esmtp,
             tls: session.is_tls(),
         }
+    }
+
+    /// Whether memory is so short that this client is turned away.
+    fn is_shed(&self, session: &Session) -> bool {
+        let rank = if session.identity().is_some() {
+            Rank::User
+        } else {
+            Rank::of(&self.settings, Role::Transfer, self.client.ip())
+        };
+        self.shared.pressure.sheds(rank)
     }
 
     fn context<'a>(&'a self, session: &'a Session) -> Context<'a> {

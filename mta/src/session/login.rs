@@ -13,6 +13,9 @@ use crate::metrics::Refused;
 impl Driver {
     pub(super) async fn check_password(&mut self, user: &str, password: String, session: &mut Session) {
         let password = Zeroizing::new(password);
+        if !self.may_try(user) {
+            return session.password_checked(user, None);
+        }
         let settings = self.shared.live.current();
         let good = self
             .shared
@@ -23,12 +26,25 @@ impl Driver {
     }
 
     pub(super) fn find_verifier(&mut self, user: &str, session: &mut Session) {
+        if !self.may_try(user) {
+            return session.password_checked(user, None);
+        }
         let settings = self.shared.live.current();
         session.verifier_found(self.shared.auth.scram(&settings, user));
     }
 
+    /// Too many failures came before: nothing is checked, and the reply (454) does not tell whether it would have been right.
+    fn may_try(&mut self, user: &str) -> bool {
+        let may = self.shared.auth.allows(self.client.ip(), user);
+        self.throttled = !may;
+        may
+    }
+
     /// After a failure the reply waits: the same for every kind of failure, longer each time.
     pub(super) async fn authenticated(&mut self, user: &str, success: bool, session: &mut Session) {
+        if !user.is_empty() && !std::mem::take(&mut self.throttled) {
+            self.shared.auth.tried(self.client.ip(), user, success);
+        }
         if success {
             tracing::info!(port = self.port.name, client = %self.client.ip(), user = clean(user), "logged in");
             return;

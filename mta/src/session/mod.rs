@@ -23,8 +23,10 @@ use tokio::net::TcpStream;
 
 use crate::accept::Intake;
 use crate::auth::Authenticator;
+use crate::deliver::callout::Callout;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{ByClass, Metrics, Refused};
+use crate::net::Pressure;
 use crate::settings::Live;
 
 /// What every session uses. Cheap to clone.
@@ -38,6 +40,10 @@ pub struct Shared {
     pub intake: Intake,
     /// Who is who.
     pub auth: Authenticator,
+    /// How much room there is.
+    pub pressure: Pressure,
+    /// Which recipients the hosts behind us know.
+    pub callout: Callout,
     /// Counts.
     pub metrics: Arc<Metrics>,
 }

@@ -192,3 +192,44 @@ async fn scram(client: &mut Client, user: &str, password: &str) -> u16 {
     );
     client.say("").await.code
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guessing_over_many_sessions_is_stopped_and_locks_nobody_out() {
+    let stage = stage().await;
+    let mut home = stage.submissions().await;
+    home.expect(&[
+        ("EHLO client.example", 250),
+        (&plain("alice", "wonder land"), 235),
+    ])
+    .await;
+    let (port, chain) = (stage.port("submissions"), stage.chain.clone());
+    let guesses = (0..10).map(|_| {
+        let chain = chain.clone();
+        tokio::spawn(async move {
+            let mut client = Client::implicit(port, &chain).await;
+            client.say("EHLO client.example").await;
+            for _ in 0..2 {
+                client.say(&plain("bob", "wrong")).await;
+            }
+        })
+    });
+    for guess in guesses.collect::<Vec<_>>() {
+        guess.await.unwrap();
+    }
+    let mut client = stage.submissions().await;
+    client.say("EHLO client.example").await;
+    let right = client.say(&plain("bob", "builder")).await;
+    let wrong = client.say(&plain("bob", "wrong")).await;
+    assert_eq!(
+        (right.code, &right.lines),
+        (454, &wrong.lines),
+        "it does not tell"
+    );
+    let mut home = stage.submissions().await;
+    home.expect(&[
+        ("EHLO client.example", 250),
+        (&plain("alice", "wonder land"), 235),
+    ])
+    .await;
+    stage.stop().await;
+}

@@ -9,6 +9,7 @@
 
 mod accepting;
 mod authenticating;
+mod calling_out;
 mod certificates;
 mod client;
 mod editing;

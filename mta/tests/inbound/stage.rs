@@ -20,6 +20,7 @@ pub struct Stage {
 pub struct Play {
     pub limits: &'static str,
     pub users: Vec<(&'static str, String)>,
+    pub domains: String,
     /// More sections.
     pub more: String,
 }
@@ -29,6 +30,7 @@ impl Default for Play {
         Self {
             limits: "{}",
             users: Vec::new(),
+            domains: DOMAINS.to_owned(),
             more: String::new(),
         }
     }
@@ -65,7 +67,7 @@ impl Play {
         std::fs::write(directory.path().join("tls.crt"), &chain).unwrap();
         std::fs::write(directory.path().join("tls.key"), key).unwrap();
         let config = directory.path().join("base.yaml");
-        std::fs::write(&config, self.text(directory.path(), DOMAINS)).unwrap();
+        std::fs::write(&config, self.text(directory.path(), &self.domains)).unwrap();
         Stage {
             daemon: Daemon::start(&config).await.unwrap(),
             directory,

@@ -84,6 +84,7 @@ fn parse_inbound(inbound: &crd::Inbound) -> Result<Inbound, Invalid> {
             mode: match recipients.mode {
                 crd::RecipientMode::Listed => RecipientMode::Listed,
                 crd::RecipientMode::Any => RecipientMode::Any,
+                crd::RecipientMode::Callout => RecipientMode::Callout,
             },
             addresses: recipients.addresses.clone(),
             aliases: recipients

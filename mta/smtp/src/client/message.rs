@@ -21,6 +21,8 @@ pub struct Message {
     pub ret: Option<Ret>,
     /// ENVID (RFC 3461) in clear, sent as xtext where DSN is offered.
     pub envid: Option<String>,
+    /// The recipients are only asked about: no content follows, and each outcome is the reply to RCPT.
+    pub envelope_only: bool,
 }
 
 impl Message {
@@ -34,6 +36,7 @@ impl Message {
             smtputf8: false,
             ret: None,
             envid: None,
+            envelope_only: false,
         }
     }
 }

@@ -78,7 +78,10 @@ impl Transaction {
             protocol,
             chunked: offered.chunking,
             // LMTP replies once for each accepted recipient: their number must be known first.
-            eager: offered.pipelining && protocol == Protocol::Smtp && (small || !offered.chunking),
+            eager: !message.envelope_only
+                && offered.pipelining
+                && protocol == Protocol::Smtp
+                && (small || !offered.chunking),
             utf8,
             step: if reset_due { Step::Reset } else { Step::Mail },
             body: Body::NotYet,
@@ -119,7 +122,9 @@ impl Transaction {
                     due.push_back(Due::Rcpt(at));
                     self.step = Step::Rcpt(at + 1);
                 }
-                Step::Content if due.is_empty() && !self.is_wanted() => self.end = End::GivenUp,
+                Step::Content if due.is_empty() && (self.message.envelope_only || !self.is_wanted()) => {
+                    self.end = End::GivenUp;
+                }
                 Step::Content if due.is_empty() || self.eager => self.content(out, due),
                 Step::Content | Step::Sent => return,
             }
@@ -175,6 +180,7 @@ impl Transaction {
         match due_now {
             Due::Reset if !fits => return Err(Error::Refused(reply)),
             Due::Mail if !fits => self.refused = Some(reply),
+            Due::Rcpt(at) if fits && self.message.envelope_only => self.decide(at, Stage::Rcpt, &reply),
             Due::Rcpt(at) if fits => self.accepted[at] = self.refused.is_none(),
             Due::Rcpt(at) => self.decide(at, Stage::Rcpt, &reply),
             Due::Data if fits && self.is_wanted() => self.body = Body::Open(BodyWriter::stuffed()),

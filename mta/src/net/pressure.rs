@@ -1,0 +1,223 @@
+//! Who is turned away first when room runs out: strangers, then known peers, and users last.
+//!
+//! Room is connections (`limits.connections`) and the memory of our control group: its working set, that is what is in
+//! use without the page cache that can be dropped at once, against its limit. Without a limit there is no pressure.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use postroad_config::Role;
+
+use crate::settings::Settings;
+
+/// How much a session is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rank {
+    /// Any other server.
+    Stranger,
+    /// A client of `relayFrom` or `access.trustedPeers`.
+    Known,
+    /// A user who submits.
+    User,
+}
+
+impl Rank {
+    /// Of a client at a port of that role.
+    pub fn of(settings: &Settings, role: Role, client: IpAddr) -> Self {
+        if role == Role::Submission {
+            Self::User
+        } else if settings.may_relay(client) || settings.may_stand_in(client) {
+            Self::Known
+        } else {
+            Self::Stranger
+        }
+    }
+
+    /// Connections that this rank may fill up, out of `most`.
+    pub fn connections(self, most: u32) -> u32 {
+        match self {
+            Self::Stranger => most - most / 10,
+            Self::Known => most - most / 20,
+            Self::User => most,
+        }
+    }
+
+    /// Percent of the memory at which this rank is turned away.
+    fn memory(self) -> u64 {
+        match self {
+            Self::Stranger => 80,
+            Self::Known => 88,
+            Self::User => 95,
+        }
+    }
+}
+
+/// Watches the memory. Cheap to clone.
+#[derive(Clone)]
+pub struct Pressure(Arc<Inner>);
+
+struct Inner {
+    group: Option<Group>,
+    /// The last look, and the percent in use that it saw.
+    seen: Mutex<Option<(Instant, u64)>>,
+}
+
+/// Files of the control group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Group {
+    used: PathBuf,
+    limit: PathBuf,
+    statistics: PathBuf,
+    /// Page cache that can be dropped at once, as `memory.stat` calls it.
+    droppable: &'static str,
+}
+
+impl Pressure {
+    /// Of the control group of this process.
+    pub fn of_this_process() -> Self {
+        let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        Self::new(groups(&membership).into_iter().find(|group| group.limit.exists()))
+    }
+
+    fn new(group: Option<Group>) -> Self {
+        Self(Arc::new(Inner {
+            group,
+            seen: Mutex::default(),
+        }))
+    }
+
+    /// Whether sessions and messages of this rank are turned away now.
+    pub fn sheds(&self, rank: Rank) -> bool {
+        let Some(group) = &self.0.group else { return false };
+        let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let percent = match *seen {
+            Some((at, percent)) if at.elapsed() < LOOK => percent,
+            _ => {
+                let percent = group.percent().unwrap_or(0);
+                *seen = Some((Instant::now(), percent));
+                percent
+            }
+        };
+        percent >= rank.memory()
+    }
+}
+
+impl Group {
+    fn percent(&self) -> Option<u64> {
+        let number = |path: &Path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+        // "max" in version 2; a number beyond all memory in version 1.
+        let limit = number(&self.limit).filter(|limit| (1..1 << 50).contains(limit))?;
+        let statistics = fs::read_to_string(&self.statistics).ok()?;
+        let used = number(&self.used)?.saturating_sub(field(&statistics, self.droppable));
+        Some(used.saturating_mul(100) / limit)
+    }
+}
+
+fn field(statistics: &str, name: &str) -> u64 {
+    let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok();
+    statistics.lines().find_map(value).unwrap_or(0)
+}
+
+/// Where the files may be, by `/proc/self/cgroup`; inside a container the group is the root of what is mounted.
+fn groups(membership: &str) -> Vec<Group> {
+    let second = |path: &str| Group {
+        used: place("/sys/fs/cgroup", path, "memory.current"),
+        limit: place("/sys/fs/cgroup", path, "memory.max"),
+        statistics: place("/sys/fs/cgroup", path, "memory.stat"),
+        droppable: "inactive_file",
+    };
+    let first = |path: &str| Group {
+        used: place("/sys/fs/cgroup/memory", path, "memory.usage_in_bytes"),
+        limit: place("/sys/fs/cgroup/memory", path, "memory.limit_in_bytes"),
+        statistics: place("/sys/fs/cgroup/memory", path, "memory.stat"),
+        droppable: "total_inactive_file",
+    };
+    let mut found = Vec::new();
+    for line in membership.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        match (parts.next(), parts.next()) {
+            (Some(""), Some(path)) => found.extend([second(path), second("/")]),
+            (Some(controllers), Some(path)) if controllers.split(',').any(|name| name == "memory") => {
+                found.extend([first(path), first("/")]);
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+fn place(root: &str, path: &str, file: &str) -> PathBuf {
+    Path::new(root).join(path.trim_start_matches('/')).join(file)
+}
+
+/// How old a look may be.
+const LOOK: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pressure(used: &str, limit: &str) -> Pressure {
+        let directory = tempfile::tempdir().unwrap().keep();
+        let file = |name: &str, text: &str| {
+            fs::write(directory.join(name), text).unwrap();
+            directory.join(name)
+        };
+        let group = Group {
+            used: file("current", used),
+            limit: file("max", limit),
+            statistics: file("stat", "file 9\ninactive_file 100\nactive_file 7\n"),
+            droppable: "inactive_file",
+        };
+        Pressure::new(Some(group))
+    }
+
+    #[test]
+    fn strangers_go_first_users_last_and_droppable_pages_do_not_count() {
+        for (used, limit, shed) in [
+            ("899\n", "1000\n", [false, false, false]),
+            ("900\n", "1000\n", [true, false, false]),
+            ("980\n", "1000\n", [true, true, false]),
+            ("1050\n", "1000\n", [true, true, true]),
+            ("1050\n", "max\n", [false, false, false]),
+            ("1050\n", "9223372036854771712\n", [false, false, false]),
+            ("", "1000\n", [false, false, false]),
+        ] {
+            let pressure = pressure(used, limit);
+            let found = [Rank::Stranger, Rank::Known, Rank::User].map(|rank| pressure.sheds(rank));
+            assert_eq!(found, shed, "{used} of {limit}");
+        }
+        assert!(!Pressure::new(None).sheds(Rank::Stranger));
+    }
+
+    #[test]
+    fn a_part_of_the_connections_is_for_those_who_matter_more() {
+        let shares = |most| [Rank::Stranger, Rank::Known, Rank::User].map(|rank| rank.connections(most));
+        assert_eq!(shares(100), [90, 95, 100]);
+        assert_eq!(shares(1), [1, 1, 1]);
+    }
+
+    #[test]
+    fn the_group_is_found_in_both_versions() {
+        let limits = |text| {
+            groups(text)
+                .into_iter()
+                .map(|group| group.limit)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            limits("4:memory:/pod/x\n0::/y\n"),
+            [
+                "/sys/fs/cgroup/memory/pod/x/memory.limit_in_bytes",
+                "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+                "/sys/fs/cgroup/y/memory.max",
+                "/sys/fs/cgroup/memory.max"
+            ]
+            .map(PathBuf::from)
+        );
+        assert!(limits("nonsense\n1:cpu:/\n").is_empty());
+    }
+}
