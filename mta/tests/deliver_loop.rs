@@ -11,7 +11,6 @@ mod wire;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Child;
 use std::time::{Duration, Instant};
 
 use stage::free_port;
@@ -19,15 +18,8 @@ use wire::Wire;
 
 /// A server that relays all to the other.
 struct Half {
-    child: Child,
+    _daemon: stage::Daemon,
     log: PathBuf,
-}
-
-impl Drop for Half {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Half {
@@ -46,7 +38,7 @@ impl Half {
         std::fs::write(&config, text).unwrap();
         let log = at.join("log");
         Self {
-            child: stage::serve(&config, &log),
+            _daemon: stage::serve(&config, &log),
             log,
         }
     }

@@ -158,7 +158,7 @@ fn two_servers_that_point_at_each_other_come_to_rest() {
     ]);
     wire.send(b"Subject: round\r\n\r\nround\r\n");
     assert_eq!(wire.say(".").code, 250);
-    let accepted = |daemons: &[(std::process::Child, std::path::PathBuf)]| -> usize {
+    let accepted = |daemons: &[(crate::stage::Daemon, std::path::PathBuf)]| -> usize {
         let logs = daemons
             .iter()
             .map(|(_, log)| std::fs::read_to_string(log).unwrap());
@@ -175,8 +175,4 @@ fn two_servers_that_point_at_each_other_come_to_rest() {
         count = now;
     }
     assert!((150..=210).contains(&count), "{count} hops");
-    for (mut daemon, _) in daemons {
-        daemon.kill().unwrap();
-        daemon.wait().unwrap();
-    }
 }

@@ -19,6 +19,7 @@ mod alone;
 mod chunks;
 mod endings;
 mod ends;
+mod floods;
 mod injection;
 mod login;
 mod order;

@@ -3,11 +3,12 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::wire::Wire;
 
 pub struct Stage {
-    pub child: Child,
+    pub daemon: Daemon,
     pub directory: tempfile::TempDir,
     pub chain: String,
     pub transfer: SocketAddr,
@@ -42,9 +43,17 @@ impl Default for Play {
     }
 }
 
-/// A port of loopback that nobody serves now.
+/// A port of loopback that nobody serves now, outside of the range that the system gives to clients: between here and
+/// the daemon's start nobody gets it.
 pub fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let step = std::process::id().wrapping_mul(97) + NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = u16::try_from(10_000 + step % 20_000).unwrap();
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().unwrap();
+        }
+    }
 }
 
 /// `alice`, password `correct horse`.
@@ -65,7 +74,7 @@ impl Play {
         )
         .unwrap();
         Stage {
-            child: serve(&config, &directory.path().join("log")),
+            daemon: serve(&config, &directory.path().join("log")),
             directory,
             chain,
             transfer,
@@ -103,10 +112,20 @@ impl Play {
     }
 }
 
+/// A daemon that ends when its test does, however that ends.
+pub struct Daemon(pub Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Starts the daemon; its log goes to this file.
-pub fn serve(config: &std::path::Path, log: &PathBuf) -> Child {
+pub fn serve(config: &std::path::Path, log: &PathBuf) -> Daemon {
     let log = std::fs::File::create(log).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_postroad-mta"))
+    let child = Command::new(env!("CARGO_BIN_EXE_postroad-mta"))
         .arg("--config")
         .arg(config)
         .current_dir(config.parent().unwrap())
@@ -114,14 +133,8 @@ pub fn serve(config: &std::path::Path, log: &PathBuf) -> Child {
         .stdout(log.try_clone().unwrap())
         .stderr(log)
         .spawn()
-        .unwrap()
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+        .unwrap();
+    Daemon(child)
 }
 
 impl Stage {
@@ -152,7 +165,7 @@ impl Stage {
     }
 
     fn status(&self, field: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.daemon.0.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1_024
     }
@@ -160,7 +173,7 @@ impl Stage {
     /// The daemon runs, takes mail, and no thread of it panicked.
     pub fn is_well(&mut self) {
         assert!(
-            self.child.try_wait().unwrap().is_none(),
+            self.daemon.0.try_wait().unwrap().is_none(),
             "the daemon ended: {}",
             self.log()
         );

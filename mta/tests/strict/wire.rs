@@ -118,6 +118,24 @@ impl Wire {
         }
     }
 
+    /// The same connection in clear, for another thread to read from.
+    pub fn second_end(&mut self) -> Self {
+        let Stream::Clear(stream) = &self.stream else {
+            panic!("TLS cannot be shared")
+        };
+        Self {
+            stream: Stream::Clear(stream.try_clone().unwrap()),
+            unread: std::mem::take(&mut self.unread),
+        }
+    }
+
+    /// Waits no longer than this for each write.
+    pub fn patience(&self, time: Duration) {
+        if let Stream::Clear(stream) = &self.stream {
+            stream.set_write_timeout(Some(time)).unwrap();
+        }
+    }
+
     /// No more will be written.
     pub fn half_close(&self) {
         if let Stream::Clear(stream) = &self.stream {
