@@ -10,14 +10,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
+use crate::compact::{Replies, Responsible, States};
 use crate::format::record::{MessageInfo, Owner, Record};
 use crate::handover::TransferId;
 use crate::handover::source::Source;
 use crate::handover::target::Target;
 use crate::io::File;
-use crate::types::{
-    EntryId, Ownership, RecipientState, RecipientUpdate, SealState, SpoolUuid, Status, Summary,
-};
+use crate::types::{EntryId, Ownership, RecipientState, RecipientUpdate, SealState, SpoolUuid, Summary};
 
 /// Where a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,17 +32,21 @@ pub struct Place {
 #[derive(Debug)]
 pub struct Entry {
     pub home: Place,
-    /// Earlier homes in segments that were not used again yet.
-    pub stale: Vec<u64>,
+    /// Earlier homes in segments that were not used again yet; rarely any.
+    #[expect(
+        clippy::box_collection,
+        reason = "it is rarely there, and 16 octets of each entry less"
+    )]
+    pub stale: Option<Box<Vec<u64>>>,
     /// Segments with records about it.
-    pub aux: Vec<u64>,
+    pub aux: SmallVec<[u64; 1]>,
     pub blob: bool,
     pub prefix_len: u64,
     pub body_len: u64,
     pub arrived: u64,
     pub expires: u64,
-    pub states: Vec<RecipientState>,
-    pub owner: Owner,
+    pub states: States,
+    pub owner: Responsible,
     /// It came by a hand-over: its message record alone says "held".
     pub handed: bool,
     /// DONE is on its way to the disk.
@@ -89,7 +94,9 @@ pub struct Free {
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Index {
-    pub entries: HashMap<EntryId, Entry>,
+    pub entries: HashMap<EntryId, Box<Entry>>,
+    /// Texts of replies.
+    pub replies: Replies,
     pub transfers: HashMap<TransferId, Transfer>,
     /// Segments in use by epoch.
     pub segments: BTreeMap<u64, Segment>,
@@ -110,10 +117,10 @@ impl Index {
     /// Takes a record into account. `live`: states were changed already when they were recorded.
     pub fn apply(&mut self, id: EntryId, record: Record, at: Place, live: bool) {
         match record {
-            Record::Message(info) => self.message(id, info, at),
+            Record::Message(info) => self.message(id, &info, at),
             Record::States(updates) => {
-                if !live && let Some(entry) = self.entries.get_mut(&id) {
-                    set_states(entry, updates);
+                if !live {
+                    self.set_states(id, &updates);
                 }
                 self.pin(id, at.epoch);
             }
@@ -134,7 +141,7 @@ impl Index {
             }
             Record::Step(source) => {
                 if let Some(entry) = self.entries.get_mut(&id) {
-                    entry.owner = Owner::Ours(source);
+                    entry.owner = Owner::Ours(source).into();
                 }
                 self.pin(id, at.epoch);
             }
@@ -150,18 +157,28 @@ impl Index {
                     },
                 );
             }
-            Record::Snapshot { states, owner } => self.snapshot(id, states, owner, at.epoch, live),
+            Record::Snapshot { states, owner } => self.snapshot(id, &states, owner, at.epoch, live),
         }
     }
 
-    fn message(&mut self, id: EntryId, info: MessageInfo, at: Place) {
+    /// Replaces states of an entry; an entry or position that is not there is ignored.
+    pub fn set_states(&mut self, id: EntryId, updates: &[RecipientUpdate]) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            for update in updates {
+                entry.states.set(update.index, &update.state, &mut self.replies);
+            }
+        }
+    }
+
+    fn message(&mut self, id: EntryId, info: &MessageInfo, at: Place) {
         if let Some(segment) = self.segments.get_mut(&at.epoch) {
             segment.live += u64::from(at.len);
         }
         if let Some(entry) = self.entries.get_mut(&id) {
             let old = std::mem::replace(&mut entry.home, at);
-            entry.stale.push(old.epoch);
-            entry.stale.retain(|epoch| self.segments.contains_key(epoch));
+            let stale = entry.stale.get_or_insert_default();
+            stale.push(old.epoch);
+            stale.retain(|epoch| self.segments.contains_key(epoch));
             if let Some(segment) = self.segments.get_mut(&old.epoch) {
                 segment.live = segment.live.saturating_sub(u64::from(old.len));
             }
@@ -185,26 +202,26 @@ impl Index {
         }
         let entry = Entry {
             home: at,
-            stale: Vec::new(),
-            aux: Vec::new(),
+            stale: None,
+            aux: SmallVec::new(),
             blob: info.blob,
             prefix_len: info.prefix_len,
             body_len: info.body_len,
             arrived: info.arrived,
             expires: info.expires,
-            states: info.states,
-            owner,
+            states: States::new(&info.states, &mut self.replies),
+            owner: owner.into(),
             handed: info.origin.is_some(),
             finished: false,
         };
-        self.entries.insert(id, entry);
+        self.entries.insert(id, Box::new(entry));
     }
 
     fn released(&mut self, id: EntryId, transfer: TransferId, epoch: u64) {
         if let Some(entry) = self.entries.get_mut(&id)
-            && matches!(entry.owner, Owner::Held(_))
+            && matches!(entry.owner.owner(), Owner::Held(_))
         {
-            entry.owner = Owner::Ours(Source::Owned { generation: 0 });
+            entry.owner = Owner::Ours(Source::Owned { generation: 0 }).into();
         }
         self.pin(id, epoch);
         let fresh = Transfer {
@@ -221,14 +238,14 @@ impl Index {
         }
     }
 
-    fn snapshot(&mut self, id: EntryId, states: Vec<RecipientState>, owner: Owner, epoch: u64, live: bool) {
+    fn snapshot(&mut self, id: EntryId, states: &[RecipientState], owner: Owner, epoch: u64, live: bool) {
         let Some(entry) = self.entries.get_mut(&id) else {
             return;
         };
         if !live && states.len() == entry.states.len() {
-            entry.states = states;
+            entry.states = States::new(states, &mut self.replies);
         }
-        let before = std::mem::replace(&mut entry.owner, owner);
+        let before = std::mem::replace(&mut entry.owner, owner.into()).owner();
         for old in std::mem::take(&mut entry.aux) {
             self.unpin(Some(old));
         }
@@ -259,7 +276,7 @@ impl Index {
             self.blob_bytes = self.blob_bytes.saturating_sub(entry.body_len);
             self.dead_blobs.push(id);
         }
-        if let Owner::Held(transfer) = entry.owner
+        if let Owner::Held(transfer) = entry.owner.owner()
             && self
                 .transfers
                 .get(&transfer)
@@ -303,7 +320,8 @@ impl Index {
         let Some(entry) = self.entries.get(&id) else {
             return Vec::new();
         };
-        let all = entry.stale.iter().chain([&entry.home.epoch]);
+        let stale = entry.stale.iter().flat_map(|stale| stale.iter());
+        let all = stale.chain([&entry.home.epoch]);
         all.copied()
             .filter(|epoch| self.segments.contains_key(epoch))
             .collect()
@@ -371,22 +389,10 @@ impl Index {
     }
 }
 
-/// Replaces states; a position that is not there is ignored.
-pub fn set_states(entry: &mut Entry, updates: Vec<RecipientUpdate>) {
-    for update in updates {
-        let slot = usize::try_from(update.index)
-            .ok()
-            .and_then(|i| entry.states.get_mut(i));
-        if let Some(slot) = slot {
-            *slot = update.state;
-        }
-    }
-}
-
 impl Entry {
     /// Who is responsible.
-    pub const fn ownership(&self) -> Ownership {
-        match self.owner {
+    pub fn ownership(&self) -> Ownership {
+        match self.owner.owner() {
             Owner::Ours(Source::Owned { .. }) => Ownership::Owned,
             Owner::Ours(Source::Offered { .. }) => Ownership::Offered,
             Owner::Ours(Source::Given { .. }) => Ownership::Given,
@@ -395,8 +401,8 @@ impl Entry {
     }
 
     /// The hand-over state of the giving side.
-    pub const fn source(&self) -> Option<&Source> {
-        match &self.owner {
+    pub fn source(&self) -> Option<Source> {
+        match self.owner.owner() {
             Owner::Ours(source) => Some(source),
             Owner::Held(_) => None,
         }
@@ -404,7 +410,7 @@ impl Entry {
 
     /// What is told of it.
     pub fn summary(&self, id: EntryId) -> Summary {
-        let pending = self.states.iter().filter(|s| s.status == Status::Pending);
+        let (pending, next_attempt) = self.states.pending();
         Summary {
             id,
             ownership: self.ownership(),
@@ -412,8 +418,8 @@ impl Entry {
             expires: self.expires,
             size: self.prefix_len + self.body_len,
             recipients: self.states.len(),
-            pending: pending.clone().count(),
-            next_attempt: pending.map(|s| s.next_attempt).min().unwrap_or(0),
+            pending,
+            next_attempt,
         }
     }
 }

@@ -13,6 +13,7 @@
 
 mod blob;
 mod committer;
+mod compact;
 mod completion;
 mod errors;
 mod format;

@@ -156,7 +156,7 @@ fn find(shared: &Shared, id: EntryId) -> Result<Found, ReadError> {
         file: Arc::clone(&segment.file),
         blob: entry.blob,
         ownership: entry.ownership(),
-        states: entry.states.clone(),
+        states: entry.states.to_vec(),
     })
 }
 

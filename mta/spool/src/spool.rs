@@ -12,7 +12,7 @@ use crate::errors::{CommitError, HandoverError, OpenError, ReadError, RecordErro
 use crate::format::BLOCK_U32;
 use crate::handover::{ToSource, ToTarget, TransferId, source, target};
 use crate::incoming::Incoming;
-use crate::index::{Entry, set_states};
+use crate::index::Entry;
 use crate::io::{Disk, Io};
 use crate::keeper::{self, Keeper};
 use crate::message::{self, Message};
@@ -205,7 +205,7 @@ impl Spool {
     pub fn record(&self, entry: EntryId, updates: &[RecipientUpdate]) -> Result<(), RecordError> {
         self.writable()?;
         let mut index = self.shared.index();
-        let known = owned(index.entries.get_mut(&entry))?;
+        let known = owned(index.entries.get_mut(&entry).map(Box::as_mut))?;
         let count = known.states.len();
         if let Some(wrong) = updates
             .iter()
@@ -213,7 +213,7 @@ impl Spool {
         {
             return Err(RecordError::NoSuchRecipient(wrong.index));
         }
-        set_states(known, updates.to_vec());
+        index.set_states(entry, updates);
         self.shared.submit(Job::States(entry, updates.to_vec()));
         Ok(())
     }
@@ -223,7 +223,7 @@ impl Spool {
     pub fn finish(&self, entry: EntryId) -> Result<(), RecordError> {
         self.writable()?;
         let mut index = self.shared.index();
-        owned(index.entries.get_mut(&entry))?.finished = true;
+        owned(index.entries.get_mut(&entry).map(Box::as_mut))?.finished = true;
         self.shared.submit(Job::Finish(entry));
         Ok(())
     }
@@ -258,7 +258,7 @@ impl Spool {
     pub fn states(&self, entry: EntryId) -> Option<Vec<RecipientState>> {
         let index = self.shared.index();
         let known = index.entries.get(&entry).filter(|known| !known.finished);
-        known.map(|known| known.states.clone())
+        known.map(|known| known.states.to_vec())
     }
 
     /// All entries, unordered.
@@ -346,7 +346,7 @@ impl Spool {
     pub fn standing(&self) -> Vec<Standing> {
         let index = self.shared.index();
         let offers = index.entries.values().filter_map(|entry| {
-            let (target, send) = source::step(entry.source(), &source::Input::Resume).send?;
+            let (target, send) = source::step(entry.source().as_ref(), &source::Input::Resume).send?;
             let given = entry.ownership() == Ownership::Given;
             Some(Standing {
                 transfer: send.transfer(),

@@ -6,7 +6,7 @@ use crate::format::record::Record;
 use crate::handover::source::{self, Source};
 use crate::handover::target::{self, Target};
 use crate::handover::{ToSource, ToTarget, TransferId};
-use crate::index::{Entry, Index};
+use crate::index::Index;
 use crate::shared::{NewMessage, Reply};
 use crate::spool::{Answered, Drained, Requested};
 use crate::types::{EntryId, SpoolUuid};
@@ -33,7 +33,7 @@ pub fn offer(
         entry: id,
         target: to,
     };
-    let step = source::step(entry.source(), &input);
+    let step = source::step(entry.source().as_ref(), &input);
     let (source::Next::Become(next), Some((_, message))) = (step.next, step.send) else {
         return refuse(reply, HandoverError::NotOwned);
     };
@@ -103,7 +103,7 @@ pub fn answered(
         .get(&id)
         .filter(|e| message.transfer().source == uuid && !e.finished);
     let step = source::step(
-        known.and_then(Entry::source),
+        known.and_then(|entry| entry.source()).as_ref(),
         &source::Input::Heard { from, message },
     );
     let mut answer = Answered {

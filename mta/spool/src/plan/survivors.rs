@@ -5,7 +5,7 @@ use crate::format::record::Record;
 use crate::handover::target::Target;
 use crate::index::{Entry, Index};
 use crate::shared::Survivor;
-use crate::types::{EntryId, RecipientState};
+use crate::types::EntryId;
 
 /// The records that carry a survivor out of its segment; none if it has died or moved meanwhile.
 pub fn carry(index: &Index, epoch: u64, survivor: Survivor, max: usize) -> Vec<Draft> {
@@ -26,7 +26,7 @@ pub fn carry(index: &Index, epoch: u64, survivor: Survivor, max: usize) -> Vec<D
                 body: Vec::new(),
                 crc,
             };
-            if entry.aux.is_empty() && !entry.handed && untouched(&entry.states) {
+            if entry.aux.is_empty() && !entry.handed && entry.states.are_untouched() {
                 vec![copy]
             } else {
                 vec![copy, snapshot(id, entry, max)]
@@ -55,16 +55,12 @@ pub fn carry(index: &Index, epoch: u64, survivor: Survivor, max: usize) -> Vec<D
     }
 }
 
-fn untouched(states: &[RecipientState]) -> bool {
-    states.iter().all(|state| *state == RecipientState::default())
-}
-
 fn snapshot(id: EntryId, entry: &Entry, max: usize) -> Draft {
-    let owner = entry.owner;
+    let owner = entry.owner.owner();
     Draft::new(
         id,
         Record::Snapshot {
-            states: entry.states.clone(),
+            states: entry.states.to_vec(),
             owner,
         },
         max,
