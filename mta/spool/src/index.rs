@@ -109,6 +109,10 @@ pub struct Index {
     /// Lower bound of the ids to come.
     pub next_entry: u64,
     pub blob_bytes: u64,
+    /// Entries whose end is on its way to the disk.
+    pub finished: usize,
+    /// Entries by the second of their arrival.
+    arrivals: BTreeMap<u64, u32>,
     /// Body files that nobody needs any more.
     pub dead_blobs: Vec<EntryId>,
 }
@@ -214,6 +218,7 @@ impl Index {
             handed: info.origin.is_some(),
             finished: false,
         };
+        *self.arrivals.entry(entry.arrived / 1_000).or_default() += 1;
         self.entries.insert(id, Box::new(entry));
     }
 
@@ -266,6 +271,13 @@ impl Index {
         let Some(entry) = self.entries.remove(&id) else {
             return;
         };
+        self.finished = self.finished.saturating_sub(usize::from(entry.finished));
+        if let Some(count) = self.arrivals.get_mut(&(entry.arrived / 1_000)) {
+            *count -= 1;
+            if *count == 0 {
+                self.arrivals.remove(&(entry.arrived / 1_000));
+            }
+        }
         if let Some(segment) = self.segments.get_mut(&entry.home.epoch) {
             segment.live = segment.live.saturating_sub(u64::from(entry.home.len));
         }
@@ -313,6 +325,13 @@ impl Index {
         if let Some(segment) = self.segments.get_mut(&epoch) {
             segment.tombs.push(tomb);
         }
+    }
+
+    /// Entries that are not finished, and the arrival of the oldest, to the second, in milliseconds.
+    pub fn census(&self) -> (usize, Option<u64>) {
+        let count = self.entries.len() - self.finished.min(self.entries.len());
+        let oldest = self.arrivals.keys().next().map(|second| second * 1_000);
+        (count, oldest.filter(|_| count > 0))
     }
 
     /// Segment uses, still on disk, that hold the message of this entry.

@@ -224,6 +224,7 @@ impl Spool {
         self.writable()?;
         let mut index = self.shared.index();
         owned(index.entries.get_mut(&entry).map(Box::as_mut))?.finished = true;
+        index.finished += 1;
         self.shared.submit(Job::Finish(entry));
         Ok(())
     }
@@ -259,6 +260,12 @@ impl Spool {
         let index = self.shared.index();
         let known = index.entries.get(&entry).filter(|known| !known.finished);
         known.map(|known| known.states.to_vec())
+    }
+
+    /// How many entries there are, and the arrival of the oldest, to the second, in milliseconds since 1970. Cheap however
+    /// many there are.
+    pub fn census(&self) -> (usize, Option<u64>) {
+        self.shared.index().census()
     }
 
     /// All entries, unordered.

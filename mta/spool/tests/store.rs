@@ -397,3 +397,21 @@ fn syncs(volume: &Memory) -> usize {
     let log = volume.log();
     log.iter().filter(|op| matches!(op, Op::Sync(..))).count()
 }
+
+#[test]
+fn the_census_is_what_a_recount_finds() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, _) = Spool::open(dir.path(), &options()).unwrap();
+    assert_eq!(spool.census(), (0, None));
+    let ids: Vec<EntryId> = (0..10).map(|n| put(&spool, n * 1_000, 50).unwrap()).collect();
+    assert_eq!(spool.census(), (10, Some(1_000)));
+    for id in &ids[..4] {
+        spool.finish(*id).unwrap();
+        assert_eq!(spool.census().0, spool.entries().len());
+    }
+    spool.flush().wait().unwrap();
+    assert_eq!(spool.census(), (6, Some(5_000)));
+    drop(spool);
+    let (spool, _) = Spool::open(dir.path(), &options()).unwrap();
+    assert_eq!(spool.census(), (6, Some(5_000)), "after a start as well");
+}

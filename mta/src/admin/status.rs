@@ -95,7 +95,7 @@ struct Looked {
 impl Looked {
     fn at(spool: &Spool) -> Self {
         let seal = spool.seal_state();
-        let oldest = spool.entries().iter().map(|entry| entry.arrived).min();
+        let (_, oldest) = spool.census();
         Self {
             usage: spool.usage(),
             oldest,

@@ -183,10 +183,10 @@ impl Queue {
 
     /// What is queued now.
     pub fn totals(&self) -> Totals {
-        let entries = self.0.spool.entries();
+        let (messages, oldest) = self.0.spool.census();
         Totals {
-            messages: entries.len() as u64,
-            oldest: entries.iter().map(|entry| entry.arrived).min(),
+            messages: messages as u64,
+            oldest,
             running: self.0.running.load(Ordering::Relaxed) as u64,
         }
     }
