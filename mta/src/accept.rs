@@ -19,6 +19,7 @@ pub use receiving::{Receiving, Refused};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use postroad_config::Role;
 use postroad_spool::{BodyKind, CommitError, EntryId, Envelope, Recipient, Ret, Spool};
 
@@ -43,6 +44,8 @@ pub struct Transaction {
     pub reverse_path: String,
     /// Recipients after aliases; at least one.
     pub recipients: Vec<Recipient>,
+    /// When it leaves, where its sender asked for a time (RFC 4865).
+    pub release: Option<Timestamp>,
     /// RET, see RFC 3461.
     pub ret: Option<Ret>,
     /// ENVID, still as xtext.

@@ -54,6 +54,17 @@ pub struct Mail {
     pub ret: Option<Ret>,
     /// ENVID (RFC 3461), decoded.
     pub envid: Option<String>,
+    /// HOLDFOR or HOLDUNTIL (RFC 4865).
+    pub hold: Option<Hold>,
+}
+
+/// How long a message is held before it leaves (RFC 4865).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// HOLDFOR: seconds.
+    For(u32),
+    /// HOLDUNTIL: a date and time of RFC 3339, as it was given.
+    Until(String),
 }
 
 /// BODY of RFC 6152.
@@ -293,9 +304,18 @@ fn mail(argument: &str, extended: bool) -> Result<Mail, CommandError> {
             ("ENVID", Some(value)) if value.len() <= 100 => {
                 mail.envid = Some(xtext::decode(value).filter(|id| id.is_ascii()).ok_or(ARGUMENT)?);
             }
+            // RFC 4865 section 5: one of both.
+            ("HOLDFOR" | "HOLDUNTIL", Some(_)) if mail.hold.is_some() => return Err(TWICE),
+            ("HOLDFOR", Some(value)) if value.len() <= 9 => {
+                let seconds = number(value).and_then(|seconds| u32::try_from(seconds).ok());
+                mail.hold = Some(Hold::For(seconds.ok_or(ARGUMENT)?));
+            }
+            ("HOLDUNTIL", Some(value)) if (20..=35).contains(&value.len()) && value.is_ascii() => {
+                mail.hold = Some(Hold::Until(value.to_owned()));
+            }
             // RFC 4954 section 5: read, and not trusted.
             ("AUTH", Some(value)) => drop(xtext::decode(value).ok_or(ARGUMENT)?),
-            ("SIZE" | "BODY" | "SMTPUTF8" | "RET" | "ENVID" | "AUTH", _) => return Err(ARGUMENT),
+            ("SIZE" | "BODY" | "SMTPUTF8" | "RET" | "ENVID" | "AUTH" | "HOLDFOR" | "HOLDUNTIL", _) => return Err(ARGUMENT),
             _ => return Err(PARAMETER),
         }
     }

@@ -98,7 +98,16 @@ impl Incoming {
 
     /// Commits the message with all recipients pending. Ready when it is durable: then answer 250.
     pub fn commit(self, envelope: Envelope, prefix: Vec<u8>) -> Completion<EntryId> {
-        let recipients = vec![RecipientState::default(); envelope.recipients.len()];
+        self.commit_held(envelope, prefix, 0)
+    }
+
+    /// The same, with the first attempt not before this time (milliseconds since 1970).
+    pub fn commit_held(self, envelope: Envelope, prefix: Vec<u8>, until: u64) -> Completion<EntryId> {
+        let state = RecipientState {
+            next_attempt: until,
+            ..RecipientState::default()
+        };
+        let recipients = vec![state; envelope.recipients.len()];
         let shared = Arc::clone(&self.shared);
         match self.message(
             None,

@@ -121,13 +121,14 @@ impl Receiving {
         };
         let id = incoming.id();
         let prefix = write_prefix(&settings, &transaction, &found, &id.to_string());
+        let held = transaction.release.map_or(0, milliseconds);
         let envelope = envelope(&settings, transaction);
         let completion = if incoming.blocks(0) {
-            tokio::task::spawn_blocking(move || incoming.commit(envelope, prefix.into_bytes()))
+            tokio::task::spawn_blocking(move || incoming.commit_held(envelope, prefix.into_bytes(), held))
                 .await
                 .map_err(|_| Refused::from(&CommitError::Closed))?
         } else {
-            incoming.commit(envelope, prefix.into_bytes())
+            incoming.commit_held(envelope, prefix.into_bytes(), held)
         };
         let id = completion.await.map_err(|error| Refused::from(&error))?;
         let metrics = &self.intake.metrics;
@@ -240,8 +241,13 @@ fn write_prefix(settings: &Settings, transaction: &Transaction, found: &Findings
     prefix
 }
 
+fn milliseconds(at: Timestamp) -> u64 {
+    u64::try_from(at.as_millisecond()).unwrap_or(0)
+}
+
 fn envelope(settings: &Settings, transaction: Transaction) -> Envelope {
-    let arrived = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0);
+    // RFC 4865 section 3: the time of a held message begins with its release.
+    let arrived = milliseconds(transaction.release.unwrap_or_else(Timestamp::now));
     let queue = &settings.set.file.queue;
     let lifetime = if transaction.reverse_path.is_empty() {
         queue.null_sender_lifetime

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use postroad_config::{Port, Role, TlsMode};
 use postroad_smtp::Reply;
 use postroad_smtp::server::{Config, Event, Role as SmtpRole, Session, Tls};
@@ -18,6 +19,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Shared;
 use super::envelope::Draft;
+use super::hold;
 use super::pace::Pace;
 use super::wire::Wire;
 use crate::accept::Receiving;
@@ -127,6 +129,9 @@ impl Driver {
             recipients_limit: limits.recipients_per_message,
             login_required: !settings.may_relay(self.client.ip()),
             messages_limit: limits.messages_per_connection,
+            // For users alone: other servers deliver at once (RFC 4865 section 3).
+            hold: (self.port.role == Role::Submission)
+                .then(|| (hold::LONGEST, hold::latest(Timestamp::now()))),
             stand_in: settings.may_stand_in(self.client.ip()),
             mechanisms: Authenticator::mechanisms(settings),
         }
@@ -202,7 +207,8 @@ impl Driver {
         let size = receiving.size();
         let summary = (clean(&transaction.reverse_path), transaction.recipients.len());
         let identity = transaction.identity.clone().unwrap_or_default();
-        match receiving.commit(transaction).await {
+        // The room for it is needed for a moment only; idle sessions do without.
+        match Box::pin(receiving.commit(transaction)).await {
             Ok(id) => {
                 self.accepted += 1;
                 tracing::info!(
@@ -365,7 +371,7 @@ impl Driver {
         let config = settings
             .tls()
             .ok_or_else(|| End::Gone(io::Error::other("no certificate")))?;
-        let secured = timeout(HANDSHAKE, wire.secure(Arc::clone(config))).await;
+        let secured = timeout(HANDSHAKE, Box::pin(wire.secure(Arc::clone(config)))).await;
         let wire = secured.map_err(|_| End::TimedOut)?.map_err(End::Gone)?;
         self.tls = wire.tls();
         Ok(wire)

@@ -1,5 +1,6 @@
 //! MAIL and RCPT: what the policy says of them, and the transaction that grows from them.
 
+use jiff::Timestamp;
 use postroad_config::{Deliver, Role};
 use postroad_smtp::server::Session;
 use postroad_smtp::{Address, BodyType, Mail, Rcpt, Reply, Ret as SmtpRet, encode_xtext};
@@ -8,6 +9,7 @@ use postroad_spool::{BodyKind, Notify, Recipient, Ret};
 use tokio::time::Instant;
 
 use super::driver::Driver;
+use super::hold;
 use crate::accept::Transaction;
 use crate::deliver::callout::Answer;
 use crate::log::clean;
@@ -19,6 +21,8 @@ use crate::policy::{Context, Refusal};
 pub(super) struct Draft {
     mail: Mail,
     recipients: Vec<Recipient>,
+    /// When it leaves, where its sender asked for a time.
+    release: Option<Timestamp>,
 }
 
 impl Driver {
@@ -50,11 +54,18 @@ impl Driver {
             return;
         }
         let path = text(mail.reverse_path.as_ref());
+        let held = mail.hold.as_ref();
+        let release = held.map(|asked| hold::release(asked, Timestamp::now()));
+        if release == Some(None) {
+            session.answer(Reply::new(501, "5.5.4", "A message is not held for that time"));
+            return;
+        }
         match self.context(session).sender(&path) {
             Ok(()) => {
                 self.draft = Some(Draft {
                     mail,
                     recipients: Vec::new(),
+                    release: release.flatten(),
                 });
                 session.answer(Reply::ok("2.1.0", "Sender is fine"));
             }
@@ -105,7 +116,8 @@ impl Driver {
 
     /// Asks the host that gets the mail.
     async fn verify(&self, host: &Deliver, path: &str) -> Result<(), Refusal> {
-        let asked = self.shared.callout.ask(host, path, self.settings.hostname());
+        // In a place of its own: most sessions never ask, and each would carry the room for it.
+        let asked = Box::pin(self.shared.callout.ask(host, path, self.settings.hostname()));
         match asked.await {
             Answer::Exists => Ok(()),
             Answer::Missing => Err(Refusal::new(550, "5.1.1", "No such mailbox here")),
@@ -135,6 +147,7 @@ impl Driver {
             role: self.port.role,
             reverse_path: text(mail.reverse_path.as_ref()),
             recipients: draft.recipients,
+            release: draft.release,
             ret: mail.ret.map(|ret| match ret {
                 SmtpRet::Full => Ret::Full,
                 SmtpRet::Headers => Ret::Headers,

@@ -10,6 +10,7 @@
 
 mod driver;
 mod envelope;
+mod hold;
 mod login;
 mod pace;
 mod standing_in;

@@ -75,13 +75,13 @@ impl Play {
         }
     }
 
-    /// The base file.
+    /// The base file. The DNS is silent, so that nothing leaves the spool.
     pub fn text(&self, directory: &std::path::Path, domains: &str) -> String {
         let at = directory.display();
         let mut text = format!(
             "format: 1\nhostname: mail.example.com\nspool: {{directory: {at}/spool, highWaterPercent: 99}}\n\
              tls: {{certificateFile: {at}/tls.crt, keyFile: {at}/tls.key}}\nlimits: {limits}\n\
-             admin: {{health: '127.0.0.1:0'}}\nports:\n\
+             admin: {{health: '127.0.0.1:0'}}\nresolvers: ['127.0.0.1:1']\nports:\n\
              \x20 - {{name: smtp, address: '127.0.0.1:0', role: Transfer, tls: Opportunistic}}\n\
              \x20 - {{name: submission, address: '127.0.0.1:0', role: Submission, tls: StartTls}}\n\
              \x20 - {{name: submissions, address: '127.0.0.1:0', role: Submission, tls: Implicit}}\n",

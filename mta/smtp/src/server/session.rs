@@ -54,6 +54,8 @@ pub struct Config {
     pub login_required: bool,
     /// Most transactions of the session, as LIMITS tells it (RFC 9422). The driver counts them.
     pub messages_limit: u32,
+    /// Messages are held on request, for so many seconds at most and until this date and time (RFC 4865).
+    pub hold: Option<(u32, String)>,
     /// The client may speak for others by XCLIENT.
     pub stand_in: bool,
     /// Mechanisms of AUTH, best first. Used on [`Role::Submission`] under TLS.
@@ -71,6 +73,7 @@ impl Config {
             recipients_limit: 1_000,
             login_required: true,
             messages_limit: 1_000,
+            hold: None,
             stand_in: false,
             mechanisms: Vec::new(),
         }

@@ -102,6 +102,9 @@ impl Session {
             "LIMITS RCPTMAX={} MAILMAX={}",
             self.config.recipients_limit, self.config.messages_limit
         ));
+        if let Some((seconds, until)) = &self.config.hold {
+            lines.push(format!("FUTURERELEASE {seconds} {until}"));
+        }
         if self.config.stand_in {
             lines.push(crate::xclient::OFFER.into());
         }

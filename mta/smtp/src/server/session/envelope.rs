@@ -18,6 +18,8 @@ impl Session {
             self.say(530, "5.7.0", "authentication required");
         } else if self.transaction.is_some() {
             self.say(503, "5.5.1", "a transaction is open");
+        } else if mail.hold.is_some() && self.config.hold.is_none() {
+            self.say(555, "5.5.4", "parameter not recognised or not offered");
         } else if mail.size.is_some_and(|size| size > self.config.size_limit) {
             self.say(552, "5.3.4", "message too large");
         } else {
