@@ -315,7 +315,9 @@ fn mail(argument: &str, extended: bool) -> Result<Mail, CommandError> {
             }
             // RFC 4954 section 5: read, and not trusted.
             ("AUTH", Some(value)) => drop(xtext::decode(value).ok_or(ARGUMENT)?),
-            ("SIZE" | "BODY" | "SMTPUTF8" | "RET" | "ENVID" | "AUTH" | "HOLDFOR" | "HOLDUNTIL", _) => return Err(ARGUMENT),
+            ("SIZE" | "BODY" | "SMTPUTF8" | "RET" | "ENVID" | "AUTH" | "HOLDFOR" | "HOLDUNTIL", _) => {
+                return Err(ARGUMENT);
+            }
             _ => return Err(PARAMETER),
         }
     }
