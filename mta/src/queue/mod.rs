@@ -13,6 +13,7 @@
 pub mod clock;
 pub mod hot;
 pub mod index;
+mod ledger;
 pub mod orders;
 pub mod rate;
 pub mod retry;

@@ -7,17 +7,15 @@
 //! Order matters: what was delivered is recorded first, so that a crash repeats as little as possible; what failed is
 //! recorded after its notice is committed, so that a crash never loses a notice.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use postroad_spool::{
-    EntryId, Item, Ownership, ReadError, RecipientUpdate, RecordError, Spool, Status as State,
-};
+use postroad_spool::{EntryId, Item, Ownership, ReadError, Spool, Status as State};
 use tokio_util::sync::CancellationToken;
 
 use super::hot::{Fresh, Hot};
 use super::index::{Ended, Job, NO_SITE};
+use super::ledger::Ledger;
 use super::retry::Schedule;
 use super::settle::{self, Attempt, Due, Settled, settle};
 use super::sort::Sorter;
@@ -40,8 +38,7 @@ pub(super) struct Worker {
     sites: Sites,
     hot: Hot,
     intake: Intake,
-    /// Recipients that are final and could not be recorded as such: never tried again by this process.
-    unrecorded: Mutex<HashSet<(EntryId, u32)>>,
+    ledger: Ledger,
 }
 
 /// A job under way.
@@ -74,12 +71,17 @@ impl Worker {
                 parts.mx_port,
             ),
             sites: sorter.sites,
+            ledger: Ledger::new(parts.spool.clone(), sorter.hot.clone()),
             hot: sorter.hot,
             spool: parts.spool,
             live: parts.live,
             metrics: parts.metrics,
-            unrecorded: Mutex::default(),
         }
+    }
+
+    /// See [`Ledger::finish_if_done`].
+    pub(super) fn finish_if_done(&self, entry: EntryId) {
+        self.ledger.finish_if_done(entry);
     }
 
     /// Runs a job. `stop` ends its attempt at the next safe point.
@@ -94,10 +96,12 @@ impl Worker {
             .recipients
             .iter()
             .copied()
-            .filter(|index| is_pending(&message.item, *index) && !self.is_unrecorded(job.entry, *index))
+            .filter(|index| {
+                is_pending(&message.item, *index) && !self.ledger.is_unrecorded(job.entry, *index)
+            })
             .collect();
         let Some(first) = pending.first() else {
-            self.finish_if_done(job.entry);
+            self.ledger.finish_if_done(job.entry);
             return Ended::over(job);
         };
         let plan = sort::plan(&settings.set.file, &message.item, *first);
@@ -145,20 +149,6 @@ impl Worker {
             pending: left,
             next,
             job,
-        }
-    }
-
-    /// Ends an entry whose recipients are all final.
-    pub(super) fn finish_if_done(&self, entry: EntryId) {
-        let done =
-            |summary: postroad_spool::Summary| summary.pending == 0 && summary.ownership == Ownership::Owned;
-        if self.spool.summary(entry).is_some_and(done) {
-            self.hot.forget(entry);
-            match self.spool.finish(entry) {
-                // Two jobs of one entry may both have seen the last outcome.
-                Ok(()) | Err(RecordError::NoSuchEntry) => {}
-                Err(error) => tracing::error!(queue_id = %entry, %error, "an entry cannot be ended"),
-            }
         }
     }
 
@@ -248,11 +238,11 @@ impl Worker {
             draw: clock::draw(),
         };
         let settled = settle(work.item, &attempted.outcomes, &work.schedule, attempt);
-        if self.finish_at_once(work, &settled) {
+        if self.ledger.finish_at_once(entry, work.item, &settled) {
             self.log(work, &attempted.outcomes, &settled, now);
             return (vec![], None);
         }
-        self.record(entry, &settled.first);
+        self.ledger.record(entry, &settled.first);
         let mut failures_told = true;
         for due in &settled.notices {
             let told = self.notify(work, due, &attempted.outcomes, now).await;
@@ -262,7 +252,7 @@ impl Worker {
         let mut next = settled.next;
         left.extend(&settled.pending);
         if failures_told {
-            self.record(entry, &settled.after_notices);
+            self.ledger.record(entry, &settled.after_notices);
         } else {
             left.extend(settled.after_notices.iter().map(|update| update.index));
             let again = now.saturating_add(AGAIN_AFTER_TROUBLE);
@@ -272,47 +262,8 @@ impl Worker {
             next = Some(now);
         }
         self.log(work, &attempted.outcomes, &settled, now);
-        self.finish_if_done(entry);
+        self.ledger.finish_if_done(entry);
         (left, next)
-    }
-
-    /// The usual case: all that was pending is delivered now, and nobody is to be told. The end of the entry says it all,
-    /// so that no state is recorded before it.
-    fn finish_at_once(&self, work: &Work<'_>, settled: &Settled) -> bool {
-        let pending = work
-            .item
-            .recipients
-            .iter()
-            .filter(|state| state.status == State::Pending);
-        let is_delivered = |update: &RecipientUpdate| update.state.status == State::Delivered;
-        let is_over = settled.notices.is_empty()
-            && settled.after_notices.is_empty()
-            && settled.first.iter().all(is_delivered)
-            && settled.first.len() == pending.count();
-        if !is_over || self.spool.finish(work.job.entry).is_err() {
-            return false;
-        }
-        self.hot.forget(work.job.entry);
-        true
-    }
-
-    fn record(&self, entry: EntryId, updates: &[RecipientUpdate]) {
-        if updates.is_empty() {
-            return;
-        }
-        if let Err(error) = self.spool.record(entry, updates) {
-            tracing::error!(queue_id = %entry, %error, "an outcome cannot be recorded; a restart may repeat the attempt");
-            let finals = updates
-                .iter()
-                .filter(|update| update.state.status != State::Pending);
-            let mut unrecorded = self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
-            unrecorded.extend(finals.map(|update| (entry, update.index)));
-        }
-    }
-
-    fn is_unrecorded(&self, entry: EntryId, recipient: u32) -> bool {
-        let unrecorded = self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
-        unrecorded.contains(&(entry, recipient))
     }
 
     /// Queues a notice. False: it could not be.

@@ -1,0 +1,82 @@
+//! What the queue writes into the spool: states of recipients, and the end of an entry.
+//!
+//! Writing is lazy in the spool. What cannot be written is remembered here, so that this process repeats nothing; a restart may.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use postroad_spool::{EntryId, Item, Ownership, RecipientUpdate, RecordError, Spool, Status as State};
+
+use super::hot::Hot;
+use super::settle::Settled;
+
+pub(super) struct Ledger {
+    spool: Spool,
+    hot: Hot,
+    /// Recipients that are final and could not be recorded as such: never tried again by this process.
+    unrecorded: Mutex<HashSet<(EntryId, u32)>>,
+}
+
+impl Ledger {
+    pub(super) fn new(spool: Spool, hot: Hot) -> Self {
+        Self {
+            spool,
+            hot,
+            unrecorded: Mutex::default(),
+        }
+    }
+
+    /// Ends an entry whose recipients are all final.
+    pub(super) fn finish_if_done(&self, entry: EntryId) {
+        let done =
+            |summary: postroad_spool::Summary| summary.pending == 0 && summary.ownership == Ownership::Owned;
+        if self.spool.summary(entry).is_some_and(done) {
+            self.hot.forget(entry);
+            match self.spool.finish(entry) {
+                // Two jobs of one entry may both have seen the last outcome.
+                Ok(()) | Err(RecordError::NoSuchEntry) => {}
+                Err(error) => tracing::error!(queue_id = %entry, %error, "an entry cannot be ended"),
+            }
+        }
+    }
+
+    /// The usual case: all that was pending is delivered now, and nobody is to be told. The end of the entry says it all,
+    /// so that no state is recorded before it.
+    pub(super) fn finish_at_once(&self, entry: EntryId, item: &Item, settled: &Settled) -> bool {
+        let pending = item
+            .recipients
+            .iter()
+            .filter(|state| state.status == State::Pending);
+        let is_delivered = |update: &RecipientUpdate| update.state.status == State::Delivered;
+        let is_over = settled.notices.is_empty()
+            && settled.after_notices.is_empty()
+            && settled.first.iter().all(is_delivered)
+            && settled.first.len() == pending.count();
+        if !is_over || self.spool.finish(entry).is_err() {
+            return false;
+        }
+        self.hot.forget(entry);
+        true
+    }
+
+    /// Records new states; lazily durable.
+    pub(super) fn record(&self, entry: EntryId, updates: &[RecipientUpdate]) {
+        if updates.is_empty() {
+            return;
+        }
+        if let Err(error) = self.spool.record(entry, updates) {
+            tracing::error!(queue_id = %entry, %error, "an outcome cannot be recorded; a restart may repeat the attempt");
+            let finals = updates
+                .iter()
+                .filter(|update| update.state.status != State::Pending);
+            let mut unrecorded = self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
+            unrecorded.extend(finals.map(|update| (entry, update.index)));
+        }
+    }
+
+    /// The recipient is final, and could not be recorded as such.
+    pub(super) fn is_unrecorded(&self, entry: EntryId, recipient: u32) -> bool {
+        let unrecorded = self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
+        unrecorded.contains(&(entry, recipient))
+    }
+}
