@@ -1,9 +1,11 @@
 //! Exim: durable as it comes (three syncs per message before 250).
 
+use std::collections::HashSet;
+
 use postroad_e2e::kubectl::Outcome;
 use postroad_e2e::rootfs::Rootfs;
 
-use super::{Running, Server, Task, count_files, free_address};
+use super::{Running, Server, Task, free_address, names};
 use crate::folder::Folder;
 
 #[derive(Debug)]
@@ -41,7 +43,9 @@ impl Server for Exim {
 
     fn queued(&self, running: &Running) -> Outcome<u64> {
         let input = running.folder.path().join("queue/input");
-        count_files(&input, &|name| name.ends_with("-H"))
+        let mut found = HashSet::new();
+        names(&input, &|name| name.ends_with("-H"), &mut found)?;
+        Ok(found.len() as u64)
     }
 }
 

@@ -5,9 +5,10 @@ mod opensmtpd;
 pub mod postfix;
 pub mod postroad;
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use postroad_e2e::kubectl::{Failure, Outcome};
@@ -114,16 +115,16 @@ pub fn free_address() -> Outcome<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
-/// Files below a folder whose name fits.
-fn count_files(folder: &Path, fits: &dyn Fn(&str) -> bool) -> Outcome<u64> {
-    let mut count = 0;
+/// Names of the files below a folder that fit. A file that moves on meanwhile, from a folder that was read to one that is
+/// read later, is one name.
+fn names(folder: &Path, fits: &dyn Fn(&str) -> bool, found: &mut HashSet<PathBuf>) -> Outcome {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            count += count_files(&entry.path(), fits)?;
+            names(&entry.path(), fits, found)?;
         } else if entry.file_name().to_str().is_some_and(fits) {
-            count += 1;
+            found.insert(entry.file_name().into());
         }
     }
-    Ok(count)
+    Ok(())
 }

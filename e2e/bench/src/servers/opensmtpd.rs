@@ -1,9 +1,11 @@
 //! OpenSMTPD: it never syncs before 250, and has no setting for it. Its figures are not those of a durable accept.
 
+use std::collections::HashSet;
+
 use postroad_e2e::kubectl::Outcome;
 use postroad_e2e::rootfs::Rootfs;
 
-use super::{Running, Server, Task, count_files, free_address};
+use super::{Running, Server, Task, free_address, names};
 use crate::folder::Folder;
 
 #[derive(Debug)]
@@ -44,8 +46,11 @@ impl Server for OpenSmtpd {
     }
 
     fn queued(&self, running: &Running) -> Outcome<u64> {
+        // An envelope's name begins with its message's; each of ours has one.
         let queue = running.folder.path().join("queue/queue");
-        count_files(&queue, &|name| name == "message")
+        let mut found = HashSet::new();
+        names(&queue, &|name| name != "message", &mut found)?;
+        Ok(found.len() as u64)
     }
 }
 

@@ -1,11 +1,12 @@
 //! Postfix: durable as it comes (one fsync of the queue file before 250).
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use postroad_e2e::kubectl::Outcome;
 use postroad_e2e::rootfs::Rootfs;
 
-use super::{Running, Server, Task, count_files, free_address};
+use super::{Running, Server, Task, free_address, names};
 use crate::folder::Folder;
 
 #[derive(Debug)]
@@ -44,11 +45,11 @@ impl Server for Postfix {
 
     fn queued(&self, running: &Running) -> Outcome<u64> {
         let queue = running.folder.path().join("queue");
-        let mut count = 0;
+        let mut found = HashSet::new();
         for state in ["incoming", "active", "deferred"] {
-            count += count_files(&queue.join(state), &|_| true)?;
+            names(&queue.join(state), &|_| true, &mut found)?;
         }
-        Ok(count)
+        Ok(found.len() as u64)
     }
 }
 

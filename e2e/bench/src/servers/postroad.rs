@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use postroad_config::{AdminApi, TlsSource};
+use postroad_config::{AdminApi, TlsMode, TlsSource};
 use postroad_e2e::kubectl::{Failure, Outcome};
 use postroad_e2e::place;
 use postroad_e2e::rootfs::Jail;
@@ -113,16 +113,11 @@ fn configuration(
     [address, health, dead]: [SocketAddr; 3],
     settings: &Settings,
 ) -> Outcome<String> {
-    let tls = if settings.tls.is_some() {
-        "Opportunistic"
-    } else {
-        "Disabled"
-    };
     let mut text = format!(
         "format: 1
 hostname: postroad.bench.example
 spool: {{directory: {}, highWaterPercent: 99}}
-ports: [{{name: bench, address: '{address}', role: Transfer, tls: {tls}}}]
+ports: [{{name: bench, address: '{address}', role: Transfer, tls: Disabled}}]
 relayFrom: [127.0.0.0/8]
 limits: {{messageSize: 100Mi, connections: 50000, connectionsPerClient: 50000, messagesPerConnection: 1000000}}
 admin: {{health: '{health}'}}
@@ -151,6 +146,12 @@ policies:
     policy("rest", "{}", rest);
     let mut set = postroad_config::assemble(&text, &std::collections::BTreeMap::new())
         .map_err(|error| Failure::wrong(format!("the bench's own configuration: {error}")))?;
+    if settings.tls.is_some() {
+        set.file
+            .ports
+            .iter_mut()
+            .for_each(|port| port.tls = TlsMode::Opportunistic);
+    }
     set.file.tls = settings
         .tls
         .clone()
