@@ -158,12 +158,11 @@ mod tests {
 
     #[test]
     fn medians_and_percentiles_are_those_of_the_sorted_values() {
-        assert_eq!(median([3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median([4.0, 1.0, 2.0, 3.0]), 2.5);
-        assert_eq!(median([]), 0.0);
+        let is = |values: &[f64], middle: f64| (median(values.iter().copied()) - middle).abs() < 1e-9;
+        assert!(is(&[3.0, 1.0, 2.0], 2.0) && is(&[4.0, 1.0, 2.0, 3.0], 2.5) && is(&[], 0.0));
         let mut times: Vec<_> = (1..=1_000).rev().map(Duration::from_micros).collect();
         assert_eq!(per_mille(&mut times, 990), Duration::from_micros(990));
-        assert_eq!(per_mille(&mut times, 1_000), Duration::from_micros(1_000));
+        assert_eq!(per_mille(&mut times, 1_000), Duration::from_millis(1));
         assert_eq!(per_mille(&mut [], 990), Duration::ZERO);
     }
 

@@ -1,4 +1,4 @@
-//! `cargo bench-peers`: Postroad against Postfix, Exim and OpenSMTPD on this machine.
+//! `cargo bench-peers`: Postroad against Postfix, Exim and `OpenSMTPD` on this machine.
 //!
 //!   servers  each in a jail of its own, its queue in the run's folder        load     smtp-source, our generator
 //!   tests    B1 … B11, servers in turns                                      sink     where relayed mail goes
@@ -12,12 +12,14 @@ mod bars;
 mod bench;
 mod credentials;
 mod disk;
+mod docs;
 mod figures;
 mod folder;
 mod load;
 mod report;
 mod servers;
 mod sink;
+mod svg;
 mod tests;
 
 use std::path::PathBuf;
@@ -27,7 +29,7 @@ use clap::Parser;
 use postroad_e2e::checks;
 use postroad_e2e::kubectl::Outcome;
 use postroad_e2e::report::Count;
-use postroad_e2e::rootfs;
+use postroad_e2e::{place, rootfs};
 
 use crate::bench::Bench;
 use crate::folder::Folder;
@@ -49,6 +51,9 @@ struct Args {
     /// Print the medians as JSON on standard output instead of the table.
     #[arg(long)]
     json: bool,
+    /// Write the page, the charts and every sample into `docs/`.
+    #[arg(long)]
+    docs: bool,
     /// Folder on the disk that is measured; everything in it that is ours is removed at the end.
     #[arg(long, default_value = "/var/tmp")]
     folder: PathBuf,
@@ -89,6 +94,9 @@ fn run(args: &Args) -> Outcome<Count> {
     for verdict in &verdicts {
         let met = if verdict.met { "met   " } else { "MISSED" };
         eprintln!("    {met} {} {}", verdict.test, verdict.text);
+    }
+    if args.docs {
+        docs::write(&bench, &place::tree().join("docs"))?;
     }
     eprintln!("bench-peers: {count}");
     Ok(count)

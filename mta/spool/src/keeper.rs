@@ -22,6 +22,9 @@ use crate::types::EntryId;
 
 /// Free segments kept ready.
 const SPARE: usize = RESERVE + 2;
+
+/// A new segment is filled in steps of so many octets, each synced: a commit waits for one step at most.
+const FILL_STEP: usize = 256 * BLOCK;
 /// More free segments than this are removed.
 const MOST_FREE: usize = 8;
 /// Copies handed to the committer at once.
@@ -280,12 +283,14 @@ pub fn create(shared: &Shared) -> io::Result<Free> {
 
 fn fill(shared: &Shared, path: &Path) -> io::Result<(Arc<dyn File>, u64)> {
     let file = shared.io.create(path)?;
-    let zeros = vec![0; (64 * BLOCK).min(shared.segment_size as usize)];
-    let mut at = 0;
     let size = shared.segment_size as usize;
+    let zeros = vec![0; FILL_STEP.min(size)];
+    let mut at = 0;
     while at < size {
         let n = zeros.len().min(size - at);
         file.write_at(&zeros[..n], at as u64)?;
+        // A sync of the whole segment at the end would hold up the commits of that moment.
+        file.sync()?;
         at += n;
     }
     let epoch = write_header(shared, file.as_ref())?;

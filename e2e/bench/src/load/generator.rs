@@ -135,16 +135,15 @@ async fn chunks(session: Session, shared: Arc<Shared>) -> Outcome<Vec<Sent>> {
     let hearing = tokio::spawn(hear(replies, waiting, room.clone()));
     let mut flight = Vec::new();
     loop {
-        let permit = match room.clone().try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => {
-                out.write_all(&flight).await?;
-                flight.clear();
-                let Ok(permit) = room.clone().acquire_owned().await else {
-                    break; // the hearing half met an error, which is told below
-                };
-                permit
-            }
+        let permit = if let Ok(permit) = room.clone().try_acquire_owned() {
+            permit
+        } else {
+            out.write_all(&flight).await?;
+            flight.clear();
+            let Ok(permit) = room.clone().acquire_owned().await else {
+                break; // the hearing half met an error, which is told below
+            };
+            permit
         };
         let Some((number, due)) = shared.take() else { break };
         if due > Instant::now() {

@@ -64,7 +64,7 @@ pub struct Running {
     /// Where it listens.
     pub address: SocketAddr,
     /// A handle of the program in the foreground, where it has one.
-    _program: Option<Background>,
+    program: Option<Background>,
     /// Its processes. Dropped before the folder.
     pub jail: Jail,
     /// Its queue and whatever else it writes.
@@ -75,7 +75,7 @@ impl Running {
     fn new(address: SocketAddr, program: Option<Background>, jail: Jail, folder: Folder) -> Outcome<Self> {
         let mut running = Self {
             address,
-            _program: program,
+            program,
             jail,
             folder,
         };
@@ -95,7 +95,7 @@ impl Running {
             if banner(self.address).is_ok() {
                 return Ok(());
             }
-            let ended = self._program.as_mut().is_some_and(|program| !program.runs());
+            let ended = self.program.as_mut().is_some_and(|program| !program.runs());
             if ended || Instant::now() > end {
                 return Err(Failure::wrong(format!("nobody greets at {}", self.address)));
             }

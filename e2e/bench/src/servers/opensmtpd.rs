@@ -1,4 +1,4 @@
-//! OpenSMTPD: it never syncs before 250, and has no setting for it. Its figures are not those of a durable accept.
+//! `OpenSMTPD`: it never syncs before 250, and has no setting for it. Its figures are not those of a durable accept.
 
 use std::collections::HashSet;
 

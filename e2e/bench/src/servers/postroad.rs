@@ -157,7 +157,7 @@ policies:
         .clone()
         .map(|(certificate, key)| TlsSource::Inline { certificate, key });
     set.file.admin.api.clone_from(&settings.api);
-    postroad_config::render(&set.file).map_err(|error| Failure::wrong(error.to_string()))
+    postroad_config::render(&set.file).map_err(Failure::wrong)
 }
 
 /// One figure of `/metrics`.
