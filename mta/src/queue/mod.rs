@@ -11,6 +11,7 @@
 //! scheduler task.
 
 pub mod clock;
+pub mod fair;
 pub mod hot;
 pub mod index;
 mod ledger;

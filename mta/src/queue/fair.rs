@@ -1,0 +1,237 @@
+//! The order of the jobs that wait for one site: urgent kinds more often, within a kind tenant after tenant.
+//!
+//! Pure. Two steps choose the next job, and neither looks at how long a queue is:
+//!
+//! ```text
+//!   kinds     smooth weighted round robin     8 : 4 : 2 : 1, so that even retries get each fifteenth place
+//!   tenants   deficit round robin             one recipient costs one, list mail costs what it is
+//! ```
+//!
+//! So a tenant with a hundred thousand messages delays the single message of another by one turn of [`QUANTUM`], not
+//! by a hundred thousand, and a small job overtakes list mail. Jobs of one tenant and kind keep their order.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+
+use postroad_spool::Item;
+
+/// How urgent a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// First attempt at mail to a few that a person or a program of ours submitted.
+    Submitted,
+    /// First attempt at other mail to a few.
+    Passing,
+    /// First attempt at mail to many.
+    Bulk,
+    /// It was tried before.
+    Again,
+}
+
+impl Kind {
+    /// Turns out of fifteen when jobs of all kinds wait.
+    const fn weight(self) -> i32 {
+        match self {
+            Self::Submitted => 8,
+            Self::Passing => 4,
+            Self::Bulk => 2,
+            Self::Again => 1,
+        }
+    }
+}
+
+/// On whose account a job is, and how urgent. Tenants are numbers: two may share one, and then share its turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Whose.
+    pub tenant: u32,
+    /// How urgent.
+    pub kind: Kind,
+}
+
+impl Share {
+    /// The share of a message: its tenant is who has authenticated, or else the domain of the sender. `keys` keep
+    /// strangers from choosing whose turns they share.
+    pub fn of(item: &Item, keys: &RandomState) -> Self {
+        let envelope = &item.envelope;
+        let sender = envelope.reverse_path.rsplit_once('@');
+        let domain = sender.map_or("", |(_, domain)| domain).to_ascii_lowercase();
+        let name = envelope.identity.as_deref().unwrap_or(&domain);
+        let [one, two, three, four, ..] = keys.hash_one(name).to_le_bytes();
+        let kind = if item.recipients.iter().any(|state| state.attempts > 0) {
+            Kind::Again
+        } else if envelope.recipients.len() > A_FEW {
+            Kind::Bulk
+        } else if envelope.identity.is_some() {
+            Kind::Submitted
+        } else {
+            Kind::Passing
+        };
+        Self {
+            tenant: u32::from_le_bytes([one, two, three, four]),
+            kind,
+        }
+    }
+}
+
+/// What waits.
+#[derive(Debug)]
+pub struct Fair<T> {
+    /// Kinds that have something; at most four.
+    lanes: Vec<Lane<T>>,
+    len: usize,
+}
+
+#[derive(Debug)]
+struct Lane<T> {
+    kind: Kind,
+    credit: i32,
+    tenants: HashMap<u32, Backlog<T>>,
+    /// Each tenant once.
+    turns: VecDeque<u32>,
+}
+
+#[derive(Debug)]
+struct Backlog<T> {
+    /// What the tenant may still spend in this turn.
+    deficit: u32,
+    jobs: VecDeque<(u32, T)>,
+}
+
+impl<T> Default for Fair<T> {
+    fn default() -> Self {
+        Self {
+            lanes: Vec::new(),
+            len: 0,
+        }
+    }
+}
+
+impl<T> Fair<T> {
+    /// What waits.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Nothing waits.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Puts a job behind the others of its tenant. `recipients`: what it costs.
+    pub fn push(&mut self, share: Share, recipients: usize, job: T) {
+        let at = self.lanes.iter().position(|lane| lane.kind == share.kind);
+        let at = at.unwrap_or_else(|| {
+            self.lanes.push(Lane {
+                kind: share.kind,
+                credit: 0,
+                tenants: HashMap::new(),
+                turns: VecDeque::new(),
+            });
+            self.lanes.len() - 1
+        });
+        if let Some(lane) = self.lanes.get_mut(at) {
+            let cost = u32::try_from(recipients).unwrap_or(u32::MAX);
+            lane.push(share.tenant, cost.clamp(1, DEAREST), job);
+            self.len += 1;
+        }
+    }
+
+    /// The next job.
+    pub fn pop(&mut self) -> Option<T> {
+        let total: i32 = self.lanes.iter().map(|lane| lane.kind.weight()).sum();
+        for lane in &mut self.lanes {
+            lane.credit += lane.kind.weight();
+        }
+        let (at, lane) = self
+            .lanes
+            .iter_mut()
+            .enumerate()
+            .max_by_key(|(_, lane)| (lane.credit, lane.kind.weight()))?;
+        lane.credit -= total;
+        let job = lane.pop();
+        if lane.turns.is_empty() {
+            self.lanes.swap_remove(at);
+        }
+        self.len -= usize::from(job.is_some());
+        job
+    }
+
+    /// Takes out what `wanted` says, in no order.
+    pub fn take_if(&mut self, wanted: impl Fn(&T) -> bool) -> Vec<T> {
+        let mut taken = Vec::new();
+        for lane in &mut self.lanes {
+            for backlog in lane.tenants.values_mut() {
+                if backlog.jobs.iter().any(|(_, job)| wanted(job)) {
+                    let (out, stay): (Vec<_>, VecDeque<_>) = std::mem::take(&mut backlog.jobs)
+                        .into_iter()
+                        .partition(|(_, job)| wanted(job));
+                    let out: Vec<(u32, T)> = out;
+                    backlog.jobs = stay;
+                    taken.extend(out.into_iter().map(|(_, job)| job));
+                }
+            }
+            lane.tenants.retain(|_, backlog| !backlog.jobs.is_empty());
+            let tenants = &lane.tenants;
+            lane.turns.retain(|tenant| tenants.contains_key(tenant));
+        }
+        self.lanes.retain(|lane| !lane.turns.is_empty());
+        self.len -= taken.len();
+        taken
+    }
+}
+
+impl<T> Lane<T> {
+    fn push(&mut self, tenant: u32, cost: u32, job: T) {
+        let turns = &mut self.turns;
+        let backlog = self.tenants.entry(tenant).or_insert_with(|| {
+            turns.push_back(tenant);
+            Backlog {
+                deficit: 0,
+                jobs: VecDeque::new(),
+            }
+        });
+        backlog.jobs.push_back((cost, job));
+    }
+
+    /// After Shreedhar and Varghese: a tenant whose next job costs more than it may spend waits for its next turn.
+    fn pop(&mut self) -> Option<T> {
+        loop {
+            let tenant = *self.turns.front()?;
+            let Some(backlog) = self.tenants.get_mut(&tenant) else {
+                self.turns.pop_front();
+                continue;
+            };
+            match backlog.jobs.pop_front() {
+                Some((cost, job)) if cost <= backlog.deficit => {
+                    backlog.deficit -= cost;
+                    if backlog.jobs.is_empty() {
+                        self.tenants.remove(&tenant);
+                        self.turns.pop_front();
+                    }
+                    return Some(job);
+                }
+                Some(dear) => {
+                    backlog.jobs.push_front(dear);
+                    backlog.deficit += QUANTUM;
+                    self.turns.rotate_left(1);
+                }
+                None => {
+                    self.tenants.remove(&tenant);
+                    self.turns.pop_front();
+                }
+            }
+        }
+    }
+}
+
+/// Recipients that a tenant may send to in one turn.
+const QUANTUM: u32 = 4;
+/// What a job costs at most, so that a turn comes after few rounds.
+const DEAREST: u32 = 64;
+/// More recipients than these are list mail.
+const A_FEW: usize = 10;
+
+#[cfg(test)]
+#[path = "fair_tests.rs"]
+mod tests;
