@@ -135,8 +135,12 @@ impl Outcome {
 pub struct Line<'a> {
     /// Our id of the message.
     pub queue_id: &'a str,
+    /// Reverse-path; empty is the null one.
+    pub sender: &'a str,
     /// The recipient.
     pub recipient: &'a str,
+    /// The site that the job waited for.
+    pub site: &'a str,
     /// Name of the policy that decided the route.
     pub route: &'a str,
     /// Attempts made, this one included.
@@ -166,7 +170,9 @@ pub fn tell(line: &Line<'_>, outcome: &Outcome, over: bool, metrics: &metrics::M
     tracing::info!(
         event,
         queue_id = line.queue_id,
+        sender = crate::log::clean(line.sender),
         recipient = crate::log::clean(line.recipient),
+        site = crate::log::clean(line.site),
         route = line.route,
         host,
         address = address.unwrap_or_default(),
@@ -210,6 +216,63 @@ mod tests {
             ("250 queued as ", None),
         ] {
             assert_eq!(remote_id(reply), id, "{reply}");
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Page(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Page {
+        fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(octets);
+            Ok(octets.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn each_field_of_the_delivery_log_is_described_and_text_of_peers_stays_in_its_line() {
+        let page = Page::default();
+        let to = page.clone();
+        let log = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_writer(move || to.clone())
+            .finish();
+        let line = Line {
+            queue_id: "1",
+            sender: "s@x.example",
+            recipient: "r@y.example\r\nforged",
+            route: "mail/p",
+            site: "y.example",
+            attempts: 2,
+            delay_seconds: 3,
+            next_attempt: Some(4),
+        };
+        let metrics = metrics::Metrics::new();
+        tracing::subscriber::with_default(log, || {
+            for verdict in [Verdict::Delivered, Verdict::Deferred, Verdict::Failed] {
+                let outcome = Outcome::ours(verdict, Status::new(4, 4, 1), "no");
+                tell(&line, &outcome, false, &metrics);
+                tell(&line, &outcome, true, &metrics);
+            }
+        });
+        let said = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(said.lines().count(), 6);
+        let described = include_str!("../../../docs/reference/delivery-log.md");
+        for line in said.lines() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let event = line.get("event").unwrap().as_str().unwrap();
+            assert!(described.contains(&format!("`{event}`")), "{event}");
+            for name in line.as_object().unwrap().keys() {
+                assert!(
+                    described.contains(&format!("| `{name}` |")),
+                    "{name} is not described"
+                );
+            }
         }
     }
 

@@ -16,11 +16,12 @@ use std::hash::{BuildHasher, RandomState};
 use postroad_spool::Item;
 
 /// How urgent a job is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// First attempt at mail to a few that a person or a program of ours submitted.
     Submitted,
     /// First attempt at other mail to a few.
+    #[default]
     Passing,
     /// First attempt at mail to many.
     Bulk,
@@ -41,7 +42,7 @@ impl Kind {
 }
 
 /// On whose account a job is, and how urgent. Tenants are numbers: two may share one, and then share its turns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share {
     /// Whose.
     pub tenant: u32,
@@ -163,10 +164,9 @@ impl<T> Fair<T> {
         for lane in &mut self.lanes {
             for backlog in lane.tenants.values_mut() {
                 if backlog.jobs.iter().any(|(_, job)| wanted(job)) {
-                    let (out, stay): (Vec<_>, VecDeque<_>) = std::mem::take(&mut backlog.jobs)
+                    let (out, stay): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut backlog.jobs)
                         .into_iter()
                         .partition(|(_, job)| wanted(job));
-                    let out: Vec<(u32, T)> = out;
                     backlog.jobs = stay;
                     taken.extend(out.into_iter().map(|(_, job)| job));
                 }

@@ -11,13 +11,15 @@
 //! An entry costs a few dozen octets while it waits; envelopes stay on disk. A recipient is in one job at most.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use postroad_config::RouteLimits;
 use postroad_spool::EntryId;
 
+use super::busy::Busy;
+use super::fair::{Fair, Kind, Share};
 use super::rate::Limiter;
 use super::window::{Feedback, Window};
 use crate::outcome::{Outcome, Status, Verdict};
@@ -31,6 +33,8 @@ pub struct Job {
     stay: u64,
     /// Where to.
     pub site: Arc<str>,
+    /// Whose turn it takes.
+    pub share: Share,
     /// Positions in the envelope.
     pub recipients: Vec<u32>,
     /// When waiting in vain has to be dealt with all the same: a notice of delay, or the end of the lifetime.
@@ -66,6 +70,8 @@ pub struct Pace {
 pub struct Sorted {
     /// Recipients that are due, by site.
     pub groups: Vec<Group>,
+    /// Whose turns they take.
+    pub share: Share,
     /// When the earliest of the others is due.
     pub next: Option<u64>,
 }
@@ -129,26 +135,32 @@ struct Known {
     stay: u64,
     timer: Option<u64>,
     sorting: bool,
-    busy: HashSet<u32>,
-    running: usize,
+    busy: Busy,
+    running: u32,
     leaving: bool,
 }
 
 #[derive(Debug, Default)]
 struct Site {
     window: Window,
-    ready: VecDeque<Job>,
+    ready: Fair<Job>,
     lively: bool,
     /// Most recipients of a transaction, by the route's own limit.
     recipients: Option<u32>,
     /// The route with rates that it belongs to.
     limiter: Option<Arc<str>>,
+    /// When the jobs behind a rate were last asked for their patience.
+    looked_at: u64,
     /// A timer of [`Index::closed`] stands at this time.
     alarm: u64,
     last_trouble: Option<Arc<Outcome>>,
 }
 
 impl Site {
+    fn push(&mut self, job: Job) {
+        self.ready.push(job.share, job.recipients.len(), job);
+    }
+
     /// Messages that a job counts as.
     fn messages(&self, job: &Job) -> u64 {
         let most = self.recipients.unwrap_or(u32::MAX).max(1);
@@ -186,7 +198,7 @@ impl Index {
             stay: self.stays,
             timer: None,
             sorting: false,
-            busy: HashSet::new(),
+            busy: Busy::default(),
             running: 0,
             leaving: false,
         };
@@ -220,11 +232,14 @@ impl Index {
         let Some(known) = self.entries.get_mut(&entry) else {
             return;
         };
-        known.busy.extend(&recipients);
+        for recipient in &recipients {
+            known.busy.insert(*recipient);
+        }
         self.impatient.push_back(Job {
             entry,
             stay: known.stay,
             site: NO_SITE.into(),
+            share: Share::default(),
             recipients,
             patience: u64::MAX,
             instead: Some(outcome.clone()),
@@ -304,13 +319,14 @@ impl Index {
                 entry,
                 stay,
                 site: site.clone(),
+                share: found.share,
                 recipients,
                 patience,
                 instead: None,
             };
             let limiter = Self::limiter(&mut self.limiters, pace.as_ref());
             let place = self.sites.entry(site.clone()).or_default();
-            place.ready.push_back(job);
+            place.push(job);
             let most = pace.as_ref().and_then(|pace| pace.limits.connections);
             place.window.set_cap(most);
             place.recipients = pace
@@ -331,10 +347,8 @@ impl Index {
         if self.running >= self.most_running {
             return None;
         }
-        while let Some(job) = self.impatient.pop_front() {
-            if self.begin(&job) {
-                return Some(job);
-            }
+        if let Some(job) = self.start_impatient() {
+            return Some(job);
         }
         while let Some(name) = self.lively.pop_front() {
             let Some(site) = self.sites.get_mut(&name) else {
@@ -354,10 +368,15 @@ impl Index {
                 && !site.ready.is_empty()
             {
                 let at = limiter.next_at();
+                if now >= site.looked_at.saturating_add(LOOKS) {
+                    site.looked_at = now;
+                    let over = site.ready.take_if(|job| job.patience <= now);
+                    self.give_up_waiting(over, &Arc::new(slow()));
+                }
                 self.set_alarm(&name, at);
                 continue;
             }
-            let Some(job) = site.ready.pop_front() else {
+            let Some(job) = site.ready.pop() else {
                 self.forget_idle(&name, now);
                 continue;
             };
@@ -376,7 +395,23 @@ impl Index {
                 return Some(job);
             }
         }
+        self.start_impatient()
+    }
+
+    fn start_impatient(&mut self) -> Option<Job> {
+        while let Some(job) = self.impatient.pop_front() {
+            if self.begin(&job) {
+                return Some(job);
+            }
+        }
         None
+    }
+
+    fn give_up_waiting(&mut self, over: Vec<Job>, why: &Arc<Outcome>) {
+        self.impatient.extend(over.into_iter().map(|job| Job {
+            instead: Some(why.clone()),
+            ..job
+        }));
     }
 
     /// A job ended. `draw` is random.
@@ -408,21 +443,25 @@ impl Index {
             !pending.is_empty() && (job.instead.is_some() || (feedback == Some(Feedback::Dead) && is_closed));
         if waits_for_site {
             for recipient in job.recipients.iter().filter(|one| !pending.contains(one)) {
-                known.busy.remove(recipient);
+                known.busy.remove(*recipient);
             }
             let job = Job {
                 recipients: pending,
                 patience,
+                share: Share {
+                    kind: Kind::Again,
+                    ..job.share
+                },
                 instead: None,
                 ..job
             };
             let site = self.sites.entry(job.site.clone()).or_default();
             let name = job.site.clone();
-            site.ready.push_back(job);
+            site.push(job);
             Self::enliven(&mut self.sites, &mut self.lively, &name);
         } else {
             for recipient in &job.recipients {
-                known.busy.remove(recipient);
+                known.busy.remove(*recipient);
             }
             if let (Some(next), false) = (next, pending.is_empty()) {
                 self.arm(job.entry, next);
@@ -437,7 +476,7 @@ impl Index {
         let waiting: Vec<Job> = self
             .sites
             .values_mut()
-            .flat_map(|site| std::mem::take(&mut site.ready))
+            .flat_map(|site| site.ready.take_if(|_| true))
             .collect();
         for job in waiting {
             let Some(known) = self
@@ -448,7 +487,7 @@ impl Index {
                 continue;
             };
             for recipient in &job.recipients {
-                known.busy.remove(recipient);
+                known.busy.remove(*recipient);
             }
             self.arm(job.entry, now);
         }
@@ -524,13 +563,8 @@ impl Index {
         if opens_at > now {
             // Whoever waits for a dead site may not wait for ever.
             let why = why.unwrap_or_else(|| Arc::new(unreachable()));
-            let (over, patient) = site.ready.drain(..).partition(|job: &Job| job.patience <= now);
-            site.ready = patient;
-            let over: VecDeque<Job> = over;
-            self.impatient.extend(over.into_iter().map(|job| Job {
-                instead: Some(why.clone()),
-                ..job
-            }));
+            let over = site.ready.take_if(|job| job.patience <= now);
+            self.give_up_waiting(over, &why);
             self.set_alarm(name, opens_at);
         }
         Self::enliven(&mut self.sites, &mut self.lively, name);
@@ -602,6 +636,18 @@ fn unreachable() -> Outcome {
         "the next hop cannot be reached",
     )
 }
+
+/// RFC 3463 section 3.5: congestion.
+fn slow() -> Outcome {
+    Outcome::ours(
+        Verdict::Deferred,
+        Status::new(4, 4, 5),
+        "more mail waits for this route than its rate lets through",
+    )
+}
+
+/// Jobs behind a rate are asked for their patience so often, in milliseconds.
+const LOOKS: u64 = 60_000;
 
 #[cfg(test)]
 #[path = "index_tests.rs"]

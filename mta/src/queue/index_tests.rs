@@ -32,8 +32,42 @@ fn ready(index: &mut Index, entry: u64, sites: &[&str]) {
     let found = Sorted {
         groups: groups.collect(),
         next: None,
+        ..Sorted::default()
     };
     index.sorted(id(entry), Some(found));
+}
+
+#[test]
+fn the_flood_of_one_tenant_delays_the_message_of_another_by_a_turn_only() {
+    let mut index = Index::new(1);
+    let add = |index: &mut Index, entry: u64, tenant: u32| {
+        index.add(id(entry), 0);
+        assert_eq!(index.due(0, 10), [id(entry)]);
+        let found = Sorted {
+            groups: vec![group("a", vec![0], 1_000_000)],
+            share: Share {
+                tenant,
+                ..Share::default()
+            },
+            next: None,
+        };
+        index.sorted(id(entry), Some(found));
+    };
+    for entry in 0..1_000 {
+        add(&mut index, entry, 1);
+    }
+    add(&mut index, 1_000, 2);
+    let mut before = 0;
+    loop {
+        let job = index.start(0).unwrap();
+        let is_single = job.entry == id(1_000);
+        end(&mut index, job, Feedback::Good, &[], None, 0);
+        if is_single {
+            break;
+        }
+        before += 1;
+    }
+    assert!(before <= 8, "{before} of the other tenant came first");
 }
 
 fn end(index: &mut Index, job: Job, feedback: Feedback, pending: &[u32], next: Option<u64>, now: u64) {
@@ -59,6 +93,7 @@ fn an_entry_waits_for_its_time_and_is_forgotten_when_all_is_done() {
     let found = Sorted {
         groups: vec![group("a", vec![0], 9)],
         next: None,
+        ..Sorted::default()
     };
     index.sorted(id(1), Some(found));
     let job = index.start(50).unwrap();
@@ -142,6 +177,7 @@ fn new_settings_send_what_waits_back_to_be_sorted() {
     let found = Sorted {
         groups: vec![group("b", vec![0], 9)],
         next: None,
+        ..Sorted::default()
     };
     index.sorted(id(1), Some(found));
     assert_eq!(&*index.start(5).unwrap().site, "b");
@@ -173,8 +209,29 @@ fn paced(index: &mut Index, entry: u64, site: &str, limits: &RouteLimits) {
             ..group(site, vec![0], 1_000_000)
         }],
         next: None,
+        ..Sorted::default()
     };
     index.sorted(id(entry), Some(found));
+}
+
+#[test]
+fn whoever_waits_behind_a_rate_is_not_forgotten() {
+    let limits = RouteLimits {
+        messages: vec![postroad_config::Rate {
+            count: 1,
+            per: postroad_config::Period::from_secs(10_000),
+        }],
+        ..RouteLimits::default()
+    };
+    let mut index = index();
+    paced(&mut index, 1, "a", &limits);
+    paced(&mut index, 2, "a", &limits);
+    let first = index.start(0).unwrap();
+    end(&mut index, first, Feedback::Good, &[], None, 0);
+    assert_eq!(index.start(0), None, "the rate");
+    let impatient = index.start(5_000_000).unwrap();
+    assert_eq!(impatient.entry, id(2));
+    assert!(impatient.instead.is_some(), "nobody is connected to");
 }
 
 #[test]

@@ -10,6 +10,7 @@
 //! The index is rebuilt from the spool at each start; the spool is the truth. A [`Queue`] is a handle to the one
 //! scheduler task.
 
+mod busy;
 pub mod clock;
 pub mod fair;
 pub mod hot;

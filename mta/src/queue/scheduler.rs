@@ -8,6 +8,7 @@
 //! ```
 
 use std::collections::HashMap;
+use std::hash::RandomState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::fair::Share;
 use super::hot::Hot;
 use super::index::{Ended, Index, Job, Sorted};
 use super::orders::Waiting;
@@ -66,6 +68,7 @@ impl Scheduler {
             live: parts.live.clone(),
             sites: Sites::default(),
             hot: Hot::new(MOST_HOT),
+            keys: RandomState::new(),
         };
         Self {
             index: Index::new(MOST_RUNNING),
@@ -213,6 +216,7 @@ impl Scheduler {
                         for entry in entries {
                             let again = Sorted {
                                 groups: vec![],
+                                share: Share::default(),
                                 next: Some(now.saturating_add(AFTER_A_FAULT)),
                             };
                             self.index.sorted(entry, Some(again));

@@ -3,11 +3,13 @@
 //! Reads the spool off the reactor; the grouping is pure.
 
 use std::collections::{BTreeMap, HashSet};
+use std::hash::RandomState;
 use std::sync::Arc;
 
 use postroad_config::{ConfigFile, DomainName};
 use postroad_spool::{EntryId, Item, Ownership, ReadError, Spool, Status};
 
+use super::fair::Share;
 use super::hot::{Fresh, Hot};
 use super::index::{Group, Sorted};
 use super::retry::Schedule;
@@ -27,6 +29,8 @@ pub struct Sorter {
     pub sites: Sites,
     /// Where messages are kept for their jobs.
     pub hot: Hot,
+    /// See [`Share::of`].
+    pub keys: RandomState,
 }
 
 impl Sorter {
@@ -54,7 +58,8 @@ impl Sorter {
         let read = read.and_then(|message| Fresh::read(message).map_err(ReadError::from));
         match read {
             Ok(message) => {
-                let sorted = group(config, &self.sites, &message.item, now);
+                let mut sorted = group(config, &self.sites, &message.item, now);
+                sorted.share = Share::of(&message.item, &self.keys);
                 if !sorted.groups.is_empty() {
                     self.hot.put(entry, Arc::new(message));
                 }
@@ -72,6 +77,7 @@ impl Sorter {
 fn later(now: u64) -> Sorted {
     Sorted {
         groups: vec![],
+        share: Share::default(),
         next: Some(now.saturating_add(UNREADABLE_AGAIN)),
     }
 }
@@ -107,6 +113,7 @@ fn group(config: &ConfigFile, sites: &Sites, item: &Item, now: u64) -> Sorted {
     });
     Sorted {
         groups: groups.collect(),
+        share: Share::default(),
         next,
     }
 }

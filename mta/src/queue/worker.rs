@@ -321,7 +321,9 @@ impl Worker {
             };
             let line = outcome::Line {
                 queue_id: &queue_id,
+                sender: &work.item.envelope.reverse_path,
                 recipient: &recipient.forward_path,
+                site: &work.job.site,
                 route: &work.plan.name,
                 attempts: update.state.attempts,
                 delay_seconds: now.saturating_sub(work.item.envelope.arrived) / 1_000,
