@@ -367,7 +367,7 @@ impl Index {
                 && limiter.next_at() > now
                 && !site.ready.is_empty()
             {
-                let at = limiter.next_at();
+                let at = limiter.next_at().min(now.saturating_add(LOOKS));
                 if now >= site.looked_at.saturating_add(LOOKS) {
                     site.looked_at = now;
                     let over = site.ready.take_if(|job| job.patience <= now);
