@@ -23,8 +23,9 @@ fn the_example_of_fifteen_lines_serves_a_laptop() {
         chunking: true,
     });
     let port = free_port();
-    // Other ports, so that the test disturbs nobody on the machine; the rest is the file as it is shown.
+    // Other ports, so that the test disturbs nobody on the machine, and a disk that may be nearly full; the rest is the file as it is shown.
     let text = EXAMPLE
+        .replace("{directory: spool}", "{directory: spool, highWaterPercent: 99}")
         .replace("127.0.0.1:2525", &port.to_string())
         .replace("port: 2424", &format!("port: {}", store.address.port()))
         .replace(
