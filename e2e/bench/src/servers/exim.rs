@@ -37,7 +37,7 @@ impl Server for Exim {
         let address = free_address()?;
         jail.write("/etc/exim4/exim4.conf", configuration(address.port(), task))?;
         jail.run("sh", ["-c", "chown Debian-exim:Debian-exim /var/spool/exim4"])?;
-        let program = jail.spawn("exim4", ["-bdf"])?;
+        let program = jail.spawn("sh", ["-c", "exec exim4 -bdf >/dev/null 2>&1"])?;
         Running::new(address, Some(program), jail, folder)
     }
 
