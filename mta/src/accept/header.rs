@@ -11,6 +11,8 @@
 pub struct Findings {
     /// Received fields (RFC 5321 section 6.3 counts them against loops).
     pub received: usize,
+    /// Who wrote them, by their `by` (RFC 5321 section 4.4), in lower case; the first [`MOST_HOPS`] of them.
+    pub hops: Vec<String>,
     /// A Date field is there.
     pub date: bool,
     /// A Message-ID field is there.
@@ -49,6 +51,7 @@ enum Field {
     #[default]
     Other,
     From,
+    Received,
 }
 
 impl HeaderScan {
@@ -113,6 +116,8 @@ impl HeaderScan {
         let name = line[..colon].trim_ascii_end();
         if name.eq_ignore_ascii_case(b"received") {
             self.found.received += 1;
+            self.field = Field::Received;
+            self.hop(&line[colon + 1..]);
         } else if name.eq_ignore_ascii_case(b"date") {
             self.found.date = true;
         } else if name.eq_ignore_ascii_case(b"message-id") {
@@ -125,8 +130,25 @@ impl HeaderScan {
     }
 
     fn folded(&mut self, line: &[u8], skipped: bool) {
-        if self.field == Field::From {
-            self.from(line, skipped);
+        match self.field {
+            Field::From => self.from(line, skipped),
+            Field::Received => self.hop(line),
+            Field::Other => {}
+        }
+    }
+
+    /// The word behind `by`, where this line of the field has it.
+    fn hop(&mut self, line: &[u8]) {
+        let mut words = line
+            .split(u8::is_ascii_whitespace)
+            .filter(|word| !word.is_empty());
+        if words.any(|word| word.eq_ignore_ascii_case(b"by"))
+            && let Some(name) = words.next()
+            && self.found.hops.len() < MOST_HOPS
+            && name.len() <= 255
+        {
+            let name = String::from_utf8_lossy(name.strip_suffix(b";").unwrap_or(name));
+            self.found.hops.push(name.to_ascii_lowercase());
         }
     }
 
@@ -140,6 +162,8 @@ impl HeaderScan {
     }
 }
 
+/// Hops whose names are kept; more are a loop anyway.
+const MOST_HOPS: usize = 101;
 /// Kept of one line; RFC 5321 section 4.5.3.1.6 allows 1000.
 const MOST_LINE: usize = 64 << 10;
 const MOST_FROM: usize = 64 << 10;
@@ -186,6 +210,13 @@ mod tests {
         assert_eq!(scan([long.as_bytes()]).fault, Some(Fault::FromTooLarge));
         let huge = format!("X: {}\r\n", "a".repeat(MOST_HEADER));
         assert_eq!(scan([huge.as_bytes()]).fault, Some(Fault::TooLarge));
+    }
+
+    #[test]
+    fn who_wrote_the_trace_is_seen_folded_or_not() {
+        let header =
+            "Received: from a by MX.example; x\r\nReceived: from b\r\n\tby mx.example (x)\r\nX: by c\r\n\r\n";
+        assert_eq!(scan([header.as_bytes()]).hops, ["mx.example", "mx.example"]);
     }
 
     #[test]

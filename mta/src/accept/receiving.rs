@@ -146,7 +146,12 @@ impl Receiving {
 
     fn judge(&self, settings: &Settings, transaction: &Transaction, found: &Findings) -> Result<(), Refused> {
         // RFC 5321 section 6.3.
-        if found.received > MOST_RECEIVED {
+        let own = found
+            .hops
+            .iter()
+            .filter(|hop| *hop == settings.hostname())
+            .count();
+        if found.received > MOST_RECEIVED || own > MOST_OWN {
             return Err(LOOP);
         }
         let context = Context {
@@ -304,6 +309,8 @@ impl From<&policy::Refusal> for Refused {
 const WRITE_SIZE: usize = 256 << 10;
 /// RFC 5321 section 6.3.
 const MOST_RECEIVED: usize = 100;
+/// Hops that we made ourselves: forwarding may bring mail back now and then, and no more often than that.
+const MOST_OWN: usize = 10;
 const LOOP: Refused = Refused {
     code: 554,
     enhanced: "5.4.6",

@@ -103,7 +103,7 @@ fn the_page_has_every_reply_and_each_has_the_class_of_its_code() {
             enhanced.chars().next(),
             "{code} {enhanced}"
         );
-        page += &format!("| {code} | {enhanced} | {sentence} |\n");
+        page.extend(["| ", &code.to_string(), " | ", enhanced, " | ", sentence, " |\n"]);
     }
     let path = root().join("../docs/reference/replies.md");
     if std::env::var_os("POSTROAD_WRITE_DOCS").is_some() {
