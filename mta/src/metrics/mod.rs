@@ -381,6 +381,24 @@ mod tests {
     }
 
     #[test]
+    fn the_reference_lists_each_figure_and_no_other() {
+        let metrics = Metrics::new();
+        metrics.refuse(Refused::Policy);
+        metrics.deliver(Outcome::Deferred);
+        metrics.hand_over(Side::Source, 1);
+        metrics.admit(Admitted::Yes);
+        let text = metrics.text().unwrap();
+        let page = include_str!("../../../docs/reference/metrics.md");
+        let mut count = 0;
+        for figure in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let (name, kind) = figure.split_once(' ').unwrap();
+            assert!(page.contains(&format!("| `{name}` | {kind} |")), "{name} {kind}");
+            count += 1;
+        }
+        assert_eq!(page.matches("| `postroad_mta_").count(), count);
+    }
+
+    #[test]
     fn the_age_of_the_oldest_entry_counts_from_its_arrival_and_never_below_zero() {
         let metrics = Metrics::new();
         metrics.observe(&state(), 1_060);

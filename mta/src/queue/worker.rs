@@ -327,7 +327,8 @@ impl Worker {
                 route: &work.plan.name,
                 attempts: update.state.attempts,
                 delay_seconds: now.saturating_sub(work.item.envelope.arrived) / 1_000,
-                next_attempt: (outcome.verdict == Verdict::Deferred).then_some(update.state.next_attempt),
+                next_attempt: (outcome.verdict == Verdict::Deferred && !settled.expired.contains(index))
+                    .then_some(update.state.next_attempt),
             };
             outcome::tell(&line, outcome, settled.expired.contains(index), &self.metrics);
         }
