@@ -224,7 +224,8 @@ mod tests {
 
     impl std::io::Write for Page {
         fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(octets);
+            let mut page = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            page.extend_from_slice(octets);
             Ok(octets.len())
         }
 
