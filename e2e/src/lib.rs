@@ -15,6 +15,7 @@ pub mod dns;
 pub mod fuzz;
 pub mod images;
 pub mod install;
+pub mod interop;
 pub mod kubectl;
 pub mod mail;
 pub mod mailroom;

@@ -9,6 +9,7 @@ use postroad_e2e::checks;
 use postroad_e2e::cluster::{self, Choice, Cluster, Which};
 use postroad_e2e::crash;
 use postroad_e2e::fuzz;
+use postroad_e2e::interop;
 use postroad_e2e::report::{Count, Steps};
 use postroad_e2e::stories::ALL;
 use postroad_e2e::story::{self, World};
@@ -16,7 +17,7 @@ use postroad_e2e::story::{self, World};
 /// Runs every check of the tree and counts them.
 #[derive(Parser)]
 struct Args {
-    /// Only these parts: formats, lints, dependencies, tests, drift, scripts, fuzz, crash, chart, stories.
+    /// Only these parts: formats, lints, dependencies, tests, drift, scripts, fuzz, crash, interop, chart, stories.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Everything that is sampled otherwise: every point of the crash proof, long searches, long fuzzing.
@@ -38,6 +39,7 @@ const PARTS: &[Part] = &[
     ("scripts", |_, _| checks::scripts()),
     ("fuzz", |args, _| fuzz::run(args.exhaustive, args.seed)),
     ("crash", |args, _| crash_proof(args)),
+    ("interop", |_, _| interop::play(&[])),
     ("chart", |_, _| chart()),
     ("stories", stories),
 ];

@@ -1,0 +1,145 @@
+//! Interoperation with mail software that others made, each program from Debian's packages in a jail of its own.
+//!
+//! ```text
+//!   peers    client ─► ours ─► tap ─► peer ─► sink        client ─► peer ─► tap ─► ours ─► sink
+//!   clients  swaks, msmtp, smtplib … ─► ours (AUTH, STARTTLS or implicit TLS) ─► sink
+//!   notices  ours ─► sisimai, flufl.bounce, BounceParser: recipient, status, action
+//! ```
+//!
+//! A tap writes down what both sides say, so that an extension counts as used only where it was seen. Bodies are compared
+//! octet by octet. Assumes: root, mmdebstrap, openssl.
+
+mod clients;
+mod mail;
+mod notices;
+mod ours;
+mod peers;
+mod sink;
+mod tap;
+
+use std::fmt::Write as _;
+
+use crate::checks;
+use crate::kubectl::Outcome;
+use crate::report::Count;
+
+/// What was seen of one thing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It works.
+    Yes,
+    /// The other side does not offer or not use it.
+    Absent,
+    /// It does not work, and why.
+    Fail(String),
+}
+
+/// Rows of a printed table: name, and a verdict for each column.
+#[derive(Debug)]
+struct Table {
+    columns: Vec<&'static str>,
+    rows: Vec<(String, Vec<Verdict>)>,
+}
+
+impl Table {
+    fn new(columns: &[&'static str]) -> Self {
+        Self {
+            columns: columns.to_vec(),
+            rows: Vec::new(),
+        }
+    }
+
+    fn count(&self) -> Count {
+        let mut count = Count::default();
+        for (row, verdicts) in &self.rows {
+            for (column, verdict) in self.columns.iter().zip(verdicts) {
+                match verdict {
+                    Verdict::Yes => count.passed += 1,
+                    Verdict::Absent => {}
+                    Verdict::Fail(why) => count += checks::fail(&format!("{row}, {column}"), why),
+                }
+            }
+        }
+        count
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!(
+            "| | {} |\n|-|{}\n",
+            self.columns.join(" | "),
+            "-|".repeat(self.columns.len())
+        );
+        for (row, verdicts) in &self.rows {
+            let cells: Vec<&str> = verdicts
+                .iter()
+                .map(|verdict| match verdict {
+                    Verdict::Yes => "yes",
+                    Verdict::Absent => "not offered",
+                    Verdict::Fail(_) => "FAIL",
+                })
+                .collect();
+            let _ = writeln!(text, "| {row} | {} |", cells.join(" | "));
+        }
+        text
+    }
+}
+
+/// One part of the whole.
+struct Part {
+    name: &'static str,
+    play: fn() -> Outcome<Table>,
+}
+
+const PARTS: &[Part] = &[
+    Part {
+        name: "notices",
+        play: notices::play,
+    },
+    Part {
+        name: "peers",
+        play: peers::play,
+    },
+    Part {
+        name: "clients",
+        play: clients::play,
+    },
+];
+
+/// Names of the parts.
+pub fn names() -> Vec<&'static str> {
+    PARTS.iter().map(|part| part.name).collect()
+}
+
+/// Plays parts (all, where none is named), prints their tables and counts their cells.
+pub fn play(only: &[String]) -> Count {
+    let mut count = Count::default();
+    for part in PARTS
+        .iter()
+        .filter(|part| only.is_empty() || only.iter().any(|name| name == part.name))
+    {
+        if let Some(missing) = missing() {
+            count += checks::skip(&format!("interop {}", part.name), 1, &missing);
+            continue;
+        }
+        eprintln!("==> interop {}", part.name);
+        count += match (part.play)() {
+            Ok(table) => {
+                println!("{}", table.text());
+                table.count()
+            }
+            Err(error) => checks::fail(&format!("interop {}", part.name), &error.to_string()),
+        };
+    }
+    count
+}
+
+fn missing() -> Option<String> {
+    let there = |program: &&&str| {
+        crate::shell::Shell::new("sh")
+            .args(["-c", "command -v \"$0\"", program])
+            .run()
+            .is_err()
+    };
+    let program = ["mmdebstrap", "openssl", "unshare"].iter().find(there)?;
+    Some(format!("{program} is not installed"))
+}

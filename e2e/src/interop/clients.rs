@@ -1,0 +1,248 @@
+//! Programs that people send mail with: each logs in and hands a message in, over STARTTLS and over implicit TLS as far as
+//! it knows them.
+
+use std::time::Duration;
+
+use super::ours::{Ours, USER, free_address};
+use super::sink::Sink;
+use super::{Table, Verdict};
+use crate::kubectl::Outcome;
+use crate::rootfs::{Jail, Rootfs};
+
+/// A client: the root file system it lives in, and the shell commands for each mode. They find `$PORT`, `$PASSWORD`, `$TO`, a
+/// message in `/mail` and the authority of our
+/// certificate in `/ca.pem`.
+struct Client {
+    name: &'static str,
+    root: &'static str,
+    starttls: Option<&'static str>,
+    implicit: Option<&'static str>,
+}
+
+const ROOTS: &[(&str, &[&str])] = &[
+    (
+        "clients",
+        &[
+            "swaks",
+            "libnet-ssleay-perl",
+            "libauthen-sasl-perl",
+            "msmtp",
+            "esmtp",
+            "s-nail",
+            "mutt",
+            "neomutt",
+            "libsasl2-modules",
+            "python3",
+            "python3-aiosmtplib",
+            "node-nodemailer",
+            "ca-certificates",
+        ],
+    ),
+    ("nullmailer", &["nullmailer"]),
+    ("dma", &["dma"]),
+    ("nodemailer", &["node-nodemailer", "nodejs"]),
+];
+
+macro_rules! python {
+    ($text:literal) => {
+        concat!(
+            "exec python3 -c 'import os, ssl, smtplib, asyncio\n",
+            "port, to, word = int(os.environ[\"PORT\"]), os.environ[\"TO\"], os.environ[\"PASSWORD\"]\n",
+            "context = ssl.create_default_context(cafile=\"/ca.pem\")\nmail = open(\"/mail\").read()\n",
+            $text,
+            "'"
+        )
+    };
+}
+
+const CLIENTS: &[Client] = &[
+    Client {
+        name: "swaks",
+        root: "clients",
+        starttls: Some(
+            "exec swaks --server 127.0.0.1:$PORT -tls --auth-user alice --auth-password $PASSWORD \
+             --auth PLAIN --from alice@back.test --to $TO",
+        ),
+        implicit: Some(
+            "exec swaks --server 127.0.0.1:$PORT -tlsc --auth-user alice --auth-password $PASSWORD \
+             --auth LOGIN --from alice@back.test --to $TO",
+        ),
+    },
+    Client {
+        name: "smtplib",
+        root: "clients",
+        starttls: Some(python!(
+            "with smtplib.SMTP(\"localhost\", port) as s: s.starttls(context=context); s.login(\"alice\", word); \
+             s.sendmail(\"alice@back.test\", to, mail)"
+        )),
+        implicit: Some(python!(
+            "with smtplib.SMTP_SSL(\"localhost\", port, context=context) as s: s.login(\"alice\", word); \
+             s.sendmail(\"alice@back.test\", to, mail)"
+        )),
+    },
+    Client {
+        name: "aiosmtplib",
+        root: "clients",
+        starttls: Some(python!(
+            "import aiosmtplib\nasyncio.run(aiosmtplib.send(mail, sender=\"alice@back.test\", recipients=[to], \
+             hostname=\"localhost\", port=port, username=\"alice\", password=word, start_tls=True, tls_context=context))"
+        )),
+        implicit: Some(python!(
+            "import aiosmtplib\nasyncio.run(aiosmtplib.send(mail, sender=\"alice@back.test\", recipients=[to], \
+             hostname=\"localhost\", port=port, username=\"alice\", password=word, use_tls=True, tls_context=context))"
+        )),
+    },
+    Client {
+        name: "msmtp",
+        root: "clients",
+        starttls: Some(
+            "exec msmtp --host=localhost --port=$PORT --tls=on --tls-starttls=on --tls-trust-file=/ca.pem --auth=on \
+             --user=alice --passwordeval=\"echo $PASSWORD\" --from=alice@back.test $TO </mail",
+        ),
+        implicit: Some(
+            "exec msmtp --host=localhost --port=$PORT --tls=on --tls-starttls=off --tls-trust-file=/ca.pem --auth=on \
+             --user=alice --passwordeval=\"echo $PASSWORD\" --from=alice@back.test $TO </mail",
+        ),
+    },
+    Client {
+        name: "nullmailer",
+        root: "nullmailer",
+        starttls: Some(
+            "echo \"127.0.0.1 smtp --port=$PORT --starttls --insecure --auth-login --user=alice --pass=$PASSWORD\" \
+             >/etc/nullmailer/remotes; echo back.test >/etc/mailname; chown mail /etc/nullmailer/remotes; \
+             test -p /var/spool/nullmailer/trigger || mkfifo -m 622 /var/spool/nullmailer/trigger; \
+             chown -R mail /var/spool/nullmailer; \
+             nullmailer-inject -f alice@back.test $TO </mail ; timeout 8 setpriv --reuid=mail --clear-groups nullmailer-send",
+        ),
+        implicit: Some(
+            "echo \"127.0.0.1 smtp --port=$PORT --ssl --insecure --auth-login --user=alice --pass=$PASSWORD\" \
+             >/etc/nullmailer/remotes; echo back.test >/etc/mailname; chown mail /etc/nullmailer/remotes; \
+             test -p /var/spool/nullmailer/trigger || mkfifo -m 622 /var/spool/nullmailer/trigger; \
+             chown -R mail /var/spool/nullmailer; \
+             nullmailer-inject -f alice@back.test $TO </mail ; timeout 8 setpriv --reuid=mail --clear-groups nullmailer-send",
+        ),
+    },
+    Client {
+        name: "esmtp",
+        root: "clients",
+        starttls: Some(
+            "mkdir -p /root/.authenticate; cp /ca.pem /root/.authenticate/ca.pem; chmod -R go= /root/.authenticate; \
+             printf 'hostname=localhost:%s\\nusername=alice\\npassword=%s\\nstarttls=required\\n' $PORT $PASSWORD \
+             >/root/.esmtprc; chmod 600 /root/.esmtprc; exec esmtp -f alice@back.test $TO </mail",
+        ),
+        implicit: None,
+    },
+    Client {
+        name: "dma",
+        root: "dma",
+        starttls: Some(
+            "printf 'SMARTHOST 127.0.0.1\\nPORT %s\\nAUTHPATH /etc/dma/auth.conf\\nSECURETRANSFER\\nSTARTTLS\\n' $PORT \
+             >/etc/dma/dma.conf; echo \"alice|127.0.0.1:$PASSWORD\" >/etc/dma/auth.conf; \
+             exec dma -f alice@back.test $TO </mail",
+        ),
+        implicit: Some(
+            "printf 'SMARTHOST 127.0.0.1\\nPORT %s\\nAUTHPATH /etc/dma/auth.conf\\nSECURETRANSFER\\n' $PORT \
+             >/etc/dma/dma.conf; echo \"alice|127.0.0.1:$PASSWORD\" >/etc/dma/auth.conf; \
+             exec dma -f alice@back.test $TO </mail",
+        ),
+    },
+    Client {
+        name: "s-nail",
+        root: "clients",
+        starttls: Some(
+            "exec s-nail -:/ -Sv15-compat -Smta=smtp://alice:$PASSWORD@localhost:$PORT -Ssmtp-use-starttls -Ssmtp-auth=plain \
+             -Stls-ca-file=/ca.pem -Stls-ca-no-defaults -Sfrom=alice@back.test -s x $TO </mail",
+        ),
+        implicit: Some(
+            "exec s-nail -:/ -Sv15-compat -Smta=submissions://alice:$PASSWORD@localhost:$PORT \
+             -Stls-ca-file=/ca.pem -Stls-ca-no-defaults -Sfrom=alice@back.test -s x $TO </mail",
+        ),
+    },
+    Client {
+        name: "mutt",
+        root: "clients",
+        starttls: Some(
+            "exec mutt -n -F /dev/null -e \"set from=alice@back.test smtp_url=smtp://alice:$PASSWORD@localhost:$PORT \
+             ssl_force_tls=yes ssl_starttls=yes certificate_file=/ca.pem copy=no\" -s x $TO </mail",
+        ),
+        implicit: Some(
+            "exec mutt -n -F /dev/null -e \"set from=alice@back.test smtp_url=smtps://alice:$PASSWORD@localhost:$PORT \
+             certificate_file=/ca.pem copy=no\" -s x $TO </mail",
+        ),
+    },
+    Client {
+        name: "neomutt",
+        root: "clients",
+        starttls: Some(
+            "exec neomutt -n -F /dev/null -e \"set from=alice@back.test smtp_url=smtp://alice:$PASSWORD@localhost:$PORT \
+             ssl_force_tls=yes ssl_starttls=yes certificate_file=/ca.pem copy=no\" -s x $TO </mail",
+        ),
+        implicit: Some(
+            "exec neomutt -n -F /dev/null -e \"set from=alice@back.test smtp_url=smtps://alice:$PASSWORD@localhost:$PORT \
+             certificate_file=/ca.pem copy=no\" -s x $TO </mail",
+        ),
+    },
+    Client {
+        name: "nodemailer",
+        root: "nodemailer",
+        starttls: Some(NODE),
+        implicit: Some(NODE),
+    },
+];
+
+const NODE: &str = "export NODE_PATH=/usr/share/nodejs; exec node -e '
+    const { PORT, PASSWORD, TO, MODE } = process.env;
+    require(\"nodemailer\").createTransport({
+      host: \"localhost\", port: +PORT, secure: MODE === \"implicit\", requireTLS: true,
+      auth: { user: \"alice\", pass: PASSWORD }, tls: { ca: require(\"fs\").readFileSync(\"/ca.pem\") },
+    }).sendMail({ from: \"alice@back.test\", to: TO, subject: \"x\", text: \"hello\" })
+      .catch(error => { console.error(error); process.exit(1) })'";
+
+const MAIL: &str = "From: alice@back.test\nTo: bob@any.test\nSubject: x\n\nhello\n";
+
+pub(super) fn play() -> Outcome<Table> {
+    let sink = Sink::start()?;
+    let ours = Ours::start(free_address()?, &[], sink.address)?;
+    let mut table = Table::new(&["STARTTLS", "implicit TLS"]);
+    for (root, packages) in ROOTS {
+        let scratch = tempfile::tempdir()?;
+        let jail = Rootfs::cached(root, packages)?.enter(scratch.path(), &[])?;
+        jail.write("/ca.pem", std::fs::read(ours.authority())?)?;
+        jail.write("/mail", MAIL)?;
+        for client in CLIENTS.iter().filter(|client| client.root == *root) {
+            let run = |mode, script: Option<&str>, port| {
+                script.map_or(Verdict::Absent, |script| {
+                    submit(&jail, &sink, client.name, mode, script, port)
+                })
+            };
+            let verdicts = vec![
+                run("starttls", client.starttls, ours.submission.port()),
+                run("implicit", client.implicit, ours.submissions.port()),
+            ];
+            if verdicts.iter().any(|one| matches!(one, Verdict::Fail(_))) {
+                eprintln!("our log:\n{}", ours.log());
+            }
+            table.rows.push((client.name.to_owned(), verdicts));
+        }
+    }
+    Ok(table)
+}
+
+fn submit(jail: &Jail, sink: &Sink, name: &str, mode: &str, script: &str, port: u16) -> Verdict {
+    let to = format!("{name}-{mode}@any.test");
+    let said = jail
+        .shell("sh")
+        .args(["-c", script])
+        .env("PORT", port.to_string())
+        .env("PASSWORD", USER.1)
+        .env("TO", &to)
+        .env("MODE", mode)
+        .limit(Duration::from_mins(1))
+        .try_run();
+    let arrived = sink.wait(Duration::from_secs(5), |one| one.recipient == to);
+    match (arrived, said) {
+        (Some(_), _) => Verdict::Yes,
+        (None, Ok(said)) => Verdict::Fail(format!("nothing arrived; it said: {} {}", said.text(), said.err)),
+        (None, Err(error)) => Verdict::Fail(error.to_string()),
+    }
+}
