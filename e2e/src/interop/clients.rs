@@ -123,16 +123,6 @@ const CLIENTS: &[Client] = &[
         ),
     },
     Client {
-        name: "esmtp",
-        root: "clients",
-        starttls: Some(
-            "mkdir -p /root/.authenticate; cp /ca.pem /root/.authenticate/ca.pem; chmod -R go= /root/.authenticate; \
-             printf 'hostname=localhost:%s\\nusername=alice\\npassword=%s\\nstarttls=required\\n' $PORT $PASSWORD \
-             >/root/.esmtprc; chmod 600 /root/.esmtprc; exec esmtp -f alice@back.test $TO </mail",
-        ),
-        implicit: None,
-    },
-    Client {
         name: "dma",
         root: "dma",
         starttls: Some(

@@ -53,10 +53,10 @@ impl Ours {
             } else {
                 format!("match: {{recipientDomains: [{domain}]}}, ")
             };
-            let _ = write!(
+            let _ = writeln!(
                 config,
                 "\x20 - {{name: r{number}, {terms}routes: [{{to: {{smartHosts: [{{host: 127.0.0.1, port: {}}}]}}, \
-                 tls: {tls}}}], retry: {{first: 1s, max: 1s}}}}\n",
+                 tls: {tls}}}], retry: {{first: 1s, max: 1s}}}}",
                 to.port()
             );
         }

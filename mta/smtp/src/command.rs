@@ -339,7 +339,7 @@ fn rcpt(argument: &str, extended: bool) -> Result<Rcpt, CommandError> {
             ("NOTIFY", Some(value)) => rcpt.notify = Some(notify(value)?),
             ("ORCPT", Some(value)) if value.len() <= 500 => {
                 let (kind, address) = value.split_once(';').ok_or(ARGUMENT)?;
-                let address = xtext::decode(address)
+                let address = xtext::decode_address(kind, address)
                     .filter(|address| !address.is_empty())
                     .ok_or(ARGUMENT)?;
                 if kind.is_empty() || !kind.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::body::{self, Contents};
 use super::link::{Link, Trouble};
 use super::{Course, Load, reply};
+use crate::dsn::expansion;
 use crate::dsn::text::from_xtext;
 use crate::outcome::{Outcome, Status, Verdict};
 use crate::queue::window::Feedback;
@@ -306,10 +307,10 @@ fn message(
             .and_then(|at| envelope.recipients.get(at));
         client::Recipient {
             forward_path: address.clone(),
-            notify: recipient.and_then(|recipient| notify(recipient.notify)),
+            notify: notify(expansion::passed_on(envelope, *index)),
             orcpt: recipient
                 .and_then(|recipient| recipient.orcpt.as_deref())
-                .map(from_xtext),
+                .and_then(from_xtext),
         }
     });
     client::Message {
@@ -326,7 +327,7 @@ fn message(
             Ret::Full => postroad_smtp::Ret::Full,
             Ret::Headers => postroad_smtp::Ret::Headers,
         }),
-        envid: envelope.envid.as_deref().map(from_xtext),
+        envid: envelope.envid.as_deref().and_then(from_xtext),
         envelope_only: false,
     }
 }

@@ -11,10 +11,13 @@
 //!
 //! May assume: all recipients of one notice share the action.
 
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::text::{Charset, one_line};
+use super::{address, advice};
 
 /// What became of the recipients (RFC 3464 section 2.3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub enum Action {
     Delivered,
     /// Handed to a server that does not report further (RFC 3461 section 5.2.2).
     Relayed,
+    /// An alias, sent on to all whom it stands for (RFC 3461 section 5.2.7.3).
+    Expanded,
 }
 
 /// A notice about one message.
@@ -52,8 +57,9 @@ pub struct Notice<'a> {
     pub recipients: Vec<About>,
     /// What is returned of the message.
     pub original: Original<'a>,
-    /// Whether the message came with SMTPUTF8, so that its sender understands UTF-8 (RFC 6533 section 3).
-    pub international: bool,
+    /// Whether the message came with SMTPUTF8, so that its sender understands UTF-8 (RFC 6533 section 3). It is used where
+    /// there is something that ASCII cannot say.
+    pub smtputf8: bool,
 }
 
 /// One recipient of a notice.
@@ -82,18 +88,26 @@ pub struct About {
 pub enum Original<'a> {
     /// All of it.
     Full(&'a [u8]),
-    /// Its header section.
+    /// Its header section, as nobody asked for more.
     Headers(&'a [u8]),
+    /// Its header section, as all of it would be too much.
+    TooLarge(&'a [u8]),
+}
+
+impl<'a> Original<'a> {
+    fn octets(self) -> &'a [u8] {
+        match self {
+            Self::Full(octets) | Self::Headers(octets) | Self::TooLarge(octets) => octets,
+        }
+    }
 }
 
 /// Writes the notice with CRLF line ends.
 pub fn compose(notice: &Notice<'_>) -> Vec<u8> {
-    let original = match notice.original {
-        Original::Full(bytes) | Original::Headers(bytes) => bytes,
-    };
+    let original = notice.original.octets();
     let mut out = Writer {
         bytes: Vec::with_capacity(4_096 + original.len()),
-        charset: charset(notice),
+        international: is_international(notice),
     };
     head(&mut out, notice, !original.is_ascii());
     people(&mut out, notice);
@@ -102,17 +116,29 @@ pub fn compose(notice: &Notice<'_>) -> Vec<u8> {
     out.bytes
 }
 
-fn charset(notice: &Notice<'_>) -> Charset {
-    if notice.international {
-        Charset::Unicode
-    } else {
-        Charset::Ascii
-    }
+/// Whether UTF-8 is needed and understood. Otherwise the form of RFC 3464 is the one that more programs can read.
+pub fn is_international(notice: &Notice<'_>) -> bool {
+    let text_of = |about: &About| {
+        let original = about.original.as_ref().map_or("", |(_, address)| address);
+        let said = about.diagnostic.as_deref().unwrap_or_default();
+        [about.address.as_str(), original, said]
+            .iter()
+            .any(|text| !text.is_ascii())
+    };
+    notice.smtputf8
+        && (!notice.to.is_ascii()
+            || !header_section(notice.original.octets()).is_ascii()
+            || notice.recipients.iter().any(text_of))
+}
+
+fn header_section(octets: &[u8]) -> &[u8] {
+    let end = memchr::memmem::find(octets, b"\r\n\r\n").unwrap_or(octets.len());
+    octets.get(..end).unwrap_or_default()
 }
 
 struct Writer {
     bytes: Vec<u8>,
-    charset: Charset,
+    international: bool,
 }
 
 impl Writer {
@@ -122,8 +148,16 @@ impl Writer {
         self.bytes.extend_from_slice(b"\r\n");
     }
 
+    fn charset(&self) -> Charset {
+        if self.international {
+            Charset::Unicode
+        } else {
+            Charset::Ascii
+        }
+    }
+
     fn clean(&self, text: &str) -> String {
-        one_line(text, self.charset, LONGEST_TEXT)
+        one_line(text, self.charset(), LONGEST_TEXT)
     }
 
     fn field(&mut self, name: &str, value: &str) {
@@ -147,7 +181,7 @@ fn head(out: &mut Writer, notice: &Notice<'_>, eight_bit: bool) {
     out.line("Content-Type: multipart/report; report-type=delivery-status;");
     out.line(&format!("\tboundary=\"{}\"", notice.token));
     // RFC 2045 section 6.4: a multipart may not hide 8-bit parts.
-    if eight_bit || notice.international {
+    if eight_bit || out.international {
         out.line("Content-Transfer-Encoding: 8bit");
     }
     out.line("");
@@ -161,20 +195,21 @@ fn subject(action: Action) -> &'static str {
         Action::Delayed => "Delayed mail: your message has not been delivered yet",
         Action::Delivered => "Delivered mail: your message was delivered",
         Action::Relayed => "Relayed mail: your message was handed on",
+        Action::Expanded => "Expanded mail: your message was sent on to a group",
     }
 }
 
 fn people(out: &mut Writer, notice: &Notice<'_>) {
     out.line(&format!("--{}", notice.token));
-    let charset = if notice.international { "utf-8" } else { "us-ascii" };
+    let charset = if out.international { "utf-8" } else { "us-ascii" };
     out.line(&format!("Content-Type: text/plain; charset={charset}"));
-    if notice.international {
+    if out.international {
         out.line("Content-Transfer-Encoding: 8bit");
     }
     out.line("");
     out.line(&format!("This is the mail server {}.", notice.hostname));
     out.line("");
-    for line in explanation(notice.action) {
+    for line in advice::explanation(notice.action) {
         out.line(line);
     }
     for about in &notice.recipients {
@@ -182,28 +217,20 @@ fn people(out: &mut Writer, notice: &Notice<'_>) {
         let address = out.clean(&about.address);
         out.line(&format!("  <{address}>"));
         out.line(&format!("    {}", because(out, about)));
+        let advice = advice::advice(&about.status).filter(|_| notice.action == Action::Failed);
+        if let Some(advice) = advice {
+            out.line(&format!("    {advice}"));
+        }
+        if let Some(until) = about.retry_until {
+            out.line(&format!("    It is tried until {}.", date(until)));
+        }
     }
     out.line("");
+    if let Original::TooLarge(_) = notice.original {
+        out.line("Your message is too large to be returned; only its header follows.");
+    }
     out.line(&format!("Our number of the message: {}", notice.queue_id));
     out.line("");
-}
-
-fn explanation(action: Action) -> &'static [&'static str] {
-    match action {
-        Action::Failed => &[
-            "Your message could not be delivered to the recipients below. It will not be tried",
-            "again. If you need help, send this notice to your postmaster.",
-        ],
-        Action::Delayed => &[
-            "Your message has not been delivered to the recipients below yet. You need not send",
-            "it again: the server keeps trying, and tells you if it gives up.",
-        ],
-        Action::Delivered => &["Your message was delivered to the recipients below."],
-        Action::Relayed => &[
-            "Your message was handed to the next mail server for the recipients below. That",
-            "server does not report whether it reaches them.",
-        ],
-    }
 }
 
 fn because(out: &Writer, about: &About) -> String {
@@ -220,13 +247,13 @@ fn because(out: &Writer, about: &About) -> String {
 fn status(out: &mut Writer, notice: &Notice<'_>) {
     out.line(&format!("--{}", notice.token));
     // RFC 6533 section 4.
-    let kind = if notice.international {
+    let kind = if out.international {
         "global-delivery-status"
     } else {
         "delivery-status"
     };
     out.line(&format!("Content-Type: message/{kind}"));
-    if notice.international {
+    if out.international {
         out.line("Content-Transfer-Encoding: 8bit");
     }
     out.line("");
@@ -244,18 +271,15 @@ fn status(out: &mut Writer, notice: &Notice<'_>) {
 
 fn recipient(out: &mut Writer, notice: &Notice<'_>, about: &About) {
     if let Some((kind, address)) = &about.original {
-        out.field("Original-Recipient", &format!("{kind}; {address}"));
+        let original = address::original(kind, address, out.charset());
+        out.line(&format!("Original-Recipient: {original}"));
     }
-    let kind = if about.address.is_ascii() {
-        "rfc822"
-    } else {
-        "utf-8"
-    };
-    out.field("Final-Recipient", &format!("{kind}; {}", about.address));
+    let tried = address::typed(&about.address, out.charset());
+    out.line(&format!("Final-Recipient: {tried}"));
     out.line(&format!("Action: {}", action(notice.action)));
     out.field("Status", &about.status);
     if let Some(remote) = &about.remote {
-        out.field("Remote-MTA", &format!("dns; {remote}"));
+        out.field("Remote-MTA", &format!("dns; {}", host(remote)));
     }
     match (&about.diagnostic, &about.reason) {
         (Some(said), _) => out.field("Diagnostic-Code", &format!("smtp; {said}")),
@@ -270,25 +294,35 @@ fn recipient(out: &mut Writer, notice: &Notice<'_>, about: &About) {
     }
 }
 
+/// A server without a name is written as an address literal (RFC 3464 section 2.1.2).
+fn host(remote: &str) -> String {
+    match remote.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => format!("[{address}]"),
+        Ok(IpAddr::V6(address)) => format!("[IPv6:{address}]"),
+        Err(_) => remote.to_owned(),
+    }
+}
+
 fn action(action: Action) -> &'static str {
     match action {
         Action::Failed => "failed",
         Action::Delayed => "delayed",
         Action::Delivered => "delivered",
         Action::Relayed => "relayed",
+        Action::Expanded => "expanded",
     }
 }
 
 fn returned(out: &mut Writer, notice: &Notice<'_>, original: &[u8]) {
     out.line(&format!("--{}", notice.token));
-    let kind = match (notice.original, notice.international) {
+    let kind = match (notice.original, out.international) {
         (Original::Full(_), false) => "message/rfc822",
-        (Original::Headers(_), false) => "text/rfc822-headers",
+        (Original::Headers(_) | Original::TooLarge(_), false) => "text/rfc822-headers",
         (Original::Full(_), true) => "message/global",
-        (Original::Headers(_), true) => "message/global-headers",
+        (Original::Headers(_) | Original::TooLarge(_), true) => "message/global-headers",
     };
     out.line(&format!("Content-Type: {kind}"));
-    if notice.international || !original.is_ascii() {
+    if out.international || !original.is_ascii() {
         out.line("Content-Transfer-Encoding: 8bit");
     }
     out.line("");

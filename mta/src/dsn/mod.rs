@@ -7,7 +7,11 @@
 //! A notice has the null reverse-path, so nothing is ever sent in answer to one. Whether one is due was decided before
 //! (`queue::settle`); here it is written.
 
+pub mod address;
+pub mod advice;
 pub mod compose;
+pub mod expansion;
+pub mod flood;
 pub mod text;
 
 use std::io::Read;
@@ -46,8 +50,9 @@ pub fn write(
     let original = match returned {
         Returned::Full(octets) => Original::Full(octets),
         Returned::Headers(octets) => Original::Headers(octets),
+        Returned::TooLarge(octets) => Original::TooLarge(octets),
     };
-    let envelope_id = item.envelope.envid.as_deref().map(text::from_xtext);
+    let envelope_id = item.envelope.envid.as_deref().and_then(text::from_xtext);
     let recipients = due.recipients.iter().map(|(index, status)| {
         let outcome = outcomes
             .iter()
@@ -66,10 +71,11 @@ pub fn write(
         action: due.action,
         recipients: recipients.collect(),
         original,
-        international: item.envelope.smtputf8,
+        smtputf8: item.envelope.smtputf8,
     };
     let message = compose::compose(&notice);
-    (envelope(item, &message, context), message)
+    let international = compose::is_international(&notice);
+    (envelope(item, &message, international, context), message)
 }
 
 fn about(
@@ -83,6 +89,8 @@ fn about(
     let recipient = usize::try_from(index)
         .ok()
         .and_then(|at| item.envelope.recipients.get(at));
+    // The fate of an alias is ours: what a server said of one mailbox behind it is not to be told.
+    let outcome = outcome.filter(|_| action != Action::Expanded);
     let (diagnostic, reason) = match outcome.map(|outcome| &outcome.source) {
         Some(Source::NextHop(said)) => (Some(said.clone()), None),
         Some(Source::Ourselves(reason)) => (None, Some(reason.clone())),
@@ -97,7 +105,7 @@ fn about(
             .map(|hop| hop.host.clone()),
         diagnostic,
         reason,
-        last_attempt: context.now,
+        last_attempt: if outcome.is_some() { context.now } else { 0 },
         retry_until: (action == Action::Delayed).then_some(context.retry_until),
     }
 }
@@ -111,13 +119,13 @@ fn shown(recipient: &Recipient) -> String {
         .clone()
 }
 
-/// ORCPT, split and decoded (RFC 3461 section 4.2).
+/// ORCPT, split and decoded (RFC 3461 section 4.2); none where it is no xtext.
 fn original_recipient(recipient: &Recipient) -> Option<(String, String)> {
     let (kind, address) = recipient.orcpt.as_deref()?.split_once(';')?;
-    Some((kind.trim().to_owned(), text::from_xtext(address.trim())))
+    Some((kind.trim().to_owned(), text::from_xtext(address.trim())?))
 }
 
-fn envelope(item: &Item, message: &[u8], context: Context<'_>) -> Envelope {
+fn envelope(item: &Item, message: &[u8], international: bool, context: Context<'_>) -> Envelope {
     Envelope {
         reverse_path: String::new(),
         recipients: vec![Recipient {
@@ -131,7 +139,7 @@ fn envelope(item: &Item, message: &[u8], context: Context<'_>) -> Envelope {
         } else {
             BodyKind::EightBitMime
         },
-        smtputf8: item.envelope.smtputf8,
+        smtputf8: international,
         client: "notice".to_owned(),
         arrived: context.now,
         expires: context.now.saturating_add(context.lifetime),
@@ -146,6 +154,8 @@ pub enum Returned {
     Full(Vec<u8>),
     /// The header section.
     Headers(Vec<u8>),
+    /// The header section, as all of it would be too much.
+    TooLarge(Vec<u8>),
 }
 
 /// Reads what is returned (RFC 3461 sections 4.3 and 6.2): all of a small message with a failure, unless RET=HDRS; else
@@ -156,15 +166,19 @@ pub fn read_returned(
     size: u64,
     body: &mut impl Read,
 ) -> std::io::Result<Returned> {
-    let full =
-        action == Action::Failed && item.envelope.ret != Some(Ret::Headers) && size <= LARGEST_RETURNED;
+    let full = action == Action::Failed && item.envelope.ret != Some(Ret::Headers);
     let mut octets = item.prefix.clone();
-    if full {
+    if full && size <= LARGEST_RETURNED {
         body.take(LARGEST_RETURNED).read_to_end(&mut octets)?;
         return Ok(Returned::Full(octets));
     }
     body.take(LONGEST_HEADER).read_to_end(&mut octets)?;
-    Ok(Returned::Headers(header_section(octets)))
+    let octets = header_section(octets);
+    Ok(if full {
+        Returned::TooLarge(octets)
+    } else {
+        Returned::Headers(octets)
+    })
 }
 
 /// Up to the empty line; without one, up to the last whole line.
@@ -251,11 +265,12 @@ mod tests {
         let read = |ret, action, size| read_returned(&item(ret), action, size, &mut &body[..]).unwrap();
         let full = Returned::Full(b"Received: x\r\nSubject: x\r\n\r\nbody\r\n".to_vec());
         let headers = Returned::Headers(b"Received: x\r\nSubject: x\r\n".to_vec());
+        let too_large = Returned::TooLarge(b"Received: x\r\nSubject: x\r\n".to_vec());
         for (ret, action, size, want) in [
             (None, Action::Failed, 33, &full),
             (Some(Ret::Full), Action::Failed, 33, &full),
             (Some(Ret::Headers), Action::Failed, 33, &headers),
-            (Some(Ret::Full), Action::Failed, 1 << 20, &headers),
+            (Some(Ret::Full), Action::Failed, 1 << 20, &too_large),
             (Some(Ret::Full), Action::Delayed, 33, &headers),
             (Some(Ret::Full), Action::Delivered, 33, &headers),
         ] {

@@ -51,9 +51,9 @@ fn is_mark(character: char) -> bool {
     matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// Undoes xtext (RFC 3461 section 4). What is no xtext is left as it is.
-pub fn from_xtext(text: &str) -> String {
-    postroad_smtp::decode_xtext(text).unwrap_or_else(|| text.to_owned())
+/// Undoes xtext (RFC 3461 section 4); none where it is no xtext.
+pub fn from_xtext(text: &str) -> Option<String> {
+    postroad_smtp::decode_xtext(text)
 }
 
 #[cfg(test)]
@@ -81,15 +81,16 @@ mod tests {
     }
 
     #[test]
-    fn xtext_is_undone_and_wrong_xtext_left() {
+    fn xtext_is_undone_and_wrong_xtext_dropped() {
         for (xtext, text) in [
-            ("a+2Bb", "a+b"),
-            ("+E2+82+AC", "\u{20ac}"),
-            ("a+2", "a+2"),
-            ("+zz", "+zz"),
-            ("+FF", "+FF"),
+            ("a+2Bb", Some("a+b")),
+            ("+E2+82+AC", Some("\u{20ac}")),
+            ("a+2", None),
+            ("+zz", None),
+            ("+FF", None),
+            ("+0D+0A", None),
         ] {
-            assert_eq!(from_xtext(xtext), text);
+            assert_eq!(from_xtext(xtext).as_deref(), text);
         }
     }
 }

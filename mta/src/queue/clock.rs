@@ -3,11 +3,17 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::rand;
+use postroad_config::Period;
 
 /// Milliseconds since 1970; 0 on a clock before that.
 pub fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A length of time of the configuration in milliseconds.
+pub fn milliseconds(period: Period) -> u64 {
+    u64::try_from(period.get().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A random number.

@@ -35,7 +35,7 @@ pub struct Age {
     pub arrived: u64,
     /// When it expires by the configuration at that time.
     pub expires: u64,
-    /// Whether its reverse-path is null: notices are not kept as long as mail.
+    /// Whether its reverse-path is null: no policy keeps notices longer than `queue.nullSenderLifetime`.
     pub null_sender: bool,
 }
 
@@ -46,9 +46,8 @@ impl Schedule {
             .lifetime
             .map(|lifetime| age.arrived.saturating_add(millis(lifetime.get())));
         let expires = by_policy.unwrap_or(age.expires);
-        let longest_for_notices = age.arrived.saturating_add(millis(NOTICE_LIFETIME));
         let expires = if age.null_sender {
-            expires.min(longest_for_notices)
+            expires.min(age.expires)
         } else {
             expires
         };
@@ -89,9 +88,6 @@ impl Schedule {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
-
-/// Undelivered notices are given up after two days, as nobody waits for them.
-const NOTICE_LIFETIME: Duration = Duration::from_hours(48);
 
 /// A schedule of zero would spin.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -142,9 +138,11 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_has_its_own_lifetime_and_notices_a_short_one() {
+    fn a_policy_has_its_own_lifetime_and_notices_never_a_longer_one() {
         assert_eq!(schedule(Some(60), false).expires(), 61_000);
-        assert_eq!(schedule(None, true).expires(), 1_000 + 2 * DAY);
+        assert_eq!(schedule(None, true).expires(), 1_000 + 5 * DAY);
+        assert_eq!(schedule(Some(9 * 86_400), true).expires(), 1_000 + 5 * DAY);
+        assert_eq!(schedule(Some(9 * 86_400), false).expires(), 1_000 + 9 * DAY);
         assert_eq!(schedule(Some(60), true).expires(), 61_000);
     }
 

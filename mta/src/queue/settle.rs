@@ -4,14 +4,14 @@
 //!
 //! ```text
 //!   delivered ─► record ─► notice if SUCCESS was asked for and the next hop does not report
-//!   deferred ──► record with the next time ─► notice of delay, once, after four hours
+//!   deferred ──► record with the next time ─► notice of delay, once, after `queue.delayNotice`
 //!   failed ────► notice first, then record: a crash in between repeats the notice, it never loses it
 //! ```
 
 use postroad_spool::{Item, Notify, RecipientState, RecipientUpdate, Status as State};
 
 use super::retry::{Age, Next, Schedule};
-use crate::dsn::compose::Action;
+use crate::dsn::{self, compose::Action};
 use crate::outcome::{Outcome, Status, Verdict};
 
 /// What is to be done, in this order: `first`, the notices, `after_notices`.
@@ -56,6 +56,8 @@ pub struct Attempt {
     pub made: bool,
     /// The next hop is a mail store (LMTP), so a success is a delivery, not a relay.
     pub final_store: bool,
+    /// The sender is told of a delay when the message is as old as this, in milliseconds.
+    pub delay_notice: u64,
     /// Its end.
     pub now: u64,
     /// Random.
@@ -74,6 +76,9 @@ pub fn settle(item: &Item, outcomes: &[(u32, Outcome)], schedule: &Schedule, att
         else {
             continue;
         };
+        if before.attempts == 0 && dsn::expansion::leads(&item.envelope, *index) {
+            due.expanded(*index);
+        }
         let mut state = RecipientState {
             attempts: before.attempts.saturating_add(u32::from(attempt.made)),
             reply: outcome.kept(),
@@ -105,7 +110,7 @@ pub fn settle(item: &Item, outcomes: &[(u32, Outcome)], schedule: &Schedule, att
                 }
                 Next::At(at) => {
                     state.next_attempt = at;
-                    if is_late(item, before, now) {
+                    if !before.delay_notified && now >= late_at(item, attempt.delay_notice) {
                         state.delay_notified = true;
                         due.delay(*index, outcome.status);
                     }
@@ -121,8 +126,7 @@ pub fn settle(item: &Item, outcomes: &[(u32, Outcome)], schedule: &Schedule, att
 }
 
 /// When waiting for a dead site has to be interrupted for one of these recipients.
-pub fn patience(item: &Item, recipients: &[u32], schedule: &Schedule) -> u64 {
-    let late = item.envelope.arrived.saturating_add(LATE_AFTER);
+pub fn patience(item: &Item, recipients: &[u32], schedule: &Schedule, delay_notice: u64) -> u64 {
     let unnotified = recipients.iter().any(|index| {
         let state = usize::try_from(*index)
             .ok()
@@ -130,14 +134,15 @@ pub fn patience(item: &Item, recipients: &[u32], schedule: &Schedule) -> u64 {
         state.is_some_and(|state| !state.delay_notified)
     });
     if unnotified {
-        late.min(schedule.expires())
+        late_at(item, delay_notice).min(schedule.expires())
     } else {
         schedule.expires()
     }
 }
 
-fn is_late(item: &Item, state: &RecipientState, now: u64) -> bool {
-    !state.delay_notified && now >= item.envelope.arrived.saturating_add(LATE_AFTER)
+/// When the sender is told that the mail is late.
+pub fn late_at(item: &Item, delay_notice: u64) -> u64 {
+    item.envelope.arrived.saturating_add(delay_notice)
 }
 
 /// Collects notices; knows who wants none.
@@ -162,8 +167,16 @@ impl<'a> Notices<'a> {
         } else {
             Action::Relayed
         };
-        if self.notify(index).contains(Notify::SUCCESS) {
+        let told = dsn::expansion::is_part(&self.item.envelope, index);
+        if self.notify(index).contains(Notify::SUCCESS) && !told {
             self.add(action, index, status);
+        }
+    }
+
+    /// RFC 3461 section 5.2.7.3: the alias itself is the success; who stands behind it is not reported.
+    fn expanded(&mut self, index: u32) {
+        if self.notify(index).contains(Notify::SUCCESS) {
+            self.add(Action::Expanded, index, EXPANDED);
         }
     }
 
@@ -207,8 +220,8 @@ impl<'a> Notices<'a> {
 /// RFC 3463 section 3.5; class 4, as the obstacle itself was transient.
 const DELIVERY_TIME_EXPIRED: Status = Status::new(4, 4, 7);
 
-/// The sender is told once that the mail is late: after four hours.
-pub(super) const LATE_AFTER: u64 = 4 * 3_600_000;
+/// RFC 3463 section 3.2: the address is valid.
+const EXPANDED: Status = Status::new(2, 1, 5);
 
 #[cfg(test)]
 mod tests {
@@ -248,6 +261,7 @@ mod tests {
         Attempt {
             made: true,
             final_store,
+            delay_notice: 4 * HOUR,
             now,
             draw: 0,
         }
@@ -318,6 +332,47 @@ mod tests {
             [1]
         );
         assert_eq!((settled.pending, settled.next), (vec![2], Some(1_000 + 270_000)));
+    }
+
+    #[test]
+    fn an_alias_of_several_is_reported_as_expanded_once_and_never_as_delivered() {
+        let asked = Notify::SUCCESS.with(Notify::FAILURE);
+        let mut item = item("a@b.example", &[asked; 3]);
+        for recipient in &mut item.envelope.recipients[..2] {
+            recipient.original = Some("team@b.example".into());
+        }
+        let settled = run(
+            &item,
+            &[Verdict::Deferred, Verdict::Delivered, Verdict::Delivered],
+            0,
+        );
+        let notices: Vec<_> = settled
+            .notices
+            .iter()
+            .map(|due| {
+                (
+                    due.action,
+                    due.recipients.iter().map(|(index, _)| *index).collect::<Vec<_>>(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            notices,
+            [(Action::Expanded, vec![0]), (Action::Delivered, vec![2])]
+        );
+        for update in settled.first {
+            item.recipients[update.index as usize] = update.state;
+        }
+        assert!(actions(&run(&item, &[Verdict::Delivered], 1)).is_empty());
+    }
+
+    #[test]
+    fn a_dead_site_is_waited_for_until_the_sender_has_to_be_told() {
+        let mut item = item("a@b.example", &[Notify::UNSET]);
+        let schedule = Schedule::new(&Retry::default(), age(&item));
+        assert_eq!(patience(&item, &[0], &schedule, HOUR), HOUR);
+        item.recipients[0].delay_notified = true;
+        assert_eq!(patience(&item, &[0], &schedule, HOUR), schedule.expires());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::fair::Share;
 use super::hot::{Fresh, Hot};
 use super::index::{Group, Sorted};
 use super::retry::Schedule;
-use super::settle;
+use super::{clock, settle};
 use crate::deliver::plan::Plan;
 use crate::deliver::sites::Sites;
 use crate::settings::Live;
@@ -103,7 +103,12 @@ fn group(config: &ConfigFile, sites: &Sites, item: &Item, now: u64) -> Sorted {
     }
     let groups = groups.into_iter().map(|((site, _), (recipients, plan))| {
         let schedule = Schedule::new(&plan.retry, settle::age(item));
-        let patience = settle::patience(item, &recipients, &schedule);
+        let patience = settle::patience(
+            item,
+            &recipients,
+            &schedule,
+            clock::milliseconds(config.queue.delay_notice),
+        );
         Group {
             site,
             recipients,

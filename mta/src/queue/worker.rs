@@ -7,7 +7,7 @@
 //! Order matters: what was delivered is recorded first, so that a crash repeats as little as possible; what failed is
 //! recorded after its notice is committed, so that a crash never loses a notice.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use postroad_spool::{EntryId, Item, Ownership, ReadError, Spool, Status as State};
@@ -25,6 +25,7 @@ use crate::accept::Intake;
 use crate::deliver::plan::Plan;
 use crate::deliver::sites::{self, Sites};
 use crate::deliver::{Answers, Attempted, Deliverer, Load};
+use crate::dsn::flood::Flood;
 use crate::dsn::{self, compose::Action};
 use crate::metrics::Metrics;
 use crate::outcome::{self, Outcome, Verdict};
@@ -39,6 +40,7 @@ pub(super) struct Worker {
     hot: Hot,
     intake: Intake,
     ledger: Ledger,
+    flood: Mutex<Flood>,
 }
 
 /// A job under way.
@@ -51,6 +53,13 @@ struct Work<'a> {
     plan: Plan,
     schedule: Schedule,
     pending: Vec<u32>,
+}
+
+impl Work<'_> {
+    /// In milliseconds.
+    fn delay_notice(&self) -> u64 {
+        clock::milliseconds(self.settings.set.file.queue.delay_notice)
+    }
 }
 
 impl Worker {
@@ -76,6 +85,7 @@ impl Worker {
             spool: parts.spool,
             live: parts.live,
             metrics: parts.metrics,
+            flood: Mutex::default(),
         }
     }
 
@@ -234,6 +244,7 @@ impl Worker {
         let attempt = Attempt {
             made: work.job.instead.is_none(),
             final_store: attempted.store,
+            delay_notice: work.delay_notice(),
             now,
             draw: clock::draw(),
         };
@@ -266,9 +277,24 @@ impl Worker {
         (left, next)
     }
 
+    /// Who has logged in is who the notice goes to; any other sender may be forged, see [`Flood`].
+    fn may_notify(&self, item: &Item, now: u64) -> bool {
+        let mut flood = self.flood.lock().unwrap_or_else(PoisonError::into_inner);
+        item.envelope.identity.is_some() || flood.may_notify(&item.envelope.reverse_path, now)
+    }
+
     /// Queues a notice. False: it could not be.
     async fn notify(&self, work: &Work<'_>, due: &Due, outcomes: &[(u32, Outcome)], now: u64) -> bool {
         let entry = work.job.entry;
+        if !self.may_notify(work.item, now) {
+            tracing::warn!(
+                event = "notice-held",
+                queue_id = %entry,
+                action = ?due.action,
+                "too many notices to this sender in an hour"
+            );
+            return false;
+        }
         let (spool, action, size) = (self.spool.clone(), due.action, work.size);
         let read = tokio::task::spawn_blocking(move || {
             let mut message = spool.read(entry).map_err(|error| error.to_string())?;
@@ -283,14 +309,13 @@ impl Worker {
                 dsn::Returned::Headers(work.item.prefix.clone())
             }
         };
-        let lifetime = work.settings.set.file.queue.lifetime.get();
         let token = clock::token();
         let context = dsn::Context {
             hostname: work.settings.hostname(),
             id: entry,
             now,
             retry_until: work.schedule.expires(),
-            lifetime: u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX),
+            lifetime: clock::milliseconds(work.settings.set.file.queue.null_sender_lifetime),
             token: &token,
         };
         let (envelope, message) = dsn::write(work.item, due, outcomes, &returned, context);
@@ -347,10 +372,10 @@ fn left_alone(work: &Work<'_>, attempted: &Attempted) -> Vec<u32> {
 
 /// Patience of those that are left: who was told of the delay by now is not told again.
 fn patience(work: &Work<'_>, left: &[u32], now: u64) -> u64 {
-    if now >= work.item.envelope.arrived.saturating_add(settle::LATE_AFTER) {
+    if now >= settle::late_at(work.item, work.delay_notice()) {
         work.schedule.expires()
     } else {
-        settle::patience(work.item, left, &work.schedule)
+        settle::patience(work.item, left, &work.schedule, work.delay_notice())
     }
 }
 

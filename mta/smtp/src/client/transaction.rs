@@ -118,7 +118,7 @@ impl Transaction {
                         self.step = Step::Content;
                         continue;
                     };
-                    out.extend_from_slice(rcpt_line(recipient, offered).as_bytes());
+                    out.extend_from_slice(rcpt_line(recipient, offered, self.utf8).as_bytes());
                     due.push_back(Due::Rcpt(at));
                     self.step = Step::Rcpt(at + 1);
                 }
@@ -352,7 +352,7 @@ fn mail_line(message: &Message, offered: &Capabilities, utf8: bool) -> String {
     line
 }
 
-fn rcpt_line(recipient: &Recipient, offered: &Capabilities) -> String {
+fn rcpt_line(recipient: &Recipient, offered: &Capabilities, utf8: bool) -> String {
     let mut line = format!("RCPT TO:<{}>", recipient.forward_path);
     if offered.dsn {
         if let Some(notify) = recipient.notify {
@@ -362,7 +362,14 @@ fn rcpt_line(recipient: &Recipient, offered: &Capabilities) -> String {
         if let Some((kind, address)) =
             orcpt.filter(|(kind, _)| kind.bytes().all(|octet| octet.is_ascii_graphic()))
         {
-            push(&mut line, "ORCPT", &format!("{kind};{}", xtext::encode(address)));
+            push(
+                &mut line,
+                "ORCPT",
+                &format!(
+                    "{kind};{}",
+                    xtext::encode_address(kind, address, offered.smtputf8 && utf8)
+                ),
+            );
         }
     }
     line.push_str("\r\n");
