@@ -50,7 +50,8 @@ pub fn encode(text: &str) -> String {
 /// Decodes the address of an ORCPT of this type.
 pub fn decode_address(kind: &str, text: &str) -> Option<String> {
     if kind.eq_ignore_ascii_case("utf-8") {
-        decode_unitext(text).or_else(|| decode(text))
+        // Old clients know xtext only, which has no backslash of this meaning.
+        decode_unitext(text).or_else(|| decode(text).filter(|_| !text.contains('\\')))
     } else {
         decode(text)
     }
