@@ -10,6 +10,12 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Period(pub String);
 
+impl AsRef<str> for Period {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
 impl JsonSchema for Period {
     fn schema_name() -> Cow<'static, str> {
         "Period".into()
@@ -28,6 +34,12 @@ impl JsonSchema for Period {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Size(pub String);
+
+impl AsRef<str> for Size {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
 
 impl JsonSchema for Size {
     fn schema_name() -> Cow<'static, str> {

@@ -75,6 +75,23 @@ impl Daemon {
         Ok(())
     }
 
+    /// Starts it under strace, which does `what` (`signal=SIGKILL:when=3`) to these calls. Does not wait.
+    pub(super) fn spawn_traced(&mut self, calls: &str, what: &str) -> Outcome {
+        let trace = format!("trace={calls}");
+        let inject = format!("inject={calls}:{what}");
+        self.spawn(&[
+            "strace",
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            &trace,
+            "-e",
+            &inject,
+        ])
+    }
+
     /// Starts it and waits until it is ready.
     pub(super) fn start(mut self) -> Outcome<Self> {
         self.spawn(&[])?;

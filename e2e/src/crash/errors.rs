@@ -73,19 +73,7 @@ fn point(choice: &Choice, fault: &Fault, when: &str) -> Outcome<Figures> {
     let sink = Sink::start()?;
     let ledger = Ledger::default();
     let mut daemon = Daemon::new(&choice.program, &volume.path().join("spool"), sink.address())?;
-    let trace = format!("trace={}", fault.calls);
-    let inject = format!("inject={}:error={}:when={when}", fault.calls, fault.error);
-    daemon.spawn(&[
-        "strace",
-        "-f",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        &trace,
-        "-e",
-        &inject,
-    ])?;
+    daemon.spawn_traced(fault.calls, &format!("error={}:when={when}", fault.error))?;
     let name = format!("{} from {} at {when}", fault.error, fault.calls);
     if daemon.becomes_ready(Duration::from_secs(30)) {
         let stop = AtomicBool::new(false);

@@ -93,19 +93,7 @@ fn point(choice: &Choice, kind: &str, n: u64) -> Outcome<(Figures, bool)> {
     let sink = Sink::start()?;
     let ledger = Ledger::default();
     let mut daemon = Daemon::new(&choice.program, &volume.path().join("spool"), sink.address())?;
-    let trace = format!("trace={kind}");
-    let inject = format!("inject={kind}:signal=SIGKILL:when={n}");
-    daemon.spawn(&[
-        "strace",
-        "-f",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        &trace,
-        "-e",
-        &inject,
-    ])?;
+    daemon.spawn_traced(kind, &format!("signal=SIGKILL:when={n}"))?;
     if daemon.becomes_ready(Duration::from_secs(30)) {
         // It breaks off where the process dies.
         let _ = ledger.send(daemon.smtp(), MAILS, &AtomicBool::new(false));

@@ -111,7 +111,6 @@ pub fn repair(dir: &Path, options: &Options) -> Result<Repaired, OpenError> {
     let (segments, lost) = {
         let seen = Inspector::open(dir)?;
         let mut segments: Vec<u32> = seen.report.damage.iter().map(|place| place.segment).collect();
-        segments.dedup();
         let unreadable = |entry: &Summary| seen.verify(entry.id).is_err();
         let entries = seen.entries().into_iter();
         let lost: Vec<EntryId> = entries.filter(unreadable).map(|entry| entry.id).collect();

@@ -192,6 +192,18 @@ pub enum Status {
     Expired,
 }
 
+impl Status {
+    /// In one word, as people and programs are told.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+        }
+    }
+}
+
 /// State of one recipient: changes with each attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct RecipientState {

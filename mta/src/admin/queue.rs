@@ -198,7 +198,7 @@ fn entry(message: &Message) -> Entry {
         let waits = state.status == Status::Pending && !held;
         EntryRecipient {
             address: clean(&recipient.forward_path),
-            state: if held { "held" } else { status(state.status) }.to_owned(),
+            state: if held { "held" } else { state.status.name() }.to_owned(),
             attempts: state.attempts,
             next_attempt: waits.then_some(state.next_attempt),
             reply: clean(&state.reply),
@@ -213,15 +213,6 @@ fn entry(message: &Message) -> Entry {
         expires: envelope.expires,
         size: message.item.prefix.len() as u64 + message.body.len(),
         recipients: recipients.collect(),
-    }
-}
-
-const fn status(status: Status) -> &'static str {
-    match status {
-        Status::Pending => "pending",
-        Status::Delivered => "delivered",
-        Status::Failed => "failed",
-        Status::Expired => "expired",
     }
 }
 

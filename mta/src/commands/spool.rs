@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use postroad_spool::inspect::{Inspector, repair as repair_spool};
-use postroad_spool::{EntryId, Message, OpenError, Options, Ownership, Recovery, Status, Summary};
+use postroad_spool::{EntryId, Message, OpenError, Options, Ownership, Recovery, Summary};
 use serde_json::{Value, json};
 
 use crate::log::clean;
@@ -196,7 +196,7 @@ fn recipients(message: &Message) -> Value {
         .zip(&message.item.recipients);
     let one = |(recipient, state): (&postroad_spool::Recipient, &postroad_spool::RecipientState)| {
         json!({
-            "address": clean(&recipient.forward_path), "state": status(state.status), "attempts": state.attempts,
+            "address": clean(&recipient.forward_path), "state": state.status.name(), "attempts": state.attempts,
             "nextAttempt": state.next_attempt, "reply": clean(&state.reply),
         })
     };
@@ -277,15 +277,6 @@ const fn owner(ownership: Ownership) -> &'static str {
         Ownership::Offered => "offered",
         Ownership::Given => "given",
         Ownership::Held => "held",
-    }
-}
-
-const fn status(status: Status) -> &'static str {
-    match status {
-        Status::Pending => "pending",
-        Status::Delivered => "delivered",
-        Status::Failed => "failed",
-        Status::Expired => "expired",
     }
 }
 

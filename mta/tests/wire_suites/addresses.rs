@@ -5,6 +5,10 @@ use std::sync::{Arc, LazyLock};
 
 use libtest_mimic::{Failed, Trial};
 
+#[path = "../../smtp/tests/isemail/mod.rs"]
+mod isemail;
+
+use self::isemail::{element, unescape};
 use crate::stage::{Play, Stage};
 
 /// One daemon for all cases; it takes mail for everybody, as a smart host. It ends with the last case that holds it.
@@ -50,52 +54,4 @@ fn judge(stage: &Stage, address: &str, category: &str) -> Result<(), Failed> {
     } else {
         Err(format!("{reply:?}, wanted: {want}").into())
     }
-}
-
-/// The text of the first such element; empty where it is `<name/>` or absent.
-fn element<'a>(case: &'a str, name: &str) -> &'a str {
-    let begin = format!("<{name}>");
-    let end = format!("</{name}>");
-    case.split_once(&begin)
-        .and_then(|(_, rest)| rest.split_once(&end))
-        .map_or("", |(text, _)| text)
-}
-
-/// Entities of XML; and the suite's own way to write control characters: U+2400 and the character's number.
-fn unescape(text: &str) -> String {
-    let mut plain = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('&') {
-        plain += before;
-        let (name, after) = after.split_once(';').unwrap();
-        plain.push(match name {
-            "amp" => '&',
-            "lt" => '<',
-            "gt" => '>',
-            "quot" => '"',
-            "apos" => '\'',
-            number => {
-                let code = number
-                    .strip_prefix("#x")
-                    .unwrap_or_else(|| panic!("entity {number}"));
-                char::from_u32(u32::from_str_radix(code, 16).unwrap()).unwrap()
-            }
-        });
-        rest = after;
-    }
-    plain += rest;
-    plain
-        .chars()
-        .map(|c| {
-            if ('\u{2400}'..='\u{2421}').contains(&c) {
-                control(c)
-            } else {
-                c
-            }
-        })
-        .collect()
-}
-
-fn control(symbol: char) -> char {
-    char::from_u32(symbol as u32 - 0x2400).unwrap_or(symbol)
 }

@@ -9,7 +9,7 @@ use postroad_crds::RelayPolicy;
 use postroad_crds::common::Period as Text;
 use postroad_crds::relay_policy::{self as crd, RouteTlsMode};
 
-use crate::smtp_listener::validate::Invalid;
+use crate::smtp_listener::validate::{Invalid, parsed};
 
 /// Parses a policy. Errors: the first field that is wrong in a way that the schema cannot show.
 pub fn validate(object: &RelayPolicy) -> Result<Policy, Invalid> {
@@ -96,11 +96,7 @@ fn limits(given: Option<&crd::RouteLimits>) -> Result<RouteLimits, Invalid> {
 
 fn rate(given: &crd::Rate) -> Result<Rate, Invalid> {
     let field = "spec.routes.limits.messages.per";
-    let per: Period = given
-        .per
-        .0
-        .parse()
-        .map_err(|error: postroad_config::TextError| Invalid::new(field, error.to_string()))?;
+    let per: Period = parsed(field, &given.per.0)?;
     if per > LONGEST_RATE {
         return Err(Invalid::new(
             field,
@@ -121,11 +117,7 @@ fn retry(given: Option<&crd::Retry>) -> Result<Retry, Invalid> {
     let Some(given) = given else { return Ok(retry) };
     let period = |field: &str, text: &Option<Text>| {
         text.as_ref()
-            .map(|text| {
-                text.0
-                    .parse::<Period>()
-                    .map_err(|error| Invalid::new(field, error.to_string()))
-            })
+            .map(|text| parsed::<Period>(field, &text.0))
             .transpose()
     };
     if let Some(first) = period("spec.retry.first", &given.first)? {

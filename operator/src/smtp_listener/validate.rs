@@ -1,12 +1,13 @@
 //! A listener's spec, parsed once: after this nobody reads the raw one. Pure.
 
 use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Secret;
 use postroad_config::{
-    Access, DomainName, Durability, HeaderEdits, Headers, Limits, Octets, Period, Port, ProxyMode,
-    ProxyProtocol, QueueSection, Role, Sections, TextError, TlsMode, User,
+    Access, DomainName, Durability, HeaderEdits, Headers, Limits, Port, ProxyMode, ProxyProtocol,
+    QueueSection, Role, Sections, TextError, TlsMode, User,
 };
 use postroad_crds::SmtpListenerSpec;
 use postroad_crds::common::Network;
@@ -178,13 +179,13 @@ fn headers(spec: &SmtpListenerSpec) -> Headers {
 fn queue(given: &crd::Queue) -> Result<QueueSection, Invalid> {
     let usual = QueueSection::default();
     Ok(QueueSection {
-        lifetime: period("spec.queue.lifetime", given.lifetime.as_ref(), usual.lifetime)?,
-        null_sender_lifetime: period(
+        lifetime: or_usual("spec.queue.lifetime", given.lifetime.as_ref(), usual.lifetime)?,
+        null_sender_lifetime: or_usual(
             "spec.queue.nullSenderLifetime",
             given.null_sender_lifetime.as_ref(),
             usual.null_sender_lifetime,
         )?,
-        delay_notice: period(
+        delay_notice: or_usual(
             "spec.queue.delayNotice",
             given.delay_notice.as_ref(),
             usual.delay_notice,
@@ -196,28 +197,19 @@ fn queue(given: &crd::Queue) -> Result<QueueSection, Invalid> {
     })
 }
 
-fn period(
-    field: &str,
-    given: Option<&postroad_crds::common::Period>,
-    usual: Period,
-) -> Result<Period, Invalid> {
-    given.map_or(Ok(usual), |text| {
-        text.0
-            .parse()
-            .map_err(|error: TextError| Invalid::new(field, error.to_string()))
-    })
+/// Parses a duration or a size. Errors: the field, with the value and the mend.
+pub fn parsed<T: FromStr<Err = TextError>>(field: &str, text: &str) -> Result<T, Invalid> {
+    text.parse()
+        .map_err(|error: TextError| Invalid::new(field, error.to_string()))
 }
 
-fn octets(
+/// The same of a field that may be absent.
+fn or_usual<T: FromStr<Err = TextError>>(
     field: &str,
-    given: Option<&postroad_crds::common::Size>,
-    usual: Octets,
-) -> Result<Octets, Invalid> {
-    given.map_or(Ok(usual), |text| {
-        text.0
-            .parse()
-            .map_err(|error: TextError| Invalid::new(field, error.to_string()))
-    })
+    given: Option<&impl AsRef<str>>,
+    usual: T,
+) -> Result<T, Invalid> {
+    given.map_or(Ok(usual), |text| parsed(field, text.as_ref()))
 }
 
 fn limits(spec: &SmtpListenerSpec) -> Result<Limits, Invalid> {
@@ -225,17 +217,17 @@ fn limits(spec: &SmtpListenerSpec) -> Result<Limits, Invalid> {
     let Some(wanted) = &spec.limits else {
         return Ok(limits);
     };
-    limits.message_size = octets(
+    limits.message_size = or_usual(
         "spec.limits.messageSize",
         wanted.message_size.as_ref(),
         limits.message_size,
     )?;
-    limits.minimum_data_rate = octets(
+    limits.minimum_data_rate = or_usual(
         "spec.limits.minimumDataRate",
         wanted.minimum_data_rate.as_ref(),
         limits.minimum_data_rate,
     )?;
-    limits.transaction_time = period(
+    limits.transaction_time = or_usual(
         "spec.limits.transactionTime",
         wanted.transaction_time.as_ref(),
         limits.transaction_time,
