@@ -101,12 +101,8 @@ impl Intake {
 
     /// Why nothing can be taken now, as a reply; `None` when all is well.
     pub fn unable(&self) -> Option<Refused> {
-        let usage = self.spool.usage();
-        if let Some(reason) = usage.read_only {
-            return Some(Refused::from(&CommitError::ReadOnly(reason)));
-        }
         // RFC 5321 section 4.2.3.
-        usage.above_high_water.then(|| Refused::from(&CommitError::Full))
+        self.spool.unable().as_ref().map(Refused::from)
     }
 
     /// Whether the spool is sealed: new sessions get 421.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use postroad_config::admin::{ListQuery, Selection};
+use postroad_config::admin::{ListQuery, Selection, SiteOrder};
 use postroad_mta::commands::queue::Wish;
 
 /// Postroad's mail transfer agent.
@@ -70,6 +70,16 @@ pub(crate) enum QueueCommand {
     },
     /// List where mail goes: what waits, what runs, what is closed and why.
     Sites,
+    /// Try nothing at a site until it is resumed; what waits there still expires. Survives restarts of this pod.
+    Suspend {
+        /// Its name, as `sites` says it.
+        site: String,
+    },
+    /// Let a suspended site go on, now.
+    Resume {
+        /// Its name, as `sites` says it.
+        site: String,
+    },
     /// Try no more, until released. Survives restarts and hand-overs.
     Hold(Chosen),
     /// Let held messages go on, now.
@@ -146,6 +156,8 @@ impl QueueCommand {
             Self::Ls(terms) => Wish::List(terms.query()),
             Self::Show { id } => Wish::Show(id),
             Self::Sites => Wish::Sites,
+            Self::Suspend { site } => Wish::Site("suspend", SiteOrder { site }),
+            Self::Resume { site } => Wish::Site("resume", SiteOrder { site }),
             Self::Hold(chosen) => Wish::Order("hold", chosen.selection()),
             Self::Release(chosen) => Wish::Order("release", chosen.selection()),
             Self::Retry(chosen) => Wish::Order("retry", chosen.selection()),

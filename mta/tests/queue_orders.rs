@@ -192,6 +192,40 @@ fn messages_are_listed_held_released_and_returned() {
 }
 
 #[test]
+fn a_suspended_site_is_left_alone_through_a_restart_until_it_is_resumed() {
+    let mut server = Server::new(&[("ann@example.org", "one@far.example")]);
+    let mail = server.rows(&["ls"]);
+    let attempts =
+        |server: &Server| server.rows(&["show", id(&mail[0])])[0]["recipients"][0]["attempts"].as_u64();
+    until("the first attempt fails", || attempts(&server) >= Some(1));
+    let site = server.rows(&["sites"])[0]["name"].as_str().unwrap().to_owned();
+    let suspended = server.rows(&["suspend", &site]);
+    assert_eq!(suspended[0]["suspended"][0], site.as_str());
+    server.restart();
+    let is_suspended = |server: &Server| {
+        let sites = server.rows(&["sites"]);
+        sites
+            .iter()
+            .any(|one| one["name"] == site.as_str() && one["suspended"] == true)
+    };
+    assert!(is_suspended(&server), "suspended through a kill");
+    server.rows(&["retry", id(&mail[0])]);
+    until("the message waits for its site", || {
+        let sites = server.rows(&["sites"]);
+        sites.iter().any(|one| one["waiting"] == 1 && one["running"] == 0)
+    });
+    let before = attempts(&server);
+    server.rows(&["retry", id(&mail[0])]);
+    assert_eq!(attempts(&server), before, "nothing is tried there");
+    assert_eq!(
+        server.rows(&["resume", &site])[0]["suspended"],
+        serde_json::json!([])
+    );
+    until("it is tried again", || attempts(&server) > before);
+    assert!(!is_suspended(&server));
+}
+
+#[test]
 fn what_cannot_be_done_is_said_in_a_sentence() {
     let server = Server::new(&[]);
     for (args, word) in [

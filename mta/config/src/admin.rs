@@ -215,6 +215,25 @@ pub struct Site {
     /// Why the last attempt that failed as a whole did so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_trouble: Option<String>,
+    /// A person wants nothing to be tried there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspended: bool,
+}
+
+/// Which site an order is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SiteOrder {
+    /// Its name, as the list of sites says it.
+    pub site: String,
+}
+
+/// What came of an order about a site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SuspendedSites {
+    /// All sites that are suspended now.
+    pub suspended: Vec<String>,
 }
 
 /// Which messages an order is for: ids, or all that the terms of a list fit.

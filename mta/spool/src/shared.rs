@@ -120,6 +120,8 @@ pub struct Shared {
     /// [`Durability::Relaxed`] now.
     relaxed: AtomicBool,
     read_only: OnceLock<String>,
+    /// Whether the volume was above the high-water mark when that was last looked at.
+    fullness: Mutex<Option<(Instant, bool)>>,
     _lock: Box<dyn Lock>,
 }
 
@@ -130,6 +132,9 @@ pub struct Counters {
     pub epoch: u64,
     pub batch: u64,
 }
+
+/// What was seen of the volume holds so long.
+const FRESH: Duration = Duration::from_millis(100);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -165,6 +170,7 @@ impl Shared {
             orders_wake: Condvar::new(),
             relaxed: AtomicBool::new(relaxed),
             read_only: OnceLock::new(),
+            fullness: Mutex::default(),
         }
     }
 
@@ -197,6 +203,21 @@ impl Shared {
     /// Why nothing is written any more.
     pub fn read_only(&self) -> Option<&str> {
         self.read_only.get().map(String::as_str)
+    }
+
+    /// What `look` said, at most [`FRESH`] ago. One caller looks; the others go on with what was seen before.
+    pub fn lately_full(&self, look: impl FnOnce() -> bool) -> bool {
+        {
+            let mut fullness = lock(&self.fullness);
+            match *fullness {
+                Some((at, full)) if at.elapsed() < FRESH => return full,
+                Some((_, full)) => *fullness = Some((Instant::now(), full)),
+                None => {}
+            }
+        }
+        let full = look();
+        *lock(&self.fullness) = Some((Instant::now(), full));
+        full
     }
 
     /// Turns the spool read-only: a write or sync failed, nothing may be believed about it.

@@ -188,6 +188,11 @@ impl Spool {
         &self.shared
     }
 
+    /// Where it is.
+    pub fn directory(&self) -> &Path {
+        &self.shared.dir
+    }
+
     /// The identity of this spool.
     pub fn uuid(&self) -> SpoolUuid {
         self.shared.uuid
@@ -275,6 +280,22 @@ impl Spool {
         known.map(|(id, known)| known.summary(*id)).collect()
     }
 
+    /// Ids of the entries behind `after`, or of all, in their order; `most` of them at most.
+    pub fn ids_behind(&self, after: Option<EntryId>, most: usize) -> Vec<EntryId> {
+        let mut ids: Vec<EntryId> = {
+            let index = self.shared.index();
+            let known = index.entries.iter().filter(|(_, known)| !known.finished);
+            let behind = known.filter(|(id, _)| after.is_none_or(|after| **id > after));
+            behind.map(|(id, _)| *id).collect()
+        };
+        if most < ids.len() {
+            ids.select_nth_unstable(most);
+            ids.truncate(most);
+        }
+        ids.sort_unstable();
+        ids
+    }
+
     /// Changes when a new message counts as stored, from the next batch on.
     pub fn set_durability(&self, durability: Durability) {
         self.shared.set_relaxed(durability == Durability::Relaxed);
@@ -287,6 +308,16 @@ impl Spool {
         } else {
             Durability::Durable
         }
+    }
+
+    /// Why a new message would not be taken; `None` when all is well. For each transaction: the file system is asked at
+    /// most ten times a second, and the commit itself finds out what happened in between.
+    pub fn unable(&self) -> Option<CommitError> {
+        if let Some(reason) = self.shared.read_only() {
+            return Some(CommitError::ReadOnly(reason.to_owned()));
+        }
+        let full = self.shared.lately_full(|| self.usage().above_high_water);
+        full.then_some(CommitError::Full)
     }
 
     /// Space and health. Asks the file system.

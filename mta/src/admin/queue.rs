@@ -1,4 +1,4 @@
-//! The queue's verbs: list, show, hold, release, retry, bounce. Types: [`postroad_config::admin`].
+//! The queue's verbs: list, show, hold, release, retry, bounce; suspend and resume a site. Types: [`postroad_config::admin`].
 //!
 //! Listing reads the disk for envelopes, a bounded number of messages for each request; a cursor goes on.
 
@@ -8,7 +8,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use postroad_config::admin::{Carried, Entry, EntryRecipient, ListQuery, Page, Selection, Site};
+use postroad_config::admin::{
+    Carried, Entry, EntryRecipient, ListQuery, Page, Selection, Site, SiteOrder, SuspendedSites,
+};
 use postroad_spool::{EntryId, Message, Ownership, Spool, Status};
 
 use super::access::refuse;
@@ -32,6 +34,8 @@ pub(super) fn router(queue: Queue, spool: Spool) -> Router {
         .route("/v1/queue", get(list))
         .route("/v1/queue/{id}", get(show))
         .route("/v1/sites", get(sites))
+        .route("/v1/sites/suspend", post(suspend))
+        .route("/v1/sites/resume", post(resume))
         .route("/v1/queue/hold", post(hold))
         .route("/v1/queue/release", post(retry))
         .route("/v1/queue/retry", post(retry))
@@ -78,8 +82,51 @@ async fn sites(State(desk): State<Desk>) -> Json<Vec<Site>> {
         window: site.window,
         opens_at: Some(site.opens_at).filter(|at| *at > now),
         last_trouble: site.last_trouble.map(|why| why.source.text().to_owned()),
+        suspended: site.suspended,
     });
     Json(sites.collect())
+}
+
+async fn suspend(desk: State<Desk>, by: Extension<By>, order: Asked<SiteOrder>) -> Response {
+    set_suspended(desk, by, order, true).await
+}
+
+async fn resume(desk: State<Desk>, by: Extension<By>, order: Asked<SiteOrder>) -> Response {
+    set_suspended(desk, by, order, false).await
+}
+
+async fn set_suspended(
+    State(desk): State<Desk>,
+    Extension(By(by)): Extension<By>,
+    order: Asked<SiteOrder>,
+    suspended: bool,
+) -> Response {
+    let site = match order {
+        Ok(Json(order)) => order.site,
+        Err(error) => return refuse(error.status(), &error.body_text()),
+    };
+    if site.is_empty() || site.len() > LONGEST_SITE {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            &format!("site: a name of 1 to {LONGEST_SITE} octets, as the list of sites says it"),
+        );
+    }
+    let names = match desk.queue.suspend(&site, suspended).await {
+        Ok(names) => names,
+        Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, &error),
+    };
+    let order = if suspended { "Suspend" } else { "Resume" };
+    tracing::info!(
+        event = "order",
+        site = clean(&site),
+        order,
+        by = clean(&by),
+        "carried out by hand"
+    );
+    Json(SuspendedSites {
+        suspended: names.into_iter().collect(),
+    })
+    .into_response()
 }
 
 async fn hold(state: State<Desk>, by: Extension<By>, selection: Asked<Selection>) -> Response {
@@ -148,9 +195,7 @@ async fn select(spool: &Spool, selection: Selection) -> Result<(Vec<EntryId>, bo
 
 /// Reads entries behind `after` until `most` of them fit, or `read` were read.
 fn page(spool: &Spool, terms: &ListQuery, after: Option<EntryId>, most: usize, read: usize) -> Page {
-    let mut ids: Vec<EntryId> = spool.entries().into_iter().map(|entry| entry.id).collect();
-    ids.retain(|id| after.is_none_or(|after| *id > after));
-    ids.sort_unstable();
+    let ids = spool.ids_behind(after, read.saturating_add(1));
     let now = crate::queue::clock::now();
     let mut page = Page::default();
     for (count, id) in ids.iter().enumerate() {
@@ -227,5 +272,6 @@ const fn owner(ownership: Ownership) -> &'static str {
 
 /// Envelopes read for one page.
 const MOST_READ: usize = 5_000;
+const LONGEST_SITE: usize = 4_096;
 const MOST_IDS: usize = 1_000;
 const MOST_ORDERED: usize = 10_000;

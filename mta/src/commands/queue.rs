@@ -10,7 +10,9 @@ use http_body_util::BodyExt as _;
 use hyper::client::conn::http1;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use postroad_config::admin::{Carried, Entry, ListQuery, Page, Refusal, Selection, Site};
+use postroad_config::admin::{
+    Carried, Entry, ListQuery, Page, Refusal, Selection, Site, SiteOrder, SuspendedSites,
+};
 use serde::de::DeserializeOwned;
 
 use crate::admin::socket;
@@ -24,6 +26,8 @@ pub enum Wish {
     Show(String),
     /// Where mail goes.
     Sites,
+    /// An order about a site, by the name of its verb.
+    Site(&'static str, SiteOrder),
     /// An order, by the name of its verb.
     Order(&'static str, Selection),
 }
@@ -86,6 +90,19 @@ async fn fulfil(socket: &Path, wish: Wish, json: bool) -> Result<(), String> {
                     print_site(site);
                 }
             }
+            Ok(())
+        }
+        Wish::Site(verb, order) => {
+            let body = serde_json::to_vec(&order).map_err(|error| error.to_string())?;
+            let target = format!("/v1/sites/{verb}");
+            let now: SuspendedSites = ask(socket, Method::POST, &target, Some(body)).await?;
+            if json {
+                return print_json(&now);
+            }
+            for site in &now.suspended {
+                println!("{site}");
+            }
+            eprintln!("{verb}: {} sites are suspended now", now.suspended.len());
             Ok(())
         }
         Wish::Order(verb, selection) => {
@@ -209,8 +226,9 @@ fn print_site(site: &Site) {
         .opens_at
         .map(|at| format!("  closed until {}", when(at)))
         .unwrap_or_default();
+    let suspended = if site.suspended { "  suspended" } else { "" };
     println!(
-        "{}  {} waiting, {} of {} attempts{closed}  {}",
+        "{}  {} waiting, {} of {} attempts{suspended}{closed}  {}",
         site.name,
         site.waiting,
         site.running,

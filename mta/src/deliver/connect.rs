@@ -25,6 +25,18 @@ pub enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+impl Stream {
+    /// Version and cipher suite of TLS, as rustls and the registry of IANA name them.
+    pub fn protection(&self) -> Option<String> {
+        let Self::Tls(stream) = self else { return None };
+        let (_, session) = stream.get_ref();
+        let version = session.protocol_version()?.as_str()?;
+        let suite = session.negotiated_cipher_suite()?.suite();
+        let suite = suite.as_str().unwrap_or("of an unknown suite");
+        Some(format!("{version} {suite}"))
+    }
+}
+
 /// Connects. Errors: why not, in a few words.
 pub async fn connect(address: SocketAddr, within: Duration) -> Result<TcpStream, String> {
     match tokio::time::timeout(within, TcpStream::connect(address)).await {

@@ -157,6 +157,7 @@ impl Link {
             .await
             .map_err(Trouble::Tls)?;
         let mut link = Self { stream, ..self };
+        link.hop.tls = link.stream.protection();
         link.connection.tls_started();
         Ok(link)
     }

@@ -336,6 +336,7 @@ impl Target<'_> {
         Hop {
             host: self.server.host.clone(),
             address: Some(self.address.ip()),
+            tls: None,
         }
     }
 }

@@ -112,6 +112,7 @@ mod tests {
         let hop = Hop {
             host: "mx".into(),
             address: None,
+            tls: None,
         };
         let said = |stage, code, enhanced| client::Outcome {
             stage,

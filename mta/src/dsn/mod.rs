@@ -235,6 +235,7 @@ mod tests {
         let hop = Hop {
             host: "mx.example.net".into(),
             address: None,
+            tls: None,
         };
         let mut outcome = Outcome::ours(Verdict::Failed, Status::new(5, 1, 1), "").at(hop);
         outcome.source = Source::NextHop("550 5.1.1 no".into());

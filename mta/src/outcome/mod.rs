@@ -65,6 +65,8 @@ pub struct Hop {
     pub host: String,
     /// Its address, when a connection was tried.
     pub address: Option<IpAddr>,
+    /// Version and cipher suite, when the dialogue was inside TLS.
+    pub tls: Option<String>,
 }
 
 /// An enhanced status code (RFC 3463).
@@ -160,13 +162,8 @@ pub fn tell(line: &Line<'_>, outcome: &Outcome, over: bool, metrics: &metrics::M
         (Verdict::Deferred, false) => ("deferred", metrics::Outcome::Deferred),
     };
     metrics.deliver(counted);
-    let (host, address) = match &outcome.hop {
-        Some(hop) => (
-            crate::log::clean(&hop.host),
-            hop.address.map(|address| address.to_string()),
-        ),
-        None => (String::new(), None),
-    };
+    let hop = outcome.hop.as_ref();
+    let address = hop.and_then(|hop| hop.address);
     tracing::info!(
         event,
         queue_id = line.queue_id,
@@ -174,8 +171,9 @@ pub fn tell(line: &Line<'_>, outcome: &Outcome, over: bool, metrics: &metrics::M
         recipient = crate::log::clean(line.recipient),
         site = crate::log::clean(line.site),
         route = line.route,
-        host,
-        address = address.unwrap_or_default(),
+        host = hop.map_or_else(String::new, |hop| crate::log::clean(&hop.host)),
+        address = address.map_or_else(String::new, |address| address.to_string()),
+        tls = hop.and_then(|hop| hop.tls.as_deref()).unwrap_or_default(),
         status = %outcome.status,
         reply = crate::log::clean(outcome.source.text()),
         remote_id = outcome_id(outcome).unwrap_or_default(),
@@ -282,6 +280,7 @@ mod tests {
         let hop = Hop {
             host: "mx.example".into(),
             address: None,
+            tls: None,
         };
         let mut outcome = Outcome::ours(Verdict::Deferred, Status::new(4, 4, 1), "no connection").at(hop);
         assert_eq!(outcome.kept(), "4.4.1 no connection");

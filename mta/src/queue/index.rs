@@ -21,6 +21,8 @@ use postroad_spool::EntryId;
 use super::busy::Busy;
 use super::fair::{Fair, Kind, Share};
 use super::rate::Limiter;
+use super::suspended::Names;
+use super::waiting::Waiting;
 use super::window::{Feedback, Window};
 use crate::outcome::{Outcome, Status, Verdict};
 
@@ -30,7 +32,7 @@ pub struct Job {
     /// The entry.
     pub entry: EntryId,
     /// Tells this stay of the entry in the queue from an earlier one.
-    stay: u64,
+    pub(super) stay: u64,
     /// Where to.
     pub site: Arc<str>,
     /// Whose turn it takes.
@@ -91,6 +93,8 @@ pub struct SiteView {
     pub opens_at: u64,
     /// Why the last attempt that failed as a whole did so.
     pub last_trouble: Option<Arc<Outcome>>,
+    /// A person wants nothing to be tried there.
+    pub suspended: bool,
 }
 
 /// How a job ended.
@@ -125,6 +129,8 @@ pub struct Index {
     impatient: VecDeque<Job>,
     /// Rates of routes that have some.
     limiters: HashMap<Arc<str>, Limiter>,
+    /// Sites where nothing is tried.
+    suspended: Names,
     stays: u64,
     running: usize,
     most_running: usize,
@@ -133,7 +139,8 @@ pub struct Index {
 #[derive(Debug)]
 struct Known {
     stay: u64,
-    timer: Option<u64>,
+    /// When its timer goes off; [`NEVER`]: it has none.
+    timer: u64,
     sorting: bool,
     busy: Busy,
     running: u32,
@@ -143,7 +150,7 @@ struct Known {
 #[derive(Debug, Default)]
 struct Site {
     window: Window,
-    ready: Fair<Job>,
+    ready: Fair<Waiting>,
     lively: bool,
     /// Most recipients of a transaction, by the route's own limit.
     recipients: Option<u32>,
@@ -158,13 +165,14 @@ struct Site {
 
 impl Site {
     fn push(&mut self, job: Job) {
-        self.ready.push(job.share, job.recipients.len(), job);
+        self.ready
+            .push(job.share, job.recipients.len(), Waiting::new(job));
     }
 
     /// Messages that a job counts as.
-    fn messages(&self, job: &Job) -> u64 {
+    fn messages(&self, job: &Waiting) -> u64 {
         let most = self.recipients.unwrap_or(u32::MAX).max(1);
-        u64::try_from(job.recipients.len())
+        u64::try_from(job.recipients().len())
             .unwrap_or(1)
             .div_ceil(u64::from(most))
             .max(1)
@@ -182,6 +190,7 @@ impl Index {
             closed: BinaryHeap::new(),
             impatient: VecDeque::new(),
             limiters: HashMap::new(),
+            suspended: Names::new(),
             stays: 0,
             running: 0,
             most_running,
@@ -196,7 +205,7 @@ impl Index {
         self.stays += 1;
         let known = Known {
             stay: self.stays,
-            timer: None,
+            timer: NEVER,
             sorting: false,
             busy: Busy::default(),
             running: 0,
@@ -276,12 +285,16 @@ impl Index {
             let Some(known) = self.entries.get_mut(&entry) else {
                 continue;
             };
-            if known.stay != stay || known.timer != Some(at) || known.sorting {
+            if known.stay != stay || known.timer != at || known.sorting {
                 continue;
             }
-            known.timer = None;
+            known.timer = NEVER;
             known.sorting = true;
             due.push(entry);
+        }
+        if self.timers.len().max(ROOM) < self.timers.capacity() / 4 {
+            // A million were due at once: their room is not needed again soon.
+            self.timers.shrink_to(self.timers.len() * 2);
         }
         due
     }
@@ -363,17 +376,19 @@ impl Index {
                 Some(route) => self.limiters.get_mut(route),
                 None => None,
             };
-            if let Some(limiter) = &limiter
-                && limiter.next_at() > now
-                && !site.ready.is_empty()
-            {
-                let at = limiter.next_at().min(now.saturating_add(LOOKS));
+            let opens = limiter.as_ref().map_or(0, |limiter| limiter.next_at());
+            let shut = if self.suspended.contains(&*name) {
+                Some((u64::MAX, stopped as fn() -> Outcome))
+            } else {
+                (opens > now).then_some((opens, slow as fn() -> Outcome))
+            };
+            if let Some((opens, why)) = shut.filter(|_| !site.ready.is_empty()) {
                 if now >= site.looked_at.saturating_add(LOOKS) {
                     site.looked_at = now;
                     let over = site.ready.take_if(|job| job.patience <= now);
-                    self.give_up_waiting(over, &Arc::new(slow()));
+                    self.give_up_waiting(&name, over, &Arc::new(why()));
                 }
-                self.set_alarm(&name, at);
+                self.set_alarm(&name, opens.min(now.saturating_add(LOOKS)));
                 continue;
             }
             let Some(job) = site.ready.pop() else {
@@ -381,6 +396,7 @@ impl Index {
                 continue;
             };
             let messages = site.messages(&job);
+            let job = job.into_job(&name);
             let known = self.entries.get(&job.entry);
             let starts = known.is_some_and(|known| known.stay == job.stay);
             if let Some(limiter) = limiter.as_mut().filter(|_| starts) {
@@ -407,10 +423,10 @@ impl Index {
         None
     }
 
-    fn give_up_waiting(&mut self, over: Vec<Job>, why: &Arc<Outcome>) {
-        self.impatient.extend(over.into_iter().map(|job| Job {
+    fn give_up_waiting(&mut self, site: &Arc<str>, over: Vec<Waiting>, why: &Arc<Outcome>) {
+        self.impatient.extend(over.into_iter().map(|waiting| Job {
             instead: Some(why.clone()),
-            ..job
+            ..waiting.into_job(site)
         }));
     }
 
@@ -473,7 +489,7 @@ impl Index {
     /// Sends all that waits for a site back to be sorted: the settings changed, and with them perhaps the sites.
     pub fn resort(&mut self, now: u64) {
         self.limiters.retain(|_, limiter| !limiter.is_idle(now));
-        let waiting: Vec<Job> = self
+        let waiting: Vec<Waiting> = self
             .sites
             .values_mut()
             .flat_map(|site| site.ready.take_if(|_| true))
@@ -486,7 +502,7 @@ impl Index {
             else {
                 continue;
             };
-            for recipient in &job.recipients {
+            for recipient in job.recipients() {
                 known.busy.remove(*recipient);
             }
             self.arm(job.entry, now);
@@ -502,8 +518,32 @@ impl Index {
             window: site.window.allowed(),
             opens_at: site.window.opens_at().max(self.rate_opens_at(site)),
             last_trouble: site.last_trouble.clone(),
+            suspended: self.suspended.contains(&**name),
         };
-        self.sites.iter().map(view).collect()
+        let idle = self
+            .suspended
+            .iter()
+            .filter(|name| !self.sites.contains_key(name.as_str()));
+        let suspended = |name: &String| SiteView {
+            name: name.as_str().into(),
+            waiting: 0,
+            running: 0,
+            window: Window::default().allowed(),
+            opens_at: 0,
+            last_trouble: None,
+            suspended: true,
+        };
+        self.sites.iter().map(view).chain(idle.map(suspended)).collect()
+    }
+
+    /// Nothing is tried at these sites from now on, and again at those that are not among them any more. What waits there
+    /// keeps its patience: its sender is told of the delay, and it expires.
+    pub fn suspend(&mut self, names: Names) {
+        let before = std::mem::replace(&mut self.suspended, names);
+        for name in before.difference(&self.suspended) {
+            let name = Arc::from(name.as_str());
+            Self::enliven(&mut self.sites, &mut self.lively, &name);
+        }
     }
 
     fn rate_opens_at(&self, site: &Site) -> u64 {
@@ -564,7 +604,7 @@ impl Index {
             // Whoever waits for a dead site may not wait for ever.
             let why = why.unwrap_or_else(|| Arc::new(unreachable()));
             let over = site.ready.take_if(|job| job.patience <= now);
-            self.give_up_waiting(over, &why);
+            self.give_up_waiting(name, over, &why);
             self.set_alarm(name, opens_at);
         }
         Self::enliven(&mut self.sites, &mut self.lively, name);
@@ -607,10 +647,11 @@ impl Index {
     }
 
     fn arm(&mut self, entry: EntryId, at: u64) {
+        let at = at.min(NEVER - 1);
         if let Some(known) = self.entries.get_mut(&entry)
-            && known.timer.is_none_or(|armed| at < armed)
+            && at < known.timer
         {
-            known.timer = Some(at);
+            known.timer = at;
             self.timers.push(Reverse((at, entry, known.stay)));
         }
     }
@@ -618,7 +659,7 @@ impl Index {
     /// Nothing runs, nothing waits, no timer: the entry is finished.
     fn drop_if_idle(&mut self, entry: EntryId) {
         let idle = |known: &Known| {
-            known.timer.is_none() && !known.sorting && known.busy.is_empty() && known.running == 0
+            known.timer == NEVER && !known.sorting && known.busy.is_empty() && known.running == 0
         };
         if self.entries.get(&entry).is_some_and(idle) {
             self.entries.remove(&entry);
@@ -645,6 +686,21 @@ fn slow() -> Outcome {
         "more mail waits for this route than its rate lets through",
     )
 }
+
+/// RFC 3463 section 3.3: the system, here ours, does not take part for now.
+fn stopped() -> Outcome {
+    Outcome::ours(
+        Verdict::Deferred,
+        Status::new(4, 3, 2),
+        "the operator of the mail system has suspended this destination",
+    )
+}
+
+/// Timers for which there is always room.
+const ROOM: usize = 1024;
+
+/// No timer; nothing is ever due so late.
+const NEVER: u64 = u64::MAX;
 
 /// Jobs behind a rate are asked for their patience so often, in milliseconds.
 const LOOKS: u64 = 60_000;

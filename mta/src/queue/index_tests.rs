@@ -311,3 +311,30 @@ fn many_that_wait_for_a_closed_site_set_one_timer() {
     }
     assert_eq!(index.closed.len(), 1);
 }
+
+#[test]
+fn nothing_starts_at_a_suspended_site_but_patience_ends_there() {
+    let mut index = index();
+    index.suspend(["a".to_owned(), "idle".to_owned()].into());
+    ready(&mut index, 1, &["a", "b"]);
+    let other = index.start(0).unwrap();
+    assert_eq!(*other.site, *"b");
+    assert_eq!(index.start(0), None);
+    assert!(index.wakes_at().is_some_and(|at| at > 0), "it would spin");
+    let mut suspended: Vec<String> = index
+        .sites()
+        .iter()
+        .filter(|site| site.suspended)
+        .map(|site| site.name.to_string())
+        .collect();
+    suspended.sort();
+    assert_eq!(suspended, ["a", "idle"]);
+    let late = index.start(u64::MAX - 1).unwrap();
+    assert!(late.instead.is_some(), "nobody is connected to");
+
+    ready(&mut index, 2, &["a"]);
+    assert_eq!(index.start(1), None);
+    index.suspend(Names::new());
+    let job = index.start(1).unwrap();
+    assert_eq!((job.entry, &*job.site, job.instead.is_none()), (id(2), "a", true));
+}

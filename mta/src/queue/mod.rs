@@ -22,6 +22,8 @@ pub mod retry;
 mod scheduler;
 pub mod settle;
 mod sort;
+pub mod suspended;
+mod waiting;
 pub mod window;
 mod worker;
 
@@ -50,6 +52,7 @@ struct Shared {
     spool: Spool,
     running: Arc<AtomicUsize>,
     stopped: CancellationToken,
+    suspended: tokio::sync::Mutex<(suspended::Store, suspended::Names)>,
 }
 
 /// What is queued now.
@@ -108,6 +111,7 @@ enum Command {
     Withdraw(Vec<EntryId>, oneshot::Sender<Vec<EntryId>>),
     Sites(oneshot::Sender<Vec<SiteView>>),
     Order(orders::Waiting),
+    Suspend(suspended::Names),
 }
 
 impl handover::Schedule for Queue {
@@ -141,11 +145,19 @@ impl Queue {
     /// Starts the queue out of these parts.
     pub fn start_with(parts: Parts) -> Self {
         let (commands, inbox) = mpsc::unbounded_channel();
+        let store = suspended::Store::within(parts.spool.directory());
+        let suspended = store.load().unwrap_or_else(|error| {
+            tracing::error!(%error, "the list of suspended sites cannot be read: no site is suspended");
+            suspended::Names::new()
+        });
+        // Before anything is tried.
+        let _ = commands.send(Command::Suspend(suspended.clone()));
         let queue = Self(Arc::new(Shared {
             commands,
             spool: parts.spool.clone(),
             running: Arc::default(),
             stopped: CancellationToken::new(),
+            suspended: (store, suspended).into(),
         }));
         let scheduler = scheduler::Scheduler::new(parts, &queue, inbox);
         let stopped = queue.0.stopped.clone();
@@ -182,6 +194,26 @@ impl Queue {
         let mut sites = sites.await.unwrap_or_default();
         sites.sort_by(|one, other| one.name.cmp(&other.name));
         sites
+    }
+
+    /// Suspends a site, or resumes it. Returns all that are suspended then, once that is durable.
+    ///
+    /// Errors: the list cannot be written; nothing has changed then.
+    pub async fn suspend(&self, site: &str, suspended: bool) -> std::io::Result<suspended::Names> {
+        let mut known = self.0.suspended.lock().await;
+        let (store, mut names) = known.clone();
+        let changed = if suspended {
+            names.insert(site.to_owned())
+        } else {
+            names.remove(site)
+        };
+        if changed {
+            let kept = names.clone();
+            tokio::task::spawn_blocking(move || store.save(&kept)).await??;
+            known.1.clone_from(&names);
+            self.send(Command::Suspend(names.clone()));
+        }
+        Ok(names)
     }
 
     /// What is queued now.

@@ -88,6 +88,9 @@ impl Scheduler {
 
     pub(super) async fn run(mut self) {
         self.load();
+        while let Ok(command) = self.inbox.try_recv() {
+            self.command(command);
+        }
         let mut changed = self.live.changed();
         loop {
             self.pump();
@@ -180,6 +183,7 @@ impl Scheduler {
                 // Who asked may have gone.
                 let _ = answer.send(self.index.sites());
             }
+            Command::Suspend(names) => self.index.suspend(names),
             Command::Order(order) => {
                 self.stop_attempts(&order.entries);
                 self.orders.push(order);
