@@ -18,6 +18,7 @@ mod kill_loop;
 mod load;
 mod power;
 mod sink;
+mod trace;
 mod volume;
 
 use std::path::PathBuf;
@@ -86,9 +87,15 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "kill-at-call",
-        shows: "SIGKILL at the N-th write, sync, rename or unlink",
+        shows: "SIGKILL behind the N-th call that changes the disk, counted over all threads",
         needs: &["strace"],
         play: kill_at_call::play,
+    },
+    Method {
+        name: "power-at-call",
+        shows: "power cut behind the N-th such call, on ext4 and on XFS",
+        needs: &["strace", "mkfs.ext4", "mkfs.xfs", "perl"],
+        play: kill_at_call::power,
     },
     Method {
         name: "power-ext4",
@@ -179,7 +186,8 @@ fn judge(daemon: Daemon, ledger: &Ledger, sink: &Sink, what: &str) -> Outcome<Fi
     }
     let lost = ledger.missing(sink);
     let broken = sink.broken();
-    if lost.is_empty() && broken.is_empty() {
+    let odd = ledger.odd();
+    if lost.is_empty() && broken.is_empty() && odd.is_empty() {
         return Ok(Figures {
             points: 1,
             acknowledged: ledger.acknowledged(),
@@ -188,7 +196,7 @@ fn judge(daemon: Daemon, ledger: &Ledger, sink: &Sink, what: &str) -> Outcome<Fi
         });
     }
     Err(Failure::wrong(format!(
-        "{what}: lost {lost:?}, broken {broken:?}; kept for a look: {}\n{}",
+        "{what}: lost {lost:?}, broken {broken:?}, odd replies {odd:?}; kept for a look: {}\n{}",
         daemon.keep().display(),
         daemon.log()
     )))

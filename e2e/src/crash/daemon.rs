@@ -1,11 +1,14 @@
 //! The mail server under test: started on a spool, with a tracer in front of it or without, killed, started again.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{PipeWriter, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::kubectl::{Failure, Outcome};
 
@@ -24,7 +27,8 @@ impl Daemon {
     /// Writes the configuration of a server with its spool there, which sends everything to `sink`. Does not start it.
     pub(super) fn new(program: &Path, spool: &Path, sink: SocketAddr) -> Outcome<Self> {
         let home = tempfile::tempdir()?;
-        let (smtp, health) = (free_address()?, free_address()?);
+        let host = own_address();
+        let (smtp, health) = (SocketAddr::from((host, 2525)), SocketAddr::from((host, 8080)));
         let config = format!(
             "format: 1\nhostname: crash.test\nspool: {{directory: {}, highWaterPercent: 95}}\n\
              relayFrom: [127.0.0.0/8]\nlimits: {{messagesPerConnection: 1000000, connectionsPerClient: 1000}}\n\
@@ -54,8 +58,20 @@ impl Daemon {
         Ok(std::fs::write(file, text + sections)?)
     }
 
-    /// Starts it; `tracer` is put in front of the command line. Does not wait.
-    pub(super) fn spawn(&mut self, tracer: &[&str]) -> Outcome {
+    /// Starts it; `before` is put in front of the command line. Does not wait.
+    pub(super) fn spawn(&mut self, before: &[&str]) -> Outcome {
+        self.launch(before, None)
+    }
+
+    /// Starts it under a tracer, whose words (and the server's own on standard error) go there.
+    pub(super) fn spawn_traced(&mut self, tracer: &[&str], words: PipeWriter) -> Outcome<Pid> {
+        self.launch(tracer, Some(words))?;
+        let child = self.child.as_ref();
+        let id = child.and_then(|child| Pid::from_raw(i32::try_from(child.id()).ok()?));
+        id.ok_or_else(|| Failure::wrong("no process"))
+    }
+
+    fn launch(&mut self, tracer: &[&str], errors: Option<PipeWriter>) -> Outcome {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -68,28 +84,11 @@ impl Daemon {
             .args(args)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
-            .stderr(log)
+            .stderr(errors.map_or_else(|| Stdio::from(log), Stdio::from))
             .process_group(0)
             .spawn()?;
         self.child = Some(child);
         Ok(())
-    }
-
-    /// Starts it under strace, which does `what` (`signal=SIGKILL:when=3`) to these calls. Does not wait.
-    pub(super) fn spawn_traced(&mut self, calls: &str, what: &str) -> Outcome {
-        let trace = format!("trace={calls}");
-        let inject = format!("inject={calls}:{what}");
-        self.spawn(&[
-            "strace",
-            "-f",
-            "-qq",
-            "-o",
-            "/dev/null",
-            "-e",
-            &trace,
-            "-e",
-            &inject,
-        ])
     }
 
     /// Starts it and waits until it is ready.
@@ -146,11 +145,9 @@ impl Daemon {
         let Some(mut child) = self.child.take() else {
             return;
         };
-        let group = format!("-{}", child.id());
-        let _ = Command::new("kill")
-            .args(["-KILL", "--", &group])
-            .stderr(Stdio::null())
-            .status();
+        if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
         let _ = child.wait();
     }
 
@@ -183,9 +180,12 @@ impl Drop for Daemon {
     }
 }
 
-/// An address that nothing listens on. The port is the system's choice, so that runs beside each other do not meet.
-fn free_address() -> Outcome<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+/// A loopback address that no other server of this run or of a run beside it has: no port is ever taken already.
+fn own_address() -> Ipv4Addr {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let bits = (std::process::id() << 14) ^ number;
+    Ipv4Addr::from_bits(0x7f80_0000 | (bits & 0x007f_ffff))
 }
 
 const READY: Duration = Duration::from_mins(1);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::daemon::Daemon;
 use super::load::Ledger;
 use super::sink::Sink;
+use super::trace::Tracer;
 use super::volume::Volume;
 use super::{Choice, Figures, judge};
 use crate::kubectl::{Failure, Outcome};
@@ -73,7 +74,7 @@ fn point(choice: &Choice, fault: &Fault, when: &str) -> Outcome<Figures> {
     let sink = Sink::start()?;
     let ledger = Ledger::default();
     let mut daemon = Daemon::new(&choice.program, &volume.path().join("spool"), sink.address())?;
-    daemon.spawn_traced(fault.calls, &format!("error={}:when={when}", fault.error))?;
+    let tracer = Tracer::fail(&mut daemon, fault.calls, fault.error, when)?;
     let name = format!("{} from {} at {when}", fault.error, fault.calls);
     if daemon.becomes_ready(Duration::from_secs(30)) {
         let stop = AtomicBool::new(false);
@@ -96,6 +97,13 @@ fn point(choice: &Choice, fault: &Fault, when: &str) -> Outcome<Figures> {
     } else if daemon.log().is_empty() {
         return Err(Failure::wrong(format!(
             "{name}: it did not start, and did not say why"
+        )));
+    }
+    let seen = tracer.end(&mut daemon)?;
+    if seen.injected.is_empty() {
+        return Err(Failure::wrong(format!(
+            "{name}: no call was made to fail, which proves nothing\n{}",
+            seen.last()
         )));
     }
     judge(daemon, &ledger, &sink, &name)

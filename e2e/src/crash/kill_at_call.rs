@@ -1,119 +1,165 @@
-//! SIGKILL at the N-th call that changes the disk, for every kind of call and every N until the load ends before it.
+//! SIGKILL, or a power cut, behind the N-th call that changes the disk, for every N until the load is through before it.
 //!
-//! The tracer counts for each thread and kind: at N the thread that comes to its N-th call first dies with the process.
+//! The load: small mails, some with a body file, some that come back to their sender. Points run beside each other.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::daemon::Daemon;
 use super::load::Ledger;
 use super::sink::Sink;
+use super::trace::Tracer;
 use super::volume::Volume;
 use super::{Choice, Draw, Figures, judge};
 use crate::kubectl::{Failure, Outcome};
 
-/// Calls after which the disk is in another state, by kind.
-const KINDS: &[&str] = &[
-    "fdatasync",
-    "pwrite64",
-    "fsync",
-    "rename,renameat,renameat2",
-    "unlink,unlinkat",
-];
-/// Mails of the load: small ones, some with a body file, some that are returned.
-const MAILS: u64 = 30;
+/// Where the spool is, and whether its power is cut as well.
+#[derive(Clone, Copy, Debug)]
+enum Disk {
+    Memory,
+    Ext4,
+    Xfs,
+}
+
+impl Disk {
+    fn volume(self) -> Outcome<Volume> {
+        match self {
+            Self::Memory => Volume::in_memory(64),
+            Self::Ext4 => Volume::on_loop("ext4", 64, &["mkfs.ext4", "-q", "-F"]),
+            Self::Xfs => Volume::on_loop("xfs", 320, &["mkfs.xfs", "-q", "-f"]),
+        }
+    }
+}
+
+/// Mails of the load.
+const MAILS: u64 = 24;
 /// Beyond any number of calls of the load.
-const MOST: u64 = 2_000;
+const MOST: u64 = 5_000;
 /// Points at once.
 const LANES: usize = 4;
+/// How long a load that is through may take to be delivered.
+const SETTLE: Duration = Duration::from_secs(20);
 
-/// Plays the method.
+/// SIGKILL only.
 pub(super) fn play(choice: &Choice) -> Outcome<Figures> {
-    let mut sum = Figures::default();
-    if !choice.exhaustive {
-        let mut draw = Draw::new(choice.seed);
-        let mut points = Vec::new();
-        for _ in 0..choice.sample {
-            let kind = usize::try_from(draw.between(0, KINDS.len() as u64)).unwrap_or(0);
-            // Names are changed a few times, contents with every batch.
-            let most = if kind < 2 { 40 } else { 8 };
-            points.push((KINDS[kind], draw.between(1, most)));
-        }
-        for lane in points.chunks(LANES) {
-            for (figures, _) in together(choice, lane)? {
-                sum += figures;
-            }
-        }
-        return Ok(sum);
-    }
-    for kind in KINDS {
-        sum += all(choice, kind)?;
-        eprintln!(
-            "    {kind}: {} points, {} acknowledged",
-            sum.points, sum.acknowledged
-        );
-    }
+    points(choice, Disk::Memory, choice.sample)
+}
+
+/// SIGKILL and a power cut in the same moment.
+pub(super) fn power(choice: &Choice) -> Outcome<Figures> {
+    let mut sum = points(choice, Disk::Ext4, choice.sample.div_ceil(2))?;
+    sum += points(choice, Disk::Xfs, choice.sample.div_ceil(2))?;
     Ok(sum)
 }
 
-/// Every N of one kind.
-fn all(choice: &Choice, kind: &'static str) -> Outcome<Figures> {
-    let mut sum = Figures::default();
-    for first in (1..MOST).step_by(LANES) {
-        let lane: Vec<_> = (first..first + LANES as u64).map(|n| (kind, n)).collect();
-        let mut reached = false;
-        for (figures, killed) in together(choice, &lane)? {
-            sum += figures;
-            reached |= killed;
+/// Every point, or so many that a draw names.
+fn points(choice: &Choice, disk: Disk, sample: usize) -> Outcome<Figures> {
+    let whole = point(choice, disk, MOST)?;
+    if whole.killed || whole.figures.acknowledged != MAILS {
+        return Err(Failure::wrong("without a crash the load does not come through"));
+    }
+    eprintln!("    {disk:?}: {} calls change the disk", whole.calls);
+    let mut draw = Draw::new(choice.seed);
+    let wanted: Vec<u64> = if choice.exhaustive {
+        (1..MOST).collect()
+    } else {
+        (0..sample).map(|_| draw.between(1, whole.calls + 1)).collect()
+    };
+    let run = Run {
+        next: AtomicU64::new(0),
+        through: AtomicBool::new(false),
+        sum: Mutex::new(Figures::default()),
+    };
+    std::thread::scope(|scope| {
+        let lanes: Vec<_> = (0..LANES)
+            .map(|_| scope.spawn(|| run.lane(choice, disk, &wanted)))
+            .collect();
+        for lane in lanes {
+            lane.join().map_err(|_| Failure::wrong("a lane ended early"))??;
         }
-        if !reached {
-            return Ok(sum);
+        Ok::<_, Failure>(())
+    })?;
+    Ok(run.sum.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// What the lanes share.
+struct Run {
+    next: AtomicU64,
+    /// A load came through before its point: there are no more.
+    through: AtomicBool,
+    sum: Mutex<Figures>,
+}
+
+impl Run {
+    fn lane(&self, choice: &Choice, disk: Disk, wanted: &[u64]) -> Outcome {
+        loop {
+            let at = usize::try_from(self.next.fetch_add(1, Ordering::Relaxed)).unwrap_or(usize::MAX);
+            let Some(n) = wanted.get(at) else { return Ok(()) };
+            if choice.exhaustive && self.through.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let point =
+                point(choice, disk, *n).inspect_err(|_| self.through.store(true, Ordering::Relaxed))?;
+            if !point.killed {
+                self.through.store(true, Ordering::Relaxed);
+            }
+            let mut sum = self.sum.lock().unwrap_or_else(PoisonError::into_inner);
+            *sum += point.figures;
+            if sum.points.is_multiple_of(100) {
+                eprintln!("    {} points, {} acknowledged", sum.points, sum.acknowledged);
+            }
         }
     }
-    Err(Failure::wrong(format!(
-        "the load never ended before the N-th {kind}"
-    )))
 }
 
-fn together(choice: &Choice, points: &[(&'static str, u64)]) -> Outcome<Vec<(Figures, bool)>> {
-    std::thread::scope(|scope| {
-        let runs: Vec<_> = points
-            .iter()
-            .map(|(kind, n)| scope.spawn(move || point(choice, kind, *n)))
-            .collect();
-        runs.into_iter()
-            .map(|run| run.join().map_err(|_| Failure::wrong("a point ended early"))?)
-            .collect()
-    })
+struct Point {
+    figures: Figures,
+    /// The load did not come through.
+    killed: bool,
+    calls: u64,
 }
 
-/// One point; whether the process was killed before the load was through.
-fn point(choice: &Choice, kind: &str, n: u64) -> Outcome<(Figures, bool)> {
-    let volume = Volume::in_memory(64)?;
+fn point(choice: &Choice, disk: Disk, n: u64) -> Outcome<Point> {
+    let volume = disk.volume()?;
     let sink = Sink::start()?;
     let ledger = Ledger::default();
     let mut daemon = Daemon::new(&choice.program, &volume.path().join("spool"), sink.address())?;
-    daemon.spawn_traced(kind, &format!("signal=SIGKILL:when={n}"))?;
-    if daemon.becomes_ready(Duration::from_secs(30)) {
+    let tracer = Tracer::kill_behind(&mut daemon, n)?;
+    if daemon.becomes_ready(Duration::from_mins(1)) {
         // It breaks off where the process dies.
         let _ = ledger.send(daemon.smtp(), MAILS, &AtomicBool::new(false));
-        let deadline = Instant::now() + SETTLE;
-        while daemon.runs() && Instant::now() < deadline && !settled(&ledger, &sink) {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        // Outcomes are written lazily: their calls come after the deliveries.
-        let lazy = Instant::now() + Duration::from_millis(300);
-        while daemon.runs() && Instant::now() < lazy {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        settle(&mut daemon, &ledger, &sink);
     }
     let killed = !daemon.runs();
-    let figures = judge(daemon, &ledger, &sink, &format!("killed at {kind} {n}"))?;
-    Ok((figures, killed))
+    let seen = tracer.end(&mut daemon)?;
+    let volume = match disk {
+        Disk::Memory => volume,
+        Disk::Ext4 | Disk::Xfs => {
+            volume.cut_power()?;
+            volume.unmount()?.mount(&[])?
+        }
+    };
+    let what = format!("behind call {n} on {disk:?}");
+    let figures = judge(daemon, &ledger, &sink, &what)
+        .map_err(|error| Failure::wrong(format!("{error}\nthe last calls were\n{}", seen.last())))?;
+    drop(volume);
+    Ok(Point {
+        figures,
+        killed,
+        calls: seen.calls,
+    })
 }
 
-fn settled(ledger: &Ledger, sink: &Sink) -> bool {
-    ledger.missing(sink).is_empty()
+/// Waits for the deliveries, and for outcomes, which are written lazily behind them; less where the process dies.
+fn settle(daemon: &mut Daemon, ledger: &Ledger, sink: &Sink) {
+    let deadline = Instant::now() + SETTLE;
+    while daemon.runs() && Instant::now() < deadline && !ledger.missing(sink).is_empty() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let lazy = Instant::now() + Duration::from_millis(300);
+    while daemon.runs() && Instant::now() < lazy {
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
-
-const SETTLE: Duration = Duration::from_secs(20);

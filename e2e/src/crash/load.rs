@@ -84,12 +84,19 @@ pub(super) struct Ledger {
     confirmed: Arc<Mutex<BTreeSet<u64>>>,
     /// Replies of class 4 after the end of data, or to MAIL: the server said that it cannot now.
     pub(super) deferred: Arc<AtomicU64>,
+    /// Replies that nothing here deserves, such as "never" for a disk that is full.
+    odd: Arc<Mutex<BTreeSet<u16>>>,
 }
 
 impl Ledger {
     /// Mails that were confirmed.
     pub(super) fn acknowledged(&self) -> u64 {
         self.confirmed().len() as u64
+    }
+
+    /// Replies that nothing here deserves.
+    pub(super) fn odd(&self) -> BTreeSet<u16> {
+        self.odd.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Those that were confirmed and are nowhere.
@@ -132,7 +139,13 @@ impl Ledger {
                 400..=499 => {
                     self.deferred.fetch_add(1, Ordering::Relaxed);
                 }
-                other => return Err(io::Error::other(format!("an odd reply: {other}"))),
+                other => {
+                    self.odd
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .insert(other);
+                    return Err(io::Error::other(format!("an odd reply: {other}")));
+                }
             }
         }
         client.say("QUIT").map(drop)
