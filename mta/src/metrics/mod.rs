@@ -5,8 +5,10 @@
 //! ```
 //!
 //! One field per figure; a part adds a field here for what it counts. Labels are enumerations of this module: never
-//! an address, a domain or a queue id, so the number of series is known when the daemon is built.
+//! an address or a queue id, so the number of series is bounded when the daemon is built; see [`by_site`] for sites.
 //! Figures that belong to another part (queue, seal, certificate) are written by [`Metrics::observe`] before a scrape.
+
+pub mod by_site;
 
 use std::sync::atomic::AtomicU64;
 
@@ -116,6 +118,10 @@ pub struct Metrics {
     pub commit: Histogram,
     /// Attempts on recipients, by how they ended.
     pub deliveries: Family<ByOutcome, Counter>,
+    /// The same by site.
+    pub site_deliveries: by_site::BySite,
+    /// From the acceptance of a message to the delivery to a recipient.
+    pub delivery_delay: Histogram,
     /// Notices (DSN) that were queued.
     pub notices: Counter,
     /// Entries handed over between pods, by side.
@@ -154,6 +160,9 @@ impl Metrics {
             // 0.5 ms to 8 s.
             commit: Histogram::new(exponential_buckets(0.0005, 2.0, 15)),
             deliveries: Family::default(),
+            site_deliveries: by_site::BySite::default(),
+            // 1 s to 3 days.
+            delivery_delay: Histogram::new(exponential_buckets(1.0, 4.0, 10)),
             notices: Counter::default(),
             handed_over: Family::default(),
             admin_requests: Family::default(),
@@ -204,6 +213,13 @@ impl Metrics {
             "deliveries",
             "Attempts on recipients, by outcome",
             self.deliveries.clone(),
+        );
+        to.register_collector(Box::new(self.site_deliveries.clone()));
+        to.register_with_unit(
+            "delivery_delay",
+            "Time from the acceptance of a message to its delivery to a recipient",
+            Unit::Seconds,
+            self.delivery_delay.clone(),
         );
         to.register(
             "notices",
@@ -385,6 +401,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.refuse(Refused::Policy);
         metrics.deliver(Outcome::Deferred);
+        metrics.site_deliveries.count("mx:a", Outcome::Deferred);
         metrics.hand_over(Side::Source, 1);
         metrics.admit(Admitted::Yes);
         let text = metrics.text().unwrap();

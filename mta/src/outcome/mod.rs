@@ -162,6 +162,13 @@ pub fn tell(line: &Line<'_>, outcome: &Outcome, over: bool, metrics: &metrics::M
         (Verdict::Deferred, false) => ("deferred", metrics::Outcome::Deferred),
     };
     metrics.deliver(counted);
+    metrics.site_deliveries.count(line.site, counted);
+    if counted == metrics::Outcome::Delivered {
+        // Whole seconds are exact up to 2^32 of them.
+        metrics
+            .delivery_delay
+            .observe(u32::try_from(line.delay_seconds).map_or(f64::from(u32::MAX), f64::from));
+    }
     let hop = outcome.hop.as_ref();
     let address = hop.and_then(|hop| hop.address);
     tracing::info!(
