@@ -66,9 +66,8 @@ impl Daemon {
     /// Starts it under a tracer, whose words (and the server's own on standard error) go there.
     pub(super) fn spawn_traced(&mut self, tracer: &[&str], words: PipeWriter) -> Outcome<Pid> {
         self.launch(tracer, Some(words))?;
-        let child = self.child.as_ref();
-        let id = child.and_then(|child| Pid::from_raw(i32::try_from(child.id()).ok()?));
-        id.ok_or_else(|| Failure::wrong("no process"))
+        let group = self.child.as_ref().map(Pid::from_child);
+        group.ok_or_else(|| Failure::wrong("no process"))
     }
 
     fn launch(&mut self, tracer: &[&str], errors: Option<PipeWriter>) -> Outcome {
@@ -145,9 +144,7 @@ impl Daemon {
         let Some(mut child) = self.child.take() else {
             return;
         };
-        if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
+        let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
         let _ = child.wait();
     }
 

@@ -2,9 +2,8 @@
 //!
 //! The load: small mails, some with a body file, some that come back to their sender. Points run beside each other.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::daemon::Daemon;

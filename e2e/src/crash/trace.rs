@@ -114,8 +114,7 @@ fn changes(line: &str) -> bool {
     let line = line.split_once("] ").map_or(line, |(_, call)| call);
     let call = line.strip_prefix("<... ").unwrap_or(line);
     let name: &str = call.split(['(', ' ']).next().unwrap_or_default();
-    let ended = line.contains(") = ") || line.contains(")  = ") || line.contains(" = ");
-    ended
+    line.contains(" = ")
         && !line.contains("<unfinished")
         && CHANGES.split(',').any(|change| change == name)
         && (name != "openat" || line.contains("O_CREAT"))

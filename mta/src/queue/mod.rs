@@ -150,16 +150,14 @@ impl Queue {
             tracing::error!(%error, "the list of suspended sites cannot be read: no site is suspended");
             suspended::Names::new()
         });
-        // Before anything is tried.
-        let _ = commands.send(Command::Suspend(suspended.clone()));
         let queue = Self(Arc::new(Shared {
             commands,
             spool: parts.spool.clone(),
             running: Arc::default(),
             stopped: CancellationToken::new(),
-            suspended: (store, suspended).into(),
+            suspended: (store, suspended.clone()).into(),
         }));
-        let scheduler = scheduler::Scheduler::new(parts, &queue, inbox);
+        let scheduler = scheduler::Scheduler::new(parts, &queue, inbox, suspended);
         let stopped = queue.0.stopped.clone();
         tokio::spawn(async move {
             scheduler.run().await;

@@ -23,6 +23,7 @@ use super::hot::Hot;
 use super::index::{Ended, Index, Job, Sorted};
 use super::orders::Waiting;
 use super::sort::Sorter;
+use super::suspended::Names;
 use super::worker::Worker;
 use super::{Command, Parts, Queue, clock};
 use crate::deliver::sites::Sites;
@@ -62,7 +63,14 @@ struct Leaving {
 }
 
 impl Scheduler {
-    pub(super) fn new(parts: Parts, queue: &Queue, inbox: mpsc::UnboundedReceiver<Command>) -> Self {
+    pub(super) fn new(
+        parts: Parts,
+        queue: &Queue,
+        inbox: mpsc::UnboundedReceiver<Command>,
+        suspended: Names,
+    ) -> Self {
+        let mut index = Index::new(MOST_RUNNING);
+        index.suspend(suspended);
         let sorter = Sorter {
             spool: parts.spool.clone(),
             live: parts.live.clone(),
@@ -71,7 +79,7 @@ impl Scheduler {
             keys: RandomState::new(),
         };
         Self {
-            index: Index::new(MOST_RUNNING),
+            index,
             inbox,
             tasks: JoinSet::new(),
             open: HashMap::new(),
@@ -88,9 +96,6 @@ impl Scheduler {
 
     pub(super) async fn run(mut self) {
         self.load();
-        while let Ok(command) = self.inbox.try_recv() {
-            self.command(command);
-        }
         let mut changed = self.live.changed();
         loop {
             self.pump();
