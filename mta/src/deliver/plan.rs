@@ -16,7 +16,7 @@ use postroad_config::{
 };
 
 use super::sites::Sites;
-use crate::queue::index::Pace;
+use crate::queue::job::Pace;
 
 /// The ways out for one recipient domain, in the order in which they are tried.
 #[derive(Clone, Debug, PartialEq)]

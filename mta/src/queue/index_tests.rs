@@ -1,5 +1,7 @@
 //! What the index starts, and when.
 
+use postroad_config::RouteLimits;
+
 use super::*;
 
 const RETRY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(40));

@@ -15,6 +15,7 @@ pub mod clock;
 pub mod fair;
 pub mod hot;
 pub mod index;
+pub mod job;
 mod ledger;
 pub mod orders;
 pub mod rate;
@@ -35,7 +36,7 @@ use postroad_spool::{EntryId, Spool};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use self::index::SiteView;
+use self::job::SiteView;
 use crate::deliver::tls::ClientTls;
 use crate::dns::Dns;
 use crate::handover;

@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::fair::Share;
 use super::hot::Hot;
-use super::index::{Ended, Index, Job, Sorted};
+use super::index::Index;
+use super::job::{Ended, Job, Sorted};
 use super::orders::Waiting;
 use super::sort::Sorter;
 use super::suspended::Names;

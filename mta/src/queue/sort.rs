@@ -11,7 +11,7 @@ use postroad_spool::{EntryId, Item, Ownership, ReadError, Spool, Status};
 
 use super::fair::Share;
 use super::hot::{Fresh, Hot};
-use super::index::{Group, Sorted};
+use super::job::{Group, Sorted};
 use super::retry::Schedule;
 use super::{clock, settle};
 use crate::deliver::plan::Plan;

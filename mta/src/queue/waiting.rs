@@ -7,7 +7,7 @@ use std::sync::Arc;
 use postroad_spool::EntryId;
 
 use super::fair::Share;
-use super::index::Job;
+use super::job::Job;
 
 /// What is left of a [`Job`] without its site.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use postroad_spool::{EntryId, Item, Ownership, ReadError, Spool, Status as State
 use tokio_util::sync::CancellationToken;
 
 use super::hot::{Fresh, Hot};
-use super::index::{Ended, Job, NO_SITE};
+use super::job::{Ended, Job, NO_SITE};
 use super::ledger::Ledger;
 use super::retry::Schedule;
 use super::settle::{self, Attempt, Due, Settled, settle};
