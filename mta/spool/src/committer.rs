@@ -14,8 +14,9 @@ use crate::errors::CommitError;
 use crate::format::BLOCK;
 use crate::format::frame::Frame;
 use crate::format::record::Record;
-use crate::index::{Place, Segment};
+use crate::index::{Free, Place, Segment};
 use crate::io::File;
+use crate::keeper;
 use crate::plan::{Draft, Notify, Plan, Touched, plan};
 use crate::shared::{Job, Shared};
 use crate::types::EntryId;
@@ -33,6 +34,7 @@ const BATCH_RECORDS: usize = 1024;
 #[derive(Debug)]
 struct Active {
     epoch: u64,
+    format: u32,
     file: Arc<dyn File>,
     used: usize,
     size: usize,
@@ -62,6 +64,8 @@ pub struct Committer {
     notifies: Vec<Notify>,
     touched: Touched,
     batch: u64,
+    /// The format of new segments; looked at before each batch, so that it holds for all that is decided for one.
+    format: u32,
     parked: VecDeque<Parked>,
     /// What the keeper was asked for the parked ones; 0 is nothing.
     request: u64,
@@ -80,6 +84,7 @@ impl Committer {
                 let (used, size) = (segment.used as usize, segment.size as usize);
                 Some(Active {
                     epoch,
+                    format: segment.format,
                     file: Arc::clone(&segment.file),
                     used,
                     size,
@@ -87,6 +92,7 @@ impl Committer {
             })
         };
         let batch = shared.batch();
+        let format = shared.write_format();
         Self {
             shared,
             active,
@@ -95,6 +101,7 @@ impl Committer {
             notifies: Vec::new(),
             touched: Touched::default(),
             batch,
+            format,
             parked: VecDeque::new(),
             request: 0,
             tried: false,
@@ -105,6 +112,7 @@ impl Committer {
     /// Works until the queue is closed and drained.
     pub fn run(mut self) {
         while let Some(jobs) = self.shared.take(self.unsynced.map(|since| since + LATE_SYNC)) {
+            self.format = self.shared.write_format();
             self.unpark();
             for job in jobs {
                 self.job(job);
@@ -162,6 +170,12 @@ impl Committer {
             }
             return;
         }
+        if drafts.iter().any(|draft| draft.record.format() > self.format) {
+            if let Some(notify) = notify {
+                notify(Err(CommitError::Format));
+            }
+            return;
+        }
         let mut rest = drafts.into_iter();
         while let Some(draft) = rest.next() {
             if self.make_room(Frame::space(draft.head.len() + draft.body.len()), message) {
@@ -173,10 +187,14 @@ impl Committer {
         self.notifies.extend(notify);
     }
 
-    /// The record fits in the batch behind what is there, perhaps after a commit and in a new segment.
+    /// The record fits in the batch behind what is there, perhaps after a commit and in a new segment. A segment of
+    /// another format than the present one is not gone on with.
     fn make_room(&mut self, space: usize, message: bool) -> bool {
+        let format = self.format;
         let fits = |active: Option<&Active>, buffered: usize| {
-            active.is_some_and(|a| a.used + (buffered + space).next_multiple_of(BLOCK) <= a.size)
+            active.is_some_and(|a| {
+                a.format == format && a.used + (buffered + space).next_multiple_of(BLOCK) <= a.size
+            })
         };
         let full = self.records.len() >= BATCH_RECORDS || self.buffer.len() + space > BATCH_BYTES;
         if full || !fits(self.active.as_ref(), self.buffer.len()) {
@@ -196,8 +214,24 @@ impl Committer {
         if index.free.is_empty() || (message && index.free.len() <= RESERVE) {
             return false;
         }
-        let free = index.free.remove(0);
+        let newest = index.segments.last_key_value().map(|(epoch, _)| *epoch);
+        let ready = |free: &Free| free.format == self.format && Some(free.epoch) > newest;
+        let ready = index.free.iter().position(ready);
+        let mut free = index.free.remove(ready.unwrap_or(0));
+        if ready.is_none() {
+            // Prepared before the format changed; nothing was written in it yet. Segments are used in order of epochs.
+            drop(index);
+            match keeper::write_header(&self.shared, free.file.as_ref(), self.format) {
+                Ok(epoch) => (free.epoch, free.format) = (epoch, self.format),
+                Err(error) => {
+                    self.shared.fail("the header of a segment", &error);
+                    return false;
+                }
+            }
+            index = self.shared.index();
+        }
         let active = Active {
+            format: free.format,
             epoch: free.epoch,
             file: Arc::clone(&free.file),
             used: BLOCK,
@@ -205,6 +239,7 @@ impl Committer {
         };
         let segment = Segment {
             number: free.number,
+            format: free.format,
             size: free.size,
             file: free.file,
             used: u32::try_from(BLOCK).unwrap_or(u32::MAX),

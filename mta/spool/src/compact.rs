@@ -20,6 +20,7 @@ struct Compact {
     attempts: u32,
     status: Status,
     delay_notified: bool,
+    by_notified: bool,
 }
 
 /// The states of an entry's recipients, in the envelope's order.
@@ -98,6 +99,7 @@ impl Compact {
             attempts: state.attempts,
             status: state.status,
             delay_notified: state.delay_notified,
+            by_notified: state.by_notified,
         }
     }
 
@@ -107,6 +109,7 @@ impl Compact {
             attempts: self.attempts,
             next_attempt: self.next_attempt,
             delay_notified: self.delay_notified,
+            by_notified: self.by_notified,
             reply: self.reply.as_deref().unwrap_or_default().to_owned(),
         }
     }
@@ -154,6 +157,7 @@ mod tests {
             attempts: 3,
             next_attempt: 7,
             delay_notified: true,
+            by_notified: true,
             reply: reply.to_owned(),
             ..RecipientState::default()
         }

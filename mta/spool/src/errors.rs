@@ -1,18 +1,18 @@
 //! Why something was not done, one type for each kind of call.
 
+use crate::format::{NEWEST, OLDEST};
+
 /// The spool cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it open.
     #[error("the spool {0} is in use by another process")]
     Locked(String),
-    /// The format is newer than this program, or unknown.
-    #[error("the spool has format version {found}, this program reads version {known} only")]
-    Version {
-        /// Version in the file.
+    /// The format is newer than this program, or older than all that it reads.
+    #[error("{}", unknown_format(*.found))]
+    Format {
+        /// Format in the file.
         found: u32,
-        /// The version this program reads.
-        known: u32,
     },
     /// The directory holds something else.
     #[error("{0}")]
@@ -28,6 +28,20 @@ pub enum OpenError {
     Io(#[from] std::io::Error),
 }
 
+/// Names both sides, and what to do.
+fn unknown_format(found: u32) -> String {
+    let start =
+        format!("the spool has format {found}, this version of the program reads {OLDEST} to {NEWEST}");
+    if found > NEWEST {
+        format!(
+            "{start}: start a newer version, or let the newer one write format {NEWEST} (spool.writeFormat) until it \
+             has rewritten the spool"
+        )
+    } else {
+        format!("{start}: start an older version first, which reads {found} and writes {OLDEST}")
+    }
+}
+
 /// The message was not taken. Each case is one SMTP reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
@@ -40,6 +54,9 @@ pub enum CommitError {
     /// The message can never fit: `552 5.3.4`.
     #[error("the message is too large for the spool")]
     TooLarge,
+    /// The format that is written cannot say the envelope: `451 4.3.3`. It would lose a promise.
+    #[error("the spool writes an older format, which cannot keep what the message asks for")]
+    Format,
     /// The spool is sealed and has reported itself empty: `421 4.3.2`.
     #[error("the spool is sealed and empty")]
     Sealed,
@@ -55,6 +72,7 @@ impl CommitError {
             Self::Full => (452, "4.3.1"),
             Self::ReadOnly(_) => (451, "4.3.0"),
             Self::TooLarge => (552, "5.3.4"),
+            Self::Format => (451, "4.3.3"),
             Self::Sealed | Self::Closed => (421, "4.3.2"),
         }
     }

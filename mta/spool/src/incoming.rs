@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use crate::blob::BlobFile;
 use crate::completion::Completion;
 use crate::errors::{CommitError, HandoverError};
-use crate::format::message;
 use crate::format::record::{MessageInfo, Record};
+use crate::format::{extensions, message};
 use crate::handover::{ToSource, TransferId};
 use crate::shared::{Job, NewMessage, OpenGuard, Shared};
 use crate::spool::{Item, Spool};
@@ -151,6 +151,10 @@ impl Incoming {
             mut recipients,
             prefix,
         } = item;
+        let format = extensions::format_of(&envelope);
+        if format > self.shared.write_format() {
+            return Err(CommitError::Format);
+        }
         recipients.resize(envelope.recipients.len(), RecipientState::default());
         let max = self.shared.max_payload();
         let encode = |body| message::encode(origin.as_ref(), &envelope, &recipients, &prefix, body);
@@ -169,6 +173,7 @@ impl Incoming {
         let head = encode((body_len, body_crc));
         let crc = crc32c::crc32c_append(crc32c::crc32c(&head), &self.inline);
         let record = Record::Message(MessageInfo {
+            format,
             blob: self.blob.is_some(),
             prefix_len: prefix.len() as u64,
             body_len,

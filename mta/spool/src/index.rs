@@ -41,6 +41,8 @@ pub struct Entry {
     /// Segments with records about it.
     pub aux: SmallVec<[u64; 1]>,
     pub blob: bool,
+    /// The oldest format that can say its envelope.
+    pub format: u8,
     pub prefix_len: u64,
     pub body_len: u64,
     pub arrived: u64,
@@ -73,6 +75,8 @@ pub struct Tomb {
 #[derive(Debug)]
 pub struct Segment {
     pub number: u32,
+    /// Format of its records.
+    pub format: u32,
     pub size: u32,
     pub file: Arc<dyn File>,
     /// Bytes written, header included.
@@ -86,6 +90,8 @@ pub struct Segment {
 #[derive(Debug)]
 pub struct Free {
     pub number: u32,
+    /// Format that its header says.
+    pub format: u32,
     pub size: u32,
     pub file: Arc<dyn File>,
     pub epoch: u64,
@@ -209,6 +215,7 @@ impl Index {
             stale: None,
             aux: SmallVec::new(),
             blob: info.blob,
+            format: u8::try_from(info.format).unwrap_or(u8::MAX),
             prefix_len: info.prefix_len,
             body_len: info.body_len,
             arrived: info.arrived,
@@ -439,6 +446,7 @@ impl Entry {
             recipients: self.states.len(),
             pending,
             next_attempt,
+            format: self.format.into(),
         }
     }
 }

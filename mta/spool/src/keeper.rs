@@ -122,11 +122,13 @@ impl Keeper {
             };
             (segment.number, segment.size, Arc::clone(&segment.file))
         };
-        let fresh = write_header(&self.shared, file.as_ref())?;
+        let format = self.shared.write_format();
+        let fresh = write_header(&self.shared, file.as_ref(), format)?;
         let mut index = self.shared.index();
         index.segments.remove(&epoch);
         index.free.push(Free {
             number,
+            format,
             size,
             file,
             epoch: fresh,
@@ -233,9 +235,10 @@ fn read_payload(file: &dyn File, offset: u32, len: u32, epoch: u64) -> Option<Ve
     (frame.epoch == epoch).then(|| payload.to_vec())
 }
 
-/// Gives the segment a new epoch, durably.
-pub fn write_header(shared: &Shared, file: &dyn File) -> io::Result<u64> {
+/// Begins a new use of the segment, of this format, durably. Gives its epoch.
+pub fn write_header(shared: &Shared, file: &dyn File, format: u32) -> io::Result<u64> {
     let header = Header {
+        format,
         uuid: shared.uuid,
         epoch: shared.next_epoch.fetch_add(1, Ordering::Relaxed),
         next_batch: shared.next_batch.load(Ordering::Relaxed),
@@ -265,11 +268,13 @@ pub fn create(shared: &Shared) -> io::Result<Free> {
         (1..u32::MAX).find(|n| !used.contains(n)).unwrap_or(u32::MAX)
     };
     let temporary = dir.join("new.tmp");
-    let filled = fill(shared, &temporary).and_then(|(file, epoch)| {
+    let format = shared.write_format();
+    let filled = fill(shared, &temporary, format).and_then(|(file, epoch)| {
         shared.io.rename(&temporary, &dir.join(segment_name(number)))?;
         shared.io.sync_dir(&dir)?;
         Ok(Free {
             number,
+            format,
             size,
             file,
             epoch,
@@ -281,7 +286,7 @@ pub fn create(shared: &Shared) -> io::Result<Free> {
     filled
 }
 
-fn fill(shared: &Shared, path: &Path) -> io::Result<(Arc<dyn File>, u64)> {
+fn fill(shared: &Shared, path: &Path, format: u32) -> io::Result<(Arc<dyn File>, u64)> {
     let file = shared.io.create(path)?;
     let size = shared.segment_size as usize;
     let zeros = vec![0; FILL_STEP.min(size)];
@@ -293,6 +298,6 @@ fn fill(shared: &Shared, path: &Path) -> io::Result<(Arc<dyn File>, u64)> {
         file.sync()?;
         at += n;
     }
-    let epoch = write_header(shared, file.as_ref())?;
+    let epoch = write_header(shared, file.as_ref(), format)?;
     Ok((file, epoch))
 }

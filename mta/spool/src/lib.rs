@@ -34,6 +34,7 @@ mod window;
 
 pub use completion::Completion;
 pub use errors::{CommitError, HandoverError, OpenError, ReadError, RecordError};
+pub use format::{NEWEST as NEWEST_FORMAT, OLDEST as OLDEST_FORMAT};
 pub use incoming::Incoming;
 pub use message::{Body, Message};
 pub use spool::{Answered, Drained, Hold, Item, Requested, Spool, Standing};

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::errors::OpenError;
 use crate::format::header::{Header, HeaderError};
-use crate::format::{BLOCK, BLOCK_U32, VERSION};
+use crate::format::{BLOCK, BLOCK_U32};
 use crate::index::{Free, Index, Place, Segment};
 use crate::io::{Io, write_whole};
 use crate::scan::{Found, newest_epoch, scan};
@@ -96,7 +96,7 @@ impl Reading<'_> {
         let mut bytes = Window::new(Arc::clone(&file))?;
         self.report.segments += 1;
         let mut sound = true;
-        let epoch = match Header::decode(bytes.piece(0, BLOCK)) {
+        let (epoch, format) = match Header::decode(bytes.piece(0, BLOCK)) {
             Ok(header) => {
                 if *self.uuid.get_or_insert(header.uuid) != header.uuid {
                     let path = path.display();
@@ -107,18 +107,16 @@ impl Reading<'_> {
                 }
                 self.next.batch = self.next.batch.max(header.next_batch);
                 self.next.entry = self.next.entry.max(header.next_entry);
-                header.epoch
+                (header.epoch, header.format)
             }
             Err(HeaderError::Version(found)) => {
-                return Err(OpenError::Version {
-                    found,
-                    known: VERSION,
-                });
+                return Err(OpenError::Format { found });
             }
             Err(HeaderError::Damaged) => {
                 self.report.damaged += 1;
                 sound = false;
-                newest_epoch(&mut bytes).unwrap_or(0)
+                // Of no format that is written: nothing is appended, and the header is written anew before the next use.
+                (newest_epoch(&mut bytes).unwrap_or(0), 0)
             }
         };
         self.next.epoch = self.next.epoch.max(epoch + 1);
@@ -132,6 +130,7 @@ impl Reading<'_> {
         if scanned.records.is_empty() {
             self.index.free.push(Free {
                 number,
+                format,
                 size,
                 file,
                 epoch,
@@ -141,6 +140,7 @@ impl Reading<'_> {
         let used = u32::try_from(scanned.end).unwrap_or(u32::MAX);
         let segment = Segment {
             number,
+            format,
             size,
             file,
             used,
@@ -269,10 +269,7 @@ fn read_uuid(io: &dyn Io, dir: &Path) -> Result<Option<SpoolUuid>, OpenError> {
         .strip_prefix("postroad-spool ")
         .and_then(|rest| rest.split('\n').next()?.parse().ok());
     match other {
-        Some(found) => Err(OpenError::Version {
-            found,
-            known: VERSION,
-        }),
+        Some(found) => Err(OpenError::Format { found }),
         None => Ok(None),
     }
 }

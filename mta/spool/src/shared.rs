@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -119,6 +119,8 @@ pub struct Shared {
     orders_wake: Condvar,
     /// [`Durability::Relaxed`] now.
     relaxed: AtomicBool,
+    /// [`Options::write_format`] now.
+    write_format: AtomicU32,
     read_only: OnceLock<String>,
     /// Whether the volume was above the high-water mark when that was last looked at.
     fullness: Mutex<Option<(Instant, bool)>>,
@@ -149,6 +151,7 @@ impl Shared {
         index: Index,
         next: Counters,
     ) -> Self {
+        let write_format = options.write_format;
         let relaxed = options.durability == Durability::Relaxed;
         let latched = index.seal.sealed && index.entries.is_empty() && index.transfers.is_empty();
         Self {
@@ -169,6 +172,7 @@ impl Shared {
             orders: Mutex::default(),
             orders_wake: Condvar::new(),
             relaxed: AtomicBool::new(relaxed),
+            write_format: AtomicU32::new(write_format),
             read_only: OnceLock::new(),
             fullness: Mutex::default(),
         }
@@ -198,6 +202,11 @@ impl Shared {
 
     pub fn set_relaxed(&self, relaxed: bool) {
         self.relaxed.store(relaxed, Ordering::Relaxed);
+    }
+
+    /// The format of segments that are begun.
+    pub fn write_format(&self) -> u32 {
+        self.write_format.load(Ordering::Relaxed)
     }
 
     /// Why nothing is written any more.

@@ -2,8 +2,12 @@
 //!
 //! Plain values, no IO. Times are milliseconds since the Unix epoch, UTC; the spool never reads a clock of its own.
 
+mod envelope;
+
 use std::fmt;
 use std::str::FromStr;
+
+pub use envelope::{BodyKind, ByMode, DeliverBy, Envelope, Notify, Recipient, Ret};
 
 /// Identifies one entry within one spool; never used twice by the same spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,103 +85,6 @@ impl FromStr for SpoolUuid {
     }
 }
 
-/// Envelope of an entry: written once, never changed.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Envelope {
-    /// The reverse-path without angle brackets; empty is the null reverse-path (RFC 5321 section 4.5.5).
-    pub reverse_path: String,
-    /// The recipients; their position is what [`RecipientUpdate::index`] means.
-    pub recipients: Vec<Recipient>,
-    /// RET of the MAIL command (RFC 3461 section 4.3).
-    pub ret: Option<Ret>,
-    /// ENVID of the MAIL command, still as xtext (RFC 3461 section 4.4).
-    pub envid: Option<String>,
-    /// What the sender declared about the body.
-    pub body: BodyKind,
-    /// SMTPUTF8 was given (RFC 6531).
-    pub smtputf8: bool,
-    /// The authenticated user, if there was one.
-    pub identity: Option<String>,
-    /// Where the message came from, as text for logs and notices, e.g. `192.0.2.1`.
-    pub client: String,
-    /// When the message was first accepted.
-    pub arrived: u64,
-    /// When to give up.
-    pub expires: u64,
-}
-
-/// One recipient of an envelope.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Recipient {
-    /// The forward-path without angle brackets.
-    pub forward_path: String,
-    /// NOTIFY of the RCPT command.
-    pub notify: Notify,
-    /// ORCPT of the RCPT command, `addr-type;xtext` (RFC 3461 section 4.2).
-    pub orcpt: Option<String>,
-    /// The address the client gave, if an alias replaced it.
-    pub original: Option<String>,
-}
-
-/// NOTIFY of a recipient (RFC 3461 section 4.1): a set of conditions, `NEVER`, or not given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Notify(u8);
-
-impl Notify {
-    /// Not given: failure notices are sent (RFC 3461 section 4.1).
-    pub const UNSET: Self = Self(0);
-    /// `SUCCESS`.
-    pub const SUCCESS: Self = Self(1);
-    /// `FAILURE`.
-    pub const FAILURE: Self = Self(2);
-    /// `DELAY`.
-    pub const DELAY: Self = Self(4);
-    /// `NEVER`.
-    pub const NEVER: Self = Self(8);
-
-    /// Both sets together.
-    #[must_use]
-    pub const fn with(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// All conditions of `other` are in this set.
-    pub const fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// The set as bits, for an encoding.
-    pub const fn bits(self) -> u8 {
-        self.0
-    }
-
-    /// The set with these bits; unknown bits are dropped.
-    pub const fn from_bits(bits: u8) -> Self {
-        Self(bits & 15)
-    }
-}
-
-/// RET (RFC 3461 section 4.3): how much of the message a failure notice returns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ret {
-    /// The whole message.
-    Full,
-    /// The header section only.
-    Headers,
-}
-
-/// BODY of the MAIL command (RFC 6152, RFC 3030).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum BodyKind {
-    /// `7BIT`, or not given.
-    #[default]
-    SevenBit,
-    /// `8BITMIME`.
-    EightBitMime,
-    /// `BINARYMIME`.
-    BinaryMime,
-}
-
 /// How far the delivery to one recipient is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Status {
@@ -215,6 +122,8 @@ pub struct RecipientState {
     pub next_attempt: u64,
     /// A notice of delay was sent.
     pub delay_notified: bool,
+    /// A notice that the time of [`Envelope::deliver_by`] is over was sent.
+    pub by_notified: bool,
     /// Text of the last reply; the spool keeps the first 512 bytes.
     pub reply: String,
 }
@@ -260,6 +169,8 @@ pub struct Summary {
     pub pending: usize,
     /// The earliest next attempt among the pending recipients; 0 if none was made.
     pub next_attempt: u64,
+    /// The oldest format that can say its envelope.
+    pub format: u32,
 }
 
 /// A place of a segment that cannot be read.
@@ -353,6 +264,9 @@ pub struct Options {
     pub durability: Durability,
     /// Largest body in bytes; more is [`crate::CommitError::TooLarge`].
     pub max_body: u64,
+    /// The format of segments that are begun, [`crate::OLDEST_FORMAT`] to [`crate::NEWEST_FORMAT`]. With an older one, an
+    /// envelope that it cannot say is [`crate::CommitError::Format`].
+    pub write_format: u32,
 }
 
 impl Default for Options {
@@ -364,6 +278,7 @@ impl Default for Options {
             lazy_ms: 50,
             durability: Durability::Durable,
             max_body: 4 << 30,
+            write_format: crate::NEWEST_FORMAT,
         }
     }
 }
@@ -380,12 +295,5 @@ mod tests {
         assert_eq!(uuid.to_string().parse(), Ok(uuid));
         assert_eq!("07".parse::<SpoolUuid>(), Err(IdError));
         assert_eq!("xyz".parse::<EntryId>(), Err(IdError));
-    }
-
-    #[test]
-    fn notify_is_a_set() {
-        let set = Notify::SUCCESS.with(Notify::DELAY);
-        assert!(set.contains(Notify::DELAY) && !set.contains(Notify::FAILURE));
-        assert_eq!(Notify::from_bits(set.bits() | 0xf0), set);
     }
 }

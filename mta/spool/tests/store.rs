@@ -162,17 +162,6 @@ fn a_second_opener_is_refused() {
 }
 
 #[test]
-fn an_unknown_format_version_is_refused_with_a_sentence() {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("uuid"), "postroad-spool 7\nwhatever\n").unwrap();
-    let error = Spool::open(dir.path(), &options()).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the spool has format version 7, this program reads version 1 only"
-    );
-}
-
-#[test]
 fn a_dropped_message_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (spool, _) = Spool::open(dir.path(), &options()).unwrap();

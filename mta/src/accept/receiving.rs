@@ -279,6 +279,7 @@ fn envelope(settings: &Settings, transaction: Transaction) -> Envelope {
         client: transaction.client.to_string(),
         arrived,
         expires: arrived.saturating_add(u64::try_from(lifetime).unwrap_or(u64::MAX)),
+        ..Envelope::default()
     }
 }
 
@@ -289,6 +290,7 @@ impl From<&CommitError> for Refused {
             CommitError::Full => "Not enough storage now, try again later",
             CommitError::ReadOnly(_) => "The storage has an error, try again later",
             CommitError::TooLarge => TOO_LARGE.text,
+            CommitError::Format => "What the message asks for cannot be kept here now, try again later",
             CommitError::Sealed | CommitError::Closed => "This server is leaving service, try again later",
         };
         Self { code, enhanced, text }

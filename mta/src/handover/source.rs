@@ -361,6 +361,7 @@ mod tests {
             recipients: 1,
             pending: 1,
             next_attempt: 0,
+            format: 1,
         }
     }
 

@@ -13,7 +13,8 @@
 
 use postroad_spool::handover::{ToSource, ToTarget, TransferId};
 use postroad_spool::{
-    BodyKind, EntryId, Envelope, Item, Notify, Recipient, RecipientState, Ret, SpoolUuid, Status,
+    BodyKind, ByMode, DeliverBy, EntryId, Envelope, Item, Notify, Recipient, RecipientState, Ret, SpoolUuid,
+    Status,
 };
 
 /// Longest frame: an item with 50,000 recipients and their states.
@@ -60,7 +61,8 @@ impl Frame {
             Self::ToTarget(message) => put_to_target(to, message),
             Self::ToSource(message) => put_to_source(to, message),
             Self::Offered(offered) => {
-                put_kind(to, 20, &offered.transfer);
+                let extended = is_extended(&offered.item.envelope);
+                put_kind(to, if extended { 22 } else { 20 }, &offered.transfer);
                 put_envelope(to, &offered.item.envelope);
                 put_length(to, offered.item.recipients.len());
                 for state in &offered.item.recipients {
@@ -68,6 +70,9 @@ impl Frame {
                 }
                 put_bytes(to, &offered.item.prefix);
                 to.extend_from_slice(&offered.body.to_le_bytes());
+                if extended {
+                    put_extensions(to, &offered.item.envelope);
+                }
             }
             Self::End { accepting } => to.extend_from_slice(&[21, u8::from(*accepting)]),
         }
@@ -97,6 +102,7 @@ impl Frame {
                 released: from.flag()?,
             }),
             20 => Self::Offered(Box::new(from.offered()?)),
+            22 => Self::Offered(Box::new(from.extended()?)),
             21 => Self::End {
                 accepting: from.flag()?,
             },
@@ -189,6 +195,24 @@ fn put_envelope(to: &mut Vec<u8>, envelope: &Envelope) {
     to.extend_from_slice(&envelope.expires.to_le_bytes());
 }
 
+/// An envelope that a pod without format 2 of the spool cannot read; it is never offered one, see `source`.
+const fn is_extended(envelope: &Envelope) -> bool {
+    envelope.require_tls || envelope.deliver_by.is_some()
+}
+
+fn put_extensions(to: &mut Vec<u8>, envelope: &Envelope) {
+    to.push(u8::from(envelope.require_tls));
+    to.push(u8::from(envelope.deliver_by.is_some()));
+    if let Some(by) = envelope.deliver_by {
+        to.extend_from_slice(&by.deadline.to_le_bytes());
+        to.push(match by.mode {
+            ByMode::Return => 1,
+            ByMode::Notify => 2,
+        });
+        to.push(u8::from(by.trace));
+    }
+}
+
 fn put_state(to: &mut Vec<u8>, state: &RecipientState) {
     to.push(match state.status {
         Status::Pending => 0,
@@ -198,7 +222,7 @@ fn put_state(to: &mut Vec<u8>, state: &RecipientState) {
     });
     to.extend_from_slice(&state.attempts.to_le_bytes());
     to.extend_from_slice(&state.next_attempt.to_le_bytes());
-    to.push(u8::from(state.delay_notified));
+    to.push(u8::from(state.delay_notified) | u8::from(state.by_notified) << 1);
     put_bytes(to, state.reply.as_bytes());
 }
 
@@ -319,6 +343,31 @@ impl<'a> Reader<'a> {
             client: self.text()?,
             arrived: self.u64()?,
             expires: self.u64()?,
+            ..Envelope::default()
+        })
+    }
+
+    fn extended(&mut self) -> Result<Offered, WireError> {
+        let mut offered = self.offered()?;
+        let envelope = &mut offered.item.envelope;
+        envelope.require_tls = self.flag()?;
+        envelope.deliver_by = if self.flag()? {
+            Some(self.deliver_by()?)
+        } else {
+            None
+        };
+        Ok(offered)
+    }
+
+    fn deliver_by(&mut self) -> Result<DeliverBy, WireError> {
+        Ok(DeliverBy {
+            deadline: self.u64()?,
+            mode: match self.u8()? {
+                1 => ByMode::Return,
+                2 => ByMode::Notify,
+                _ => return Err(WireError("what happens at a deadline is unknown")),
+            },
+            trace: self.flag()?,
         })
     }
 
@@ -332,17 +381,23 @@ impl<'a> Reader<'a> {
     }
 
     fn state(&mut self) -> Result<RecipientState, WireError> {
+        let status = match self.u8()? {
+            0 => Status::Pending,
+            1 => Status::Delivered,
+            2 => Status::Failed,
+            3 => Status::Expired,
+            _ => return Err(WireError("a recipient's status is unknown")),
+        };
+        let (attempts, next_attempt, notices) = (self.u32()?, self.u64()?, self.u8()?);
+        if notices > 3 {
+            return Err(WireError("a notice is unknown"));
+        }
         Ok(RecipientState {
-            status: match self.u8()? {
-                0 => Status::Pending,
-                1 => Status::Delivered,
-                2 => Status::Failed,
-                3 => Status::Expired,
-                _ => return Err(WireError("a recipient's status is unknown")),
-            },
-            attempts: self.u32()?,
-            next_attempt: self.u64()?,
-            delay_notified: self.flag()?,
+            status,
+            attempts,
+            next_attempt,
+            delay_notified: notices & 1 != 0,
+            by_notified: notices & 2 != 0,
             reply: self.text()?,
         })
     }
@@ -385,12 +440,19 @@ mod tests {
             client: "192.0.2.1".into(),
             arrived: 5,
             expires: 9,
+            require_tls: true,
+            deliver_by: Some(DeliverBy {
+                deadline: 7,
+                mode: ByMode::Notify,
+                trace: true,
+            }),
         };
         let tried = RecipientState {
             status: Status::Expired,
             attempts: 4,
             next_attempt: 8,
             delay_notified: true,
+            by_notified: true,
             reply: "450 later".into(),
         };
         Offered {
@@ -402,6 +464,15 @@ mod tests {
             },
             body: 12_345,
         }
+    }
+
+    /// As an older pod says it.
+    fn plain() -> Offered {
+        let mut plain = offered();
+        plain.item.envelope.require_tls = false;
+        plain.item.envelope.deliver_by = None;
+        plain.item.recipients[0].by_notified = false;
+        plain
     }
 
     #[test]
@@ -420,6 +491,7 @@ mod tests {
                 released: true,
             }),
             Frame::Offered(Box::new(offered())),
+            Frame::Offered(Box::new(plain())),
             Frame::End { accepting: true },
         ] {
             let mut octets = Vec::new();
@@ -434,8 +506,13 @@ mod tests {
 
     #[test]
     fn a_frame_that_is_cut_or_too_long_is_refused() {
+        refuse_cuts(plain());
+        refuse_cuts(offered());
+    }
+
+    fn refuse_cuts(offered: Offered) {
         let mut octets = Vec::new();
-        Frame::Offered(Box::new(offered())).encode(&mut octets);
+        Frame::Offered(Box::new(offered)).encode(&mut octets);
         for end in 4..octets.len() {
             assert!(Frame::decode(&octets[4..end]).is_err(), "cut at {end}");
         }

@@ -381,6 +381,7 @@ fn state(tag: u64) -> RecipientState {
         next_attempt: 1_700_100_000_000 + tag,
         delay_notified: tag.is_multiple_of(2),
         reply: format!("450 later, {tag}"),
+        ..RecipientState::default()
     }
 }
 

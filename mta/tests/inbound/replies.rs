@@ -87,6 +87,10 @@ fn the_page_has_every_reply_and_each_has_the_class_of_its_code() {
         ),
         (CommitError::TooLarge, "The message is larger than is taken here"),
         (
+            CommitError::Format,
+            "What the message asks for cannot be kept here now, try again later",
+        ),
+        (
             CommitError::Sealed,
             "This server is leaving service, try again later",
         ),

@@ -1,7 +1,7 @@
 //! Header of a segment file: which format, which spool, and the epoch that makes records of earlier uses invalid.
 
 use crate::format::codec::{Reader, Writer};
-use crate::format::{BLOCK, VERSION};
+use crate::format::{BLOCK, is_known};
 use crate::types::SpoolUuid;
 
 const MAGIC: &[u8; 8] = b"PRSPOOL\n";
@@ -9,6 +9,8 @@ const MAGIC: &[u8; 8] = b"PRSPOOL\n";
 /// What the first block of a segment says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
+    /// Format of the records of this use of the segment.
+    pub format: u32,
     /// The spool it belongs to.
     pub uuid: SpoolUuid,
     /// The present use of the segment; no two uses of any segments of a spool have the same.
@@ -24,7 +26,7 @@ pub struct Header {
 pub enum HeaderError {
     /// Not a header, or a damaged one.
     Damaged,
-    /// Of this other version.
+    /// Of this other format.
     Version(u32),
 }
 
@@ -33,7 +35,7 @@ impl Header {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::default();
         out.0.extend_from_slice(MAGIC);
-        out.u32(VERSION);
+        out.u32(self.format);
         out.0.extend_from_slice(&self.uuid.0);
         out.u64(self.epoch);
         out.u64(self.next_batch);
@@ -49,23 +51,23 @@ impl Header {
         let mut input = Reader(bytes);
         let magic = input.take(MAGIC.len()).ok_or(HeaderError::Damaged)?;
         let mut fields = || {
-            let version = input.u32()?;
             let header = Self {
+                format: input.u32()?,
                 uuid: input.uuid()?,
                 epoch: input.u64()?,
                 next_batch: input.u64()?,
                 next_entry: input.u64()?,
             };
-            Some((version, header, input.u32()?))
+            Some((header, input.u32()?))
         };
-        let (version, header, crc) = fields().ok_or(HeaderError::Damaged)?;
+        let (header, crc) = fields().ok_or(HeaderError::Damaged)?;
         if magic != MAGIC || crc32c::crc32c(&bytes[..52]) != crc {
             return Err(HeaderError::Damaged);
         }
-        if version == VERSION {
+        if is_known(header.format) {
             Ok(header)
         } else {
-            Err(HeaderError::Version(version))
+            Err(HeaderError::Version(header.format))
         }
     }
 }
@@ -73,8 +75,10 @@ impl Header {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::{NEWEST, OLDEST};
 
     const HEADER: Header = Header {
+        format: NEWEST,
         uuid: SpoolUuid([9; 16]),
         epoch: 3,
         next_batch: 44,
@@ -84,17 +88,22 @@ mod tests {
     #[test]
     fn a_header_reads_back() {
         assert_eq!(HEADER.encode().len(), BLOCK);
-        assert_eq!(Header::decode(&HEADER.encode()), Ok(HEADER));
+        for format in OLDEST..=NEWEST {
+            let header = Header { format, ..HEADER };
+            assert_eq!(Header::decode(&header.encode()), Ok(header));
+        }
     }
 
     #[test]
     fn an_unknown_version_is_named_and_a_changed_bit_is_damage() {
-        let mut bytes = HEADER.encode();
-        bytes[8] = 2;
-        assert_eq!(Header::decode(&bytes), Err(HeaderError::Damaged));
-        let crc = crc32c::crc32c(&bytes[..52]);
-        bytes[52..56].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(Header::decode(&bytes), Err(HeaderError::Version(2)));
+        for unknown in [OLDEST - 1, NEWEST + 1] {
+            let mut bytes = HEADER.encode();
+            bytes[8] = u8::try_from(unknown).unwrap();
+            assert_eq!(Header::decode(&bytes), Err(HeaderError::Damaged));
+            let crc = crc32c::crc32c(&bytes[..52]);
+            bytes[52..56].copy_from_slice(&crc.to_le_bytes());
+            assert_eq!(Header::decode(&bytes), Err(HeaderError::Version(unknown)));
+        }
         assert_eq!(Header::decode(&[]), Err(HeaderError::Damaged));
     }
 }

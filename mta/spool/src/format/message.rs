@@ -2,14 +2,27 @@
 //!
 //! ```text
 //! lengths of (meta, prefix, body) and checksum of the body | meta | prefix | body (inline only)
+//! meta    flags 1 | origin (flag 1) | envelope | states | extensions (flag 2, from format 2 on)
 //! ```
+//!
+//! A message without extensions has the same bytes in every format.
 
 use crate::format::codec::{Reader, Writer};
+use crate::format::{FIRST, extensions};
 use crate::handover::TransferId;
 use crate::types::{BodyKind, Envelope, Notify, Recipient, RecipientState, Ret, Status};
 
 /// Bytes of a reply text that are kept.
 pub const REPLY_LIMIT: usize = 512;
+
+const ORIGIN: u8 = 1;
+const EXTENDED: u8 = 2;
+const DELAY_NOTIFIED: u8 = 1;
+const BY_NOTIFIED: u8 = 2;
+
+const fn flag(bit: u8, set: bool) -> u8 {
+    if set { bit } else { 0 }
+}
 
 /// A message record taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,12 +48,16 @@ pub fn encode(
     body: (u64, u32),
 ) -> Vec<u8> {
     let mut meta = Writer::default();
-    meta.u8(u8::from(origin.is_some()));
+    let extended = extensions::format_of(envelope) > FIRST;
+    meta.u8(flag(ORIGIN, origin.is_some()) | flag(EXTENDED, extended));
     if let Some(transfer) = origin {
         meta.transfer(transfer);
     }
     put_envelope(&mut meta, envelope);
     put_states(&mut meta, states, REPLY_LIMIT);
+    if extended {
+        extensions::put(&mut meta, envelope);
+    }
     let mut out = Writer(Vec::with_capacity(20 + meta.0.len() + prefix.len()));
     out.count(meta.0.len());
     out.count(prefix.len());
@@ -58,13 +75,20 @@ pub fn decode(payload: &[u8]) -> Option<Parts<'_>> {
     let (body_len, body_crc) = (input.u64()?, input.u32()?);
     let mut meta = Reader(input.take(usize::try_from(meta).ok()?)?);
     let prefix = input.take(usize::try_from(prefix).ok()?)?;
-    let origin = match meta.u8()? {
-        0 => None,
-        1 => Some(meta.transfer()?),
-        _ => return None,
+    let flags = meta.u8()?;
+    if flags & !(ORIGIN | EXTENDED) != 0 {
+        return None;
+    }
+    let origin = if flags & ORIGIN == 0 {
+        None
+    } else {
+        Some(meta.transfer()?)
     };
-    let envelope = envelope(&mut meta)?;
+    let mut envelope = envelope(&mut meta)?;
     let states = states(&mut meta)?;
+    if flags & EXTENDED != 0 {
+        extensions::read(&mut meta, &mut envelope)?;
+    }
     (states.len() == envelope.recipients.len() && meta.0.is_empty()).then_some(Parts {
         origin,
         envelope,
@@ -135,6 +159,7 @@ fn envelope(input: &mut Reader<'_>) -> Option<Envelope> {
         client,
         arrived,
         expires,
+        ..Envelope::default()
     })
 }
 
@@ -169,7 +194,8 @@ pub fn put_state(out: &mut Writer, state: &RecipientState, reply_limit: usize) {
     out.u8(status);
     out.u32(state.attempts);
     out.u64(state.next_attempt);
-    out.u8(u8::from(state.delay_notified));
+    // Only an envelope with extensions has the second, so the first format never sees it.
+    out.u8(flag(DELAY_NOTIFIED, state.delay_notified) | flag(BY_NOTIFIED, state.by_notified));
     let cut = state.reply.floor_char_boundary(reply_limit);
     out.text(&state.reply[..cut]);
 }
@@ -190,11 +216,14 @@ pub fn state(input: &mut Reader<'_>) -> Option<RecipientState> {
         4 => Status::Expired,
         _ => return None,
     };
+    let (attempts, next_attempt) = (input.u32()?, input.u64()?);
+    let flags = input.u8()?;
     Some(RecipientState {
         status,
-        attempts: input.u32()?,
-        next_attempt: input.u64()?,
-        delay_notified: input.u8()? == 1,
+        attempts,
+        next_attempt,
+        delay_notified: flags & DELAY_NOTIFIED != 0,
+        by_notified: flags & BY_NOTIFIED != 0,
         reply: input.text()?,
     })
 }

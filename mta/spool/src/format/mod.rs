@@ -1,4 +1,4 @@
-//! The bytes on disk, format version 1. Pure: bytes in, values out, and the other way round.
+//! The bytes on disk, formats 1 and 2. Pure: bytes in, values out, and the other way round.
 //!
 //! ```text
 //! segment file   4 KiB header | batch | batch | ... | zeros (or an earlier use of the segment)
@@ -7,15 +7,30 @@
 //! ```
 //!
 //! Numbers are little-endian; strings and byte strings have a 32-bit length in front.
+//!
+//! The header of a segment says the format of its records; segments of both formats make one spool. Format 2 adds
+//! [`extensions`] of envelopes; all else is the same in both.
 
 pub mod codec;
+pub mod extensions;
 pub mod frame;
 pub mod header;
 pub mod message;
 pub mod record;
 
-/// Version of everything below the spool directory.
-pub const VERSION: u32 = 1;
+/// The format without extensions.
+pub const FIRST: u32 = 1;
+
+/// The newest format, that can say all that this version knows.
+pub const NEWEST: u32 = 2;
+
+/// The oldest format that is read and written: the one before.
+pub const OLDEST: u32 = NEWEST - 1;
+
+/// Whether this version reads, and can write, a format.
+pub const fn is_known(format: u32) -> bool {
+    OLDEST <= format && format <= NEWEST
+}
 
 /// Batches begin at multiples of this.
 pub const BLOCK: usize = 4096;

@@ -1,7 +1,7 @@
 //! What a record says, without the bytes of messages: enough to rebuild the index.
 
 use crate::format::codec::{Reader, Writer};
-use crate::format::message;
+use crate::format::{FIRST, extensions, message};
 use crate::handover::TransferId;
 use crate::handover::source::Source;
 use crate::types::{EntryId, RecipientState, RecipientUpdate, SealState, SpoolUuid};
@@ -18,6 +18,8 @@ pub enum Owner {
 /// A message without its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageInfo {
+    /// The oldest format that can say its envelope.
+    pub format: u32,
     /// The body has a file of its own.
     pub blob: bool,
     pub prefix_len: u64,
@@ -75,6 +77,14 @@ impl Record {
             Self::Released(_) => HANDOVER_RELEASED,
             Self::Forgotten { .. } => HANDOVER_FORGOTTEN,
             Self::Snapshot { .. } => SNAPSHOT,
+        }
+    }
+
+    /// The oldest format that can say this record.
+    pub const fn format(&self) -> u32 {
+        match self {
+            Self::Message(info) => info.format,
+            _ => FIRST,
         }
     }
 
@@ -165,6 +175,7 @@ fn message_info(blob: bool, payload: &[u8]) -> Option<Record> {
         parts.inline.len() as u64 == parts.body_len
     };
     fits.then_some(Record::Message(MessageInfo {
+        format: extensions::format_of(&parts.envelope),
         blob,
         prefix_len: parts.prefix.len() as u64,
         body_len: parts.body_len,

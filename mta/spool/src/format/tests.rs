@@ -12,8 +12,8 @@ use crate::handover::TransferId;
 use crate::handover::source::Source;
 use crate::scan::scan;
 use crate::types::{
-    BodyKind, EntryId, Envelope, Notify, Recipient, RecipientState, RecipientUpdate, Ret, SealState,
-    SpoolUuid, Status,
+    BodyKind, ByMode, DeliverBy, EntryId, Envelope, Notify, Recipient, RecipientState, RecipientUpdate, Ret,
+    SealState, SpoolUuid, Status,
 };
 
 fn transfer() -> impl Strategy<Value = TransferId> {
@@ -34,15 +34,23 @@ fn state() -> impl Strategy<Value = RecipientState> {
         Just(Status::Failed),
         Just(Status::Expired)
     ];
-    (status, any::<u32>(), any::<u64>(), any::<bool>(), "\\PC{0,40}").prop_map(
-        |(status, attempts, next_attempt, delay_notified, reply)| RecipientState {
-            status,
-            attempts,
-            next_attempt,
-            delay_notified,
-            reply,
-        },
+    (
+        status,
+        any::<u32>(),
+        any::<u64>(),
+        any::<(bool, bool)>(),
+        "\\PC{0,40}",
     )
+        .prop_map(
+            |(status, attempts, next_attempt, (delay_notified, by_notified), reply)| RecipientState {
+                status,
+                attempts,
+                next_attempt,
+                delay_notified,
+                by_notified,
+                reply,
+            },
+        )
 }
 
 fn source() -> impl Strategy<Value = Source> {
@@ -93,6 +101,15 @@ fn recipient() -> impl Strategy<Value = Recipient> {
         })
 }
 
+fn deliver_by() -> impl Strategy<Value = DeliverBy> {
+    let mode = prop_oneof![Just(ByMode::Return), Just(ByMode::Notify)];
+    (any::<u64>(), mode, any::<bool>()).prop_map(|(deadline, mode, trace)| DeliverBy {
+        deadline,
+        mode,
+        trace,
+    })
+}
+
 fn envelope() -> impl Strategy<Value = Envelope> {
     let ret = option::of(prop_oneof![Just(Ret::Full), Just(Ret::Headers)]);
     let body = prop_oneof![
@@ -113,6 +130,7 @@ fn envelope() -> impl Strategy<Value = Envelope> {
         any::<bool>(),
         words,
         any::<(u64, u64)>(),
+        (any::<bool>(), option::of(deliver_by())),
     )
         .prop_map(
             |(
@@ -122,6 +140,7 @@ fn envelope() -> impl Strategy<Value = Envelope> {
                 smtputf8,
                 (reverse_path, envid, identity, client),
                 (arrived, expires),
+                (require_tls, deliver_by),
             )| {
                 Envelope {
                     reverse_path,
@@ -134,6 +153,8 @@ fn envelope() -> impl Strategy<Value = Envelope> {
                     client,
                     arrived,
                     expires,
+                    require_tls,
+                    deliver_by,
                 }
             },
         )

@@ -1,0 +1,166 @@
+//! Spools with segments of both formats, in one process.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::unwrap_in_result,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test"
+)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use postroad_spool::{
+    ByMode, CommitError, DeliverBy, EntryId, Envelope, NEWEST_FORMAT, OLDEST_FORMAT, OpenError, Options,
+    Recipient, RecipientState, RecipientUpdate, Spool,
+};
+
+fn writing(format: u32) -> Options {
+    Options {
+        segment_size: Some(32 << 10),
+        write_format: format,
+        ..Options::default()
+    }
+}
+
+fn open(dir: &Path, format: u32) -> Spool {
+    Spool::open(dir, &writing(format)).unwrap().0
+}
+
+fn plain() -> Envelope {
+    Envelope {
+        recipients: vec![Recipient::default()],
+        ..Envelope::default()
+    }
+}
+
+fn extended() -> Envelope {
+    Envelope {
+        require_tls: true,
+        deliver_by: Some(DeliverBy {
+            deadline: 1_700_000_000_000,
+            mode: ByMode::Notify,
+            trace: true,
+        }),
+        ..plain()
+    }
+}
+
+fn put(spool: &Spool, envelope: Envelope) -> Result<EntryId, CommitError> {
+    let mut incoming = spool.begin();
+    incoming.write(b"Subject: x\r\n\r\n").unwrap();
+    incoming.commit(envelope, Vec::new()).wait()
+}
+
+fn envelope(spool: &Spool, id: EntryId) -> Envelope {
+    spool.read(id).unwrap().item.envelope
+}
+
+/// What the headers of the segments say.
+fn formats(dir: &Path) -> BTreeSet<u32> {
+    let files = std::fs::read_dir(dir.join("segments")).unwrap();
+    let segments = files.map(|file| file.unwrap().path());
+    let segments = segments.filter(|path| path.extension().is_some_and(|e| e == "seg"));
+    segments
+        .map(|path| u32::from_le_bytes(std::fs::read(path).unwrap()[8..12].try_into().unwrap()))
+        .collect()
+}
+
+#[test]
+fn extensions_of_an_envelope_are_there_after_a_restart_and_with_their_states() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(dir.path(), NEWEST_FORMAT);
+    let id = put(&spool, extended()).unwrap();
+    let state = RecipientState {
+        by_notified: true,
+        attempts: 1,
+        ..RecipientState::default()
+    };
+    let update = RecipientUpdate {
+        index: 0,
+        state: state.clone(),
+    };
+    spool.record(id, &[update]).unwrap();
+    drop(spool);
+    for format in [NEWEST_FORMAT, OLDEST_FORMAT] {
+        let spool = open(dir.path(), format);
+        assert_eq!(envelope(&spool, id), extended());
+        assert_eq!(spool.states(id).unwrap(), std::slice::from_ref(&state));
+        assert_eq!(spool.summary(id).unwrap().format, 2);
+    }
+}
+
+#[test]
+fn while_the_first_format_is_written_extensions_are_refused_and_not_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(dir.path(), 1);
+    assert!(!spool.keeps_extensions());
+    assert_eq!(put(&spool, extended()), Err(CommitError::Format));
+    let old = put(&spool, plain()).unwrap();
+    drop(spool);
+    assert_eq!(formats(dir.path()), BTreeSet::from([1]));
+    let spool = open(dir.path(), 2);
+    assert!(spool.keeps_extensions());
+    let new = put(&spool, extended()).unwrap();
+    assert_eq!(envelope(&spool, old), plain());
+    drop(spool);
+    assert!(formats(dir.path()).contains(&2));
+    let spool = open(dir.path(), 1);
+    assert_eq!(
+        (envelope(&spool, old), envelope(&spool, new)),
+        (plain(), extended())
+    );
+    assert_eq!(put(&spool, extended()), Err(CommitError::Format));
+    let again = put(&spool, plain()).unwrap();
+    drop(spool);
+    let spool = open(dir.path(), 2);
+    assert_eq!(spool.entries().len(), 3);
+    assert_eq!(envelope(&spool, again), plain());
+}
+
+#[test]
+fn a_format_that_is_not_known_is_refused_with_a_sentence_that_says_what_to_do() {
+    for (found, sentence) in [
+        (
+            NEWEST_FORMAT + 1,
+            format!(
+                "the spool has format {}, this version of the program reads {OLDEST_FORMAT} to {NEWEST_FORMAT}: start \
+                 a newer version, or let the newer one write format {NEWEST_FORMAT} (spool.writeFormat) until it has \
+                 rewritten the spool",
+                NEWEST_FORMAT + 1
+            ),
+        ),
+        (
+            OLDEST_FORMAT - 1,
+            format!(
+                "the spool has format {0}, this version of the program reads {OLDEST_FORMAT} to {NEWEST_FORMAT}: start \
+                 an older version first, which reads {0} and writes {OLDEST_FORMAT}",
+                OLDEST_FORMAT - 1
+            ),
+        ),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path(), NEWEST_FORMAT));
+        let header = dir.path().join("segments/00000001.seg");
+        let mut bytes = std::fs::read(&header).unwrap();
+        bytes[8..12].copy_from_slice(&found.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes[..52]);
+        bytes[52..56].copy_from_slice(&crc.to_le_bytes());
+        std::fs::write(&header, &bytes).unwrap();
+        let error = Spool::open(dir.path(), &writing(NEWEST_FORMAT)).unwrap_err();
+        assert_eq!(error.to_string(), sentence);
+        assert_eq!(std::fs::read(&header).unwrap(), bytes, "and nothing is changed");
+    }
+}
+
+#[test]
+fn a_directory_of_another_form_is_refused_and_so_is_a_wish_to_write_an_unknown_format() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("uuid"), "postroad-spool 7\nwhatever\n").unwrap();
+    let error = Spool::open(dir.path(), &writing(NEWEST_FORMAT)).unwrap_err();
+    assert!(matches!(error, OpenError::Format { found: 7 }), "{error}");
+    let dir = tempfile::tempdir().unwrap();
+    let error = Spool::open(dir.path(), &writing(NEWEST_FORMAT + 1)).unwrap_err();
+    assert!(matches!(error, OpenError::Options(_)), "{error}");
+}
