@@ -2,9 +2,11 @@
 //!
 //! * What we send is commands and text: no bare CR or LF, no NUL, whatever the peer says.
 //! * Every transaction ends with one outcome for each recipient, or with a failure that says what is known.
+//! * REQUIRETLS is said inside TLS to a peer that offers it there, and a message that needs it goes nowhere else.
 //! * It ends: no reply keeps it busy for ever.
 
 use postroad_smtp::client::{Config, Connection, Event, Message, Recipient};
+use postroad_smtp::{By, ByMode};
 
 use crate::{is_text, pieces};
 
@@ -80,6 +82,12 @@ pub fn connection(octets: &[u8]) {
                 sent += 1;
                 let mut message = Message::new("a@example.com", BODY.len() as u64);
                 message.envid = Some("id + = x".into());
+                message.require_tls = choice & 4 != 0;
+                message.by = (choice & 8 != 0).then_some(By {
+                    seconds: 60,
+                    mode: ByMode::Return,
+                    trace: true,
+                });
                 for number in 0..=choice >> 4 {
                     message
                         .recipients
@@ -88,6 +96,8 @@ pub fn connection(octets: &[u8]) {
                 if connection.send(message).is_err() {
                     break;
                 }
+                let safe = connection.is_tls() && connection.capabilities().require_tls;
+                assert!(safe || choice & 4 == 0, "REQUIRETLS without TLS or offer");
             }
             Event::Ready => connection.quit(),
             Event::StartTls => {

@@ -3,6 +3,7 @@
 //! * The same octets in any pieces give the same messages.
 //! * No recipient without a sender, no body without a recipient; nothing of a transaction is left behind its end.
 //! * A message that is handed over is text: no bare CR or LF, no NUL, and as long as its end says.
+//! * REQUIRETLS is taken inside TLS alone.
 //! * Every reply is of the grammar.
 
 use postroad_smtp::Reply;
@@ -56,6 +57,7 @@ fn play(config: &Config, input: &[&[u8]]) -> (Vec<Step>, Vec<u8>) {
             }
             Event::Mail(mail) => {
                 assert!(!model.open, "MAIL in a transaction");
+                assert!(!mail.require_tls || session.is_tls(), "REQUIRETLS in clear");
                 let path = mail
                     .reverse_path
                     .as_ref()
@@ -183,6 +185,9 @@ fn config(role: Role, tls: Tls) -> Config {
         role,
         tls,
         stand_in: true,
+        require_tls: true,
+        deliver_by: true,
+        hold: Some((60, "2100-01-01T00:00:00Z".into())),
         size_limit: 64 << 10,
         recipients_limit: 5,
         mechanisms: vec![Mechanism::ScramSha256, Mechanism::Plain, Mechanism::Login],

@@ -4,7 +4,7 @@
 //! * No control character comes out of anything that ends up in a header, a log or another command.
 
 use postroad_smtp::sasl::{Exchange, Mechanism, ScramVerifier, Step};
-use postroad_smtp::{Address, Command, decode_xtext, encode_xtext};
+use postroad_smtp::{Address, By, ByMode, Command, decode_xtext, encode_xtext};
 
 fn is_clean(text: &str) -> bool {
     !text.chars().any(char::is_control)
@@ -26,6 +26,19 @@ fn judge_address(address: &Address) {
     }
 }
 
+fn judge_time(by: By) {
+    assert!(
+        by.seconds > 0 || by.mode == ByMode::Notify,
+        "a return in the past"
+    );
+    let again = Command::parse(format!("MAIL FROM:<> BY={by}").as_bytes(), true);
+    let again = again.map(|command| match command {
+        Command::Mail(mail) => mail.by,
+        _ => None,
+    });
+    assert_eq!(again, Ok(Some(by)), "it does not read the same again");
+}
+
 /// One command line.
 pub fn command(octets: &[u8]) {
     for extended in [false, true] {
@@ -38,6 +51,7 @@ pub fn command(octets: &[u8]) {
                     .as_ref()
                     .is_none_or(|path| path.as_str().is_ascii());
                 assert!(ascii || mail.smtputf8, "an address that needs SMTPUTF8");
+                mail.by.into_iter().for_each(judge_time);
             }
             Ok(Command::Rcpt(rcpt)) => {
                 rcpt.forward_path.iter().for_each(judge_address);

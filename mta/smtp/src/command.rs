@@ -1,5 +1,9 @@
 //! Commands of the client (RFC 5321 section 4.1.1) and their parameters.
 
+mod by;
+
+pub use by::{By, ByMode};
+
 use crate::address::{Address, AddressError};
 use crate::xclient::StandIn;
 use crate::xtext;
@@ -56,6 +60,10 @@ pub struct Mail {
     pub envid: Option<String>,
     /// HOLDFOR or HOLDUNTIL (RFC 4865).
     pub hold: Option<Hold>,
+    /// REQUIRETLS (RFC 8689 section 2).
+    pub require_tls: bool,
+    /// BY (RFC 2852 section 4).
+    pub by: Option<By>,
 }
 
 /// How long a message is held before it leaves (RFC 4865).
@@ -126,6 +134,7 @@ const UNKNOWN: CommandError = refuse(500, "5.5.2", "command not recognised");
 const ARGUMENT: CommandError = refuse(501, "5.5.4", "argument not understood");
 const NO_ARGUMENT: CommandError = refuse(501, "5.5.4", "this command takes no argument");
 const TWICE: CommandError = refuse(501, "5.5.4", "a parameter is given twice");
+const BY: CommandError = refuse(501, "5.5.4", "that is no time to deliver by");
 const PARAMETER: CommandError = refuse(555, "5.5.4", "parameter not recognised or not offered");
 
 impl Command {
@@ -313,11 +322,15 @@ fn mail(argument: &str, extended: bool) -> Result<Mail, CommandError> {
             ("HOLDUNTIL", Some(value)) if (20..=35).contains(&value.len()) && value.is_ascii() => {
                 mail.hold = Some(Hold::Until(value.to_owned()));
             }
+            ("REQUIRETLS", None) => mail.require_tls = true,
+            ("BY", Some(value)) => mail.by = Some(By::parse(value).ok_or(BY)?),
             // RFC 4954 section 5: read, and not trusted.
             ("AUTH", Some(value)) => drop(xtext::decode(value).ok_or(ARGUMENT)?),
-            ("SIZE" | "BODY" | "SMTPUTF8" | "RET" | "ENVID" | "AUTH" | "HOLDFOR" | "HOLDUNTIL", _) => {
-                return Err(ARGUMENT);
-            }
+            (
+                "SIZE" | "BODY" | "SMTPUTF8" | "RET" | "ENVID" | "AUTH" | "HOLDFOR" | "HOLDUNTIL"
+                | "REQUIRETLS" | "BY",
+                _,
+            ) => return Err(ARGUMENT),
             _ => return Err(PARAMETER),
         }
     }
@@ -406,6 +419,9 @@ mod tests {
             "MAIL FROM:<ü@b> SMTPUTF8",
             "QUIT",
             "MAIL FROM:<a@b> AUTH=<>",
+            "MAIL FROM:<> requiretls",
+            "MAIL FROM:<a@b> BY=120;R REQUIRETLS",
+            "MAIL FROM:<a@b> by=-5;nt",
         ] {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line));
         }
@@ -432,6 +448,12 @@ mod tests {
             ("MAIL FROM:<a@b> SIZE=1 SIZE=1", 501),
             ("MAIL FROM:<a@b> BODY=foo", 501),
             ("MAIL FROM:<a@b> FOO=1", 555),
+            ("MAIL FROM:<a@b> REQUIRETLS=yes", 501),
+            ("MAIL FROM:<a@b> REQUIRETLS=", 501),
+            ("MAIL FROM:<a@b> REQUIRETLS RequireTLS", 501),
+            ("MAIL FROM:<a@b> BY", 501),
+            ("MAIL FROM:<a@b> BY=0;R", 501),
+            ("MAIL FROM:<a@b> BY=5;N BY=5;N", 501),
             ("MAIL FROM:<a@b> ENVID=+0a", 501),
             ("MAIL FROM:<ü@b>", 553),
             ("MAIL TO:<a@b>", 501),

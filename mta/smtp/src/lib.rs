@@ -46,7 +46,7 @@ mod xclient;
 mod xtext;
 
 pub use address::{Address, AddressDomain, AddressError};
-pub use command::{BodyType, Command, CommandError, Hold, Mail, Notify, Rcpt, Ret};
+pub use command::{BodyType, By, ByMode, Command, CommandError, Hold, Mail, Notify, Rcpt, Ret};
 pub use reply::Reply;
 pub use xclient::{Said, StandIn};
 pub use xtext::{decode as decode_xtext, encode as encode_xtext};

@@ -127,6 +127,8 @@ fn unsuited_for(link: &Link, course: &mut Course, batch: &[(u32, String)], unsui
         Unsuited::TooLarge(_) => Status::new(5, 3, 4),
         Unsuited::EightBit => Status::new(5, 6, 3),
         Unsuited::Smtputf8 => Status::new(5, 6, 7),
+        Unsuited::RequireTls => Status::new(5, 7, 30),
+        Unsuited::DeliverBy | Unsuited::TooLate => Status::new(5, 4, 7),
         Unsuited::Address => Status::new(5, 1, 3),
         Unsuited::NoRecipient | Unsuited::NotReady => Status::new(4, 3, 0),
     };
@@ -328,6 +330,8 @@ fn message(
             Ret::Headers => postroad_smtp::Ret::Headers,
         }),
         envid: envelope.envid.as_deref().and_then(from_xtext),
+        require_tls: false,
+        by: None,
         envelope_only: false,
     }
 }

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use postroad_spool::CommitError;
 
 /// Where replies of the server are made.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
     "smtp/src/server",
+    "smtp/src/command",
     "smtp/src/command.rs",
     "src/session",
     "src/policy",

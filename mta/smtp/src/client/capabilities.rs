@@ -27,6 +27,10 @@ pub struct Capabilities {
     pub start_tls: bool,
     /// ENHANCEDSTATUSCODES (RFC 2034).
     pub enhanced: bool,
+    /// REQUIRETLS (RFC 8689), offered inside TLS.
+    pub require_tls: bool,
+    /// DELIVERBY (RFC 2852): the shortest time that is taken with [`crate::ByMode::Return`], in seconds; 0 for any.
+    pub deliver_by: Option<u32>,
     /// Most recipients of one transaction, by LIMITS RCPTMAX (RFC 9422).
     pub recipients_limit: Option<u32>,
     /// Most transactions of one connection, by LIMITS MAILMAX (RFC 9422).
@@ -36,8 +40,9 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// Reads a positive reply to EHLO; its first line is the peer's greeting. What is not known is passed over.
-    pub(super) fn read(reply: &PeerReply) -> Self {
+    /// Reads a positive reply to EHLO; its first line is the peer's greeting. What is not known is passed over, and
+    /// REQUIRETLS counts inside TLS alone (RFC 8689 section 2).
+    pub(super) fn read(reply: &PeerReply, tls: bool) -> Self {
         let mut found = Self::default();
         for line in reply.lines().iter().skip(1) {
             let mut words = line.split_ascii_whitespace().map(str::to_ascii_uppercase);
@@ -50,6 +55,12 @@ impl Capabilities {
                 "DSN" => found.dsn = true,
                 "STARTTLS" => found.start_tls = true,
                 "ENHANCEDSTATUSCODES" => found.enhanced = true,
+                "REQUIRETLS" => found.require_tls = tls,
+                // RFC 2852 section 3: without a number there is no shortest time. One that is malformed is the longest.
+                "DELIVERBY" => {
+                    found.deliver_by =
+                        Some(words.next().map_or(0, |least| least.parse().unwrap_or(u32::MAX)));
+                }
                 "SIZE" => {
                     found.size = true;
                     // RFC 1870 section 4: 0 and no number at all mean no fixed limit.
@@ -94,7 +105,28 @@ mod tests {
             reader.feed(format!("250-{line}\r\n").as_bytes());
         }
         reader.feed(b"250 HELP\r\n");
-        Capabilities::read(&reader.next().unwrap().unwrap())
+        Capabilities::read(&reader.next().unwrap().unwrap(), false)
+    }
+
+    #[test]
+    fn requiretls_in_clear_is_no_offer() {
+        let mut reader = ReplyReader::default();
+        reader.feed(b"250-mx.example.org\r\n250 requiretls\r\n");
+        let reply = reader.next().unwrap().unwrap();
+        assert!(!Capabilities::read(&reply, false).require_tls);
+        assert!(Capabilities::read(&reply, true).require_tls);
+    }
+
+    #[test]
+    fn deliverby_may_name_a_shortest_time() {
+        for (line, least) in [
+            ("DELIVERBY", Some(0)),
+            ("deliverby 240", Some(240)),
+            ("DELIVERBY soon", Some(u32::MAX)),
+            ("DELIVERBYX", None),
+        ] {
+            assert_eq!(read(&[line]).deliver_by, least, "{line}");
+        }
     }
 
     #[test]

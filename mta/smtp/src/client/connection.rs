@@ -336,7 +336,7 @@ impl Connection {
         match due {
             Due::Greeting if reply.code() == 220 => self.hello(),
             Due::Hello if reply.is_positive() => {
-                self.capabilities = Capabilities::read(&reply);
+                self.capabilities = Capabilities::read(&reply, self.tls);
                 self.greeted(&reply);
             }
             Due::Hello if self.may_fall_back(&reply) => {

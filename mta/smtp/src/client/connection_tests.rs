@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::super::message::Recipient;
 use super::*;
-use crate::command::{BodyType, Notify};
+use crate::command::{BodyType, By, ByMode, Notify};
 
 /// Plays a script: what the peer says each time we wait. Gives all that we sent, and the events of interest.
 struct Play {
@@ -535,5 +535,75 @@ proptest! {
         let whole = observe(false, &[&["220 x\r\n", hello], tail.as_slice()].concat());
         let split = observe(false, &[&["220 x\r\n", &hello[..at], &hello[at..]], tail.as_slice()].concat());
         prop_assert_eq!(whole, split);
+    }
+}
+
+/// What is sent to a peer that offers this, with TLS or without; or why it is not sent at all.
+fn offered(message: Message, lmtp: bool, tls: bool, offer: &str) -> Result<String, Unsuited> {
+    let config = if lmtp {
+        Config::lmtp("me.example")
+    } else {
+        Config::smtp("me.example")
+    };
+    let mut connection = Connection::new(config);
+    if tls {
+        connection.tls_from_start();
+    }
+    connection.feed(b"220 mx\r\n");
+    assert_eq!(connection.poll(), Event::NeedInput);
+    connection.feed(format!("250-mx\r\n250 {offer}\r\n").as_bytes());
+    assert_eq!(connection.poll(), Event::Ready);
+    connection.take_output();
+    connection.send(message)?;
+    Ok(String::from_utf8_lossy(&connection.take_output()).into_owned())
+}
+
+#[test]
+fn requiretls_goes_where_it_is_offered_inside_tls_and_nowhere_else() {
+    let mut wanted = message(&["b@c.example"], b"x");
+    wanted.require_tls = true;
+    for (tls, offer, want) in [
+        (
+            true,
+            "REQUIRETLS",
+            Ok("MAIL FROM:<a@b.example> REQUIRETLS\r\n".to_owned()),
+        ),
+        (true, "DSN", Err(Unsuited::RequireTls)),
+        (false, "REQUIRETLS", Err(Unsuited::RequireTls)),
+    ] {
+        assert_eq!(offered(wanted.clone(), false, tls, offer), want, "{tls} {offer}");
+    }
+    wanted.require_tls = false;
+    assert_eq!(
+        offered(wanted, false, true, "REQUIRETLS").unwrap(),
+        "MAIL FROM:<a@b.example>\r\n"
+    );
+}
+
+#[test]
+fn a_time_is_passed_on_and_a_return_is_promised_or_not_sent() {
+    let mut wanted = message(&["b@c.example"], b"x");
+    let line = |by: &str| Ok(format!("MAIL FROM:<a@b.example>{by}\r\n"));
+    for (seconds, mode, lmtp, offer, want) in [
+        (5, ByMode::Return, false, "DELIVERBY", line(" BY=5;R")),
+        (5, ByMode::Return, false, "DELIVERBY 5", line(" BY=5;R")),
+        (4, ByMode::Return, false, "DELIVERBY 5", Err(Unsuited::TooLate)),
+        (0, ByMode::Return, false, "DELIVERBY", Err(Unsuited::TooLate)),
+        (5, ByMode::Return, false, "DSN", Err(Unsuited::DeliverBy)),
+        (5, ByMode::Return, true, "DSN", line("")),
+        (-1, ByMode::Return, true, "DSN", Err(Unsuited::TooLate)),
+        (-1, ByMode::Notify, false, "DELIVERBY 5", line(" BY=-1;N")),
+        (5, ByMode::Notify, false, "DSN", line("")),
+    ] {
+        wanted.by = Some(By {
+            seconds,
+            mode,
+            trace: false,
+        });
+        assert_eq!(
+            offered(wanted.clone(), lmtp, true, offer),
+            want,
+            "{seconds} {mode:?} {lmtp} {offer}"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! What is sent in one transaction, and what became of it.
 
 use super::reply::{PeerReply, ReplyError};
-use crate::command::{BodyType, Notify, Ret};
+use crate::command::{BodyType, By, Notify, Ret};
 use crate::endings::Fault;
 
 /// The envelope of one transaction.
@@ -21,6 +21,10 @@ pub struct Message {
     pub ret: Option<Ret>,
     /// ENVID (RFC 3461) in clear, sent as xtext where DSN is offered.
     pub envid: Option<String>,
+    /// Sent as REQUIRETLS (RFC 8689); never without it.
+    pub require_tls: bool,
+    /// BY (RFC 2852), sent where DELIVERBY is offered.
+    pub by: Option<By>,
     /// The recipients are only asked about: no content follows, and each outcome is the reply to RCPT.
     pub envelope_only: bool,
 }
@@ -36,6 +40,8 @@ impl Message {
             smtputf8: false,
             ret: None,
             envid: None,
+            require_tls: false,
+            by: None,
             envelope_only: false,
         }
     }
@@ -137,6 +143,17 @@ pub enum Unsuited {
     /// Larger than the peer takes: bounce with 5.3.4 (RFC 1870 section 5).
     #[error("the message is larger than the peer's limit of {0} octets")]
     TooLarge(u64),
+    /// REQUIRETLS is needed and not offered inside TLS: bounce with 5.7.30 (RFC 8689 section 4.2.1).
+    #[error("the peer does not offer REQUIRETLS")]
+    RequireTls,
+    /// The message is to come back when its time is over, and the peer does not promise that: bounce with 5.4.7 (RFC 2852
+    /// section 4.1.4).
+    #[error("the peer does not offer DELIVERBY")]
+    DeliverBy,
+    /// The message is to come back when its time is over, and less is left than the peer takes: bounce with 5.4.7 (RFC
+    /// 2852 section 4.1.4).
+    #[error("less time is left for the message than the peer takes")]
+    TooLate,
     /// An address or parameter cannot be written into a command.
     #[error("an address cannot be written into a command")]
     Address,

@@ -17,7 +17,7 @@ use super::connection::{Due, Protocol};
 use super::message::{Error, Message, Outcome, Recipient, Stage, Unsuited};
 use super::reply::PeerReply;
 use crate::address::Address;
-use crate::command::{BodyType, Notify, Ret};
+use crate::command::{BodyType, By, ByMode, Notify, Ret};
 use crate::xtext;
 
 /// What is sent next.
@@ -72,6 +72,7 @@ impl Transaction {
         reset_due: bool,
     ) -> Result<Self, Unsuited> {
         let utf8 = check(&message, offered)?;
+        check_promises(&message, offered, protocol)?;
         let count = message.recipients.len();
         let small = message.size <= SMALL;
         Ok(Self {
@@ -319,6 +320,30 @@ fn check(message: &Message, offered: &Capabilities) -> Result<bool, Unsuited> {
     }
 }
 
+/// What the sender was promised has to be promised by the peer as well.
+fn check_promises(message: &Message, offered: &Capabilities, protocol: Protocol) -> Result<(), Unsuited> {
+    if message.require_tls && !offered.require_tls {
+        return Err(Unsuited::RequireTls);
+    }
+    match (message.by, offered.deliver_by) {
+        (
+            Some(By {
+                mode: ByMode::Return,
+                seconds,
+                ..
+            }),
+            offered,
+        ) => match (offered, u32::try_from(seconds)) {
+            (_, Err(_) | Ok(0)) => Err(Unsuited::TooLate),
+            (Some(least), Ok(left)) if left < least => Err(Unsuited::TooLate),
+            // LMTP is the delivery itself: nothing is left to be promised.
+            (None, Ok(_)) if protocol == Protocol::Smtp => Err(Unsuited::DeliverBy),
+            (_, Ok(_)) => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
 fn mail_line(message: &Message, offered: &Capabilities, utf8: bool) -> String {
     let mut line = format!("MAIL FROM:<{}>", message.reverse_path);
     if offered.size {
@@ -347,6 +372,12 @@ fn mail_line(message: &Message, offered: &Capabilities, utf8: bool) -> String {
         if let Some(envid) = &message.envid {
             push(&mut line, "ENVID", &xtext::encode(envid));
         }
+    }
+    if message.require_tls {
+        line.push_str(" REQUIRETLS");
+    }
+    if let Some(by) = message.by.filter(|_| offered.deliver_by.is_some()) {
+        push(&mut line, "BY", &by.to_string());
     }
     line.push_str("\r\n");
     line

@@ -39,6 +39,7 @@ pub enum Tls {
 
 /// What a session offers.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is offered or not, by itself")]
 pub struct Config {
     /// Our name, in the greeting and in EHLO.
     pub hostname: String,
@@ -56,6 +57,10 @@ pub struct Config {
     pub messages_limit: u32,
     /// Messages are held on request, for so many seconds at most and until this date and time (RFC 4865).
     pub hold: Option<(u32, String)>,
+    /// REQUIRETLS is kept with a message, so that it may be asked for under TLS (RFC 8689).
+    pub require_tls: bool,
+    /// BY is kept with a message, so that it may be asked for (RFC 2852).
+    pub deliver_by: bool,
     /// The client may speak for others by XCLIENT.
     pub stand_in: bool,
     /// Mechanisms of AUTH, best first. Used on [`Role::Submission`] under TLS.
@@ -74,6 +79,8 @@ impl Config {
             login_required: true,
             messages_limit: 1_000,
             hold: None,
+            require_tls: false,
+            deliver_by: false,
             stand_in: false,
             mechanisms: Vec::new(),
         }

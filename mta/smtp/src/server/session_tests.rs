@@ -552,6 +552,52 @@ fn smtputf8_is_needed_where_it_is_used() {
 }
 
 #[test]
+fn requiretls_is_offered_and_taken_inside_tls_alone() {
+    let mut config = Config::transfer("mx.example.org");
+    config.tls = Tls::Offered;
+    let mail = "MAIL FROM:<> REQUIRETLS\r\n";
+    // Where nothing keeps it, it is no parameter at all.
+    assert_eq!(
+        Driver::new(config.clone()).say([HELLO, mail].concat()),
+        [250, 555]
+    );
+    config.require_tls = true;
+    let mut driver = Driver::new(config);
+    assert_eq!(driver.say([HELLO, mail].concat()), [250, 530]);
+    assert!(
+        !driver.out.contains("REQUIRETLS\r\n")
+            && driver
+                .out
+                .ends_with("530 5.7.10 REQUIRETLS is for messages that come over TLS\r\n")
+    );
+    driver.say("STARTTLS\r\n");
+    driver.out.clear();
+    assert_eq!(driver.say(HELLO), [250]);
+    assert!(driver.out.contains("REQUIRETLS\r\n"), "{}", driver.out);
+    assert_eq!(
+        driver.say("MAIL FROM:<> REQUIRETLS=no\r\nMAIL FROM:<> REQUIRETLS REQUIRETLS\r\n"),
+        [501, 501]
+    );
+    assert_eq!(driver.say([mail, RCPT].concat()), [250, 250]);
+}
+
+#[test]
+fn deliverby_is_offered_where_it_is_kept() {
+    let mut config = Config::transfer("mx.example.org");
+    let mail = "MAIL FROM:<a@b.example> BY=120;R\r\n";
+    assert_eq!(
+        Driver::new(config.clone()).say([HELLO, mail].concat()),
+        [250, 555]
+    );
+    config.deliver_by = true;
+    let mut driver = Driver::new(config);
+    assert_eq!(driver.say(HELLO), [250]);
+    assert!(driver.out.contains("DELIVERBY\r\n"), "{}", driver.out);
+    assert_eq!(driver.say("MAIL FROM:<a@b.example> BY=0;R\r\n"), [501]);
+    assert_eq!(driver.say(mail), [250]);
+}
+
+#[test]
 fn postmaster_needs_no_domain() {
     let mut driver = Driver::transfer();
     assert_eq!(

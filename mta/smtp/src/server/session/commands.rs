@@ -105,6 +105,14 @@ impl Session {
         if let Some((seconds, until)) = &self.config.hold {
             lines.push(format!("FUTURERELEASE {seconds} {until}"));
         }
+        if self.config.deliver_by {
+            // RFC 2852 section 3: without a number no time is too short.
+            lines.push("DELIVERBY".into());
+        }
+        // RFC 8689 section 2: to be offered inside TLS alone.
+        if self.config.require_tls && self.is_tls() {
+            lines.push("REQUIRETLS".into());
+        }
         if self.config.stand_in {
             lines.push(crate::xclient::OFFER.into());
         }

@@ -18,8 +18,11 @@ impl Session {
             self.say(530, "5.7.0", "authentication required");
         } else if self.transaction.is_some() {
             self.say(503, "5.5.1", "a transaction is open");
-        } else if mail.hold.is_some() && self.config.hold.is_none() {
+        } else if !self.offers_all_of(&mail) {
             self.say(555, "5.5.4", "parameter not recognised or not offered");
+        } else if mail.require_tls && !self.is_tls() {
+            // RFC 8689 section 2, with X.7.10 of RFC 5248.
+            self.say(530, "5.7.10", "REQUIRETLS is for messages that come over TLS");
         } else if mail.size.is_some_and(|size| size > self.config.size_limit) {
             self.say(552, "5.3.4", "message too large");
         } else {
@@ -27,6 +30,12 @@ impl Session {
             return Some(Event::Mail(mail));
         }
         None
+    }
+
+    fn offers_all_of(&self, mail: &Mail) -> bool {
+        (mail.hold.is_none() || self.config.hold.is_some())
+            && (!mail.require_tls || self.config.require_tls)
+            && (mail.by.is_none() || self.config.deliver_by)
     }
 
     pub(super) fn rcpt(&mut self, rcpt: Rcpt) -> Option<Event> {
