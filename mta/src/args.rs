@@ -86,6 +86,16 @@ pub(crate) enum QueueCommand {
     Release(Chosen),
     /// Try now; dead sites are probed at once.
     Retry(Chosen),
+    /// Route by another policy from now on, and try now: the way that the mail would take is down. Survives restarts, is not
+    /// handed over.
+    Move {
+        /// Which.
+        #[command(flatten)]
+        chosen: Chosen,
+        /// Name of the policy, or - for the usual route again.
+        #[arg(long, value_name = "POLICY", allow_hyphen_values = true)]
+        to: String,
+    },
     /// Give up now and tell the sender.
     Bounce {
         /// Which.
@@ -106,6 +116,12 @@ pub(crate) struct Terms {
     /// Only for this recipient, or for a domain written as @example.com.
     #[arg(long)]
     pub recipient: Option<String>,
+    /// Only for recipients of this domain.
+    #[arg(long, value_name = "DOMAIN", conflicts_with = "recipient")]
+    pub recipient_domain: Option<String>,
+    /// Only what waits for this site, as `sites` says it.
+    #[arg(long)]
+    pub site: Option<String>,
     /// Only held ones.
     #[arg(long)]
     pub held: bool,
@@ -118,12 +134,15 @@ pub(crate) struct Terms {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Chosen {
     /// Ids of messages.
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    #[arg(
+        required_unless_present_any = ["all", "site", "recipient_domain"],
+        conflicts_with_all = ["all", "sender", "recipient", "recipient_domain", "site", "held", "older_than"]
+    )]
     pub ids: Vec<String>,
-    /// Every message that fits the terms; without terms, every message.
+    /// Every message that fits the terms; without terms, every message. --site and --recipient-domain do without it.
     #[arg(long)]
     pub all: bool,
-    /// Terms for --all.
+    /// Terms.
     #[command(flatten)]
     pub terms: Terms,
 }
@@ -132,7 +151,10 @@ impl Terms {
     pub(crate) fn query(self) -> ListQuery {
         ListQuery {
             sender: self.sender,
-            recipient: self.recipient,
+            recipient: self
+                .recipient
+                .or_else(|| self.recipient_domain.map(|domain| format!("@{domain}"))),
+            site: self.site,
             held: self.held.then_some(true),
             older_than: self.older_than,
             ..ListQuery::default()
@@ -143,9 +165,9 @@ impl Terms {
 impl Chosen {
     fn selection(self) -> Selection {
         Selection {
+            all: self.ids.is_empty().then(|| self.terms.query()),
             ids: self.ids,
-            all: self.all.then(|| self.terms.query()),
-            notify: None,
+            ..Selection::default()
         }
     }
 }
@@ -161,6 +183,13 @@ impl QueueCommand {
             Self::Hold(chosen) => Wish::Order("hold", chosen.selection()),
             Self::Release(chosen) => Wish::Order("release", chosen.selection()),
             Self::Retry(chosen) => Wish::Order("retry", chosen.selection()),
+            Self::Move { chosen, to } => Wish::Order(
+                "move",
+                Selection {
+                    to: Some(to),
+                    ..chosen.selection()
+                },
+            ),
             Self::Bounce { chosen, silently } => Wish::Order(
                 "bounce",
                 Selection {
@@ -212,6 +241,41 @@ pub(crate) enum SpoolCommand {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    /// The selection of a move that these arguments make.
+    fn moved(args: &[&str]) -> Result<Selection, clap::Error> {
+        let all = ["postroad-mta", "queue", "move"].iter().chain(args);
+        let parsed = Args::try_parse_from(all)?;
+        let Some(Command::Queue { command, .. }) = parsed.command else {
+            panic!("{args:?}");
+        };
+        let Wish::Order("move", selection) = command.wish() else {
+            panic!("{args:?}");
+        };
+        Ok(selection)
+    }
+
+    #[test]
+    fn messages_are_chosen_by_ids_or_by_terms_never_by_nothing() {
+        let by_domain = moved(&["--recipient-domain", "far.example", "--to", "mail/backup"]).unwrap();
+        assert_eq!(by_domain.to.as_deref(), Some("mail/backup"));
+        assert_eq!(by_domain.all.unwrap().recipient.as_deref(), Some("@far.example"));
+        let by_site = moved(&["--site", "mx:a", "--to", "-"]).unwrap();
+        assert_eq!(by_site.to.as_deref(), Some("-"));
+        assert_eq!(by_site.all.unwrap().site.as_deref(), Some("mx:a"));
+        let by_id = moved(&["000000000000002a", "--to", "p"]).unwrap();
+        assert_eq!((by_id.ids.len(), by_id.all), (1, None));
+        assert!(moved(&["--all", "--to", "p"]).unwrap().all.is_some());
+        for wrong in [
+            &["--to", "p"][..],
+            &["--sender", "@x.example", "--to", "p"],
+            &["1", "--all", "--to", "p"],
+            &["1", "--site", "s", "--to", "p"],
+            &["1"],
+        ] {
+            assert!(moved(wrong).is_err(), "{wrong:?}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_well_formed() {

@@ -5,6 +5,8 @@
 mod deliver_support;
 mod sink;
 
+use std::time::Duration;
+
 use deliver_support::{Bench, SOON, Setup, envelope, message, to_hosts};
 use sink::{Script, Sink, eventually};
 
@@ -128,4 +130,26 @@ async fn a_next_hop_that_has_enough_recipients_gets_the_others_in_the_next_trans
         assert_eq!(bench.figure("deliveries_total{outcome=\"Deferred\"}"), 0);
         bench.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_to_suspend_that_is_cut_off_is_carried_out_as_a_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::start(dir.path(), Setup::default());
+    tokio::select! {
+        biased;
+        _ = bench.queue.suspend("mx:a", true) => unreachable!("it waits for the disk"),
+        () = std::future::ready(()) => {}
+    }
+    let suspended = async {
+        while !bench.queue.sites().await.iter().any(|site| site.suspended) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), suspended)
+        .await
+        .unwrap();
+    let kept = std::fs::read_to_string(dir.path().join("suspended-sites.json")).unwrap();
+    assert!(kept.contains("mx:a"), "{kept}");
+    bench.stop().await;
 }

@@ -7,6 +7,8 @@
     reason = "a test ends where a step fails"
 )]
 
+mod sink;
+
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -14,32 +16,38 @@ use std::time::{Duration, Instant};
 
 use postroad_spool::{Envelope, Options, Recipient, Spool};
 use serde_json::Value;
+use sink::{Script, Sink};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_postroad-mta");
 
 struct Server {
     home: tempfile::TempDir,
     child: Option<Child>,
+    /// Where the policy `p` leads, and nobody listens.
+    nobody: u16,
 }
 
 impl Server {
     /// A server with mail in its queue for a next hop that nobody listens at.
     fn new(mails: &[(&str, &str)]) -> Self {
+        Self::with(mails, "")
+    }
+
+    /// The same with more policies, each a line of YAML.
+    fn with(mails: &[(&str, &str)], policies: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
         let nobody = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
             .unwrap()
             .port();
-        let spool = home.path().join("spool");
-        let config = format!(
-            "format: 1\nhostname: mail.example.com\nspool: {{directory: {}}}\n\
-             domains: [{{name: example.com, inbound: {{recipients: {{mode: Any}}, deliverTo: {{lmtp: {{host: 127.0.0.1, port: {nobody}}}}}}}}}]\n\
-             policies: [{{name: p, routes: [{{to: {{smartHosts: [{{host: 127.0.0.1, port: {nobody}}}]}}, tls: Disabled}}]}}]\n",
-            spool.display()
-        );
-        std::fs::write(home.path().join("postroad.yaml"), config).unwrap();
-        let (spool, _) = Spool::open(&spool, &Options::default()).unwrap();
+        let mut server = Self {
+            home,
+            child: None,
+            nobody,
+        };
+        server.configure(policies);
+        let (spool, _) = Spool::open(&server.home.path().join("spool"), &Options::default()).unwrap();
         for (sender, recipient) in mails {
             let mut incoming = spool.begin();
             incoming.write(b"Subject: x\r\n\r\nhello\r\n").unwrap();
@@ -56,9 +64,25 @@ impl Server {
             incoming.commit(envelope, Vec::new()).wait().unwrap();
         }
         drop(spool);
-        let mut server = Self { home, child: None };
         server.start();
         server
+    }
+
+    /// Writes the configuration; one that runs reads it again.
+    fn configure(&self, policies: &str) {
+        let (nobody, spool) = (self.nobody, self.home.path().join("spool"));
+        let config = format!(
+            "format: 1\nhostname: mail.example.com\nspool: {{directory: {}}}\n\
+             domains: [{{name: example.com, inbound: {{recipients: {{mode: Any}}, deliverTo: {{lmtp: {{host: 127.0.0.1, port: {nobody}}}}}}}}}]\n\
+             policies:\n{policies}  - {{name: p, routes: [{{to: {{smartHosts: [{{host: 127.0.0.1, port: {nobody}}}]}}, tls: Disabled}}]}}\n",
+            spool.display()
+        );
+        std::fs::write(self.config(), config).unwrap();
+    }
+
+    /// What it has said since its start.
+    fn said(&self) -> String {
+        std::fs::read_to_string(self.home.path().join("log")).unwrap()
     }
 
     fn config(&self) -> PathBuf {
@@ -70,7 +94,7 @@ impl Server {
         let child = Command::new(PROGRAM)
             .arg("--config")
             .arg(self.config())
-            .stdout(Stdio::null())
+            .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
             .unwrap();
@@ -225,6 +249,101 @@ fn a_suspended_site_is_left_alone_through_a_restart_until_it_is_resumed() {
     );
     until("it is tried again", || attempts(&server) > before);
     assert!(!is_suspended(&server));
+}
+
+#[test]
+fn messages_that_were_moved_leave_by_the_other_policy_until_that_is_undone() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let sink = runtime.block_on(Sink::start(Script::default()));
+    let backup = format!(
+        "  - {{name: mail/backup, match: {{recipientDomains: [nobody.example]}}, routes: [{{to: {{smartHosts: [{{host: 127.0.0.1, port: {}}}]}}, tls: Disabled}}]}}\n",
+        sink.address.port()
+    );
+    let mails = [
+        ("ann@example.org", "one@far.example"),
+        ("bob@example.org", "two@far.example"),
+        ("bob@example.org", "three@near.example"),
+        ("cid@example.org", "four@back.example"),
+        ("dan@example.org", "five@gone.example"),
+    ];
+    let mut server = Server::with(&mails, &backup);
+    let ids: Vec<String> = server
+        .rows(&["ls"])
+        .iter()
+        .map(|row| id(row).to_owned())
+        .collect();
+    let entry = |server: &Server, at: usize| server.rows(&["show", &ids[at]])[0].clone();
+    let attempts = |server: &Server, at: usize| entry(server, at)["recipients"][0]["attempts"].as_u64();
+    let site = format!("smtp:127.0.0.1:{}", server.nobody);
+    until("all were tried in vain", || {
+        (0..5).all(|at| attempts(&server, at) >= Some(1))
+    });
+
+    let refused = server.queue(&["move", &ids[0], "--to", "mail/nope"]);
+    let sentence = "there is no policy `mail/nope`; there are: mail/backup, p";
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).contains(sentence),
+        "{refused:?}"
+    );
+
+    // What is held stays held; where it goes outlives a kill.
+    for at in [2, 3, 4] {
+        server.rows(&["hold", &ids[at]]);
+    }
+    let near = server.rows(&[
+        "move",
+        "--recipient-domain",
+        "near.example",
+        "--to",
+        "mail/backup",
+    ]);
+    assert_eq!(near[0]["ids"], serde_json::json!([ids[2]]));
+    server.rows(&["move", &ids[3], &ids[4], "--to", "mail/backup"]);
+    assert!(
+        server
+            .said()
+            .contains("\"order\":\"Move\",\"to\":\"mail/backup\""),
+        "{}",
+        server.said()
+    );
+    assert_eq!(
+        server.rows(&["move", &ids[3], "--to", "-"])[0]["ids"][0],
+        ids[3].as_str()
+    );
+    server.restart();
+    for (at, to) in [(2, Some("mail/backup")), (3, None), (4, Some("mail/backup"))] {
+        let entry = entry(&server, at);
+        assert_eq!(entry["movedTo"].as_str(), to, "{entry}");
+        assert_eq!(entry["recipients"][0]["state"], "held", "{entry}");
+    }
+    server.rows(&["release", &ids[2]]);
+    until("the moved one arrives", || sink.taken().len() == 1);
+    assert_eq!(sink.taken()[0].rcpt.len(), 1);
+
+    // What waits for a site, by the name of the site.
+    let backlog = server.rows(&["move", "--site", &site, "--to", "mail/backup"]);
+    let moved = backlog[0]["ids"].as_array().unwrap().len();
+    assert_eq!(
+        moved, 3,
+        "the two, and the held one that was moved back: {backlog:?}"
+    );
+    until("the backlog arrives", || sink.taken().len() == 3);
+    server.rows(&["move", &ids[3], "--to", "-"]);
+
+    // Without its policy it takes the usual route again.
+    server.configure("");
+    until("the new configuration is read", || {
+        let refused = server.queue(&["move", &ids[4], "--to", "mail/backup"]);
+        !refused.status.success()
+    });
+    let before = [3, 4].map(|at| attempts(&server, at));
+    server.rows(&["release", &ids[3], &ids[4]]);
+    until("both are tried by the usual route", || {
+        attempts(&server, 3) > before[0] && attempts(&server, 4) > before[1]
+    });
+    assert!(server.said().contains("\"event\":\"move-void\""));
+    assert_eq!(sink.taken().len(), 3);
+    assert_eq!(server.rows(&["ls"]).len(), 2, "nothing is lost");
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //!   GET  /v1/sites      Operator, Admin  → Vec<Site>            where mail goes, and how it stands there
 //!   POST /v1/queue/hold, release, retry, bounce
 //!                       Operator, Admin  Selection → Carried    once it is durable; 409 while the spool is sealed
+//!   POST /v1/queue/move Operator, Admin  Selection with `to` → Carried
 //!   POST /v1/handover/… Peer             the hand-over between pods, see the daemon's `handover` module
 //! ```
 //!
@@ -131,6 +132,9 @@ pub struct ListQuery {
     /// A forward-path, or its domain as `@example.com`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recipient: Option<String>,
+    /// Only messages that wait for this site, as the list of sites says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
     /// Only held ones, or only those that are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held: Option<bool>,
@@ -175,6 +179,9 @@ pub struct Entry {
     pub expires: u64,
     /// Octets.
     pub size: u64,
+    /// The policy that a person moved it to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_to: Option<String>,
     /// Recipients.
     pub recipients: Vec<EntryRecipient>,
 }
@@ -249,6 +256,9 @@ pub struct Selection {
     /// Bounce only: whether the sender is told. `false` throws mail away, and has to be said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub notify: Option<bool>,
+    /// Move only: the name of the policy that routes the messages from now on, or `-` for their usual routes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
 }
 
 /// What an order was carried out for.

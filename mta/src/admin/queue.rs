@@ -1,4 +1,4 @@
-//! The queue's verbs: list, show, hold, release, retry, bounce; suspend and resume a site. Types: [`postroad_config::admin`].
+//! The queue's verbs: list, show, hold, release, retry, bounce, move; suspend and resume a site. Types: [`postroad_config::admin`].
 //!
 //! Listing reads the disk for envelopes, a bounded number of messages for each request; a cursor goes on.
 
@@ -40,6 +40,7 @@ pub(super) fn router(queue: Queue, spool: Spool) -> Router {
         .route("/v1/queue/release", post(retry))
         .route("/v1/queue/retry", post(retry))
         .route("/v1/queue/bounce", post(bounce))
+        .route("/v1/queue/move", post(move_to))
         .with_state(Desk { queue, spool })
 }
 
@@ -55,7 +56,7 @@ async fn list(State(desk): State<Desk>, query: Result<Query<ListQuery>, QueryRej
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &format!("after: {error}")),
     };
     let most = query.limit.unwrap_or(100).clamp(1, 1_000) as usize;
-    let read = tokio::task::spawn_blocking(move || page(&desk.spool, &query, after, most, MOST_READ));
+    let read = tokio::task::spawn_blocking(move || page(&desk, &query, after, most, MOST_READ));
     match read.await {
         Ok(page) => Json(page).into_response(),
         Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error),
@@ -66,7 +67,7 @@ async fn show(State(desk): State<Desk>, Path(id): Path<String>) -> Response {
     let Ok(id) = id.parse::<EntryId>() else {
         return refuse(StatusCode::BAD_REQUEST, &"an id has 16 hexadecimal digits");
     };
-    match tokio::task::spawn_blocking(move || desk.spool.read(id).map(|message| entry(&message))).await {
+    match tokio::task::spawn_blocking(move || desk.spool.read(id).map(|message| desk.entry(&message))).await {
         Ok(Ok(entry)) => Json(entry).into_response(),
         Ok(Err(error)) => refuse(StatusCode::NOT_FOUND, &error),
         Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error),
@@ -154,12 +155,12 @@ async fn carry_out(
         Err(error) => return refuse(error.status(), &error.body_text()),
     };
     if desk.spool.seal_state().sealed {
-        return refuse(
-            StatusCode::CONFLICT,
-            &"this queue is being handed over to another pod; give the order there",
-        );
+        return refuse(StatusCode::CONFLICT, &SEALED);
     }
-    let (ids, more) = match select(&desk.spool, selection).await {
+    if selection.to.is_some() {
+        return refuse(StatusCode::BAD_REQUEST, &"`to` belongs to a move");
+    }
+    let (ids, more) = match select(&desk, selection).await {
         Ok(found) => found,
         Err(sentence) => return refuse(StatusCode::BAD_REQUEST, &sentence),
     };
@@ -171,13 +172,65 @@ async fn carry_out(
     Json(Carried { ids, more }).into_response()
 }
 
+/// Has messages routed by a policy that a person names, or by the one that fits them again.
+async fn move_to(
+    State(desk): State<Desk>,
+    Extension(By(by)): Extension<By>,
+    selection: Asked<Selection>,
+) -> Response {
+    let selection = match selection {
+        Ok(Json(selection)) => selection,
+        Err(error) => return refuse(error.status(), &error.body_text()),
+    };
+    if desk.spool.seal_state().sealed {
+        return refuse(StatusCode::CONFLICT, &SEALED);
+    }
+    let policy = match policy(selection.to.as_deref(), &desk.queue.policies()) {
+        Ok(policy) => policy,
+        Err(sentence) => return refuse(StatusCode::BAD_REQUEST, &sentence),
+    };
+    let (ids, more) = match select(&desk, selection).await {
+        Ok(found) => found,
+        Err(sentence) => return refuse(StatusCode::BAD_REQUEST, &sentence),
+    };
+    let done = match desk.queue.move_to(ids, policy.clone()).await {
+        Ok(done) => done,
+        Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, &error),
+    };
+    let to = policy.as_deref().unwrap_or(USUAL);
+    for id in &done {
+        tracing::info!(event = "order", queue_id = %id, order = "Move", to, by = clean(&by), "carried out by hand");
+    }
+    let ids = done.iter().map(EntryId::to_string).collect();
+    Json(Carried { ids, more }).into_response()
+}
+
+/// The policy that `to` names, none for the usual routes. Errors: a sentence with what there is.
+fn policy(to: Option<&str>, known: &[String]) -> Result<Option<String>, String> {
+    let Some(to) = to else {
+        return Err("name the policy in `to`, or `-` for the usual routes".to_owned());
+    };
+    if to == USUAL {
+        return Ok(None);
+    }
+    if known.iter().any(|name| name == to) {
+        return Ok(Some(to.to_owned()));
+    }
+    let known = if known.is_empty() {
+        "the configuration has none".to_owned()
+    } else {
+        format!("there are: {}", known.join(", "))
+    };
+    Err(format!("there is no policy `{}`; {known}", clean(to)))
+}
+
 /// The entries of a selection, and whether there are more. Errors: a sentence.
-async fn select(spool: &Spool, selection: Selection) -> Result<(Vec<EntryId>, bool), String> {
+async fn select(desk: &Desk, selection: Selection) -> Result<(Vec<EntryId>, bool), String> {
     match (selection.ids.as_slice(), selection.all) {
         ([], Some(terms)) => {
-            let spool = spool.clone();
+            let desk = desk.clone();
             let found =
-                tokio::task::spawn_blocking(move || page(&spool, &terms, None, MOST_ORDERED, usize::MAX));
+                tokio::task::spawn_blocking(move || page(&desk, &terms, None, MOST_ORDERED, usize::MAX));
             let page = found.await.map_err(|error| error.to_string())?;
             let ids = page.entries.iter().filter_map(|entry| entry.id.parse().ok());
             Ok((ids.collect(), page.next.is_some()))
@@ -194,8 +247,8 @@ async fn select(spool: &Spool, selection: Selection) -> Result<(Vec<EntryId>, bo
 }
 
 /// Reads entries behind `after` until `most` of them fit, or `read` were read.
-fn page(spool: &Spool, terms: &ListQuery, after: Option<EntryId>, most: usize, read: usize) -> Page {
-    let ids = spool.ids_behind(after, read.saturating_add(1));
+fn page(desk: &Desk, terms: &ListQuery, after: Option<EntryId>, most: usize, read: usize) -> Page {
+    let ids = desk.spool.ids_behind(after, read.saturating_add(1));
     let now = crate::queue::clock::now();
     let mut page = Page::default();
     for (count, id) in ids.iter().enumerate() {
@@ -204,9 +257,12 @@ fn page(spool: &Spool, terms: &ListQuery, after: Option<EntryId>, most: usize, r
             break;
         }
         // One that is gone meanwhile is not in the queue.
-        let Ok(message) = spool.read(*id) else { continue };
-        let entry = entry(&message);
-        if fits(&entry, terms, now) {
+        let Ok(message) = desk.spool.read(*id) else {
+            continue;
+        };
+        let entry = desk.entry(&message);
+        let waits_there = |site: &String| desk.queue.sites_of(*id, &message.item).contains(site);
+        if fits(&entry, terms, now) && terms.site.as_ref().is_none_or(waits_there) {
             page.entries.push(entry);
         }
     }
@@ -235,29 +291,32 @@ fn fits(entry: &Entry, terms: &ListQuery, now: u64) -> bool {
             .is_none_or(|seconds| entry.arrived.saturating_add(seconds.saturating_mul(1_000)) < now)
 }
 
-fn entry(message: &Message) -> Entry {
-    let envelope = &message.item.envelope;
-    let pairs = envelope.recipients.iter().zip(&message.item.recipients);
-    let recipients = pairs.map(|(recipient, state)| {
-        let held = state.status == Status::Pending && state.next_attempt == HELD;
-        let waits = state.status == Status::Pending && !held;
-        EntryRecipient {
-            address: clean(&recipient.forward_path),
-            state: if held { "held" } else { state.status.name() }.to_owned(),
-            attempts: state.attempts,
-            next_attempt: waits.then_some(state.next_attempt),
-            reply: clean(&state.reply),
+impl Desk {
+    fn entry(&self, message: &Message) -> Entry {
+        let envelope = &message.item.envelope;
+        let pairs = envelope.recipients.iter().zip(&message.item.recipients);
+        let recipients = pairs.map(|(recipient, state)| {
+            let held = state.status == Status::Pending && state.next_attempt == HELD;
+            let waits = state.status == Status::Pending && !held;
+            EntryRecipient {
+                address: clean(&recipient.forward_path),
+                state: if held { "held" } else { state.status.name() }.to_owned(),
+                attempts: state.attempts,
+                next_attempt: waits.then_some(state.next_attempt),
+                reply: clean(&state.reply),
+            }
+        });
+        Entry {
+            id: message.id.to_string(),
+            owner: owner(message.ownership).to_owned(),
+            sender: clean(&envelope.reverse_path),
+            identity: envelope.identity.as_deref().map(clean),
+            arrived: envelope.arrived,
+            expires: envelope.expires,
+            size: message.item.prefix.len() as u64 + message.body.len(),
+            moved_to: self.queue.moved_to(message.id).map(|policy| policy.to_string()),
+            recipients: recipients.collect(),
         }
-    });
-    Entry {
-        id: message.id.to_string(),
-        owner: owner(message.ownership).to_owned(),
-        sender: clean(&envelope.reverse_path),
-        identity: envelope.identity.as_deref().map(clean),
-        arrived: envelope.arrived,
-        expires: envelope.expires,
-        size: message.item.prefix.len() as u64 + message.body.len(),
-        recipients: recipients.collect(),
     }
 }
 
@@ -270,8 +329,31 @@ const fn owner(ownership: Ownership) -> &'static str {
     }
 }
 
+/// Why a sealed queue takes no orders.
+const SEALED: &str = "this queue is being handed over to another pod; give the order there";
+/// In place of a policy: the route that the configuration decides.
+const USUAL: &str = "-";
 /// Envelopes read for one page.
 const MOST_READ: usize = 5_000;
 const LONGEST_SITE: usize = 4_096;
 const MOST_IDS: usize = 1_000;
 const MOST_ORDERED: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_that_is_not_there_is_refused_with_those_that_are() {
+        let known = ["mail/one".to_owned(), "mail/two".to_owned()];
+        assert_eq!(policy(Some("mail/two"), &known), Ok(Some("mail/two".to_owned())));
+        assert_eq!(policy(Some("-"), &known), Ok(None));
+        let refused = |to, known: &[String]| policy(to, known).unwrap_err();
+        assert_eq!(
+            refused(Some("mail/\r\n"), &known),
+            "there is no policy `mail/??`; there are: mail/one, mail/two"
+        );
+        assert!(refused(Some("x"), &[]).ends_with("the configuration has none"));
+        assert!(refused(None, &known).contains("`to`"));
+    }
+}

@@ -174,6 +174,7 @@ fn terms(query: &ListQuery) -> String {
     };
     add("sender", query.sender.clone());
     add("recipient", query.recipient.clone());
+    add("site", query.site.clone());
     add("held", query.held.map(|held| held.to_string()));
     add("olderThan", query.older_than.map(|seconds| seconds.to_string()));
     add("after", query.after.clone());
@@ -204,8 +205,10 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), String> {
 
 fn print_entry(entry: &Entry) {
     let (id, size, sender) = (&entry.id, entry.size, &entry.sender);
+    let moved = entry.moved_to.as_ref();
+    let moved = moved.map(|policy| format!("  by {policy}")).unwrap_or_default();
     println!(
-        "{id}  {}  {size:>9}  {:<7}  <{sender}>",
+        "{id}  {}  {size:>9}  {:<7}  <{sender}>{moved}",
         when(entry.arrived),
         entry.owner
     );

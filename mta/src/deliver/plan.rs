@@ -92,6 +92,16 @@ impl Plan {
         )
     }
 
+    /// The ways out by a policy that a person chose for a message, whatever mail the policy is for. `None`: there is no policy
+    /// of that name, or the domain is ours and its mail goes to its store.
+    pub fn by_hand(config: &ConfigFile, policy: &str, recipient_domain: &str) -> Option<Self> {
+        if inbound(config, recipient_domain).is_some() {
+            return None;
+        }
+        let policy = config.policies.iter().find(|known| known.name == policy)?;
+        Some(Self::by(policy, recipient_domain))
+    }
+
     /// What the queue groups by: recipients whose mail goes to the same hosts. Two domains with one smart host, or with the
     /// same MX records, are one site, so that a dead host is probed once for all of them. A policy with limits or
     /// networks of its own has sites of its own.

@@ -15,6 +15,8 @@ use std::hash::{BuildHasher, RandomState};
 
 use postroad_spool::Item;
 
+use super::chain::Chain;
+
 /// How urgent a job is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -96,7 +98,7 @@ struct Lane<T> {
 struct Backlog<T> {
     /// What the tenant may still spend in this turn.
     deficit: u32,
-    jobs: VecDeque<(u32, T)>,
+    jobs: Chain<T>,
 }
 
 impl<T> Default for Fair<T> {
@@ -119,8 +121,8 @@ impl<T> Fair<T> {
         self.len == 0
     }
 
-    /// Puts a job behind the others of its tenant. `recipients`: what it costs.
-    pub fn push(&mut self, share: Share, recipients: usize, job: T) {
+    /// Puts a job behind the others of its tenant.
+    pub fn push(&mut self, share: Share, job: T) {
         let at = self.lanes.iter().position(|lane| lane.kind == share.kind);
         let at = at.unwrap_or_else(|| {
             self.lanes.push(Lane {
@@ -132,14 +134,13 @@ impl<T> Fair<T> {
             self.lanes.len() - 1
         });
         if let Some(lane) = self.lanes.get_mut(at) {
-            let cost = u32::try_from(recipients).unwrap_or(u32::MAX);
-            lane.push(share.tenant, cost.clamp(1, DEAREST), job);
+            lane.push(share.tenant, job);
             self.len += 1;
         }
     }
 
-    /// The next job.
-    pub fn pop(&mut self) -> Option<T> {
+    /// The next job, and whose turn it takes. `recipients`: what a job costs.
+    pub fn pop(&mut self, recipients: impl Fn(&T) -> usize) -> Option<(Share, T)> {
         let total: i32 = self.lanes.iter().map(|lane| lane.kind.weight()).sum();
         for lane in &mut self.lanes {
             lane.credit += lane.kind.weight();
@@ -150,26 +151,26 @@ impl<T> Fair<T> {
             .enumerate()
             .max_by_key(|(_, lane)| (lane.credit, lane.kind.weight()))?;
         lane.credit -= total;
-        let job = lane.pop();
+        let kind = lane.kind;
+        let job = lane.pop(recipients);
         if lane.turns.is_empty() {
             self.lanes.swap_remove(at);
         }
         self.len -= usize::from(job.is_some());
-        job
+        job.map(|(tenant, job)| (Share { tenant, kind }, job))
     }
 
     /// Takes out what `wanted` says, in no order.
-    pub fn take_if(&mut self, wanted: impl Fn(&T) -> bool) -> Vec<T> {
+    pub fn take_if(&mut self, wanted: impl Fn(&T) -> bool) -> Vec<(Share, T)> {
         let mut taken = Vec::new();
         for lane in &mut self.lanes {
-            for backlog in lane.tenants.values_mut() {
-                if backlog.jobs.iter().any(|(_, job)| wanted(job)) {
-                    let (out, stay): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut backlog.jobs)
-                        .into_iter()
-                        .partition(|(_, job)| wanted(job));
-                    backlog.jobs = stay;
-                    taken.extend(out.into_iter().map(|(_, job)| job));
-                }
+            let kind = lane.kind;
+            for (tenant, backlog) in &mut lane.tenants {
+                let share = Share {
+                    tenant: *tenant,
+                    kind,
+                };
+                backlog.jobs.take_if(&wanted, |job| taken.push((share, job)));
             }
             lane.tenants.retain(|_, backlog| !backlog.jobs.is_empty());
             let tenants = &lane.tenants;
@@ -182,44 +183,41 @@ impl<T> Fair<T> {
 }
 
 impl<T> Lane<T> {
-    fn push(&mut self, tenant: u32, cost: u32, job: T) {
+    fn push(&mut self, tenant: u32, job: T) {
         let turns = &mut self.turns;
         let backlog = self.tenants.entry(tenant).or_insert_with(|| {
             turns.push_back(tenant);
             Backlog {
                 deficit: 0,
-                jobs: VecDeque::new(),
+                jobs: Chain::default(),
             }
         });
-        backlog.jobs.push_back((cost, job));
+        backlog.jobs.push(job);
     }
 
     /// After Shreedhar and Varghese: a tenant whose next job costs more than it may spend waits for its next turn.
-    fn pop(&mut self) -> Option<T> {
+    fn pop(&mut self, recipients: impl Fn(&T) -> usize) -> Option<(u32, T)> {
         loop {
             let tenant = *self.turns.front()?;
             let Some(backlog) = self.tenants.get_mut(&tenant) else {
                 self.turns.pop_front();
                 continue;
             };
-            match backlog.jobs.pop_front() {
-                Some((cost, job)) if cost <= backlog.deficit => {
-                    backlog.deficit -= cost;
-                    if backlog.jobs.is_empty() {
-                        self.tenants.remove(&tenant);
-                        self.turns.pop_front();
-                    }
-                    return Some(job);
-                }
-                Some(dear) => {
-                    backlog.jobs.push_front(dear);
-                    backlog.deficit += QUANTUM;
-                    self.turns.rotate_left(1);
-                }
-                None => {
-                    self.tenants.remove(&tenant);
-                    self.turns.pop_front();
-                }
+            let cost = backlog.jobs.front().map_or(0, &recipients);
+            let cost = u32::try_from(cost).unwrap_or(u32::MAX).clamp(1, DEAREST);
+            if cost > backlog.deficit && !backlog.jobs.is_empty() {
+                backlog.deficit += QUANTUM;
+                self.turns.rotate_left(1);
+                continue;
+            }
+            backlog.deficit = backlog.deficit.saturating_sub(cost);
+            let job = backlog.jobs.pop();
+            if backlog.jobs.is_empty() {
+                self.tenants.remove(&tenant);
+                self.turns.pop_front();
+            }
+            if let Some(job) = job {
+                return Some((tenant, job));
             }
         }
     }

@@ -8,7 +8,7 @@ fn share(tenant: u32, kind: Kind) -> Share {
 
 fn places<T: PartialEq>(fair: &mut Fair<T>, wanted: &T) -> usize {
     let mut place = 0;
-    while let Some(job) = fair.pop() {
+    while let Some((_, job)) = fair.pop(|_| 1) {
         if job == *wanted {
             return place;
         }
@@ -21,12 +21,12 @@ fn places<T: PartialEq>(fair: &mut Fair<T>, wanted: &T) -> usize {
 fn a_hundred_thousand_messages_of_one_delay_another_by_one_turn() {
     let mut fair = Fair::default();
     for _ in 0..100_000 {
-        fair.push(share(1, Kind::Passing), 1, "flood");
+        fair.push(share(1, Kind::Passing), "flood");
     }
     for _ in 0..50 {
-        fair.pop();
+        fair.pop(|_| 1);
     }
-    fair.push(share(2, Kind::Passing), 1, "single");
+    fair.push(share(2, Kind::Passing), "single");
     assert!(places(&mut fair, &"single") <= 2 * QUANTUM as usize);
 }
 
@@ -34,11 +34,13 @@ fn a_hundred_thousand_messages_of_one_delay_another_by_one_turn() {
 fn small_jobs_overtake_list_mail_and_list_mail_is_not_forgotten() {
     let mut fair = Fair::default();
     for _ in 0..1_000 {
-        fair.push(share(1, Kind::Bulk), 500, "list");
-        fair.push(share(2, Kind::Bulk), 1, "small");
+        fair.push(share(1, Kind::Bulk), "list");
+        fair.push(share(2, Kind::Bulk), "small");
     }
-    let first: Vec<_> = (0..200).filter_map(|_| fair.pop()).collect();
-    let lists = first.iter().filter(|job| **job == "list").count();
+    let first: Vec<_> = (0..200)
+        .filter_map(|_| fair.pop(|job| if *job == "list" { 500 } else { 1 }))
+        .collect();
+    let lists = first.iter().filter(|(_, job)| *job == "list").count();
     assert!((2..=4).contains(&lists), "{lists} of 200: each costs {DEAREST}");
 }
 
@@ -48,12 +50,16 @@ fn kinds_get_their_weights_and_none_starves() {
     let mut fair = Fair::default();
     for kind in kinds {
         for _ in 0..1_000 {
-            fair.push(share(1, kind), 1, kind);
+            fair.push(share(1, kind), kind);
         }
     }
-    let first: Vec<_> = (0..150).filter_map(|_| fair.pop()).collect();
+    let first: Vec<_> = (0..150).filter_map(|_| fair.pop(|_| 1)).collect();
     for (kind, want) in kinds.into_iter().zip([80, 40, 20, 10]) {
-        assert_eq!(first.iter().filter(|of| **of == kind).count(), want, "{kind:?}");
+        assert_eq!(
+            first.iter().filter(|(_, of)| *of == kind).count(),
+            want,
+            "{kind:?}"
+        );
     }
 }
 
@@ -65,13 +71,14 @@ fn one_tenant_keeps_its_order_and_everything_comes_once() {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let tenant = u32::try_from(random >> 60).unwrap();
         let cost = usize::try_from(random >> 32 & 0x7f).unwrap();
-        fair.push(share(tenant, Kind::Passing), cost, (tenant, number));
+        fair.push(share(tenant, Kind::Passing), (tenant, number, cost));
     }
-    let taken = fair.take_if(|(_, number)| number % 3 == 0);
+    let taken = fair.take_if(|(_, number, _)| number % 3 == 0);
     assert_eq!((taken.len(), fair.len()), (3_334, 6_666));
     let mut last: HashMap<u32, u64> = HashMap::new();
     let mut count = 0;
-    while let Some((tenant, number)) = fair.pop() {
+    while let Some((share, (tenant, number, _))) = fair.pop(|(.., cost)| *cost) {
+        assert_eq!(share.tenant, tenant);
         assert!(last.insert(tenant, number).is_none_or(|before| before < number));
         count += 1;
     }

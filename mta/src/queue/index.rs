@@ -8,171 +8,145 @@
 //!             └──── recipients whose retry is later ◄──── ended ◄──────┼──── the site is dead ◄─────────┘
 //! ```
 //!
-//! An entry costs a few dozen octets while it waits; envelopes stay on disk. A recipient is in one job at most.
+//! An entry that waits costs some 50 octets: 24 in `entries.rs`, 24 as a job (`waiting.rs`); it has a timer or a job,
+//! and one that waits for a dead site has no timer. Envelopes stay on disk. A recipient is in one job at most.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+mod told;
+
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use postroad_spool::EntryId;
 
-use super::busy::Busy;
-use super::fair::{Fair, Kind, Share};
-use super::job::{Ended, Group, Job, NO_SITE, Pace, SiteView, Sorted};
+use super::entries::{Entries, SiteNumber};
+use super::fair::{Kind, Share};
+use super::job::{Ended, Group, Job, NO_SITE, Pace, Sorted};
+use super::places::Places;
 use super::rate::Limiter;
 use super::suspended::Names;
 use super::waiting::Waiting;
-use super::window::{Feedback, Window};
+use super::wheel::Wheel;
+use super::window::Feedback;
 use crate::outcome::{Outcome, Status, Verdict};
+
+pub use told::Tally;
 
 /// The index. All times are milliseconds since 1970.
 #[derive(Debug)]
 pub struct Index {
-    entries: HashMap<EntryId, Known>,
-    timers: BinaryHeap<Reverse<(u64, EntryId, u64)>>,
-    sites: HashMap<Arc<str>, Site>,
+    entries: Entries,
+    timers: Wheel<EntryId>,
+    places: Places,
     /// Sites that may have a job to start.
-    lively: VecDeque<Arc<str>>,
-    /// Sites that are closed until then.
-    closed: BinaryHeap<Reverse<(u64, Arc<str>)>>,
-    impatient: VecDeque<Job>,
+    lively: VecDeque<SiteNumber>,
+    /// When sites are looked at again: closed ones, and those behind a rate.
+    alarms: Wheel<SiteNumber>,
+    /// Jobs that get their outcome without an attempt.
+    impatient: VecDeque<Impatient>,
     /// Rates of routes that have some.
     limiters: HashMap<Arc<str>, Limiter>,
     /// Sites where nothing is tried.
     suspended: Names,
-    stays: u64,
+    held: usize,
     running: usize,
     most_running: usize,
 }
 
+/// Jobs that do not wait for their site any more.
 #[derive(Debug)]
-struct Known {
-    stay: u64,
-    /// When its timer goes off; [`NEVER`]: it has none.
-    timer: u64,
-    sorting: bool,
-    busy: Busy,
-    running: u32,
-    leaving: bool,
-}
-
-#[derive(Debug, Default)]
-struct Site {
-    window: Window,
-    ready: Fair<Waiting>,
-    lively: bool,
-    /// Most recipients of a transaction, by the route's own limit.
-    recipients: Option<u32>,
-    /// The route with rates that it belongs to.
-    limiter: Option<Arc<str>>,
-    /// When the jobs behind a rate were last asked for their patience.
-    looked_at: u64,
-    /// A timer of [`Index::closed`] stands at this time.
-    alarm: u64,
-    last_trouble: Option<Arc<Outcome>>,
-}
-
-impl Site {
-    fn push(&mut self, job: Job) {
-        self.ready
-            .push(job.share, job.recipients.len(), Waiting::new(job));
-    }
-
-    /// Messages that a job counts as.
-    fn messages(&self, job: &Waiting) -> u64 {
-        let most = self.recipients.unwrap_or(u32::MAX).max(1);
-        u64::try_from(job.recipients().len())
-            .unwrap_or(1)
-            .div_ceil(u64::from(most))
-            .max(1)
-    }
+struct Impatient {
+    site: Arc<str>,
+    why: Arc<Outcome>,
+    jobs: std::vec::IntoIter<(Share, Waiting)>,
 }
 
 impl Index {
     /// An empty index that runs at most so many jobs at once.
-    pub fn new(most_running: usize) -> Self {
+    pub fn new(most_running: usize, now: u64) -> Self {
         Self {
-            entries: HashMap::new(),
-            timers: BinaryHeap::new(),
-            sites: HashMap::new(),
+            entries: Entries::default(),
+            timers: Wheel::new(now),
+            places: Places::default(),
             lively: VecDeque::new(),
-            closed: BinaryHeap::new(),
+            alarms: Wheel::new(now),
             impatient: VecDeque::new(),
             limiters: HashMap::new(),
             suspended: Names::new(),
-            stays: 0,
+            held: 0,
             running: 0,
             most_running,
         }
     }
 
-    /// Takes an entry in, due at `at`. One that is here already stays as it is.
+    /// Takes an entry in, due at `at`; [`NEVER`]: it is held. One that is here already stays as it is.
     pub fn add(&mut self, entry: EntryId, at: u64) {
-        if self.entries.contains_key(&entry) {
-            return;
+        if self.entries.add(entry) {
+            self.arm(entry, at);
         }
-        self.stays += 1;
-        let known = Known {
-            stay: self.stays,
-            timer: NEVER,
-            sorting: false,
-            busy: Busy::default(),
-            running: 0,
-            leaving: false,
-        };
-        self.entries.insert(entry, known);
-        self.arm(entry, at);
     }
 
     /// Forgets an entry: nothing of it starts from now on. False while a job of it runs or it is being sorted: ask again
     /// when that ended.
     pub fn remove(&mut self, entry: EntryId) -> bool {
-        match self.entries.get_mut(&entry) {
-            Some(known) if known.running > 0 || known.sorting => {
-                known.leaving = true;
-                known.stay = 0;
-                false
-            }
-            _ => {
-                self.entries.remove(&entry);
-                true
+        for site in self.entries.void(entry) {
+            if let Some(place) = self.places.get_mut(site) {
+                place.void(&self.entries);
+                // One that is empty now may be forgotten.
+                self.enliven(site);
             }
         }
+        let Some(known) = self.entries.get_mut(entry) else {
+            return true;
+        };
+        if let Some(timer) = known.timer.take() {
+            self.timers.end(timer);
+        }
+        self.held -= usize::from(std::mem::take(&mut known.held));
+        if known.running > 0 || known.sorting {
+            return false;
+        }
+        self.entries.remove(entry);
+        true
     }
 
     /// Whether the entry is here.
     pub fn contains(&self, entry: EntryId) -> bool {
-        self.entries.contains_key(&entry)
+        self.entries.get(entry).is_some()
     }
 
-    /// Gives recipients of an entry this outcome at once, whatever their sites do.
+    /// Gives recipients of an entry this outcome at once, whatever their sites do. Takes the entry in where it is not here.
     pub fn settle_instead(&mut self, entry: EntryId, recipients: Vec<u32>, outcome: &Arc<Outcome>) {
-        let Some(known) = self.entries.get_mut(&entry) else {
+        self.entries.add(entry);
+        let Some(stay) = self.entries.get(entry).map(|known| known.stay) else {
             return;
         };
         for recipient in &recipients {
-            known.busy.insert(*recipient);
+            self.entries.occupy(entry, *recipient);
         }
-        self.impatient.push_back(Job {
+        let job = Waiting::new(Job {
             entry,
-            stay: known.stay,
+            stay,
             site: NO_SITE.into(),
             share: Share::default(),
             recipients,
             patience: u64::MAX,
-            instead: Some(outcome.clone()),
+            instead: None,
+        });
+        self.impatient.push_back(Impatient {
+            site: NO_SITE.into(),
+            why: outcome.clone(),
+            jobs: vec![(Share::default(), job)].into_iter(),
         });
     }
 
     /// Opens every site that is closed because it was dead: somebody wants to know now.
     pub fn open_sites(&mut self) {
-        let names: Vec<Arc<str>> = self.sites.keys().cloned().collect();
-        for name in names {
-            if let Some(site) = self.sites.get_mut(&name) {
+        for number in self.places.all() {
+            if let Some(site) = self.places.get_mut(number) {
                 site.window.open();
             }
-            Self::enliven(&mut self.sites, &mut self.lively, &name);
+            self.enliven(number);
         }
     }
 
@@ -185,37 +159,31 @@ impl Index {
     pub fn due(&mut self, now: u64, most: usize) -> Vec<EntryId> {
         let mut due = vec![];
         while due.len() < most {
-            match self.timers.peek() {
-                Some(Reverse((at, ..))) if *at <= now => {}
-                _ => break,
-            }
-            let Some(Reverse((at, entry, stay))) = self.timers.pop() else {
+            let Some(entry) = self.timers.pop(now) else {
                 break;
             };
-            let Some(known) = self.entries.get_mut(&entry) else {
+            let Some(known) = self.entries.get_mut(entry) else {
                 continue;
             };
-            if known.stay != stay || known.timer != at || known.sorting {
+            known.timer = None;
+            if known.sorting {
+                // What is read now may be older than what set the timer.
+                known.timer = Some(self.timers.set(entry, now.saturating_add(AFTER_SORTING)));
                 continue;
             }
-            known.timer = NEVER;
             known.sorting = true;
             due.push(entry);
-        }
-        if self.timers.len().max(ROOM) < self.timers.capacity() / 4 {
-            // A million were due at once: their room is not needed again soon.
-            self.timers.shrink_to(self.timers.len() * 2);
         }
         due
     }
 
     /// Takes in what reading an entry showed. `None`: the entry is gone, or cannot be read; it is forgotten.
     pub fn sorted(&mut self, entry: EntryId, found: Option<Sorted>) {
-        let Some(known) = self.entries.get_mut(&entry) else {
+        let Some(known) = self.entries.get_mut(entry) else {
             return;
         };
         known.sorting = false;
-        if known.leaving {
+        if known.is_leaving() {
             return;
         }
         let Some(found) = found else {
@@ -224,39 +192,7 @@ impl Index {
         };
         let stay = known.stay;
         for group in found.groups {
-            let Group {
-                site,
-                mut recipients,
-                patience,
-                pace,
-            } = group;
-            recipients.retain(|recipient| known.busy.insert(*recipient));
-            if recipients.is_empty() {
-                continue;
-            }
-            let site: Arc<str> = match self.sites.get_key_value(site.as_str()) {
-                Some((known, _)) => known.clone(),
-                None => site.into(),
-            };
-            let job = Job {
-                entry,
-                stay,
-                site: site.clone(),
-                share: found.share,
-                recipients,
-                patience,
-                instead: None,
-            };
-            let limiter = Self::limiter(&mut self.limiters, pace.as_ref());
-            let place = self.sites.entry(site.clone()).or_default();
-            place.push(job);
-            let most = pace.as_ref().and_then(|pace| pace.limits.connections);
-            place.window.set_cap(most);
-            place.recipients = pace
-                .as_ref()
-                .and_then(|pace| pace.limits.recipients_per_transaction);
-            place.limiter = limiter;
-            Self::enliven(&mut self.sites, &mut self.lively, &site);
+            self.wait(entry, stay, found.share, group);
         }
         if let Some(next) = found.next {
             self.arm(entry, next);
@@ -264,68 +200,117 @@ impl Index {
         self.drop_if_idle(entry);
     }
 
+    fn wait(&mut self, entry: EntryId, stay: u32, share: Share, group: Group) {
+        let Group {
+            site,
+            mut recipients,
+            patience,
+            pace,
+        } = group;
+        recipients.retain(|recipient| self.entries.occupy(entry, *recipient));
+        if recipients.is_empty() {
+            return;
+        }
+        let limiter = Self::limiter(&mut self.limiters, pace.as_ref());
+        let number = self.places.number(&site);
+        if let Some(place) = self.places.get_mut(number) {
+            let limits = pace.as_ref().map(|pace| &pace.limits);
+            place.window.set_cap(limits.and_then(|limits| limits.connections));
+            place.recipients = limits.and_then(|limits| limits.recipients_per_transaction);
+            place.limiter = limiter;
+            let job = Job {
+                entry,
+                stay,
+                site: place.name.clone(),
+                share,
+                recipients,
+                patience,
+                instead: None,
+            };
+            self.push(number, job);
+        }
+    }
+
+    fn push(&mut self, number: SiteNumber, job: Job) {
+        if let Some(place) = self.places.get_mut(number) {
+            self.entries.waits(job.entry, number);
+            place.ready.push(job.share, Waiting::new(job));
+            self.enliven(number);
+        }
+    }
+
     /// The next job that may start now; it counts as running until [`Index::ended`].
     pub fn start(&mut self, now: u64) -> Option<Job> {
-        self.reopen(now);
+        while let Some(number) = self.alarms.pop(now) {
+            if let Some(site) = self.places.get_mut(number) {
+                site.alarm = None;
+            }
+            self.enliven(number);
+        }
         if self.running >= self.most_running {
             return None;
         }
         if let Some(job) = self.start_impatient() {
             return Some(job);
         }
-        while let Some(name) = self.lively.pop_front() {
-            let Some(site) = self.sites.get_mut(&name) else {
-                continue;
-            };
-            site.lively = false;
-            if !site.window.is_open(now) {
-                // Woken by the end of a job, or by the timer of a closed site.
-                continue;
-            }
-            let mut limiter = match &site.limiter {
-                Some(route) => self.limiters.get_mut(route),
-                None => None,
-            };
-            let opens = limiter.as_ref().map_or(0, |limiter| limiter.next_at());
-            let shut = if self.suspended.contains(&*name) {
-                Some((u64::MAX, stopped as fn() -> Outcome))
-            } else {
-                (opens > now).then_some((opens, slow as fn() -> Outcome))
-            };
-            if let Some((opens, why)) = shut.filter(|_| !site.ready.is_empty()) {
-                if now >= site.looked_at.saturating_add(LOOKS) {
-                    site.looked_at = now;
-                    let over = site.ready.take_if(|job| job.patience <= now);
-                    self.give_up_waiting(&name, over, &Arc::new(why()));
-                }
-                self.set_alarm(&name, opens.min(now.saturating_add(LOOKS)));
-                continue;
-            }
-            let Some(job) = site.ready.pop() else {
-                self.forget_idle(&name, now);
-                continue;
-            };
-            let messages = site.messages(&job);
-            let job = job.into_job(&name);
-            let known = self.entries.get(&job.entry);
-            let starts = known.is_some_and(|known| known.stay == job.stay);
-            if let Some(limiter) = limiter.as_mut().filter(|_| starts) {
-                limiter.take(now, messages);
-            }
-            // Sites take turns.
-            Self::enliven(&mut self.sites, &mut self.lively, &name);
-            if self.begin(&job) {
-                if let Some(site) = self.sites.get_mut(&name) {
-                    site.window.start();
-                }
+        while let Some(number) = self.lively.pop_front() {
+            if let Some(job) = self.start_at(number, now) {
                 return Some(job);
             }
         }
         self.start_impatient()
     }
 
+    fn start_at(&mut self, number: SiteNumber, now: u64) -> Option<Job> {
+        let site = self.places.get_mut(number)?;
+        site.lively = false;
+        if !site.window.is_open(now) {
+            // Woken by the end of a job, or by its alarm.
+            return None;
+        }
+        let limiter = site
+            .limiter
+            .as_ref()
+            .and_then(|route| self.limiters.get_mut(route));
+        let opens = limiter.as_ref().map_or(0, |limiter| limiter.next_at());
+        let shut = if self.suspended.contains(&*site.name) {
+            Some((u64::MAX, stopped as fn() -> Outcome))
+        } else {
+            (opens > now).then_some((opens, slow as fn() -> Outcome))
+        };
+        if let Some((opens, why)) = shut.filter(|_| !site.ready.is_empty()) {
+            if now >= site.looked_at.saturating_add(LOOKS) {
+                site.looked_at = now;
+                self.give_up_waiting(number, now, &Arc::new(why()));
+            }
+            self.set_alarm(number, opens.min(now.saturating_add(LOOKS)));
+            return None;
+        }
+        let Some((share, job)) = site.pop(&self.entries) else {
+            self.forget_idle(number, now);
+            return None;
+        };
+        if let Some(limiter) = limiter {
+            limiter.take(now, site.messages(&job));
+        }
+        site.window.start();
+        let job = job.into_job(&site.name, share);
+        self.entries.waits_no_more(job.entry, number);
+        // Sites take turns.
+        self.enliven(number);
+        self.begin(&job).then_some(job)
+    }
+
     fn start_impatient(&mut self) -> Option<Job> {
-        while let Some(job) = self.impatient.pop_front() {
+        while let Some(group) = self.impatient.front_mut() {
+            let Some((share, job)) = group.jobs.next() else {
+                self.impatient.pop_front();
+                continue;
+            };
+            let job = Job {
+                instead: Some(group.why.clone()),
+                ..job.into_job(&group.site, share)
+            };
             if self.begin(&job) {
                 return Some(job);
             }
@@ -333,11 +318,22 @@ impl Index {
         None
     }
 
-    fn give_up_waiting(&mut self, site: &Arc<str>, over: Vec<Waiting>, why: &Arc<Outcome>) {
-        self.impatient.extend(over.into_iter().map(|waiting| Job {
-            instead: Some(why.clone()),
-            ..waiting.into_job(site)
-        }));
+    /// Whoever waits for a site that is shut may not wait for ever.
+    fn give_up_waiting(&mut self, number: SiteNumber, now: u64, why: &Arc<Outcome>) {
+        let Some(site) = self.places.get_mut(number) else {
+            return;
+        };
+        let over = site.take_if(&self.entries, |job| job.patience() <= now);
+        for (_, job) in &over {
+            self.entries.waits_no_more(job.entry(), number);
+        }
+        if !over.is_empty() {
+            self.impatient.push_back(Impatient {
+                site: site.name.clone(),
+                why: why.clone(),
+                jobs: over.into_iter(),
+            });
+        }
     }
 
     /// A job ended. `draw` is random.
@@ -355,40 +351,45 @@ impl Index {
         if job.instead.is_none() {
             self.feed_back(&job.site, feedback, why, now, retry, draw);
         }
-        let Some(known) = self.entries.get_mut(&job.entry) else {
+        let Some(known) = self.entries.get_mut(job.entry) else {
             return;
         };
-        known.running -= 1;
-        if known.leaving {
+        known.running = known.running.saturating_sub(1);
+        if known.is_leaving() {
             return;
         }
         // A failure that does not close the site is one of the message: it keeps its schedule.
-        let closed = |site: &Site| site.window.opens_at() > now;
-        let is_closed = self.sites.get(&job.site).is_some_and(closed);
-        let waits_for_site =
-            !pending.is_empty() && (job.instead.is_some() || (feedback == Some(Feedback::Dead) && is_closed));
+        let site = self
+            .places
+            .known(&job.site)
+            .and_then(|number| self.places.get(number));
+        let is_closed = site.is_some_and(|site| site.window.opens_at() > now);
+        let waits_for_site = !pending.is_empty()
+            && *job.site != *NO_SITE
+            && (job.instead.is_some() || (feedback == Some(Feedback::Dead) && is_closed));
         if waits_for_site {
-            for recipient in job.recipients.iter().filter(|one| !pending.contains(one)) {
-                known.busy.remove(*recipient);
-            }
+            let over: Vec<u32> = job
+                .recipients
+                .iter()
+                .copied()
+                .filter(|one| !pending.contains(one))
+                .collect();
+            self.entries.release(job.entry, &over);
+            let share = Share {
+                kind: Kind::Again,
+                ..job.share
+            };
+            let number = self.places.number(&job.site);
             let job = Job {
                 recipients: pending,
                 patience,
-                share: Share {
-                    kind: Kind::Again,
-                    ..job.share
-                },
+                share,
                 instead: None,
                 ..job
             };
-            let site = self.sites.entry(job.site.clone()).or_default();
-            let name = job.site.clone();
-            site.push(job);
-            Self::enliven(&mut self.sites, &mut self.lively, &name);
+            self.push(number, job);
         } else {
-            for recipient in &job.recipients {
-                known.busy.remove(*recipient);
-            }
+            self.entries.release(job.entry, &job.recipients);
             if let (Some(next), false) = (next, pending.is_empty()) {
                 self.arm(job.entry, next);
             }
@@ -399,73 +400,23 @@ impl Index {
     /// Sends all that waits for a site back to be sorted: the settings changed, and with them perhaps the sites.
     pub fn resort(&mut self, now: u64) {
         self.limiters.retain(|_, limiter| !limiter.is_idle(now));
-        let waiting: Vec<Waiting> = self
-            .sites
-            .values_mut()
-            .flat_map(|site| site.ready.take_if(|_| true))
-            .collect();
-        for job in waiting {
-            let Some(known) = self
-                .entries
-                .get_mut(&job.entry)
-                .filter(|known| known.stay == job.stay)
-            else {
+        for number in self.places.all() {
+            let Some(site) = self.places.get_mut(number) else {
                 continue;
             };
-            for recipient in job.recipients() {
-                known.busy.remove(*recipient);
+            for (_, job) in site.take_if(&self.entries, |_| true) {
+                self.entries.waits_no_more(job.entry(), number);
+                self.entries.release(job.entry(), job.recipients());
+                self.arm(job.entry(), now);
             }
-            self.arm(job.entry, now);
+            self.enliven(number);
         }
-    }
-
-    /// The sites that are known now: those that are in use, closed, or waited for.
-    pub fn sites(&self) -> Vec<SiteView> {
-        let view = |(name, site): (&Arc<str>, &Site)| SiteView {
-            name: name.clone(),
-            waiting: site.ready.len(),
-            running: site.window.running(),
-            window: site.window.allowed(),
-            opens_at: site.window.opens_at().max(self.rate_opens_at(site)),
-            last_trouble: site.last_trouble.clone(),
-            suspended: self.suspended.contains(&**name),
-        };
-        let idle = self
-            .suspended
-            .iter()
-            .filter(|name| !self.sites.contains_key(name.as_str()));
-        let suspended = |name: &String| SiteView {
-            name: name.as_str().into(),
-            waiting: 0,
-            running: 0,
-            window: Window::default().allowed(),
-            opens_at: 0,
-            last_trouble: None,
-            suspended: true,
-        };
-        self.sites.iter().map(view).chain(idle.map(suspended)).collect()
-    }
-
-    /// Nothing is tried at these sites from now on, and again at those that are not among them any more. What waits there
-    /// keeps its patience: its sender is told of the delay, and it expires.
-    pub fn suspend(&mut self, names: Names) {
-        let before = std::mem::replace(&mut self.suspended, names);
-        for name in before.difference(&self.suspended) {
-            let name = Arc::from(name.as_str());
-            Self::enliven(&mut self.sites, &mut self.lively, &name);
-        }
-    }
-
-    fn rate_opens_at(&self, site: &Site) -> u64 {
-        let limiter = site.limiter.as_ref().and_then(|route| self.limiters.get(route));
-        limiter.map_or(0, Limiter::next_at)
     }
 
     /// When something can happen next without an event from outside.
     pub fn wakes_at(&self) -> Option<u64> {
-        let timer = self.timers.peek().map(|Reverse((at, ..))| *at);
-        let site = self.closed.peek().map(|Reverse((at, _))| *at);
-        timer.into_iter().chain(site).min()
+        let next = [self.timers.next_at(), self.alarms.next_at()];
+        next.into_iter().flatten().min()
     }
 
     /// The limiter of a route, made or renewed where its rates are new.
@@ -482,7 +433,7 @@ impl Index {
     }
 
     fn begin(&mut self, job: &Job) -> bool {
-        match self.entries.get_mut(&job.entry) {
+        match self.entries.get_mut(job.entry) {
             Some(known) if known.stay == job.stay => {
                 known.running += 1;
                 self.running += 1;
@@ -494,14 +445,17 @@ impl Index {
 
     fn feed_back(
         &mut self,
-        name: &Arc<str>,
+        name: &str,
         feedback: Option<Feedback>,
         why: Option<Arc<Outcome>>,
         now: u64,
         retry: (Duration, Duration),
         draw: u64,
     ) {
-        let site = self.sites.entry(name.clone()).or_default();
+        let number = self.places.number(name);
+        let Some(site) = self.places.get_mut(number) else {
+            return;
+        };
         match feedback {
             None => site.window.end(),
             Some(feedback) => site.window.end_with(feedback, now, retry.0, retry.1, draw),
@@ -511,68 +465,73 @@ impl Index {
         }
         let opens_at = site.window.opens_at();
         if opens_at > now {
-            // Whoever waits for a dead site may not wait for ever.
             let why = why.unwrap_or_else(|| Arc::new(unreachable()));
-            let over = site.ready.take_if(|job| job.patience <= now);
-            self.give_up_waiting(name, over, &why);
-            self.set_alarm(name, opens_at);
+            self.give_up_waiting(number, now, &why);
+            self.set_alarm(number, opens_at);
         }
-        Self::enliven(&mut self.sites, &mut self.lively, name);
+        self.enliven(number);
     }
 
-    /// Has the site looked at again at that time; one timer for each time, however many ask.
-    fn set_alarm(&mut self, name: &Arc<str>, at: u64) {
-        if let Some(site) = self.sites.get_mut(name).filter(|site| site.alarm != at) {
-            site.alarm = at;
-            self.closed.push(Reverse((at, name.clone())));
-        }
-    }
-
-    fn reopen(&mut self, now: u64) {
-        while let Some(Reverse((at, _))) = self.closed.peek() {
-            if *at > now {
-                break;
+    /// Has the site looked at again at that time, or before where it is to be then anyway.
+    fn set_alarm(&mut self, number: SiteNumber, at: u64) {
+        let Some(site) = self.places.get_mut(number) else {
+            return;
+        };
+        if let Some(set) = site.alarm {
+            if self.alarms.due_at(set).is_some_and(|set| set <= at) {
+                return;
             }
-            if let Some(Reverse((_, name))) = self.closed.pop() {
-                Self::enliven(&mut self.sites, &mut self.lively, &name);
-            }
+            self.alarms.end(set);
         }
+        site.alarm = Some(self.alarms.set(number, at));
     }
 
-    fn enliven(sites: &mut HashMap<Arc<str>, Site>, lively: &mut VecDeque<Arc<str>>, name: &Arc<str>) {
-        if let Some(site) = sites.get_mut(name).filter(|site| !site.lively) {
+    fn enliven(&mut self, number: SiteNumber) {
+        if let Some(site) = self.places.get_mut(number).filter(|site| !site.lively) {
             site.lively = true;
-            lively.push_back(name.clone());
+            self.lively.push_back(number);
         }
     }
 
     /// A site without jobs is forgotten once it would start afresh anyway.
-    fn forget_idle(&mut self, name: &Arc<str>, now: u64) {
-        let idle = |site: &Site| {
-            site.ready.is_empty() && site.window.running() == 0 && site.window.opens_at() <= now
+    fn forget_idle(&mut self, number: SiteNumber, now: u64) {
+        let Some(site) = self.places.get(number) else {
+            return;
         };
-        if self.sites.get(name).is_some_and(idle) {
-            self.sites.remove(name);
+        if !site.ready.is_empty() || site.window.running() > 0 || site.window.opens_at() > now {
+            return;
+        }
+        if let Some(alarm) = self.places.remove(number).and_then(|site| site.alarm) {
+            self.alarms.end(alarm);
         }
     }
 
+    /// Sets the timer of an entry, unless it goes off before; [`NEVER`]: somebody has to release it.
     fn arm(&mut self, entry: EntryId, at: u64) {
-        let at = at.min(NEVER - 1);
-        if let Some(known) = self.entries.get_mut(&entry)
-            && at < known.timer
-        {
-            known.timer = at;
-            self.timers.push(Reverse((at, entry, known.stay)));
+        let Some(known) = self.entries.get_mut(entry) else {
+            return;
+        };
+        if at == NEVER {
+            self.held += usize::from(!std::mem::replace(&mut known.held, true));
+            return;
         }
+        if let Some(set) = known.timer {
+            if self.timers.due_at(set).is_some_and(|set| set <= at) {
+                return;
+            }
+            self.timers.end(set);
+        }
+        known.timer = Some(self.timers.set(entry, at));
     }
 
     /// Nothing runs, nothing waits, no timer: the entry is finished.
     fn drop_if_idle(&mut self, entry: EntryId) {
-        let idle = |known: &Known| {
-            known.timer == NEVER && !known.sorting && known.busy.is_empty() && known.running == 0
-        };
-        if self.entries.get(&entry).is_some_and(idle) {
-            self.entries.remove(&entry);
+        if self
+            .entries
+            .get(entry)
+            .is_some_and(super::entries::Known::is_idle)
+        {
+            self.entries.remove(entry);
         }
     }
 }
@@ -603,14 +562,14 @@ fn stopped() -> Outcome {
     )
 }
 
-/// Timers for which there is always room.
-const ROOM: usize = 1024;
-
-/// No timer; nothing is ever due so late.
-const NEVER: u64 = u64::MAX;
+/// When a held entry is due.
+pub const NEVER: u64 = u64::MAX;
 
 /// Jobs behind a rate are asked for their patience so often, in milliseconds.
 const LOOKS: u64 = 60_000;
+
+/// An entry that is due while it is being read is looked at again after this time.
+const AFTER_SORTING: u64 = 100;
 
 #[cfg(test)]
 #[path = "index_tests.rs"]

@@ -20,7 +20,7 @@ fn group(site: &str, recipients: Vec<u32>, patience: u64) -> Group {
 }
 
 fn index() -> Index {
-    Index::new(100)
+    Index::new(100, 0)
 }
 
 /// Adds an entry with one recipient per site, sorted and ready.
@@ -41,7 +41,7 @@ fn ready(index: &mut Index, entry: u64, sites: &[&str]) {
 
 #[test]
 fn the_flood_of_one_tenant_delays_the_message_of_another_by_a_turn_only() {
-    let mut index = Index::new(1);
+    let mut index = Index::new(1, 0);
     let add = |index: &mut Index, entry: u64, tenant: u32| {
         index.add(id(entry), 0);
         assert_eq!(index.due(0, 10), [id(entry)]);
@@ -187,7 +187,7 @@ fn new_settings_send_what_waits_back_to_be_sorted() {
 
 #[test]
 fn no_more_jobs_run_than_allowed() {
-    let mut index = Index::new(2);
+    let mut index = Index::new(2, 0);
     for entry in 1..=3 {
         ready(&mut index, entry, &["a"]);
     }
@@ -311,7 +311,7 @@ fn many_that_wait_for_a_closed_site_set_one_timer() {
         ready(&mut index, entry, &["a"]);
         assert_eq!(index.start(0), None);
     }
-    assert_eq!(index.closed.len(), 1);
+    assert_eq!(index.alarms.len(), 1);
 }
 
 #[test]
@@ -339,4 +339,90 @@ fn nothing_starts_at_a_suspended_site_but_patience_ends_there() {
     index.suspend(Names::new());
     let job = index.start(1).unwrap();
     assert_eq!((job.entry, &*job.site, job.instead.is_none()), (id(2), "a", true));
+}
+
+/// As an order does: takes the entry out and in again.
+fn order_again(index: &mut Index, entry: u64, site: &str) {
+    assert!(index.remove(id(entry)));
+    ready(index, entry, &[site]);
+}
+
+#[test]
+fn a_thousand_orders_about_mail_that_waits_leave_nothing_behind() {
+    let mut index = index();
+    index.suspend(["suspended".to_owned()].into());
+    ready(&mut index, 1, &["dead"]);
+    let job = index.start(0).unwrap();
+    end(&mut index, job, Feedback::Dead, &[0], None, 0);
+    for entry in 2..=5 {
+        ready(&mut index, entry, &["suspended", "dead"]);
+    }
+    for _ in 0..1_000 {
+        order_again(&mut index, 1, "dead");
+        order_again(&mut index, 2, "suspended");
+        order_again(&mut index, 3, "dead");
+        assert_eq!(index.start(0), None);
+    }
+    let mut waiting: Vec<(String, usize)> = index
+        .sites()
+        .into_iter()
+        .map(|site| (site.name.to_string(), site.waiting))
+        .collect();
+    waiting.sort();
+    assert_eq!(waiting, [("dead".to_owned(), 4), ("suspended".to_owned(), 3)]);
+    let tally = index.tally(0);
+    assert_eq!((tally.dead, tally.suspended, tally.scheduled), (4, 3, 0));
+    let jobs: usize = index.places.iter().map(|site| site.ready.len()).sum();
+    assert!(jobs <= 100, "{jobs} are kept for 7");
+    assert_eq!(index.count(), (5, 0));
+
+    for entry in 1..=5 {
+        assert!(index.remove(id(entry)));
+    }
+    assert!(index.places.iter().all(|site| site.ready.is_empty()));
+    assert_eq!(index.start(1 << 40), None);
+    assert_eq!(index.places.iter().count(), 0, "idle sites are forgotten");
+}
+
+#[test]
+fn an_entry_that_is_held_has_no_timer_and_is_there_when_it_is_released() {
+    let mut index = index();
+    index.add(id(1), NEVER);
+    assert_eq!((index.wakes_at(), index.tally(0).held), (None, 1));
+    assert!(index.contains(id(1)) && index.remove(id(1)));
+    index.add(id(1), 5);
+    assert_eq!((index.due(5, 10), index.tally(0).held), (vec![id(1)], 0));
+    let found = Sorted {
+        next: Some(NEVER),
+        ..Sorted::default()
+    };
+    index.sorted(id(1), Some(found));
+    assert_eq!((index.count(), index.tally(0).held), ((1, 0), 1));
+}
+
+#[test]
+fn a_timer_that_goes_off_while_its_entry_is_read_is_not_lost() {
+    let mut index = index();
+    ready(&mut index, 1, &["a", "b"]);
+    let (one, other) = (index.start(0).unwrap(), index.start(0).unwrap());
+    end(&mut index, one, Feedback::Good, &[0], Some(10), 0);
+    assert_eq!(index.due(10, 10), [id(1)]);
+    end(&mut index, other, Feedback::Good, &[1], Some(20), 15);
+    assert_eq!(index.due(20, 10), [], "it is being read");
+    index.sorted(id(1), Some(Sorted::default()));
+    assert_eq!(index.due(20 + AFTER_SORTING, 10), [id(1)]);
+}
+
+#[test]
+fn what_is_settled_by_hand_is_forgotten_afterwards() {
+    let mut index = index();
+    let why = Arc::new(unreachable());
+    index.settle_instead(id(1), vec![0, 1], &why);
+    let job = index.start(0).unwrap();
+    assert_eq!(job.instead.as_ref(), Some(&why));
+    end(&mut index, job, Feedback::Dead, &[1], Some(70), 0);
+    assert_eq!(index.start(0), None, "its notice is tried again later");
+    assert_eq!(index.due(70, 10), [id(1)]);
+    index.sorted(id(1), Some(Sorted::default()));
+    assert_eq!(index.count(), (0, 0));
 }

@@ -20,7 +20,7 @@ pub struct Job {
     /// The entry.
     pub entry: EntryId,
     /// Tells this stay of the entry in the queue from an earlier one.
-    pub(super) stay: u64,
+    pub(super) stay: u32,
     /// Where to.
     pub site: Arc<str>,
     /// Whose turn it takes.

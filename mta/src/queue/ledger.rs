@@ -8,20 +8,23 @@ use std::sync::{Mutex, PoisonError};
 use postroad_spool::{EntryId, Item, Ownership, RecipientUpdate, RecordError, Spool, Status as State};
 
 use super::hot::Hot;
+use super::moved::Moved;
 use super::settle::Settled;
 
 pub(super) struct Ledger {
     spool: Spool,
     hot: Hot,
+    moved: Moved,
     /// Recipients that are final and could not be recorded as such: never tried again by this process.
     unrecorded: Mutex<HashSet<(EntryId, u32)>>,
 }
 
 impl Ledger {
-    pub(super) fn new(spool: Spool, hot: Hot) -> Self {
+    pub(super) fn new(spool: Spool, hot: Hot, moved: Moved) -> Self {
         Self {
             spool,
             hot,
+            moved,
             unrecorded: Mutex::default(),
         }
     }
@@ -32,6 +35,7 @@ impl Ledger {
             |summary: postroad_spool::Summary| summary.pending == 0 && summary.ownership == Ownership::Owned;
         if self.spool.summary(entry).is_some_and(done) {
             self.hot.forget(entry);
+            self.moved.forget(entry);
             match self.spool.finish(entry) {
                 // Two jobs of one entry may both have seen the last outcome.
                 Ok(()) | Err(RecordError::NoSuchEntry) => {}
@@ -56,6 +60,7 @@ impl Ledger {
             return false;
         }
         self.hot.forget(entry);
+        self.moved.forget(entry);
         true
     }
 

@@ -10,21 +10,27 @@
 //! The index is rebuilt from the spool at each start; the spool is the truth. A [`Queue`] is a handle to the one
 //! scheduler task.
 
-mod busy;
+mod chain;
 pub mod clock;
+mod entries;
 pub mod fair;
 pub mod hot;
 pub mod index;
 pub mod job;
 mod ledger;
+pub mod moved;
 pub mod orders;
+mod pages;
+mod places;
 pub mod rate;
 pub mod retry;
 mod scheduler;
 pub mod settle;
 mod sort;
 pub mod suspended;
+mod table;
 mod waiting;
+pub mod wheel;
 pub mod window;
 mod worker;
 
@@ -37,6 +43,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use self::job::SiteView;
+use crate::deliver::sites::Sites;
 use crate::deliver::tls::ClientTls;
 use crate::dns::Dns;
 use crate::handover;
@@ -54,6 +61,9 @@ struct Shared {
     running: Arc<AtomicUsize>,
     stopped: CancellationToken,
     suspended: tokio::sync::Mutex<(suspended::Store, suspended::Names)>,
+    live: Live,
+    sites: Sites,
+    moved: moved::Moved,
 }
 
 /// What is queued now.
@@ -151,12 +161,18 @@ impl Queue {
             tracing::error!(%error, "the list of suspended sites cannot be read: no site is suspended");
             suspended::Names::new()
         });
+        let moved = moved::Moved::within(parts.spool.directory(), |entry| {
+            parts.spool.summary(entry).is_some()
+        });
         let queue = Self(Arc::new(Shared {
             commands,
             spool: parts.spool.clone(),
             running: Arc::default(),
             stopped: CancellationToken::new(),
             suspended: (store, suspended.clone()).into(),
+            live: parts.live.clone(),
+            sites: Sites::default(),
+            moved,
         }));
         let scheduler = scheduler::Scheduler::new(parts, &queue, inbox, suspended);
         let stopped = queue.0.stopped.clone();
@@ -195,16 +211,22 @@ impl Queue {
         sites
     }
 
-    /// Suspends a site, or resumes it. Returns all that are suspended then, once that is durable.
+    /// Suspends a site, or resumes it. Returns all that are suspended then, once that is durable. A caller that goes away
+    /// does not cut it off between the disk and the scheduler.
     ///
     /// Errors: the list cannot be written; nothing has changed then.
     pub async fn suspend(&self, site: &str, suspended: bool) -> std::io::Result<suspended::Names> {
+        let (queue, site) = (self.clone(), site.to_owned());
+        tokio::spawn(async move { queue.set_suspended(site, suspended).await }).await?
+    }
+
+    async fn set_suspended(&self, site: String, suspended: bool) -> std::io::Result<suspended::Names> {
         let mut known = self.0.suspended.lock().await;
         let (store, mut names) = known.clone();
         let changed = if suspended {
-            names.insert(site.to_owned())
+            names.insert(site)
         } else {
-            names.remove(site)
+            names.remove(&site)
         };
         if changed {
             let kept = names.clone();

@@ -1,4 +1,4 @@
-//! What a person orders about entries: hold, release, try now, return, throw away.
+//! What a person orders about entries: hold, release, try now, return, throw away, move to another policy.
 //!
 //! ```text
 //!   order ─► attempts of the entries end ─► applied to those that the queue still has ─► durable ─► answered
@@ -7,14 +7,15 @@
 //! Carried out by the scheduler, in turn with withdrawals of a hand-over: an entry that was withdrawn is not the queue's
 //! any more, and an order about it does nothing.
 
+use std::io;
 use std::sync::Arc;
 
-use postroad_spool::{EntryId, Ownership, RecipientState, RecipientUpdate, Spool, Status as State};
+use postroad_spool::{EntryId, Item, Ownership, RecipientState, RecipientUpdate, Spool, Status as State};
 use tokio::sync::oneshot;
 
 use super::hot::Hot;
 use super::index::Index;
-use super::{Command, Queue, clock};
+use super::{Command, Queue, clock, sort};
 use crate::outcome::{Outcome, Status, Verdict};
 
 /// When a held recipient is tried: never. It does not expire either; somebody holds it.
@@ -27,6 +28,8 @@ pub enum Order {
     Hold,
     /// Tried now, and again by its schedule; a dead site is probed at once.
     Retry,
+    /// Its route is another one: tried now by that, unless it is held.
+    Reroute,
     /// Given up now; the sender is told, as after its lifetime.
     Return,
     /// Given up now; nobody is told.
@@ -53,6 +56,47 @@ impl Queue {
             answer,
         }));
         done.await.unwrap_or_default()
+    }
+
+    /// Moves entries to a policy of the configuration, or with `None` back to their usual routes. Returns those that it was
+    /// carried out for, once that is durable. A caller that goes away does not cut it off.
+    ///
+    /// Errors: the move cannot be written; nothing has changed then.
+    pub async fn move_to(&self, entries: Vec<EntryId>, policy: Option<String>) -> io::Result<Vec<EntryId>> {
+        let queue = self.clone();
+        let work = async move {
+            let spool = &queue.0.spool;
+            let entries: Vec<EntryId> = entries
+                .into_iter()
+                .filter(|entry| is_owned(spool, *entry))
+                .collect();
+            if entries.is_empty() {
+                return Ok(entries);
+            }
+            let (moved, all) = (queue.0.moved.clone(), entries.clone());
+            tokio::task::spawn_blocking(move || moved.set(&all, policy.as_deref())).await??;
+            Ok(queue.order(Order::Reroute, entries).await)
+        };
+        tokio::spawn(work).await?
+    }
+
+    /// The policy that a person moved an entry to.
+    pub fn moved_to(&self, entry: EntryId) -> Option<Arc<str>> {
+        self.0.moved.of(entry)
+    }
+
+    /// The names of the policies that messages can be moved to.
+    pub fn policies(&self) -> Vec<String> {
+        let settings = self.0.live.current();
+        let policies = settings.set.file.policies.iter();
+        policies.map(|policy| policy.name.clone()).collect()
+    }
+
+    /// The sites that an entry waits for.
+    pub fn sites_of(&self, entry: EntryId, item: &Item) -> Vec<String> {
+        let settings = self.0.live.current();
+        let by = self.moved_to(entry);
+        sort::sites(&settings.set.file, &self.0.sites, item, by.as_deref())
     }
 }
 
@@ -88,10 +132,7 @@ impl Waiting {
 }
 
 fn apply(order: Order, entry: EntryId, index: &mut Index, spool: &Spool) -> bool {
-    let owned = spool
-        .summary(entry)
-        .is_some_and(|summary| summary.ownership == Ownership::Owned);
-    let Some(states) = spool.states(entry).filter(|_| owned) else {
+    let Some(states) = spool.states(entry).filter(|_| is_owned(spool, entry)) else {
         return false;
     };
     let now = clock::now();
@@ -104,8 +145,16 @@ fn apply(order: Order, entry: EntryId, index: &mut Index, spool: &Spool) -> bool
             index.add(entry, now);
             change(spool, entry, &states, |state| state.next_attempt = now)
         }
+        Order::Reroute => {
+            let waits = |state: &RecipientState| state.status == State::Pending && state.next_attempt != HELD;
+            index.add(entry, if states.iter().any(waits) { now } else { HELD });
+            change(spool, entry, &states, |state| {
+                if state.next_attempt != HELD {
+                    state.next_attempt = now;
+                }
+            })
+        }
         Order::Return => {
-            index.add(entry, HELD);
             let all = 0..u32::try_from(states.len()).unwrap_or(u32::MAX);
             index.settle_instead(entry, all.collect(), &Arc::new(by_hand()));
             true
@@ -118,6 +167,12 @@ fn apply(order: Order, entry: EntryId, index: &mut Index, spool: &Spool) -> bool
             recorded && spool.finish(entry).is_ok()
         }
     }
+}
+
+fn is_owned(spool: &Spool, entry: EntryId) -> bool {
+    spool
+        .summary(entry)
+        .is_some_and(|summary| summary.ownership == Ownership::Owned)
 }
 
 fn change(

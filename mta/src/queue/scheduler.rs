@@ -7,7 +7,7 @@
 //!                    └──────────────────────────────────────┘
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::RandomState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,7 +27,6 @@ use super::sort::Sorter;
 use super::suspended::Names;
 use super::worker::Worker;
 use super::{Command, Parts, Queue, clock};
-use crate::deliver::sites::Sites;
 use crate::settings::Live;
 
 pub(super) struct Scheduler {
@@ -35,6 +34,8 @@ pub(super) struct Scheduler {
     inbox: mpsc::UnboundedReceiver<Command>,
     tasks: JoinSet<Event>,
     open: HashMap<Id, Open>,
+    /// Those of `open` that sort.
+    sorting: usize,
     leaving: Vec<Leaving>,
     orders: Vec<Waiting>,
     worker: Arc<Worker>,
@@ -70,13 +71,14 @@ impl Scheduler {
         inbox: mpsc::UnboundedReceiver<Command>,
         suspended: Names,
     ) -> Self {
-        let mut index = Index::new(MOST_RUNNING);
+        let mut index = Index::new(MOST_RUNNING, clock::now());
         index.suspend(suspended);
         let sorter = Sorter {
             spool: parts.spool.clone(),
             live: parts.live.clone(),
-            sites: Sites::default(),
+            sites: queue.0.sites.clone(),
             hot: Hot::new(MOST_HOT),
+            moved: queue.0.moved.clone(),
             keys: RandomState::new(),
         };
         Self {
@@ -84,6 +86,7 @@ impl Scheduler {
             inbox,
             tasks: JoinSet::new(),
             open: HashMap::new(),
+            sorting: 0,
             leaving: vec![],
             orders: vec![],
             spool: parts.spool.clone(),
@@ -135,12 +138,7 @@ impl Scheduler {
     /// Starts what may start now.
     fn pump(&mut self) {
         let now = clock::now();
-        let sorting = self
-            .open
-            .values()
-            .filter(|open| matches!(open, Open::Sort(_)))
-            .count();
-        for _ in sorting..MOST_SORTING {
+        while self.sorting < MOST_SORTING {
             let due = self.index.due(now, MOST_AT_ONCE);
             if due.is_empty() {
                 break;
@@ -149,6 +147,7 @@ impl Scheduler {
             let task = async move { Event::Sorted(sorter.sort(entries, now).await) };
             let id = self.tasks.spawn(task).id();
             self.open.insert(id, Open::Sort(due));
+            self.sorting += 1;
         }
         while let Some(job) = self.index.start(now) {
             let stop = CancellationToken::new();
@@ -161,14 +160,13 @@ impl Scheduler {
     }
 
     fn pause(&self) -> Duration {
-        let sorting = self.open.values().any(|open| matches!(open, Open::Sort(_)));
         let until = self
             .index
             .wakes_at()
             .map(|at| Duration::from_millis(at.saturating_sub(clock::now())));
         match until {
             // Entries that are due wait for a sort to end; its event wakes us.
-            Some(Duration::ZERO) if sorting => LONGEST_PAUSE,
+            Some(Duration::ZERO) if self.sorting > 0 => LONGEST_PAUSE,
             Some(until) => until.clamp(SHORTEST_PAUSE, LONGEST_PAUSE),
             None => LONGEST_PAUSE,
         }
@@ -209,7 +207,7 @@ impl Scheduler {
         let now = clock::now();
         match ended {
             Ok((id, event)) => {
-                self.open.remove(&id);
+                self.close(id);
                 match event {
                     Event::Sorted(sorted) => {
                         for (entry, found) in sorted {
@@ -221,7 +219,7 @@ impl Scheduler {
             }
             Err(error) => {
                 tracing::error!(%error, "a task of the queue failed; what it was for is tried again");
-                match self.open.remove(&error.id()) {
+                match self.close(error.id()) {
                     Some(Open::Sort(entries)) => {
                         for entry in entries {
                             let again = Sorted {
@@ -242,8 +240,15 @@ impl Scheduler {
         }
     }
 
+    fn close(&mut self, id: Id) -> Option<Open> {
+        let open = self.open.remove(&id);
+        self.sorting -= usize::from(matches!(open, Some(Open::Sort(_))));
+        open
+    }
+
     /// Attempts for these entries end at their next safe point.
     fn stop_attempts(&self, entries: &[EntryId]) {
+        let entries: HashSet<&EntryId> = entries.iter().collect();
         for open in self.open.values() {
             if let Open::Job(job, stop) = open
                 && entries.contains(&job.entry)

@@ -12,6 +12,7 @@ use postroad_spool::{EntryId, Item, Ownership, ReadError, Spool, Status};
 use super::fair::Share;
 use super::hot::{Fresh, Hot};
 use super::job::{Group, Sorted};
+use super::moved::Moved;
 use super::retry::Schedule;
 use super::{clock, settle};
 use crate::deliver::plan::Plan;
@@ -29,6 +30,8 @@ pub struct Sorter {
     pub sites: Sites,
     /// Where messages are kept for their jobs.
     pub hot: Hot,
+    /// Messages that go by a policy that a person chose.
+    pub moved: Moved,
     /// See [`Share::of`].
     pub keys: RandomState,
 }
@@ -58,7 +61,16 @@ impl Sorter {
         let read = read.and_then(|message| Fresh::read(message).map_err(ReadError::from));
         match read {
             Ok(message) => {
-                let mut sorted = group(config, &self.sites, &message.item, now);
+                let by = self.moved.of(entry);
+                if let Some(policy) = by.as_deref().filter(|by| !is_policy(config, by)) {
+                    tracing::warn!(
+                        event = "move-void",
+                        queue_id = %entry,
+                        policy,
+                        "the policy that it was moved to is gone; it goes by its usual route"
+                    );
+                }
+                let mut sorted = group(config, &self.sites, &message.item, by.as_deref(), now);
                 sorted.share = Share::of(&message.item, &self.keys);
                 if !sorted.groups.is_empty() {
                     self.hot.put(entry, Arc::new(message));
@@ -82,7 +94,22 @@ fn later(now: u64) -> Sorted {
     }
 }
 
-fn group(config: &ConfigFile, sites: &Sites, item: &Item, now: u64) -> Sorted {
+/// Whether the configuration has a policy of this name.
+pub fn is_policy(config: &ConfigFile, name: &str) -> bool {
+    config.policies.iter().any(|policy| policy.name == name)
+}
+
+/// The sites that the recipients wait for who are not done with.
+pub fn sites(config: &ConfigFile, sites: &Sites, item: &Item, by: Option<&str>) -> Vec<String> {
+    let pending = (0u32..)
+        .zip(&item.recipients)
+        .filter(|(_, state)| state.status == Status::Pending);
+    pending
+        .map(|(index, _)| plan(config, item, index, by).site(sites))
+        .collect()
+}
+
+fn group(config: &ConfigFile, sites: &Sites, item: &Item, by: Option<&str>, now: u64) -> Sorted {
     // Two policies may use one site in different ways: they share it, not an attempt.
     let mut groups: BTreeMap<(String, String), (Vec<u32>, Plan)> = BTreeMap::new();
     let mut next: Option<u64> = None;
@@ -94,7 +121,7 @@ fn group(config: &ConfigFile, sites: &Sites, item: &Item, now: u64) -> Sorted {
             next = Some(next.map_or(state.next_attempt, |next| next.min(state.next_attempt)));
             continue;
         }
-        let plan = plan(config, item, index);
+        let plan = plan(config, item, index, by);
         groups
             .entry((plan.site(sites), plan.name.clone()))
             .or_insert_with(|| (vec![], plan))
@@ -123,8 +150,8 @@ fn group(config: &ConfigFile, sites: &Sites, item: &Item, now: u64) -> Sorted {
     }
 }
 
-/// The plan for one recipient.
-pub fn plan(config: &ConfigFile, item: &Item, index: u32) -> Plan {
+/// The plan for one recipient. `by`: the policy that a person chose for the message.
+pub fn plan(config: &ConfigFile, item: &Item, index: u32, by: Option<&str>) -> Plan {
     let recipient = usize::try_from(index)
         .ok()
         .and_then(|at| item.envelope.recipients.get(at));
@@ -132,11 +159,12 @@ pub fn plan(config: &ConfigFile, item: &Item, index: u32) -> Plan {
     let sender = domain(&item.envelope.reverse_path);
     // `<Postmaster>` without a domain is ours (RFC 5321 section 4.5.1).
     let recipient = domain(recipient).unwrap_or_else(|| config.hostname.as_str().to_owned());
-    Plan::decide(config, sender.as_deref(), &recipient)
+    by.and_then(|policy| Plan::by_hand(config, policy, &recipient))
+        .unwrap_or_else(|| Plan::decide(config, sender.as_deref(), &recipient))
 }
 
 /// The plans for these recipients, each once.
-pub fn plans(config: &ConfigFile, item: &Item, recipients: &[u32]) -> Vec<Plan> {
+pub fn plans(config: &ConfigFile, item: &Item, recipients: &[u32], by: Option<&str>) -> Vec<Plan> {
     let mut plans: Vec<Plan> = vec![];
     let mut seen = HashSet::new();
     for index in recipients {
@@ -145,7 +173,7 @@ pub fn plans(config: &ConfigFile, item: &Item, recipients: &[u32]) -> Vec<Plan> 
             .and_then(|at| item.envelope.recipients.get(at));
         let of = recipient.and_then(|recipient| domain(&recipient.forward_path));
         if seen.insert(of) {
-            plans.push(plan(config, item, *index));
+            plans.push(plan(config, item, *index, by));
         }
     }
     plans
@@ -218,7 +246,7 @@ policies:
         ]);
         item.recipients[4].status = Status::Delivered;
         let sites = Sites::default();
-        let sorted = group(&config(), &sites, &item, 10);
+        let sorted = group(&config(), &sites, &item, None, 10);
         let groups: Vec<_> = sorted
             .groups
             .iter()
@@ -242,9 +270,43 @@ policies:
         for domain in ["c.example", "d.example"] {
             sites.learn(domain, Some("smtp:hub.example:25".to_owned()), 0);
         }
-        let groups = group(&config(), &sites, &item, 10).groups;
+        let groups = group(&config(), &sites, &item, None, 10).groups;
         assert!(groups.iter().all(|group| group.site == "smtp:hub.example:25"));
         let together: Vec<_> = groups.iter().map(|group| group.recipients.clone()).collect();
         assert_eq!(together, [vec![0, 1], vec![2]]);
+    }
+
+    #[test]
+    fn what_a_person_moved_goes_by_that_policy_but_for_mail_of_ours() {
+        let mut config = config();
+        let mut backup = config.policies[0].clone();
+        backup.name = "mail/backup".into();
+        backup.matches.recipient_domains = vec!["nobody.example".parse().unwrap()];
+        backup.routes[0].limits.connections = Some(1);
+        config.policies.push(backup);
+        let item = item(&[("u@a.example", 0), ("u@c.example", 0)]);
+        let sites = Sites::default();
+        let by = |by| -> Vec<String> {
+            let groups = group(&config, &sites, &item, by, 10).groups;
+            groups.into_iter().map(|group| group.site).collect()
+        };
+        assert_eq!(by(None), ["c.example", "smtp:hub.example:25"]);
+        assert_eq!(by(Some("mail/backup")), ["smtp:hub.example:25@mail/backup"]);
+        assert_eq!(by(Some("mail/gone")), by(None), "the usual route");
+        let text = "\
+format: 1
+hostname: mail.example.com
+spool: {directory: /var/spool/postroad}
+domains:
+  - name: a.example
+    inbound: {recipients: {mode: Any}, deliverTo: {lmtp: {host: store.example, port: 24}}}
+policies:
+  - name: mail/backup
+    routes: [{to: {smartHosts: [{host: hub.example, port: 25}]}, tls: Opportunistic}]
+";
+        let config = postroad_config::assemble(text, &BTreeMap::new()).unwrap().file;
+        let groups = group(&config, &sites, &item, Some("mail/backup"), 10).groups;
+        let sites: Vec<&str> = groups.iter().map(|group| group.site.as_str()).collect();
+        assert_eq!(sites, ["lmtp:store.example:24", "smtp:hub.example:25"]);
     }
 }

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::hot::{Fresh, Hot};
 use super::job::{Ended, Job, NO_SITE};
 use super::ledger::Ledger;
+use super::moved::Moved;
 use super::retry::Schedule;
 use super::settle::{self, Attempt, Due, Settled, settle};
 use super::sort::Sorter;
@@ -38,6 +39,7 @@ pub(super) struct Worker {
     deliverer: Deliverer,
     sites: Sites,
     hot: Hot,
+    moved: Moved,
     intake: Intake,
     ledger: Ledger,
     flood: Mutex<Flood>,
@@ -80,8 +82,9 @@ impl Worker {
                 parts.mx_port,
             ),
             sites: sorter.sites,
-            ledger: Ledger::new(parts.spool.clone(), sorter.hot.clone()),
+            ledger: Ledger::new(parts.spool.clone(), sorter.hot.clone(), sorter.moved.clone()),
             hot: sorter.hot,
+            moved: sorter.moved,
             spool: parts.spool,
             live: parts.live,
             metrics: parts.metrics,
@@ -114,7 +117,8 @@ impl Worker {
             self.ledger.finish_if_done(job.entry);
             return Ended::over(job);
         };
-        let plan = sort::plan(&settings.set.file, &message.item, *first);
+        let by = self.moved.of(job.entry);
+        let plan = sort::plan(&settings.set.file, &message.item, *first, by.as_deref());
         let answers = self.ask(&plan, &settings, &message.item, &job, stop).await;
         let Some(answers) = answers else {
             // The settings changed since it was sorted, or the DNS names other servers now.
@@ -200,7 +204,8 @@ impl Worker {
         let mut answers = Answers::default();
         if job.instead.is_none() {
             let asked = async {
-                let others = sort::plans(&settings.set.file, item, &job.recipients);
+                let by = self.moved.of(job.entry);
+                let others = sort::plans(&settings.set.file, item, &job.recipients, by.as_deref());
                 for other in others.iter().filter(|other| *other != plan) {
                     self.deliverer.ask(other, settings.hostname()).await;
                 }
