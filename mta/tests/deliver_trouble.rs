@@ -243,6 +243,7 @@ async fn a_message_whose_fate_is_unknown_is_not_given_to_another_host_in_the_sam
     })
     .await;
     assert!(other.taken().is_empty());
+    assert_eq!(bench.figure("duplicates_possible_total{why=\"NoReply\"}"), 1);
     bench.stop().await;
 }
 

@@ -9,9 +9,11 @@
 
 mod sink;
 
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Output};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use postroad_spool::{Envelope, Options, Recipient, Spool};
@@ -25,6 +27,15 @@ struct Server {
     child: Option<Child>,
     /// Where the policy `p` leads, and nobody listens.
     nobody: u16,
+    /// Where its figures are.
+    health: SocketAddr,
+}
+
+/// An address of the loopback network that no other test has.
+fn own_address() -> IpAddr {
+    static LAST: AtomicU8 = AtomicU8::new(0);
+    let [.., one, two] = std::process::id().to_be_bytes();
+    IpAddr::from([127, one, two, LAST.fetch_add(1, Ordering::Relaxed) + 2])
 }
 
 impl Server {
@@ -45,6 +56,7 @@ impl Server {
             home,
             child: None,
             nobody,
+            health: SocketAddr::new(own_address(), 9_100),
         };
         server.configure(policies);
         let (spool, _) = Spool::open(&server.home.path().join("spool"), &Options::default()).unwrap();
@@ -70,9 +82,9 @@ impl Server {
 
     /// Writes the configuration; one that runs reads it again.
     fn configure(&self, policies: &str) {
-        let (nobody, spool) = (self.nobody, self.home.path().join("spool"));
+        let (nobody, health, spool) = (self.nobody, self.health, self.home.path().join("spool"));
         let config = format!(
-            "format: 1\nhostname: mail.example.com\nspool: {{directory: {}}}\n\
+            "format: 1\nhostname: mail.example.com\nspool: {{directory: {}}}\nadmin: {{health: \"{health}\"}}\n\
              domains: [{{name: example.com, inbound: {{recipients: {{mode: Any}}, deliverTo: {{lmtp: {{host: 127.0.0.1, port: {nobody}}}}}}}}}]\n\
              policies:\n{policies}  - {{name: p, routes: [{{to: {{smartHosts: [{{host: 127.0.0.1, port: {nobody}}}]}}, tls: Disabled}}]}}\n",
             spool.display()
@@ -107,6 +119,16 @@ impl Server {
         child.kill().unwrap();
         child.wait().unwrap();
         self.start();
+    }
+
+    /// Its figures.
+    fn figures(&self) -> String {
+        let mut stream = TcpStream::connect(self.health).unwrap();
+        let ask = b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        stream.write_all(ask).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
     }
 
     fn queue(&self, args: &[&str]) -> Output {
@@ -240,6 +262,15 @@ fn a_suspended_site_is_left_alone_through_a_restart_until_it_is_resumed() {
         let sites = server.rows(&["sites"]);
         sites.iter().any(|one| one["waiting"] == 1 && one["running"] == 0)
     });
+    let figures = server.figures();
+    for line in [
+        "postroad_mta_queue_states{state=\"Suspended\"} 1".to_owned(),
+        "postroad_mta_queue_states{state=\"Running\"} 0".to_owned(),
+        format!("postroad_mta_site_waiting{{site=\"{site}\"}} 1"),
+        format!("postroad_mta_site_state{{site=\"{site}\",state=\"Suspended\"}} 1"),
+    ] {
+        assert!(figures.contains(&line), "{line} is not in\n{figures}");
+    }
     let before = attempts(&server);
     server.rows(&["retry", id(&mail[0])]);
     assert_eq!(attempts(&server), before, "nothing is tried there");

@@ -13,19 +13,25 @@ use axum::routing::get;
 
 use super::{Status, now};
 use crate::metrics::{CONTENT_TYPE, Metrics};
+use crate::queue::{Queue, clock};
 
 #[derive(Clone)]
 struct Shown {
     status: Status,
     metrics: Arc<Metrics>,
+    queue: Option<Queue>,
 }
 
-pub(super) fn router(status: Status, metrics: Arc<Metrics>) -> Router {
+pub(super) fn router(status: Status, metrics: Arc<Metrics>, queue: Option<Queue>) -> Router {
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(scrape))
-        .with_state(Shown { status, metrics })
+        .with_state(Shown {
+            status,
+            metrics,
+            queue,
+        })
 }
 
 /// 200 while new sessions are served, 503 with the reasons otherwise.
@@ -45,6 +51,11 @@ async fn ready(State(shown): State<Shown>) -> Response {
 async fn scrape(State(shown): State<Shown>) -> Response {
     if let Ok(state) = shown.status.state().await {
         shown.metrics.observe(&state, now());
+    }
+    if let Some(queue) = &shown.queue
+        && let Some((tally, sites)) = queue.standing().await
+    {
+        shown.metrics.standing.observe(tally, sites, clock::now());
     }
     match shown.metrics.text() {
         Ok(text) => ([(CONTENT_TYPE_HEADER, CONTENT_TYPE)], text).into_response(),

@@ -103,7 +103,7 @@ pub async fn start(
     if let Some(address) = section.health {
         let endpoint = Endpoint::bind(address, HEALTH).await?;
         admin.health = Some(endpoint.address);
-        let router = health::router(status.clone(), parts.metrics.clone());
+        let router = health::router(status.clone(), parts.metrics.clone(), parts.queue.clone());
         tracker.spawn(endpoint.serve(router, None, stop.clone()));
     }
     if let Some(api) = &section.api {

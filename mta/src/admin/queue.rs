@@ -56,7 +56,7 @@ async fn list(State(desk): State<Desk>, query: Result<Query<ListQuery>, QueryRej
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &format!("after: {error}")),
     };
     let most = query.limit.unwrap_or(100).clamp(1, 1_000) as usize;
-    let read = tokio::task::spawn_blocking(move || page(&desk, &query, after, most, MOST_READ));
+    let read = tokio::task::spawn_blocking(move || page(&desk, &query, after, (most, MOST_READ), |_| true));
     match read.await {
         Ok(page) => Json(page).into_response(),
         Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error),
@@ -160,7 +160,7 @@ async fn carry_out(
     if selection.to.is_some() {
         return refuse(StatusCode::BAD_REQUEST, &"`to` belongs to a move");
     }
-    let (ids, more) = match select(&desk, selection).await {
+    let (ids, more) = match select(&desk, selection, |_| true).await {
         Ok(found) => found,
         Err(sentence) => return refuse(StatusCode::BAD_REQUEST, &sentence),
     };
@@ -189,7 +189,10 @@ async fn move_to(
         Ok(policy) => policy,
         Err(sentence) => return refuse(StatusCode::BAD_REQUEST, &sentence),
     };
-    let (ids, more) = match select(&desk, selection).await {
+    // What is there already is not read: an order over a large backlog is given again and again.
+    let (queue, to) = (desk.queue.clone(), policy.clone());
+    let elsewhere = move |id| queue.moved_to(id).as_deref() != to.as_deref();
+    let (ids, more) = match select(&desk, selection, elsewhere).await {
         Ok(found) => found,
         Err(sentence) => return refuse(StatusCode::BAD_REQUEST, &sentence),
     };
@@ -224,13 +227,18 @@ fn policy(to: Option<&str>, known: &[String]) -> Result<Option<String>, String> 
     Err(format!("there is no policy `{}`; {known}", clean(to)))
 }
 
-/// The entries of a selection, and whether there are more. Errors: a sentence.
-async fn select(desk: &Desk, selection: Selection) -> Result<(Vec<EntryId>, bool), String> {
+/// The entries of a selection, and whether there are more; of those that terms choose, only what `concerns` names. Errors: a sentence.
+async fn select(
+    desk: &Desk,
+    selection: Selection,
+    concerns: impl Fn(EntryId) -> bool + Send + 'static,
+) -> Result<(Vec<EntryId>, bool), String> {
     match (selection.ids.as_slice(), selection.all) {
         ([], Some(terms)) => {
             let desk = desk.clone();
-            let found =
-                tokio::task::spawn_blocking(move || page(&desk, &terms, None, MOST_ORDERED, usize::MAX));
+            let found = tokio::task::spawn_blocking(move || {
+                page(&desk, &terms, None, (MOST_ORDERED, usize::MAX), concerns)
+            });
             let page = found.await.map_err(|error| error.to_string())?;
             let ids = page.entries.iter().filter_map(|entry| entry.id.parse().ok());
             Ok((ids.collect(), page.next.is_some()))
@@ -246,8 +254,14 @@ async fn select(desk: &Desk, selection: Selection) -> Result<(Vec<EntryId>, bool
     }
 }
 
-/// Reads entries behind `after` until `most` of them fit, or `read` were read.
-fn page(desk: &Desk, terms: &ListQuery, after: Option<EntryId>, most: usize, read: usize) -> Page {
+/// Reads entries behind `after` that `concerns` names, until `most` of them fit, or `read` were looked at.
+fn page(
+    desk: &Desk,
+    terms: &ListQuery,
+    after: Option<EntryId>,
+    (most, read): (usize, usize),
+    concerns: impl Fn(EntryId) -> bool,
+) -> Page {
     let ids = desk.spool.ids_behind(after, read.saturating_add(1));
     let now = crate::queue::clock::now();
     let mut page = Page::default();
@@ -255,6 +269,9 @@ fn page(desk: &Desk, terms: &ListQuery, after: Option<EntryId>, most: usize, rea
         if page.entries.len() >= most || count >= read {
             page.next = ids.get(count.wrapping_sub(1)).map(EntryId::to_string);
             break;
+        }
+        if !concerns(*id) {
+            continue;
         }
         // One that is gone meanwhile is not in the queue.
         let Ok(message) = desk.spool.read(*id) else {

@@ -295,6 +295,15 @@ impl Trouble {
         }
     }
 
+    /// The peer had the whole message and its reply did not come: it may have taken it.
+    pub(super) fn is_doubtful(&self) -> bool {
+        match self {
+            Self::Failed(failure) => failure.uncertain,
+            Self::Lost(loss) => loss.stage == Stage::End,
+            _ => false,
+        }
+    }
+
     /// What it means for recipients without a verdict.
     pub(super) fn setback(self, target: &Target<'_>) -> Setback {
         let hop = target.hop();

@@ -26,6 +26,8 @@ mod spare;
 pub mod tls;
 mod transaction;
 
+use std::time::{Duration, Instant};
+
 use postroad_spool::{EntryId, Item, Spool};
 use tokio_util::sync::CancellationToken;
 
@@ -94,6 +96,10 @@ pub struct Attempted {
     pub feedback: Option<Feedback>,
     /// The next hop was a mail store.
     pub store: bool,
+    /// Recipients whose next hop had the whole message when the connection broke: they may get it twice.
+    pub doubtful: u64,
+    /// Time that transactions took, of all that the attempt lasted.
+    pub transaction: Duration,
 }
 
 impl Deliverer {
@@ -229,8 +235,7 @@ impl Deliverer {
         stop: &CancellationToken,
     ) {
         if let Some(mut link) = self.pool.take(target) {
-            let done = transaction::run(&mut link, &self.spool, load, target.recipients, course, stop).await;
-            match done {
+            match self.transact(&mut link, target, load, course, stop).await {
                 Ok(()) => return self.pool.give(target, link),
                 // The server may have closed it meanwhile: that says nothing, a new connection will tell.
                 Err(trouble) if trouble.is_repeatable() && course.untouched() => {}
@@ -245,10 +250,24 @@ impl Deliverer {
             Ok(link) => link,
             Err(trouble) => return course.trouble(target, trouble),
         };
-        match transaction::run(&mut link, &self.spool, load, target.recipients, course, stop).await {
+        match self.transact(&mut link, target, load, course, stop).await {
             Ok(()) => self.pool.give(target, link),
             Err(trouble) => course.trouble(target, trouble),
         }
+    }
+
+    async fn transact(
+        &self,
+        link: &mut Link,
+        target: &Target<'_>,
+        load: &Load<'_>,
+        course: &mut Course,
+        stop: &CancellationToken,
+    ) -> Result<(), Trouble> {
+        let began = Instant::now();
+        let done = transaction::run(link, &self.spool, load, target.recipients, course, stop).await;
+        course.transaction += began.elapsed();
+        done
     }
 }
 
@@ -266,6 +285,8 @@ struct Course {
     may_work_later: bool,
     /// Trying on could deliver twice, or is of no use.
     closed: bool,
+    doubtful: u64,
+    transaction: Duration,
 }
 
 impl Course {
@@ -293,6 +314,9 @@ impl Course {
 
     fn trouble(&mut self, target: &Target<'_>, trouble: Trouble) {
         self.closed |= !trouble.is_repeatable();
+        if trouble.is_doubtful() {
+            self.doubtful += self.left.len() as u64;
+        }
         self.set_back(trouble.setback(target));
     }
 
@@ -327,6 +351,8 @@ impl Course {
             outcomes: self.outcomes,
             feedback: if stopped { None } else { feedback },
             store: self.store,
+            doubtful: self.doubtful,
+            transaction: self.transaction,
         }
     }
 }

@@ -96,7 +96,7 @@ impl Collector for BySite {
 }
 
 /// The name of a site as a label: a peer's DNS chose part of it, and the text format is not escaped by the library.
-fn label(site: &str) -> String {
+pub(super) fn label(site: &str) -> String {
     crate::log::clean(site).replace(['"', '\\'], "?")
 }
 
@@ -111,7 +111,7 @@ const OUTCOMES: [(Outcome, &str); 4] = [
 const MOST_SITES: usize = 100;
 
 /// The series of all others.
-const OTHER: &str = "other";
+pub(super) const OTHER: &str = "other";
 
 #[cfg(test)]
 mod tests {

@@ -5,10 +5,12 @@
 //! ```
 //!
 //! One field per figure; a part adds a field here for what it counts. Labels are enumerations of this module: never
-//! an address or a queue id, so the number of series is bounded when the daemon is built; see [`by_site`] for sites.
+//! an address or a queue id, so the number of series is bounded when the daemon is built; see [`by_site`] and
+//! [`standing`] for sites.
 //! Figures that belong to another part (queue, seal, certificate) are written by [`Metrics::observe`] before a scrape.
 
 pub mod by_site;
+pub mod standing;
 
 use std::sync::atomic::AtomicU64;
 
@@ -53,6 +55,15 @@ pub enum Outcome {
     Expired,
 }
 
+/// Why a recipient may get a message twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Doubt {
+    /// The next hop had the whole message, and its reply did not come: it is tried again.
+    NoReply,
+    /// The next hop took it, and the spool could not record that: a restart tries it again.
+    Unrecorded,
+}
+
 /// What a bearer of a token, or of none, got at the admin endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum Admitted {
@@ -85,6 +96,13 @@ pub struct ByClass {
 pub struct ByOutcome {
     /// How it ended.
     pub outcome: Outcome,
+}
+
+/// Label `why` of possible duplicates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByDoubt {
+    /// Why.
+    pub why: Doubt,
 }
 
 /// Label `admitted` of admin requests.
@@ -120,6 +138,10 @@ pub struct Metrics {
     pub deliveries: Family<ByOutcome, Counter>,
     /// The same by site.
     pub site_deliveries: by_site::BySite,
+    /// Recipients that may get a message twice, by why.
+    pub duplicates_possible: Family<ByDoubt, Counter>,
+    /// How the queue stands, taken over before a scrape.
+    pub standing: standing::Standing,
     /// From the acceptance of a message to the delivery to a recipient.
     pub delivery_delay: Histogram,
     /// Notices (DSN) that were queued.
@@ -161,6 +183,8 @@ impl Metrics {
             commit: Histogram::new(exponential_buckets(0.0005, 2.0, 15)),
             deliveries: Family::default(),
             site_deliveries: by_site::BySite::default(),
+            duplicates_possible: Family::default(),
+            standing: standing::Standing::default(),
             // 1 s to 3 days.
             delivery_delay: Histogram::new(exponential_buckets(1.0, 4.0, 10)),
             notices: Counter::default(),
@@ -215,6 +239,11 @@ impl Metrics {
             self.deliveries.clone(),
         );
         to.register_collector(Box::new(self.site_deliveries.clone()));
+        to.register(
+            "duplicates_possible",
+            "Recipients that may get a message twice",
+            self.duplicates_possible.clone(),
+        );
         to.register_with_unit(
             "delivery_delay",
             "Time from the acceptance of a message to its delivery to a recipient",
@@ -250,6 +279,7 @@ impl Metrics {
             "Entries that the spool answers for",
             self.queue.clone(),
         );
+        to.register_collector(Box::new(self.standing.clone()));
         to.register_with_unit(
             "queue_oldest_age",
             "Age of the oldest entry, 0 when there is none",
@@ -299,6 +329,15 @@ impl Metrics {
     /// Counts an attempt on a recipient.
     pub fn deliver(&self, outcome: Outcome) {
         self.deliveries.get_or_create(&ByOutcome { outcome }).inc();
+    }
+
+    /// Counts recipients that may get a message twice.
+    pub fn doubt(&self, why: Doubt, recipients: u64) {
+        if recipients > 0 {
+            self.duplicates_possible
+                .get_or_create(&ByDoubt { why })
+                .inc_by(recipients);
+        }
     }
 
     /// Counts entries that changed pods.
@@ -402,6 +441,7 @@ mod tests {
         metrics.refuse(Refused::Policy);
         metrics.deliver(Outcome::Deferred);
         metrics.site_deliveries.count("mx:a", Outcome::Deferred);
+        metrics.doubt(Doubt::NoReply, 1);
         metrics.hand_over(Side::Source, 1);
         metrics.admit(Admitted::Yes);
         let text = metrics.text().unwrap();

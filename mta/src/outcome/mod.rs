@@ -11,6 +11,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::metrics;
 
@@ -149,8 +150,21 @@ pub struct Line<'a> {
     pub attempts: u32,
     /// Seconds since the message was accepted.
     pub delay_seconds: u64,
+    /// Of them and of the attempt, by what they went into.
+    pub delays: Delays,
     /// When the next attempt is due, in milliseconds since 1970; deferrals only.
     pub next_attempt: Option<u64>,
+}
+
+/// Where the time went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delays {
+    /// From the acceptance to the begin of this attempt.
+    pub queue: Duration,
+    /// Finding and reaching servers: DNS, connections, greetings, TLS; those in vain as well.
+    pub connect: Duration,
+    /// Transactions: from MAIL to the last reply.
+    pub transaction: Duration,
 }
 
 /// Writes the log line and counts. `over`: the lifetime ran out with this outcome.
@@ -186,9 +200,17 @@ pub fn tell(line: &Line<'_>, outcome: &Outcome, over: bool, metrics: &metrics::M
         remote_id = outcome_id(outcome).unwrap_or_default(),
         attempts = line.attempts,
         delay_seconds = line.delay_seconds,
+        delay_queue = seconds(line.delays.queue),
+        delay_connect = seconds(line.delays.connect),
+        delay_transaction = seconds(line.delays.transaction),
         next_attempt = line.next_attempt,
         "{event}"
     );
+}
+
+/// To the millisecond.
+fn seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1_000.0).round() / 1_000.0
 }
 
 fn outcome_id(outcome: &Outcome) -> Option<String> {
@@ -256,6 +278,11 @@ mod tests {
             site: "y.example",
             attempts: 2,
             delay_seconds: 3,
+            delays: Delays {
+                queue: Duration::from_micros(2_500_400),
+                connect: Duration::from_millis(40),
+                transaction: Duration::from_millis(460),
+            },
             next_attempt: Some(4),
         };
         let metrics = metrics::Metrics::new();
@@ -271,6 +298,9 @@ mod tests {
         let described = include_str!("../../../docs/reference/delivery-log.md");
         for line in said.lines() {
             let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let delays =
+                ["delay_queue", "delay_connect", "delay_transaction"].map(|name| line[name].as_f64());
+            assert_eq!(delays, [Some(2.5), Some(0.04), Some(0.46)]);
             let event = line.get("event").unwrap().as_str().unwrap();
             assert!(described.contains(&format!("`{event}`")), "{event}");
             for name in line.as_object().unwrap().keys() {

@@ -79,6 +79,8 @@ pub struct SiteView {
     pub window: u32,
     /// Closed until then, because it is dead or by a rate; a time that is over means open.
     pub opens_at: u64,
+    /// Closed until then because it is dead.
+    pub dead_until: u64,
     /// Why the last attempt that failed as a whole did so.
     pub last_trouble: Option<Arc<Outcome>>,
     /// A person wants nothing to be tried there.

@@ -3,28 +3,31 @@
 //! Writing is lazy in the spool. What cannot be written is remembered here, so that this process repeats nothing; a restart may.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use postroad_spool::{EntryId, Item, Ownership, RecipientUpdate, RecordError, Spool, Status as State};
 
 use super::hot::Hot;
 use super::moved::Moved;
 use super::settle::Settled;
+use crate::metrics::{Doubt, Metrics};
 
 pub(super) struct Ledger {
     spool: Spool,
     hot: Hot,
     moved: Moved,
+    metrics: Arc<Metrics>,
     /// Recipients that are final and could not be recorded as such: never tried again by this process.
     unrecorded: Mutex<HashSet<(EntryId, u32)>>,
 }
 
 impl Ledger {
-    pub(super) fn new(spool: Spool, hot: Hot, moved: Moved) -> Self {
+    pub(super) fn new(spool: Spool, hot: Hot, moved: Moved, metrics: Arc<Metrics>) -> Self {
         Self {
             spool,
             hot,
             moved,
+            metrics,
             unrecorded: Mutex::default(),
         }
     }
@@ -71,6 +74,10 @@ impl Ledger {
         }
         if let Err(error) = self.spool.record(entry, updates) {
             tracing::error!(queue_id = %entry, %error, "an outcome cannot be recorded; a restart may repeat the attempt");
+            let delivered = updates
+                .iter()
+                .filter(|update| update.state.status == State::Delivered);
+            self.metrics.doubt(Doubt::Unrecorded, delivered.count() as u64);
             let finals = updates
                 .iter()
                 .filter(|update| update.state.status != State::Pending);

@@ -42,6 +42,7 @@ use postroad_spool::{EntryId, Spool};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use self::index::Tally;
 use self::job::SiteView;
 use crate::deliver::sites::Sites;
 use crate::deliver::tls::ClientTls;
@@ -120,7 +121,7 @@ impl Parts {
 enum Command {
     Accepted(Vec<EntryId>),
     Withdraw(Vec<EntryId>, oneshot::Sender<Vec<EntryId>>),
-    Sites(oneshot::Sender<Vec<SiteView>>),
+    Standing(oneshot::Sender<(Tally, Vec<SiteView>)>),
     Order(orders::Waiting),
     Suspend(suspended::Names),
 }
@@ -204,11 +205,17 @@ impl Queue {
 
     /// The sites that are in use, closed or waited for, by name.
     pub async fn sites(&self) -> Vec<SiteView> {
-        let (answer, sites) = oneshot::channel();
-        self.send(Command::Sites(answer));
-        let mut sites = sites.await.unwrap_or_default();
+        let standing = self.standing().await;
+        let mut sites = standing.map(|(_, sites)| sites).unwrap_or_default();
         sites.sort_by(|one, other| one.name.cmp(&other.name));
         sites
+    }
+
+    /// How much waits for what, and the sites in no order. `None`: the queue has stopped.
+    pub async fn standing(&self) -> Option<(Tally, Vec<SiteView>)> {
+        let (answer, standing) = oneshot::channel();
+        self.send(Command::Standing(answer));
+        standing.await.ok()
     }
 
     /// Suspends a site, or resumes it. Returns all that are suspended then, once that is durable. A caller that goes away

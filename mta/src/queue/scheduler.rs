@@ -183,9 +183,9 @@ impl Scheduler {
                     self.index.add(entry, next.max(clock::now()));
                 }
             }
-            Command::Sites(answer) => {
+            Command::Standing(answer) => {
                 // Who asked may have gone.
-                let _ = answer.send(self.index.sites());
+                let _ = answer.send((self.index.tally(clock::now()), self.index.sites()));
             }
             Command::Suspend(names) => self.index.suspend(names),
             Command::Order(order) => {

@@ -8,7 +8,7 @@
 //! recorded after its notice is committed, so that a crash never loses a notice.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use postroad_spool::{EntryId, Item, Ownership, ReadError, Spool, Status as State};
 use tokio_util::sync::CancellationToken;
@@ -28,8 +28,8 @@ use crate::deliver::sites::{self, Sites};
 use crate::deliver::{Answers, Attempted, Deliverer, Load};
 use crate::dsn::flood::Flood;
 use crate::dsn::{self, compose::Action};
-use crate::metrics::Metrics;
-use crate::outcome::{self, Outcome, Verdict};
+use crate::metrics::{Doubt, Metrics};
+use crate::outcome::{self, Delays, Outcome, Verdict};
 use crate::settings::{Live, Settings};
 
 pub(super) struct Worker {
@@ -55,12 +55,24 @@ struct Work<'a> {
     plan: Plan,
     schedule: Schedule,
     pending: Vec<u32>,
+    /// When it began: by the wall clock in milliseconds, and to measure.
+    began: (u64, Instant),
 }
 
 impl Work<'_> {
     /// In milliseconds.
     fn delay_notice(&self) -> u64 {
         clock::milliseconds(self.settings.set.file.queue.delay_notice)
+    }
+
+    /// Where the time of the attempt went, now that it is over.
+    fn delays(&self, attempted: &Attempted) -> Delays {
+        let queued = self.began.0.saturating_sub(self.item.envelope.arrived);
+        Delays {
+            queue: Duration::from_millis(queued),
+            connect: self.began.1.elapsed().saturating_sub(attempted.transaction),
+            transaction: attempted.transaction,
+        }
     }
 }
 
@@ -82,7 +94,12 @@ impl Worker {
                 parts.mx_port,
             ),
             sites: sorter.sites,
-            ledger: Ledger::new(parts.spool.clone(), sorter.hot.clone(), sorter.moved.clone()),
+            ledger: Ledger::new(
+                parts.spool.clone(),
+                sorter.hot.clone(),
+                sorter.moved.clone(),
+                parts.metrics.clone(),
+            ),
             hot: sorter.hot,
             moved: sorter.moved,
             spool: parts.spool,
@@ -99,6 +116,7 @@ impl Worker {
 
     /// Runs a job. `stop` ends its attempt at the next safe point.
     pub(super) async fn run(&self, job: Job, stop: &CancellationToken) -> Ended {
+        let began = (clock::now(), Instant::now());
         let settings = self.live.current();
         let message = match self.read(job.entry).await {
             Ok(Some(message)) => message,
@@ -138,8 +156,10 @@ impl Worker {
             octets: message.octets.as_deref(),
             plan,
             pending,
+            began,
         };
         let attempted = self.attempt(&work, answers, stop).await;
+        self.metrics.doubt(Doubt::NoReply, attempted.doubtful);
         let (left, next) = self.carry_out(&work, &attempted).await;
         if !left.is_empty() {
             // Their states are others now.
@@ -204,8 +224,14 @@ impl Worker {
         let mut answers = Answers::default();
         if job.instead.is_none() {
             let asked = async {
-                let by = self.moved.of(job.entry);
-                let others = sort::plans(&settings.set.file, item, &job.recipients, by.as_deref());
+                let others = match job.recipients.as_slice() {
+                    // Its plan is the one that is asked for below.
+                    [_] => vec![],
+                    many => {
+                        let by = self.moved.of(job.entry);
+                        sort::plans(&settings.set.file, item, many, by.as_deref())
+                    }
+                };
                 for other in others.iter().filter(|other| *other != plan) {
                     self.deliverer.ask(other, settings.hostname()).await;
                 }
@@ -228,7 +254,7 @@ impl Worker {
             return Attempted {
                 outcomes: outcomes.collect(),
                 feedback: Some(Feedback::Dead),
-                store: false,
+                ..Attempted::default()
             };
         }
         let load = Load {
@@ -246,6 +272,7 @@ impl Worker {
     async fn carry_out(&self, work: &Work<'_>, attempted: &Attempted) -> (Vec<u32>, Option<u64>) {
         let entry = work.job.entry;
         let now = clock::now();
+        let delays = work.delays(attempted);
         let attempt = Attempt {
             made: work.job.instead.is_none(),
             final_store: attempted.store,
@@ -255,7 +282,7 @@ impl Worker {
         };
         let settled = settle(work.item, &attempted.outcomes, &work.schedule, attempt);
         if self.ledger.finish_at_once(entry, work.item, &settled) {
-            self.log(work, &attempted.outcomes, &settled, now);
+            self.log(work, &attempted.outcomes, &settled, delays, now);
             return (vec![], None);
         }
         self.ledger.record(entry, &settled.first);
@@ -277,7 +304,7 @@ impl Worker {
         if settled.pending.len() < left.len() && next.is_none() {
             next = Some(now);
         }
-        self.log(work, &attempted.outcomes, &settled, now);
+        self.log(work, &attempted.outcomes, &settled, delays, now);
         self.ledger.finish_if_done(entry);
         (left, next)
     }
@@ -337,7 +364,7 @@ impl Worker {
         }
     }
 
-    fn log(&self, work: &Work<'_>, outcomes: &[(u32, Outcome)], settled: &Settled, now: u64) {
+    fn log(&self, work: &Work<'_>, outcomes: &[(u32, Outcome)], settled: &Settled, delays: Delays, now: u64) {
         let queue_id = work.job.entry.to_string();
         let updates = || settled.first.iter().chain(&settled.after_notices);
         for (index, outcome) in outcomes {
@@ -357,6 +384,7 @@ impl Worker {
                 route: &work.plan.name,
                 attempts: update.state.attempts,
                 delay_seconds: now.saturating_sub(work.item.envelope.arrived) / 1_000,
+                delays,
                 next_attempt: (outcome.verdict == Verdict::Deferred && !settled.expired.contains(index))
                     .then_some(update.state.next_attempt),
             };

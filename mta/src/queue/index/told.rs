@@ -36,6 +36,7 @@ impl Index {
             running: site.window.running(),
             window: site.window.allowed(),
             opens_at: site.window.opens_at().max(self.rate_opens_at(site)),
+            dead_until: site.window.opens_at(),
             last_trouble: site.last_trouble.clone(),
             suspended: self.suspended.contains(&*site.name),
         };
@@ -49,6 +50,7 @@ impl Index {
             running: 0,
             window: Window::default().allowed(),
             opens_at: 0,
+            dead_until: 0,
             last_trouble: None,
             suspended: true,
         };
