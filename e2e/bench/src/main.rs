@@ -54,6 +54,9 @@ struct Args {
     /// Write the page, the charts and every sample into `docs/`.
     #[arg(long)]
     docs: bool,
+    /// Measure this mail server in place of the tree's, for instance an earlier build of it.
+    #[arg(long)]
+    program: Option<PathBuf>,
     /// Folder on the disk that is measured; everything in it that is ours is removed at the end.
     #[arg(long, default_value = "/var/tmp")]
     folder: PathBuf,
@@ -73,7 +76,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Outcome<Count> {
     eprintln!("==> programs and root file systems");
-    postroad::build()?;
+    postroad::build(args.program.as_deref())?;
     let mut count = Count::default();
     let servers = servers(args, &mut count);
     let mut bench = Bench::new(servers, args.rounds.into(), Folder::of_run(&args.folder)?)?;

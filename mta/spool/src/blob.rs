@@ -10,6 +10,9 @@ use crate::types::EntryId;
 /// How often the volume is asked whether there is still room.
 const CHECK_EVERY: u64 = 4 << 20;
 
+/// How much may wait in memory before the device is set to work on it.
+const BEHIND: u64 = 1 << 20;
+
 /// A body file that no record refers to yet; dropping it removes it.
 #[derive(Debug)]
 pub struct BlobFile {
@@ -19,6 +22,8 @@ pub struct BlobFile {
     len: u64,
     crc: u32,
     checked: u64,
+    /// Up to here the device was set to work.
+    handed: u64,
     keep: bool,
 }
 
@@ -34,6 +39,7 @@ impl BlobFile {
             len: 0,
             crc: 0,
             checked: 0,
+            handed: 0,
             keep: false,
         })
     }
@@ -47,6 +53,10 @@ impl BlobFile {
         self.file.write_at(bytes, self.len).map_err(|e| error(&e))?;
         self.crc = crc32c::crc32c_append(self.crc, bytes);
         self.len += bytes.len() as u64;
+        if self.len - self.handed >= BEHIND {
+            self.file.write_behind(self.handed, self.len - self.handed);
+            self.handed = self.len;
+        }
         Ok(())
     }
 

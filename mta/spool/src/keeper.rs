@@ -8,6 +8,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use crate::committer::RESERVE;
 use crate::completion::Completion;
@@ -25,6 +26,10 @@ const SPARE: usize = RESERVE + 2;
 
 /// A new segment is filled in steps of so many octets, each synced: a commit waits for one step at most.
 const FILL_STEP: usize = 256 * BLOCK;
+/// Behind a step the device is left to the commits for so many times as long as the step took, while there are segments.
+const FILL_YIELD: u32 = 3;
+/// At most so long.
+const LONGEST_YIELD: Duration = Duration::from_millis(20);
 /// More free segments than this are removed.
 const MOST_FREE: usize = 8;
 /// Copies handed to the committer at once.
@@ -295,8 +300,12 @@ fn fill(shared: &Shared, path: &Path, format: u32) -> io::Result<(Arc<dyn File>,
         let n = zeros.len().min(size - at);
         file.write_at(&zeros[..n], at as u64)?;
         // A sync of the whole segment at the end would hold up the commits of that moment.
+        let began = Instant::now();
         file.sync()?;
         at += n;
+        if shared.index().free.len() > RESERVE {
+            shared.pause_keeper((began.elapsed() * FILL_YIELD).min(LONGEST_YIELD));
+        }
     }
     let epoch = write_header(shared, file.as_ref(), format)?;
     Ok((file, epoch))

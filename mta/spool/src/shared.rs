@@ -329,6 +329,13 @@ impl Shared {
         (!orders.closing).then_some(orders.requests)
     }
 
+    /// Keeper: leaves the device to others for a while; not while somebody waits for space.
+    pub fn pause_keeper(&self, pause: Duration) {
+        let orders = lock(&self.orders);
+        let idle = |orders: &mut Orders| orders.requests == orders.answered && !orders.closing;
+        drop(self.orders_wake.wait_timeout_while(orders, pause, idle));
+    }
+
     /// Keeper: all requests up to this one were tried.
     pub fn answer(&self, request: u64) {
         lock(&self.orders).answered = request;

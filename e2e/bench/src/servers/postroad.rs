@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use postroad_config::{AdminApi, TlsMode, TlsSource};
@@ -71,8 +72,15 @@ impl Server for Postroad {
     }
 }
 
-/// Builds the program as it is released.
-pub fn build() -> Outcome {
+/// The program that is measured.
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
+/// Takes this program, or builds the tree's as it is released.
+pub fn build(given: Option<&Path>) -> Outcome {
+    if let Some(given) = given {
+        PROGRAM.get_or_init(|| given.to_owned());
+        return Ok(());
+    }
     let args = ["build", "--release", "--locked", "--quiet", "-p", "postroad-mta"];
     Shell::new(place::cargo())
         .args(args)
@@ -84,7 +92,8 @@ pub fn build() -> Outcome {
 }
 
 fn program() -> Outcome<PathBuf> {
-    Ok(std::path::absolute(place::target().join("release/postroad-mta"))?)
+    let built = || place::target().join("release/postroad-mta");
+    Ok(std::path::absolute(PROGRAM.get_or_init(built))?)
 }
 
 /// Starts a daemon in a folder; a spool that is there is used.

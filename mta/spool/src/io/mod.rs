@@ -9,6 +9,7 @@ pub mod readonly;
 use std::fmt::Debug;
 use std::fs;
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +22,9 @@ pub trait File: Send + Sync + Debug {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Makes the content durable (fdatasync). After an error nothing may be believed about earlier writes.
     fn sync(&self) -> io::Result<()>;
+    /// A range that was written is to go to the device now, without waiting for it: less is left for [`File::sync`].
+    /// A hint; nothing is durable by it.
+    fn write_behind(&self, _offset: u64, _len: u64) {}
     /// Bytes of the file.
     fn len(&self) -> io::Result<u64>;
     /// The file has no bytes.
@@ -81,6 +85,14 @@ impl File for DiskFile {
 
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn write_behind(&self, offset: u64, len: u64) {
+        // Linux begins to write dirty pages of the range that it is told nobody needs, and keeps them until they are
+        // written; sync_file_range(2) does no more, and has no safe interface. What is refused was a hint.
+        if let Some(len) = NonZeroU64::new(len) {
+            let _ = rustix::fs::fadvise(&self.0, offset, Some(len), rustix::fs::Advice::DontNeed);
+        }
     }
 
     fn len(&self) -> io::Result<u64> {
