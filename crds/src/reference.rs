@@ -14,7 +14,8 @@ pub fn page(crd: &CustomResourceDefinition) -> Result<String, serde_json::Error>
     let mut page = format!("# {kind}\n\n{}\n\n", text(schema));
     let _ = writeln!(
         page,
-        "`{}/{}`, short name `{}`. Made from the types by `cargo crdgen`; `kubectl explain {}` shows the same.\n",
+        "`{}/{}`, short name `{}`. Made from the types by `cargo crdgen`; `kubectl explain {}` shows the same. \
+         Examples: [docs/examples](../examples).\n",
         crd["spec"]["group"].as_str().unwrap_or_default(),
         crd["spec"]["versions"][0]["name"].as_str().unwrap_or_default(),
         names["shortNames"][0].as_str().unwrap_or_default(),

@@ -1,0 +1,215 @@
+//! The examples of `docs/examples`: each is what the types read and the schema admits, and together they have every field.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use postroad_crds::{MailDomain, RelayPolicy, SmtpListener, all_crds};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// Folder, kind, schema.
+fn kinds() -> Vec<(String, String, Value)> {
+    let one = |crd| {
+        let value = serde_json::to_value(crd).unwrap();
+        let kind = value["spec"]["names"]["kind"].as_str().unwrap().to_owned();
+        let schema = value["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone();
+        (kind.to_lowercase(), kind, schema)
+    };
+    all_crds().into_iter().map(one).collect()
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples")
+}
+
+/// The examples of one kind: file and object.
+fn examples(of: &str) -> Vec<(String, Value)> {
+    let mut files: Vec<_> = std::fs::read_dir(folder().join(of))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    assert!(files.len() > 2, "{of}: only {} examples", files.len());
+    let read = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("# "), "{path:?} does not say what it shows");
+        let object = serde_saphyr::from_str(&text).unwrap_or_else(|error| {
+            assert!(text.is_empty(), "{path:?}: {error}");
+            Value::Null
+        });
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        (format!("{of}/{name}"), object)
+    };
+    files.into_iter().map(read).collect()
+}
+
+/// What a structural schema refuses, and the fields that are given; rules in CEL are the API server's to judge.
+#[derive(Default)]
+struct Judge {
+    wrong: Vec<String>,
+    given: BTreeSet<String>,
+}
+
+impl Judge {
+    fn value(&mut self, path: &str, schema: &Value, value: &Value) {
+        self.given.insert(path.to_owned());
+        let fits = match schema["type"].as_str() {
+            Some("object") => value.is_object(),
+            Some("array") => value.is_array(),
+            Some("string") => value.is_string(),
+            Some("integer") => value.is_i64(),
+            Some("boolean") => value.is_boolean(),
+            _ => true,
+        };
+        if !fits {
+            self.wrong
+                .push(format!("{path}: {value} is no {}", schema["type"]));
+        }
+        self.bounds(path, schema, value);
+        match value {
+            Value::Object(fields) => self.object(path, schema, fields),
+            Value::Array(items) => {
+                for item in items {
+                    self.value(&format!("{path}[]"), &schema["items"], item);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn object(&mut self, path: &str, schema: &Value, fields: &serde_json::Map<String, Value>) {
+        for name in schema["required"].as_array().into_iter().flatten() {
+            if !fields.contains_key(name.as_str().unwrap()) {
+                self.wrong.push(format!("{path}: {name} is missing"));
+            }
+        }
+        for (name, value) in fields {
+            match schema["properties"].get(name) {
+                Some(field) => self.value(&format!("{path}.{name}"), field, value),
+                None if schema["additionalProperties"].is_object() => {}
+                None => self.wrong.push(format!("{path}: {name} is no field")),
+            }
+        }
+    }
+
+    fn bounds(&mut self, path: &str, schema: &Value, value: &Value) {
+        let mut check = |holds: bool, rule: &str| {
+            if !holds {
+                self.wrong
+                    .push(format!("{path}: {value} breaks {rule} {}", schema[rule]));
+            }
+        };
+        if let Some(values) = schema["enum"].as_array() {
+            check(values.contains(value), "enum");
+        }
+        if let (Some(number), Some(least)) = (value.as_f64(), schema["minimum"].as_f64()) {
+            check(number >= least, "minimum");
+        }
+        if let (Some(number), Some(most)) = (value.as_f64(), schema["maximum"].as_f64()) {
+            check(number <= most, "maximum");
+        }
+        let size = match value {
+            Value::String(text) => Some((text.chars().count(), "minLength", "maxLength")),
+            Value::Array(items) => Some((items.len(), "minItems", "maxItems")),
+            Value::Object(fields) => Some((fields.len(), "minProperties", "maxProperties")),
+            _ => None,
+        };
+        if let Some((size, least, most)) = size {
+            let size = size as u64;
+            check(schema[least].as_u64().is_none_or(|least| size >= least), least);
+            check(schema[most].as_u64().is_none_or(|most| size <= most), most);
+        }
+    }
+}
+
+/// All fields below a schema, in the form in which [`Judge`] notes those that are given.
+fn fields(path: &str, schema: &Value, found: &mut BTreeSet<String>) {
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        found.insert(path.clone());
+        fields(&path, field, found);
+        fields(&format!("{path}[]"), &field["items"], found);
+    }
+}
+
+fn read_by<T: DeserializeOwned>(object: &Value) -> Result<(), serde_json::Error> {
+    serde_json::from_value::<T>(object.clone()).map(drop)
+}
+
+#[test]
+fn each_example_is_what_its_schema_admits_and_the_types_read() {
+    for (of, kind, schema) in kinds() {
+        for (file, object) in examples(&of) {
+            assert_eq!(object["kind"], kind, "{file}");
+            assert_eq!(object["apiVersion"], "postroad.dev/v1alpha1", "{file}");
+            let mut judge = Judge::default();
+            judge.value("spec", &schema["properties"]["spec"], &object["spec"]);
+            assert!(judge.wrong.is_empty(), "{file}: {:#?}", judge.wrong);
+            let read = match kind.as_str() {
+                "SmtpListener" => read_by::<SmtpListener>(&object),
+                "MailDomain" => read_by::<MailDomain>(&object),
+                _ => read_by::<RelayPolicy>(&object),
+            };
+            assert!(read.is_ok(), "{file}: {read:?}");
+        }
+    }
+}
+
+#[test]
+fn together_they_have_every_field() {
+    for (of, kind, schema) in kinds() {
+        let (mut all, mut judge) = (BTreeSet::new(), Judge::default());
+        fields("spec", &schema["properties"]["spec"], &mut all);
+        for (_, object) in examples(&of) {
+            judge.value("spec", &schema["properties"]["spec"], &object["spec"]);
+        }
+        assert!(all.len() > 10, "{kind}: only {} fields", all.len());
+        let missing: Vec<_> = all.difference(&judge.given).collect();
+        assert!(missing.is_empty(), "{kind}: no example has {missing:#?}");
+    }
+}
+
+#[test]
+fn the_list_names_each_of_them() {
+    let list = std::fs::read_to_string(folder().join("README.md")).unwrap();
+    for (of, _, _) in kinds() {
+        for (file, _) in examples(&of) {
+            assert!(
+                list.contains(&format!("({file})")),
+                "README.md does not name {file}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_mistake_is_seen() {
+    let (_, _, schema) = kinds()
+        .into_iter()
+        .find(|(_, kind, _)| kind == "SmtpListener")
+        .unwrap();
+    let (_, good) = examples("smtplistener")
+        .into_iter()
+        .find(|(file, _)| file.ends_with("limits.yaml"))
+        .unwrap();
+    for (place, value, word) in [
+        ("/spec/limits/connections", serde_json::json!(0), "minimum"),
+        ("/spec/limits/messageSize", serde_json::json!(5), "is no"),
+        ("/spec/ports/0/role", serde_json::json!("Relay"), "enum"),
+        ("/spec/ports", serde_json::json!([]), "minItems"),
+        ("/spec/queue", serde_json::json!({}), "missing"),
+        (
+            "/spec/queue",
+            serde_json::json!({"storage": {"size": "1Gi"}, "odd": 1}),
+            "no field",
+        ),
+    ] {
+        let mut bad = good.clone();
+        *bad.pointer_mut(place).unwrap() = value;
+        let mut judge = Judge::default();
+        judge.value("spec", &schema["properties"]["spec"], &bad["spec"]);
+        assert_eq!(judge.wrong.len(), 1, "{place}: {:?}", judge.wrong);
+        assert!(judge.wrong[0].contains(word), "{place}: {:?}", judge.wrong);
+    }
+}
