@@ -10,18 +10,25 @@
 //! The rule: every recipient that got 2xx after the end of data is delivered, or its sender is told; no part of a body is
 //! ever delivered; nothing in the spool stops the start. Duplicates are allowed for what was under way; they are counted.
 
+mod clock;
 mod daemon;
 mod errors;
+mod fleet;
 mod full;
+mod handover;
 mod kill_at_call;
 mod kill_loop;
 mod load;
+mod memory;
 mod power;
+mod remount;
+mod removed;
 mod sink;
 mod trace;
 mod volume;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::checks;
@@ -122,6 +129,36 @@ pub const METHODS: &[Method] = &[
         play: errors::play,
     },
     Method {
+        name: "remount",
+        shows: "ext4 finds an error and turns read-only under load",
+        needs: &["mkfs.ext4"],
+        play: remount::play,
+    },
+    Method {
+        name: "removed",
+        shows: "the spool's directory is deleted, or moved away, under load",
+        needs: &[],
+        play: removed::play,
+    },
+    Method {
+        name: "memory",
+        shows: "too little memory under load: sheds, or is killed by the kernel",
+        needs: &[memory::NEEDED],
+        play: memory::play,
+    },
+    Method {
+        name: "clock",
+        shows: "the clock is set by days, forward and back, under load and while the server is away",
+        needs: &["cc"],
+        play: clock::play,
+    },
+    Method {
+        name: "handover",
+        shows: "SIGKILL of the giving or the taking server in the middle of a hand-over, again and again",
+        needs: &["openssl", "curl"],
+        play: handover::play,
+    },
+    Method {
         name: "full",
         shows: "volume full, no inodes left, volume read-only",
         needs: &["mkfs.ext4"],
@@ -163,12 +200,62 @@ pub fn play(choice: &Choice, only: &[String]) -> Count {
     count
 }
 
+/// A server whose storage is gone confirms nothing, tells clients to come back, says why, leaves service, and lives on:
+/// killed by its probes it would only start again, and again.
+fn refuses(daemon: &mut Daemon, ledger: &Ledger, what: &str) -> Outcome {
+    let told = ledger.deferred.load(Ordering::Relaxed);
+    let deadline = Instant::now() + PATIENCE;
+    let holds = |daemon: &Daemon| {
+        daemon.is_ready() == Some(false)
+            && ledger.deferred.load(Ordering::Relaxed) > told
+            && daemon.log().contains("read-only")
+    };
+    while !holds(daemon) && daemon.runs() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let lives = daemon.is_alive() == Some(true);
+    if holds(daemon) && lives && daemon.runs() {
+        return Ok(());
+    }
+    Err(Failure::wrong(format!(
+        "{what}: ready {:?}, alive {:?}, {} told to come back\n{}",
+        daemon.is_ready(),
+        daemon.is_alive(),
+        ledger.deferred.load(Ordering::Relaxed) - told,
+        daemon.log()
+    )))
+}
+
+/// Waits until the load has brought so many mails more.
+fn brings(ledger: &Ledger, mails: u64) -> Outcome {
+    let (wanted, deadline) = (ledger.acknowledged() + mails, Instant::now() + PATIENCE);
+    while ledger.acknowledged() < wanted {
+        if Instant::now() > deadline {
+            return Err(Failure::wrong("the load does not get its mail confirmed"));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+/// Ends a load.
+fn stop(senders: Vec<std::thread::JoinHandle<()>>, end: &AtomicBool) {
+    end.store(true, Ordering::Relaxed);
+    for sender in senders {
+        let _ = sender.join();
+    }
+}
+
 fn missing(method: &Method) -> Option<String> {
     if !is_root() {
         return Some("mounts and traces need root".to_owned());
     }
-    let absent = method.needs.iter().find(|program| !volume::is_there(program));
-    absent.map(|program| format!("{program} is not installed"))
+    let is_there = |need: &str| match need {
+        memory::NEEDED => memory::is_there(),
+        program => volume::is_there(program),
+    };
+    let absent = method.needs.iter().find(|need| !is_there(need));
+    absent.map(|need| format!("{need}: not here"))
 }
 
 fn is_root() -> bool {
@@ -178,10 +265,15 @@ fn is_root() -> bool {
 
 /// Starts the mail server again, waits until all that was confirmed is accounted for, and gives the account.
 fn judge(daemon: Daemon, ledger: &Ledger, sink: &Sink, what: &str) -> Outcome<Figures> {
-    let daemon = daemon.restart()?;
+    let mut daemon = daemon.restart()?;
     sink.open();
+    accounted_for(&mut daemon, ledger, sink, what)
+}
+
+/// Waits until all that was confirmed is accounted for by a mail server that runs, and gives the account.
+fn accounted_for(daemon: &mut Daemon, ledger: &Ledger, sink: &Sink, what: &str) -> Outcome<Figures> {
     let deadline = Instant::now() + PATIENCE;
-    while !ledger.missing(sink).is_empty() && Instant::now() < deadline {
+    while !ledger.missing(sink).is_empty() && daemon.runs() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(10));
     }
     let lost = ledger.missing(sink);

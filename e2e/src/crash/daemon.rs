@@ -58,6 +58,18 @@ impl Daemon {
         Ok(std::fs::write(file, text + sections)?)
     }
 
+    /// Lets it serve the admin API, as `admin.api` describes it.
+    pub(super) fn serve_api(&mut self, api: &serde_json::Value) -> Outcome {
+        let file = self.home.path().join("postroad.yaml");
+        let text = std::fs::read_to_string(&file)?;
+        let old = format!("admin: {{health: '{}'}}", self.health);
+        let new = format!("admin: {{health: '{}', api: {api}}}", self.health);
+        if !text.contains(&old) {
+            return Err(Failure::wrong("the configuration has another section `admin`"));
+        }
+        Ok(std::fs::write(file, text.replace(&old, &new))?)
+    }
+
     /// Starts it; `before` is put in front of the command line. Does not wait.
     pub(super) fn spawn(&mut self, before: &[&str]) -> Outcome {
         self.launch(before, None)
@@ -91,8 +103,13 @@ impl Daemon {
     }
 
     /// Starts it and waits until it is ready.
-    pub(super) fn start(mut self) -> Outcome<Self> {
-        self.spawn(&[])?;
+    pub(super) fn start(self) -> Outcome<Self> {
+        self.start_behind(&[])
+    }
+
+    /// The same, with these words in front of the command line.
+    pub(super) fn start_behind(mut self, before: &[&str]) -> Outcome<Self> {
+        self.spawn(before)?;
         if self.becomes_ready(READY) {
             return Ok(self);
         }
@@ -110,9 +127,18 @@ impl Daemon {
 
     /// Whether it comes to say that it is ready; false also when it ends.
     pub(super) fn becomes_ready(&mut self, limit: Duration) -> bool {
+        self.comes(limit, |daemon| daemon.is_ready() == Some(true))
+    }
+
+    /// Whether it comes to answer, ready or not.
+    pub(super) fn becomes_alive(&mut self, limit: Duration) -> bool {
+        self.comes(limit, |daemon| daemon.is_alive() == Some(true))
+    }
+
+    fn comes(&mut self, limit: Duration, test: impl Fn(&Self) -> bool) -> bool {
         let deadline = Instant::now() + limit;
         while Instant::now() < deadline && self.runs() {
-            if self.is_ready() == Some(true) {
+            if test(self) {
                 return true;
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -122,10 +148,19 @@ impl Daemon {
 
     /// What its readiness probe says; nothing where it does not answer.
     pub(super) fn is_ready(&self) -> Option<bool> {
+        self.probe("/readyz")
+    }
+
+    /// The same of its liveness probe.
+    pub(super) fn is_alive(&self) -> Option<bool> {
+        self.probe("/livez")
+    }
+
+    fn probe(&self, path: &str) -> Option<bool> {
         let mut stream = TcpStream::connect_timeout(&self.health, Duration::from_secs(2)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
         stream
-            .write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())
             .ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;

@@ -29,7 +29,7 @@ impl Kind {
     }
 
     /// Every seventh is refused.
-    const fn of_number(number: u64) -> Self {
+    pub(super) const fn of_number(number: u64) -> Self {
         if number % 7 == 3 {
             Self::Refused
         } else {
@@ -158,11 +158,22 @@ impl Ledger {
         connections: usize,
         stop: &Arc<AtomicBool>,
     ) -> Vec<std::thread::JoinHandle<()>> {
+        self.storm_sized(to, connections, None, stop)
+    }
+
+    /// The same with bodies of one size.
+    pub(super) fn storm_sized(
+        &self,
+        to: SocketAddr,
+        connections: usize,
+        octets: Option<usize>,
+        stop: &Arc<AtomicBool>,
+    ) -> Vec<std::thread::JoinHandle<()>> {
         let one = || {
             let (ledger, stop) = (self.clone(), Arc::clone(stop));
             std::thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
-                    if ledger.send(to, u64::MAX, &stop).is_err() {
+                    if ledger.send_sized(to, u64::MAX, octets, &stop).is_err() {
                         std::thread::sleep(Duration::from_millis(20));
                     }
                 }

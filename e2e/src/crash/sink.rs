@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use super::load::{self, Kind};
 pub(super) struct Sink {
     address: SocketAddr,
     open: Arc<AtomicBool>,
+    /// Connections that were told "later".
+    turned_away: Arc<AtomicU64>,
     seen: Arc<Mutex<Seen>>,
 }
 
@@ -31,6 +33,7 @@ impl Sink {
         let sink = Self {
             address: listener.local_addr()?,
             open: Arc::new(AtomicBool::new(true)),
+            turned_away: Arc::default(),
             seen: Arc::default(),
         };
         let server = sink.clone();
@@ -70,6 +73,17 @@ impl Sink {
         counts.map(|count| count - 1).sum()
     }
 
+    /// Connections so far that were told "later".
+    pub(super) fn turned_away(&self) -> u64 {
+        self.turned_away.load(Ordering::Relaxed)
+    }
+
+    /// Mails that were given up though their recipient is taken here.
+    pub(super) fn returned_by_mistake(&self) -> Vec<u64> {
+        let taken = |number: &u64| Kind::of_number(*number) == Kind::Taken;
+        self.seen().returned.keys().copied().filter(taken).collect()
+    }
+
     /// What arrived and was not what was sent.
     pub(super) fn broken(&self) -> Vec<String> {
         self.seen().broken.clone()
@@ -85,6 +99,7 @@ impl Sink {
         let mut reader = BufReader::with_capacity(64 << 10, stream);
         let mut writer = stream;
         if !self.open.load(Ordering::Relaxed) {
+            self.turned_away.fetch_add(1, Ordering::Relaxed);
             return writer.write_all(b"421 4.3.2 later\r\n");
         }
         writer.write_all(b"220 sink.test ESMTP\r\n")?;

@@ -78,6 +78,19 @@ impl Volume {
         Ok(())
     }
 
+    /// The file system finds an error in itself, and does what it was made to do then (`mkfs.ext4 -e remount-ro`).
+    pub(super) fn turn_read_only(&self) -> Outcome {
+        let device = tool("findmnt")
+            .args(["--noheadings", "--output", "SOURCE"])
+            .args([self.path()])
+            .read()?;
+        let name = device.trim_start_matches("/dev/");
+        Ok(std::fs::write(
+            format!("/sys/fs/{}/{name}/trigger_fs_error", self.kind),
+            "by the crash proof",
+        )?)
+    }
+
     /// Unmounts it: the process that used it is gone. Waits until nobody has it mounted any more: a copy of the mount in
     /// another mount namespace would keep the dead file system alive, and the next mount would be the same one.
     pub(super) fn unmount(mut self) -> Outcome<Self> {

@@ -86,6 +86,14 @@ impl Keeper {
                 Ok(free) => self.shared.index().free.push(free),
                 Err(error) => {
                     tracing::debug!(%error, "no new segment");
+                    // Not for want of room: waiting for some would be in vain.
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::NotFound
+                    ) {
+                        self.shared.fail("a new segment", &error);
+                        return;
+                    }
                     if !self.empty_sparse(75) {
                         return;
                     }

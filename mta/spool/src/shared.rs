@@ -232,8 +232,9 @@ impl Shared {
     /// Turns the spool read-only: a write or sync failed, nothing may be believed about it.
     pub fn fail(&self, what: &str, error: &std::io::Error) {
         let reason = format!("{what}: {error}");
-        tracing::error!(spool = %self.uuid, reason, "the spool is read-only from now on");
-        let _ = self.read_only.set(reason);
+        if self.read_only.set(reason.clone()).is_ok() {
+            tracing::error!(spool = %self.uuid, reason, "the spool is read-only from now on");
+        }
     }
 
     /// Hands a job to the committer; after closing it is dropped, and its caller told so.

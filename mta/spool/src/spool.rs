@@ -341,7 +341,14 @@ impl Spool {
 
     /// Space and health. Asks the file system.
     pub fn usage(&self) -> Usage {
-        let volume = self.shared.io.space(&self.shared.dir).ok();
+        let volume = self.shared.io.space(&self.shared.dir);
+        // Moved or deleted under us: the files that are open would be found by no later start.
+        if let Err(error) = &volume
+            && error.kind() == std::io::ErrorKind::NotFound
+        {
+            self.shared.fail("the spool's directory", error);
+        }
+        let volume = volume.ok();
         let (total, free_on_volume) = volume.map_or((0, 0), |v| (v.total, v.available));
         let index = self.shared.index();
         let in_use: u64 = index.segments.values().map(|s| u64::from(s.size)).sum();

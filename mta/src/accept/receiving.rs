@@ -11,6 +11,7 @@ use super::header::{Fault, Findings, HeaderScan};
 use super::prefix::{self, Trace};
 use super::{Intake, Transaction};
 use crate::policy::{self, Context};
+use crate::queue::clock;
 use crate::settings::Settings;
 
 /// A refusal at the end of a message, or of a message as such.
@@ -121,7 +122,7 @@ impl Receiving {
         };
         let id = incoming.id();
         let prefix = write_prefix(&settings, &transaction, &found, &id.to_string());
-        let held = transaction.release.map_or(0, milliseconds);
+        let held = transaction.release.map_or(0, reckoned);
         let envelope = envelope(&settings, transaction);
         let completion = if incoming.blocks(0) {
             tokio::task::spawn_blocking(move || incoming.commit_held(envelope, prefix.into_bytes(), held))
@@ -246,13 +247,14 @@ fn write_prefix(settings: &Settings, transaction: &Transaction, found: &Findings
     prefix
 }
 
-fn milliseconds(at: Timestamp) -> u64 {
-    u64::try_from(at.as_millisecond()).unwrap_or(0)
+/// As the queue counts time.
+fn reckoned(at: Timestamp) -> u64 {
+    clock::reckoned(u64::try_from(at.as_millisecond()).unwrap_or(0))
 }
 
 fn envelope(settings: &Settings, transaction: Transaction) -> Envelope {
     // RFC 4865 section 3: the time of a held message begins with its release.
-    let arrived = milliseconds(transaction.release.unwrap_or_else(Timestamp::now));
+    let arrived = transaction.release.map_or_else(clock::now, reckoned);
     let queue = &settings.set.file.queue;
     let lifetime = if transaction.reverse_path.is_empty() {
         queue.null_sender_lifetime

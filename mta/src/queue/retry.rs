@@ -74,6 +74,12 @@ impl Schedule {
         Next::At(now.saturating_add(delay).min(self.expires))
     }
 
+    /// The longest wait that [`Schedule::next`] gives. One that is longer was written by a clock that was set since then.
+    pub fn longest_wait(&self) -> u64 {
+        let base = millis(self.longest);
+        base.saturating_add(base / 10)
+    }
+
     /// Whether the lifetime is over.
     pub fn is_over(&self, now: u64) -> bool {
         now >= self.expires
@@ -126,6 +132,7 @@ mod tests {
                     Next::At(5_000 + want),
                     "{attempts}"
                 );
+                assert!(want <= schedule(None, false).longest_wait());
             }
         }
     }

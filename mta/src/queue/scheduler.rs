@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use postroad_config::Retry;
 use postroad_spool::{EntryId, Ownership, Spool};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet};
@@ -22,7 +23,7 @@ use super::fair::Share;
 use super::hot::Hot;
 use super::index::Index;
 use super::job::{Ended, Job, Sorted};
-use super::orders::Waiting;
+use super::orders::{HELD, Waiting};
 use super::sort::Sorter;
 use super::suspended::Names;
 use super::worker::Worker;
@@ -123,6 +124,7 @@ impl Scheduler {
     /// Everything that the spool owns; what was finished but for its end is ended.
     fn load(&mut self) {
         let now = clock::now();
+        let latest = now.saturating_add(self.longest_wait());
         for entry in self.spool.entries() {
             if entry.ownership != Ownership::Owned {
                 continue;
@@ -130,9 +132,21 @@ impl Scheduler {
             if entry.pending == 0 {
                 self.worker.finish_if_done(entry.id);
             } else {
-                self.index.add(entry.id, entry.next_attempt.max(now));
+                self.index
+                    .add(entry.id, looked_at(entry.next_attempt, now, latest));
             }
         }
+    }
+
+    /// The longest that any recipient waits by today's policies.
+    fn longest_wait(&self) -> u64 {
+        let settings = self.live.current();
+        let policies = settings.set.file.policies.iter();
+        let longest = policies
+            .map(|policy| policy.retry.max)
+            .chain([Retry::default().max]);
+        let longest = longest.map(clock::milliseconds).max().unwrap_or(0);
+        longest.saturating_add(longest / 10)
     }
 
     /// Starts what may start now.
@@ -309,6 +323,16 @@ impl Scheduler {
         if let Err(error) = self.spool.flush().await {
             tracing::error!(%error, "the last outcomes could not be made durable");
         }
+    }
+}
+
+/// When an entry that was found in the spool is looked at. What would wait longer than anything waits is looked at now:
+/// the clock may have been set back since its time was written, which the sort can tell.
+fn looked_at(next_attempt: u64, now: u64, latest: u64) -> u64 {
+    if next_attempt > latest && next_attempt != HELD {
+        now
+    } else {
+        next_attempt.max(now)
     }
 }
 

@@ -7,12 +7,13 @@ use std::hash::RandomState;
 use std::sync::Arc;
 
 use postroad_config::{ConfigFile, DomainName};
-use postroad_spool::{EntryId, Item, Ownership, ReadError, Spool, Status};
+use postroad_spool::{EntryId, Item, Ownership, ReadError, RecipientState, Spool, Status};
 
 use super::fair::Share;
 use super::hot::{Fresh, Hot};
 use super::job::{Group, Sorted};
 use super::moved::Moved;
+use super::orders::HELD;
 use super::retry::Schedule;
 use super::{clock, settle};
 use crate::deliver::plan::Plan;
@@ -117,11 +118,12 @@ fn group(config: &ConfigFile, sites: &Sites, item: &Item, by: Option<&str>, now:
         if state.status != Status::Pending {
             continue;
         }
-        if state.next_attempt > now {
+        let plan = plan(config, item, index, by);
+        let schedule = Schedule::new(&plan.retry, settle::age(item));
+        if state.next_attempt > now && !is_of_another_clock(state, &schedule, now) {
             next = Some(next.map_or(state.next_attempt, |next| next.min(state.next_attempt)));
             continue;
         }
-        let plan = plan(config, item, index, by);
         groups
             .entry((plan.site(sites), plan.name.clone()))
             .or_insert_with(|| (vec![], plan))
@@ -148,6 +150,14 @@ fn group(config: &ConfigFile, sites: &Sites, item: &Item, by: Option<&str>, now:
         share: Share::default(),
         next,
     }
+}
+
+/// Whether the next attempt lies further ahead than any wait: the clock was set back since it was written.
+fn is_of_another_clock(state: &RecipientState, schedule: &Schedule, now: u64) -> bool {
+    // What is held until a time was not tried yet; what is held until it is released has no time.
+    state.attempts > 0
+        && state.next_attempt != HELD
+        && state.next_attempt.saturating_sub(now) > schedule.longest_wait()
 }
 
 /// The plan for one recipient. `by`: the policy that a person chose for the message.
@@ -194,7 +204,7 @@ const UNREADABLE_AGAIN: u64 = 600_000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use postroad_spool::{Envelope, Recipient, RecipientState};
+    use postroad_spool::{Envelope, Recipient};
 
     fn config() -> ConfigFile {
         let text = "\
@@ -261,6 +271,27 @@ policies:
             ]
         );
         assert_eq!(sorted.next, Some(99));
+    }
+
+    #[test]
+    fn a_wait_that_only_another_clock_can_have_written_is_over() {
+        let longest =
+            Schedule::new(&postroad_config::Retry::default(), settle::age(&item(&[]))).longest_wait();
+        for (attempts, next_attempt, waits) in [
+            (3, 10 + longest, true),
+            (3, 11 + longest, false),
+            (0, 11 + longest, true),
+            (3, HELD, true),
+        ] {
+            let mut item = item(&[("u@c.example", next_attempt)]);
+            item.recipients[0].attempts = attempts;
+            let sorted = group(&config(), &Sites::default(), &item, None, 10);
+            assert_eq!(
+                (sorted.next == Some(next_attempt), sorted.groups.is_empty()),
+                (waits, waits),
+                "{attempts} {next_attempt}"
+            );
+        }
     }
 
     #[test]

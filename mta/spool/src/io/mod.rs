@@ -10,7 +10,7 @@ use std::fmt::Debug;
 use std::fs;
 use std::io;
 use std::num::NonZeroU64;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,7 +20,8 @@ pub trait File: Send + Sync + Debug {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Reads up to the end of the buffer or of the file; returns how many bytes.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
-    /// Makes the content durable (fdatasync). After an error nothing may be believed about earlier writes.
+    /// Makes the content durable (fdatasync); a file that has no name any more is an error. After an error nothing may be
+    /// believed about earlier writes.
     fn sync(&self) -> io::Result<()>;
     /// A range that was written is to go to the device now, without waiting for it: less is left for [`File::sync`].
     /// A hint; nothing is durable by it.
@@ -84,7 +85,12 @@ impl File for DiskFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.0.sync_data()?;
+        // Somebody deleted it under us: what is in it is found by no later start.
+        if self.0.metadata()?.nlink() == 0 {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the file was deleted"));
+        }
+        Ok(())
     }
 
     fn write_behind(&self, offset: u64, len: u64) {
