@@ -1,5 +1,10 @@
 //! Look-alikes of the end of data: every combination of CR, LF, dot and NUL, in every split, on every way in and out.
 //!
+//! ```text
+//!   DATA or BDAT ─► the daemon ─┬─► a store, by LMTP ───┐ by DATA, and where the next hop
+//!                               └─► a relay, by SMTP ───┘ has CHUNKING by BDAT
+//! ```
+//!
 //! The judge is a strict sink: exactly the one message that the client's last `CR LF . CR LF` ends, or none, and no
 //! octet on the wire that SMTP does not allow.
 
@@ -42,11 +47,12 @@ struct Rig {
 }
 
 impl Rig {
-    fn start() -> Self {
-        let store = Sink::lmtp();
+    /// `chunking`: whether the next hops have it, which is how messages leave.
+    fn start(chunking: bool) -> Self {
+        let store = Sink::start(Kind { lmtp: true, chunking });
         let relay = Sink::start(Kind {
             lmtp: false,
-            chunking: true,
+            chunking,
         });
         let stage = Play {
             store: Some(store.address),
@@ -101,7 +107,12 @@ fn outcome(wire: &mut Wire, what: &str) -> bool {
 
 #[test]
 fn nothing_like_the_end_ends_the_data() {
-    let rig = Rig::start();
+    look_alikes_by_data(false);
+    look_alikes_by_data(true);
+}
+
+fn look_alikes_by_data(chunking: bool) {
+    let rig = Rig::start(chunking);
     let mut accepted = Vec::new();
     let mut wire = rig.stage.wire();
     for (number, alike) in look_alikes().iter().enumerate() {
@@ -146,7 +157,12 @@ fn unstuffed(body: &str) -> String {
 /// The same look-alikes as chunks: there no dot has a meaning, and text is text.
 #[test]
 fn nothing_is_an_end_in_a_chunk() {
-    let rig = Rig::start();
+    look_alikes_by_chunks(false);
+    look_alikes_by_chunks(true);
+}
+
+fn look_alikes_by_chunks(chunking: bool) {
+    let rig = Rig::start(chunking);
     let mut accepted = Vec::new();
     let mut wire = rig.stage.wire();
     for (number, alike) in look_alikes()
@@ -156,15 +172,9 @@ fn nothing_is_an_end_in_a_chunk() {
         .enumerate()
     {
         let body = format!("Subject: {number}\r\n\r\nx{alike}{SMUGGLED}");
-        wire.expect(&OPEN);
         // Cut in the midst of the look-alike.
         let cut = body.find(alike).unwrap() + alike.len() / 2;
-        wire.send(format!("BDAT {cut}\r\n{}", &body[..cut]).as_bytes());
-        assert_eq!(wire.reply().code, 250);
-        wire.send(format!("BDAT {} LAST\r\n{}", body.len() - cut, &body[cut..]).as_bytes());
-        let taken = outcome(&mut wire, &body);
-        assert_eq!(taken, is_text(&body), "{body:?}");
-        if taken {
+        if chunks(&mut wire, &body, cut) {
             accepted.push(body);
         } else {
             wire = rig.stage.wire();
@@ -173,21 +183,96 @@ fn nothing_is_an_end_in_a_chunk() {
     rig.judge(&accepted);
 }
 
-/// The classic ones, cut at every octet into two packets.
+/// Hands a message in as two chunks; whether it was taken, which is so for text and for nothing else.
+#[track_caller]
+fn chunks(wire: &mut Wire, body: &str, cut: usize) -> bool {
+    wire.expect(&OPEN);
+    wire.send(format!("BDAT {cut}\r\n{}", &body[..cut]).as_bytes());
+    assert_eq!(wire.reply().code, 250);
+    wire.send(format!("BDAT {} LAST\r\n{}", body.len() - cut, &body[cut..]).as_bytes());
+    let taken = outcome(wire, body);
+    assert_eq!(taken, is_text(body), "{body:?}");
+    taken
+}
+
+/// The classic ones.
+const CLASSIC: [&str; 8] = [
+    "\n.\n",
+    "\n.\r\n",
+    "\r\n.\n",
+    "\r.\r",
+    "\r\n.\r",
+    "\r\n\0.\r\n",
+    "\r\n..\r\n",
+    "\r\n.x\r\n",
+];
+
+/// Cut at every octet into two chunks, the real end of data among them.
+#[test]
+fn chunks_do_not_matter() {
+    cut_into_chunks(false);
+    cut_into_chunks(true);
+}
+
+fn cut_into_chunks(chunking: bool) {
+    let rig = Rig::start(chunking);
+    let mut accepted = Vec::new();
+    let mut wire = rig.stage.wire();
+    for alike in CLASSIC.into_iter().chain(["\r\n.\r\n"]) {
+        let body = format!("Subject: y\r\n\r\nx{alike}{SMUGGLED}");
+        let around = body.find(alike).unwrap();
+        for cut in (around - 1..=around + alike.len() + 1).chain([body.len()]) {
+            if chunks(&mut wire, &body, cut) {
+                accepted.push(body.clone());
+            } else {
+                wire = rig.stage.wire();
+            }
+        }
+    }
+    rig.judge(&accepted);
+}
+
+/// A line of a dot at every octet around the sizes in which messages are read and written: it gets its second dot on
+/// the way out, wherever a piece ends (RFC 5321 section 4.5.2).
+#[test]
+fn pieces_do_not_matter() {
+    dots_around_pieces(false);
+    dots_around_pieces(true);
+}
+
+fn dots_around_pieces(chunking: bool) {
+    let rig = Rig::start(chunking);
+    let mut accepted = Vec::new();
+    let mut wire = rig.stage.wire();
+    for piece in [4, 8, 16, 32, 64, 128].map(|size: usize| size << 10) {
+        for before in 0..=5 {
+            let mut body = "Subject: z\r\n\r\n".to_owned();
+            body.push_str(&FILLER.repeat(piece / FILLER.len() - 1));
+            body.push_str(&"y".repeat(piece - before - body.len()));
+            body.push_str(&format!("\r\n.\r\n{SMUGGLED}"));
+            if chunks(&mut wire, &body, piece) {
+                accepted.push(body);
+            }
+        }
+    }
+    assert_eq!(accepted.len(), 36);
+    rig.judge(&accepted);
+}
+
+/// A line of 64 octets.
+const FILLER: &str = "filler filler filler filler filler filler filler filler filler\r\n";
+
+/// Cut at every octet into two packets.
 #[test]
 fn packets_do_not_matter() {
-    let rig = Rig::start();
+    cut_into_packets(false);
+    cut_into_packets(true);
+}
+
+fn cut_into_packets(chunking: bool) {
+    let rig = Rig::start(chunking);
     let mut accepted = Vec::new();
-    for alike in [
-        "\n.\n",
-        "\n.\r\n",
-        "\r\n.\n",
-        "\r.\r",
-        "\r\n.\r",
-        "\r\n\0.\r\n",
-        "\r\n..\r\n",
-        "\r\n.x\r\n",
-    ] {
+    for alike in CLASSIC {
         let body = format!("Subject: y\r\n\r\nx{alike}{SMUGGLED}");
         let text = format!("{body}.\r\n");
         let around = body.find(alike).unwrap();
