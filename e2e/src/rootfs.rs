@@ -1,13 +1,15 @@
 //! Root file systems of Debian packages that cannot be installed side by side, and jails that run programs in them.
 //!
-//!   Rootfs  ~/.cache/postroad/rootfs/NAME-HASH   made once by mmdebstrap, never written again
+//!   Rootfs  ~/.cache/postroad/rootfs/NAME-HASH   made once (`make.rs`), never written again
 //!   Jail    Rootfs + a scratch layer, in mount and process namespaces of its own, on the host's network
 //!
 //! The first process of a jail waits for the end of a pipe that this process holds. However this process ends, the kernel
 //! then ends every process of the jail and takes its mounts away: nothing leaks. What was written stays in the scratch
 //! folder, which is the caller's.
 //!
-//! Assumes: root, Linux with overlayfs, `unshare` and `nsenter` of util-linux, perl (in every Debian).
+//! Assumes: root, Linux with overlayfs, mmdebstrap, `unshare` and `nsenter` of util-linux, perl (in every Debian).
+
+mod make;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -19,21 +21,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::kubectl::{Failure, Outcome};
-use crate::place;
 use crate::shell::{Background, Shell};
 
+/// Debian's release where nothing else is said.
 const SUITE: &str = "bookworm";
-
-/// What every root file system is made with; part of its hash.
-const RECIPE: &[&str] = &[
-    "--quiet",
-    "--mode=root",
-    "--variant=essential",
-    "--aptopt=APT::Install-Recommends \"false\"",
-    "--dpkgopt=path-exclude=/usr/share/doc/*",
-    "--dpkgopt=path-exclude=/usr/share/man/*",
-    "--dpkgopt=path-exclude=/usr/share/locale/*",
-];
 
 const ENTER: &str = include_str!("../peers/jail.sh");
 
@@ -44,18 +35,14 @@ pub struct Rootfs {
 }
 
 impl Rootfs {
-    /// The root file system with these Debian packages; `name` only helps people to recognise the folder.
+    /// The root file system with these packages of Debian 12; `name` only helps people to recognise the folder.
     pub fn cached(name: &str, packages: &[&str]) -> Outcome<Self> {
-        let cache = place::cache().join("rootfs");
-        std::fs::create_dir_all(&cache)?;
-        let mut sorted = packages.to_vec();
-        sorted.sort_unstable();
-        let path = cache.join(format!("{name}-{}", hash(&sorted)?));
-        if !path.exists() {
-            eprintln!("    root file system of {name}, once");
-            make(&path, &sorted)?;
-        }
-        Ok(Self { path })
+        Self::of(SUITE, name, packages)
+    }
+
+    /// The same of another release of Debian, by its code name.
+    pub fn of(suite: &str, name: &str, packages: &[&str]) -> Outcome<Self> {
+        make::made(suite, name, packages)
     }
 
     /// A jail with this root. `scratch` is an empty folder of the caller for what is written; each bind puts a folder of
@@ -70,33 +57,6 @@ impl Rootfs {
         let query = ["--show", "--showformat=${Version}", package];
         Ok(Shell::new("dpkg-query").args([&admin]).args(query).read()?)
     }
-}
-
-/// Made beside its place and renamed, so that an interrupted run leaves nothing that looks whole.
-fn make(path: &Path, packages: &[&str]) -> Outcome {
-    let unfinished = path.with_extension(format!("part{}", std::process::id()));
-    let made = Shell::new("mmdebstrap")
-        .args(RECIPE)
-        .args([format!("--include={}", packages.join(",")), SUITE.to_owned()])
-        .args([&unfinished])
-        .limit(Duration::from_mins(20))
-        .run();
-    let placed = made.map_err(Failure::from).and_then(|_| {
-        // Another run may have been quicker; its result is as good.
-        std::fs::rename(&unfinished, path)
-            .or_else(|error| if path.exists() { Ok(()) } else { Err(error) })?;
-        Ok(())
-    });
-    let _ = std::fs::remove_dir_all(&unfinished);
-    placed
-}
-
-fn hash(packages: &[&str]) -> Outcome<String> {
-    let text = format!("{SUITE}\n{}\n{}\n", RECIPE.join("\n"), packages.join("\n"));
-    let sum = Shell::new("sha256sum").input(text).read()?;
-    sum.get(..16)
-        .map(str::to_owned)
-        .ok_or_else(|| Failure::wrong("sha256sum gave no hash"))
 }
 
 /// Namespaces with programs in them, until this is dropped.
