@@ -2,6 +2,8 @@
 //!
 //! ```text
 //!   peers    client ─► ours ─► tap ─► peer ─► sink        client ─► peer ─► tap ─► ours ─► sink
+//!            a store keeps what it gets; look-alikes of the end of data arrive as one message each
+//!   dovecot  a reply for each recipient, full mailboxes; a server for submission that logs in to ours
 //!   clients  swaks, msmtp, smtplib … ─► ours (AUTH, STARTTLS or implicit TLS) ─► sink
 //!   notices  ours ─► sisimai, flufl.bounce, BounceParser: recipient, status, action
 //! ```
@@ -10,14 +12,20 @@
 //! octet by octet. Assumes: root, mmdebstrap, openssl.
 
 mod clients;
+mod dovecot;
+mod ends;
+mod inbox;
 mod mail;
 mod notices;
 mod ours;
 mod peers;
 mod sink;
+mod stage;
 mod tap;
+mod way;
 
 use std::fmt::Write as _;
+use std::time::Instant;
 
 use crate::checks;
 use crate::kubectl::Outcome;
@@ -37,14 +45,16 @@ enum Verdict {
 /// Rows of a printed table: name, and a verdict for each column.
 #[derive(Debug)]
 struct Table {
-    columns: Vec<&'static str>,
+    title: &'static str,
+    columns: &'static [&'static str],
     rows: Vec<(String, Vec<Verdict>)>,
 }
 
 impl Table {
-    fn new(columns: &[&'static str]) -> Self {
+    fn new(title: &'static str, columns: &'static [&'static str]) -> Self {
         Self {
-            columns: columns.to_vec(),
+            title,
+            columns,
             rows: Vec::new(),
         }
     }
@@ -65,7 +75,8 @@ impl Table {
 
     fn text(&self) -> String {
         let mut text = format!(
-            "| | {} |\n|-|{}\n",
+            "| {} | {} |\n|-|{}\n",
+            self.title,
             self.columns.join(" | "),
             "-|".repeat(self.columns.len())
         );
@@ -87,7 +98,24 @@ impl Table {
 /// One part of the whole.
 struct Part {
     name: &'static str,
-    play: fn() -> Outcome<Table>,
+    play: fn() -> Outcome<Vec<Table>>,
+}
+
+impl Part {
+    fn run(&self) -> Count {
+        eprintln!("==> interop {}", self.name);
+        let start = Instant::now();
+        let count = match (self.play)() {
+            Ok(tables) => tables.iter().fold(Count::default(), |mut count, table| {
+                println!("{}", table.text());
+                count += table.count();
+                count
+            }),
+            Err(error) => checks::fail(&format!("interop {}", self.name), &error.to_string()),
+        };
+        eprintln!("    done in {:.1} s", start.elapsed().as_secs_f32());
+        count
+    }
 }
 
 const PARTS: &[Part] = &[
@@ -98,6 +126,10 @@ const PARTS: &[Part] = &[
     Part {
         name: "peers",
         play: peers::play,
+    },
+    Part {
+        name: "dovecot",
+        play: dovecot::play,
     },
     Part {
         name: "clients",
@@ -121,14 +153,7 @@ pub fn play(only: &[String]) -> Count {
             count += checks::skip(&format!("interop {}", part.name), 1, &missing);
             continue;
         }
-        eprintln!("==> interop {}", part.name);
-        count += match (part.play)() {
-            Ok(table) => {
-                println!("{}", table.text());
-                table.count()
-            }
-            Err(error) => checks::fail(&format!("interop {}", part.name), &error.to_string()),
-        };
+        count += part.run();
     }
     count
 }

@@ -9,7 +9,7 @@ use postroad_e2e::interop;
 /// Mail to and from other mail servers, from other clients, and our notices to the programs that read notices.
 #[derive(Parser)]
 struct Args {
-    /// Only these parts: notices, peers, clients.
+    /// Only these parts: notices, peers, dovecot, clients.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
 }

@@ -1,13 +1,16 @@
 //! Programs that people send mail with: each logs in and hands a message in, over STARTTLS and over implicit TLS as far as
 //! it knows them.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::ours::{Ours, USER, free_address};
 use super::sink::Sink;
 use super::{Table, Verdict};
 use crate::kubectl::Outcome;
-use crate::rootfs::{Jail, Rootfs};
+use crate::place;
+use crate::rootfs::Rootfs;
+use crate::shell::Shell;
 
 /// A client: the root file system it lives in, and the shell commands for each mode. They find `$PORT`, `$PASSWORD`, `$TO`, a
 /// message in `/mail` and the authority of our
@@ -27,7 +30,6 @@ const ROOTS: &[(&str, &[&str])] = &[
             "libnet-ssleay-perl",
             "libauthen-sasl-perl",
             "msmtp",
-            "esmtp",
             "s-nail",
             "mutt",
             "neomutt",
@@ -39,6 +41,7 @@ const ROOTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("nullmailer", &["nullmailer"]),
+    ("esmtp", &["esmtp"]),
     ("dma", &["dma"]),
     ("nodemailer", &["node-nodemailer", "nodejs"]),
 ];
@@ -51,6 +54,22 @@ macro_rules! python {
             "context = ssl.create_default_context(cafile=\"/ca.pem\")\nmail = open(\"/mail\").read()\n",
             $text,
             "'"
+        )
+    };
+}
+
+/// It sends its queue in the background until it is told to end.
+macro_rules! nullmailer {
+    ($tls:literal) => {
+        concat!(
+            "echo \"127.0.0.1 smtp --port=$PORT ",
+            $tls,
+            " --insecure --auth-login --user=alice --pass=$PASSWORD\" >/etc/nullmailer/remotes\n",
+            "echo back.test >/etc/mailname; chown mail /etc/nullmailer/remotes; cd /var/spool/nullmailer\n",
+            "test -p trigger || mkfifo -m 622 trigger; chown -R mail .\n",
+            "nullmailer-inject -f alice@back.test $TO </mail\n",
+            "setpriv --reuid=mail --clear-groups nullmailer-send & \n",
+            "while [ -n \"$(ls queue)\" ]; do sleep 0.05; done; kill $!"
         )
     };
 }
@@ -107,20 +126,8 @@ const CLIENTS: &[Client] = &[
     Client {
         name: "nullmailer",
         root: "nullmailer",
-        starttls: Some(
-            "echo \"127.0.0.1 smtp --port=$PORT --starttls --insecure --auth-login --user=alice --pass=$PASSWORD\" \
-             >/etc/nullmailer/remotes; echo back.test >/etc/mailname; chown mail /etc/nullmailer/remotes; \
-             test -p /var/spool/nullmailer/trigger || mkfifo -m 622 /var/spool/nullmailer/trigger; \
-             chown -R mail /var/spool/nullmailer; \
-             nullmailer-inject -f alice@back.test $TO </mail ; timeout 8 setpriv --reuid=mail --clear-groups nullmailer-send",
-        ),
-        implicit: Some(
-            "echo \"127.0.0.1 smtp --port=$PORT --ssl --insecure --auth-login --user=alice --pass=$PASSWORD\" \
-             >/etc/nullmailer/remotes; echo back.test >/etc/mailname; chown mail /etc/nullmailer/remotes; \
-             test -p /var/spool/nullmailer/trigger || mkfifo -m 622 /var/spool/nullmailer/trigger; \
-             chown -R mail /var/spool/nullmailer; \
-             nullmailer-inject -f alice@back.test $TO </mail ; timeout 8 setpriv --reuid=mail --clear-groups nullmailer-send",
-        ),
+        starttls: Some(nullmailer!("--starttls")),
+        implicit: Some(nullmailer!("--ssl")),
     },
     Client {
         name: "dma",
@@ -173,6 +180,18 @@ const CLIENTS: &[Client] = &[
         ),
     },
     Client {
+        name: "esmtp",
+        root: "esmtp",
+        starttls: Some(
+            "mkdir -p $HOME/.config/libesmtp; chmod 700 $HOME/.config/libesmtp; cp /ca.pem $HOME/.config/libesmtp/ca.pem
+             printf 'hostname = localhost:%s\nusername = \"alice\"\npassword = \"%s\"\nstarttls = required\n' \
+               $PORT $PASSWORD >$HOME/.esmtprc
+             chmod 600 $HOME/.esmtprc $HOME/.config/libesmtp/ca.pem; exec esmtp -f alice@back.test $TO </mail",
+        ),
+        // libESMTP knows only STARTTLS.
+        implicit: None,
+    },
+    Client {
         name: "nodemailer",
         root: "nodemailer",
         starttls: Some(NODE),
@@ -190,39 +209,63 @@ const NODE: &str = "export NODE_PATH=/usr/share/nodejs; exec node -e '
 
 const MAIL: &str = "From: alice@back.test\nTo: bob@any.test\nSubject: x\n\nhello\n";
 
-pub(super) fn play() -> Outcome<Table> {
+pub(super) fn play() -> Outcome<Vec<Table>> {
     let sink = Sink::start()?;
     let ours = Ours::start(free_address()?, &[], sink.address)?;
-    let mut table = Table::new(&["STARTTLS", "implicit TLS"]);
+    let mut table = Table::new("client", &["STARTTLS", "implicit TLS"]);
     for (root, packages) in ROOTS {
         let scratch = tempfile::tempdir()?;
         let jail = Rootfs::cached(root, packages)?.enter(scratch.path(), &[])?;
         jail.write("/ca.pem", std::fs::read(ours.authority())?)?;
         jail.write("/mail", MAIL)?;
         for client in CLIENTS.iter().filter(|client| client.root == *root) {
-            let run = |mode, script: Option<&str>, port| {
-                script.map_or(Verdict::Absent, |script| {
-                    submit(&jail, &sink, client.name, mode, script, port)
-                })
-            };
-            let verdicts = vec![
-                run("starttls", client.starttls, ours.submission.port()),
-                run("implicit", client.implicit, ours.submissions.port()),
-            ];
-            if verdicts.iter().any(|one| matches!(one, Verdict::Fail(_))) {
-                eprintln!("our log:\n{}", ours.log());
-            }
-            table.rows.push((client.name.to_owned(), verdicts));
+            let scripts = [client.starttls, client.implicit];
+            let programs = scripts.map(|script| Some(jail.shell("sh").args(["-c", script?])));
+            table.rows.push(row(client.name, programs, &ours, &sink));
         }
     }
-    Ok(table)
+    let lettre = lettre()?;
+    let programs = [(); 2].map(|()| Some(Shell::new(&lettre).env("CA", ours.authority())));
+    table.rows.push(row("lettre", programs, &ours, &sink));
+    Ok(vec![table])
 }
 
-fn submit(jail: &Jail, sink: &Sink, name: &str, mode: &str, script: &str, port: u16) -> Verdict {
+/// lettre is a library: a program with it is an example of this crate.
+fn lettre() -> Outcome<PathBuf> {
+    let build = [
+        "build",
+        "--locked",
+        "--quiet",
+        "--package",
+        "postroad-e2e",
+        "--example",
+        "lettre",
+    ];
+    Shell::new(place::cargo()).dir(&place::tree()).args(build).run()?;
+    Ok(place::target().join("debug/examples/lettre"))
+}
+
+/// `programs`: for STARTTLS and for implicit TLS, if it knows that.
+fn row(name: &str, programs: [Option<Shell>; 2], ours: &Ours, sink: &Sink) -> (String, Vec<Verdict>) {
+    let modes = [("starttls", ours.submission), ("implicit", ours.submissions)];
+    let verdicts: Vec<_> = modes
+        .into_iter()
+        .zip(programs)
+        .map(|((mode, address), program)| {
+            program.map_or(Verdict::Absent, |program| {
+                submit(program, sink, name, mode, address.port())
+            })
+        })
+        .collect();
+    if verdicts.iter().any(|one| matches!(one, Verdict::Fail(_))) {
+        eprintln!("our log:\n{}", ours.log());
+    }
+    (name.to_owned(), verdicts)
+}
+
+fn submit(program: Shell, sink: &Sink, name: &str, mode: &str, port: u16) -> Verdict {
     let to = format!("{name}-{mode}@any.test");
-    let said = jail
-        .shell("sh")
-        .args(["-c", script])
+    let said = program
         .env("PORT", port.to_string())
         .env("PASSWORD", USER.1)
         .env("TO", &to)

@@ -28,7 +28,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ("expanded", "bob@example.net 2.1.5 expanded"),
 ];
 
-pub(super) fn play() -> Outcome<Table> {
+pub(super) fn play() -> Outcome<Vec<Table>> {
     let packages = [
         "libsisimai-perl",
         "python3-flufl.bounce",
@@ -47,7 +47,7 @@ pub(super) fn play() -> Outcome<Table> {
             "perl /readers.pl /samples/*.eml; python3 /readers.py /samples/*.eml",
         ],
     )?;
-    Ok(judge(&said))
+    Ok(vec![judge(&said)])
 }
 
 fn write_samples(folder: &std::path::Path) -> Outcome {
@@ -68,7 +68,7 @@ fn write_samples(folder: &std::path::Path) -> Outcome {
 
 /// `said`: lines of sample, reader, and what it found, between tabs.
 fn judge(said: &str) -> Table {
-    let mut table = Table::new(&["sisimai", "flufl.bounce", "BounceParser"]);
+    let mut table = Table::new("notice", &["sisimai", "flufl.bounce", "BounceParser"]);
     let found: BTreeMap<(&str, &str), &str> = said
         .lines()
         .filter_map(|line| {

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::checks;
@@ -22,14 +24,28 @@ pub(super) struct Ours {
     _program: Background,
 }
 
-/// A route: recipient domain, next hop, TLS.
-pub(super) type Route<'a> = (&'a str, SocketAddr, &'a str);
+/// Where the mail for a domain goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Route {
+    pub(super) domain: &'static str,
+    pub(super) to: SocketAddr,
+    pub(super) by: By,
+}
+
+/// How it goes there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// By a policy's route, with this TLS mode.
+    Smtp(&'static str),
+    /// As mail for a domain of ours, to its store; TLS where the store offers it.
+    Lmtp,
+}
 
 impl Ours {
     /// Starts it at that address, with these routes; all else goes to `sink`.
-    pub(super) fn start(smtp: SocketAddr, routes: &[Route<'_>], sink: SocketAddr) -> Outcome<Self> {
+    pub(super) fn start(smtp: SocketAddr, routes: &[Route], sink: SocketAddr) -> Outcome<Self> {
         let home = tempfile::tempdir()?;
-        let program = checks::mail_server()?;
+        let program = program()?;
         certificate(home.path())?;
         let (submission, submissions) = (free_address()?, free_address()?);
         let verifier = Shell::new(&program)
@@ -44,22 +60,10 @@ impl Ours {
              \x20 - {{name: smtp, address: '{smtp}', role: Transfer, tls: Opportunistic}}\n\
              \x20 - {{name: submission, address: '{submission}', role: Submission, tls: StartTls}}\n\
              \x20 - {{name: submissions, address: '{submissions}', role: Submission, tls: Implicit}}\n\
-             domains: [{{name: back.test, senders: [{{user: {}, addresses: [alice]}}]}}]\npolicies:\n",
+             domains:\n\x20 - {{name: back.test, senders: [{{user: {}, addresses: [alice]}}]}}\n",
             USER.0, USER.0
         );
-        for (number, (domain, to, tls)) in (0..).zip(routes.iter().chain([&("", sink, "Disabled")])) {
-            let terms = if domain.is_empty() {
-                String::new()
-            } else {
-                format!("match: {{recipientDomains: [{domain}]}}, ")
-            };
-            let _ = writeln!(
-                config,
-                "\x20 - {{name: r{number}, {terms}routes: [{{to: {{smartHosts: [{{host: 127.0.0.1, port: {}}}]}}, \
-                 tls: {tls}}}], retry: {{first: 1s, max: 1s}}}}",
-                to.port()
-            );
-        }
+        write_routes(&mut config, routes, sink);
         let file = home.path().join("postroad.yaml");
         std::fs::write(&file, config)?;
         let command = format!(
@@ -79,6 +83,14 @@ impl Ours {
         Ok(ours)
     }
 
+    /// Number of lines of its log that hold all of these words.
+    pub(super) fn logged(&self, words: &[&str]) -> usize {
+        let log = std::fs::read(self.home.path().join("log")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let fits = |line: &&str| words.iter().all(|word| line.contains(word));
+        log.lines().filter(fits).count()
+    }
+
     /// The end of its log.
     pub(super) fn log(&self) -> String {
         let log = std::fs::read(self.home.path().join("log")).unwrap_or_default();
@@ -89,6 +101,38 @@ impl Ours {
     pub(super) fn authority(&self) -> PathBuf {
         self.home.path().join("ca.crt")
     }
+}
+
+/// The rest of the list of domains, and the policies; what no route is for goes to `sink`.
+fn write_routes(config: &mut String, routes: &[Route], sink: SocketAddr) {
+    for Route { domain, to, .. } in routes.iter().filter(|route| route.by == By::Lmtp) {
+        let _ = writeln!(
+            config,
+            "\x20 - {{name: {domain}, inbound: {{recipients: {{mode: Any}}, \
+             deliverTo: {{lmtp: {{host: 127.0.0.1, port: {}}}}}}}}}",
+            to.port()
+        );
+    }
+    config.push_str("policies:\n");
+    let mut policy = |name: &str, terms: &str, to: SocketAddr, tls: &str| {
+        let _ = writeln!(
+            config,
+            "\x20 - {{name: {name}, {terms}routes: [{{to: {{smartHosts: [{{host: 127.0.0.1, port: {}}}]}}, \
+             tls: {tls}}}], retry: {{first: 1s, max: 1s}}}}",
+            to.port()
+        );
+    };
+    for Route { domain, to, by } in routes {
+        if let By::Smtp(tls) = by {
+            policy(
+                domain,
+                &format!("match: {{recipientDomains: [{domain}]}}, "),
+                *to,
+                tls,
+            );
+        }
+    }
+    policy("sink", "", sink, "Disabled");
 }
 
 /// Writes `tls.crt` and `tls.key` for this computer, and `ca.crt`, which signed them.
@@ -107,9 +151,30 @@ pub(super) fn certificate(folder: &Path) -> Outcome {
     Ok(())
 }
 
-/// An address that nothing listens on.
+/// Our mail server, built once.
+fn program() -> Outcome<PathBuf> {
+    static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if built.is_none() {
+        *built = Some(checks::mail_server()?);
+    }
+    built
+        .clone()
+        .ok_or_else(|| Failure::wrong("the mail server was not built"))
+}
+
+/// An address that nothing listens on, outside of the range that the system gives to clients: between here and the
+/// start of its server nobody gets it.
 pub(super) fn free_address() -> Outcome<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..PORTS {
+        let step = std::process::id().wrapping_mul(97) + NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = u16::try_from(FIRST_PORT + step % PORTS).unwrap_or_default();
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return Ok(listener.local_addr()?);
+        }
+    }
+    Err(Failure::wrong("no port is free"))
 }
 
 /// Waits until something listens there.
@@ -123,3 +188,6 @@ pub(super) fn listens(address: SocketAddr) -> Outcome {
     }
     Err(Failure::wrong(format!("nothing listens on {address}")))
 }
+
+const FIRST_PORT: u32 = 10_000;
+const PORTS: u32 = 20_000;

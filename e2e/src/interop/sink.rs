@@ -3,14 +3,9 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// One message.
-#[derive(Clone, Debug)]
-pub(super) struct Arrived {
-    pub(super) recipient: String,
-    pub(super) content: Vec<u8>,
-}
+use super::inbox::{Arrived, Inbox};
 
 /// The server. It ends with the process.
 #[derive(Clone, Debug)]
@@ -36,19 +31,17 @@ impl Sink {
         Ok(sink)
     }
 
+    /// All that came so far.
+    pub(super) fn all(&self) -> Vec<Arrived> {
+        self.arrived
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
     /// Waits for a message that fits.
     pub(super) fn wait(&self, limit: Duration, fits: impl Fn(&Arrived) -> bool) -> Option<Arrived> {
-        let deadline = Instant::now() + limit;
-        loop {
-            let found = {
-                let arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
-                arrived.iter().find(|one| fits(one)).cloned()
-            };
-            if found.is_some() || Instant::now() >= deadline {
-                return found;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        Inbox::Sink(self.clone()).wait(limit, fits)
     }
 
     fn serve(&self, stream: &TcpStream) -> io::Result<()> {
