@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use crate::blob::is_full;
 use crate::errors::CommitError;
-use crate::format::BLOCK;
 use crate::format::frame::Frame;
 use crate::format::record::Record;
-use crate::index::{Free, Place, Segment};
+use crate::format::{BLOCK, BLOCK_U32};
+use crate::index::{Epoch, Free, Place, Segment, Tail};
 use crate::io::File;
 use crate::keeper;
 use crate::plan::{Draft, Notify, Plan, Touched, plan};
@@ -33,7 +33,7 @@ const BATCH_RECORDS: usize = 1024;
 
 #[derive(Debug)]
 struct Active {
-    epoch: u64,
+    epoch: Epoch,
     format: u32,
     file: Arc<dyn File>,
     used: usize,
@@ -237,18 +237,9 @@ impl Committer {
             used: BLOCK,
             size: free.size as usize,
         };
-        let segment = Segment {
-            number: free.number,
-            format: free.format,
-            size: free.size,
-            file: free.file,
-            used: u32::try_from(BLOCK).unwrap_or(u32::MAX),
-            live: 0,
-            pins: 0,
-            tombs: Vec::new(),
-        };
-        index.segments.insert(free.epoch, segment);
         index.active = Some(free.epoch);
+        index.rolled += 1;
+        index.segments.insert(free.epoch, Segment::fresh(free, BLOCK_U32));
         let next_entry = self.shared.next_entry.load(std::sync::atomic::Ordering::Relaxed);
         let globals = Record::Globals {
             next_entry,
@@ -274,7 +265,7 @@ impl Committer {
             crc: draft.crc,
             ordinal: u32::try_from(self.records.len()).unwrap_or(u32::MAX),
             entry: draft.entry,
-            epoch: active.epoch,
+            epoch: u64::from(active.epoch),
             batch: self.batch,
         };
         let offset = self.buffer.len();
@@ -321,13 +312,13 @@ impl Committer {
             .file
             .write_at(&self.buffer, at as u64)
             .and_then(|()| if late { Ok(()) } else { active.file.sync() });
-        self.batch = self.shared.batch();
+        let batch = std::mem::replace(&mut self.batch, self.shared.batch());
         match outcome {
             Ok(()) => {
                 self.unsynced = late.then(|| self.unsynced.unwrap_or_else(Instant::now));
                 active.used += self.buffer.len();
                 let (epoch, used) = (active.epoch, active.used);
-                self.committed(epoch, at, used);
+                self.committed(batch, (epoch, at), used);
             }
             Err(error) => self.failed(&error),
         }
@@ -345,8 +336,8 @@ impl Committer {
         }
     }
 
-    fn committed(&mut self, epoch: u64, at: usize, used: usize) {
-        let mut ends = false;
+    fn committed(&mut self, batch: u64, (epoch, at): (Epoch, usize), used: usize) {
+        let (mut ends, mut last) = (false, 0);
         let mut index = self.shared.index();
         for written in self.records.drain(..) {
             ends |= matches!(
@@ -358,11 +349,19 @@ impl Committer {
                 offset: u32::try_from(at + written.offset).unwrap_or(u32::MAX),
                 len: u32::try_from(written.len).unwrap_or(u32::MAX),
             };
+            last = place.offset;
             index.apply(written.entry, written.record, place, true);
         }
+        let used = u32::try_from(used).unwrap_or(u32::MAX);
         if let Some(segment) = index.segments.get_mut(&epoch) {
-            segment.used = u32::try_from(used).unwrap_or(u32::MAX);
+            segment.used = used;
         }
+        index.tail = Some(Tail {
+            batch,
+            epoch,
+            last,
+            used,
+        });
         let work = ends && (!index.dead_blobs.is_empty() || index.segments.len() > 1);
         drop(index);
         if work {

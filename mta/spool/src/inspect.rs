@@ -71,13 +71,8 @@ impl Inspector {
     /// All entries, oldest id first.
     pub fn entries(&self) -> Vec<Summary> {
         let index = self.shared.index();
-        let mut entries: Vec<Summary> = index
-            .entries
-            .iter()
-            .map(|(id, entry)| entry.summary(*id))
-            .collect();
-        entries.sort_by_key(|entry| entry.id);
-        entries
+        let entries = index.entries.iter();
+        entries.map(|(id, entry)| entry.summary(id)).collect()
     }
 
     /// Reads an entry.
@@ -116,7 +111,7 @@ pub fn repair(dir: &Path, options: &Options) -> Result<Repaired, OpenError> {
         let lost: Vec<EntryId> = entries.filter(unreadable).map(|entry| entry.id).collect();
         let index = seen.shared.index();
         let homes = lost.iter().filter_map(|id| {
-            let home = index.entries.get(id)?.home.epoch;
+            let home = index.entries.get(*id)?.home.epoch;
             index.segments.get(&home).map(|segment| segment.number)
         });
         segments.extend(homes);

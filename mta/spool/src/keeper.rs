@@ -16,7 +16,7 @@ use crate::errors::CommitError;
 use crate::format::BLOCK;
 use crate::format::frame::Frame;
 use crate::format::header::Header;
-use crate::index::Free;
+use crate::index::{Epoch, Free};
 use crate::io::File;
 use crate::shared::{Job, Shared, Survivor, segment_name};
 use crate::types::EntryId;
@@ -43,7 +43,7 @@ const ROUND: usize = 8;
 pub struct Keeper {
     shared: Arc<Shared>,
     /// Segments that could not be emptied: something in them cannot be read.
-    stuck: HashSet<u64>,
+    stuck: HashSet<Epoch>,
 }
 
 impl Keeper {
@@ -83,7 +83,7 @@ impl Keeper {
         let (mut best, mut vain) = (self.free(), 0);
         while best < SPARE && vain < VAIN {
             match create(&self.shared) {
-                Ok(free) => self.shared.index().free.push(free),
+                Ok(free) => self.shared.index().add_free(free),
                 Err(error) => {
                     tracing::debug!(%error, "no new segment");
                     // Not for want of room: waiting for some would be in vain.
@@ -127,7 +127,7 @@ impl Keeper {
         }
     }
 
-    fn recycle(&self, epoch: u64) -> io::Result<()> {
+    fn recycle(&self, epoch: Epoch) -> io::Result<()> {
         let (number, size, file) = {
             let index = self.shared.index();
             let Some(segment) = index.segments.get(&epoch) else {
@@ -139,7 +139,7 @@ impl Keeper {
         let fresh = write_header(&self.shared, file.as_ref(), format)?;
         let mut index = self.shared.index();
         index.segments.remove(&epoch);
-        index.free.push(Free {
+        index.add_free(Free {
             number,
             format,
             size,
@@ -184,13 +184,13 @@ impl Keeper {
     }
 
     /// Copies the survivors of a segment forward and recycles it, if all of them could be copied.
-    pub fn empty(&mut self, epoch: u64) -> Result<(), CommitError> {
+    pub fn empty(&mut self, epoch: Epoch) -> Result<(), CommitError> {
         self.evacuate(epoch)?;
         self.recycle_all();
         Ok(())
     }
 
-    fn evacuate(&self, epoch: u64) -> Result<(), CommitError> {
+    fn evacuate(&self, epoch: Epoch) -> Result<(), CommitError> {
         let (file, messages, mut survivors) = {
             let index = self.shared.index();
             let Some(segment) = index.segments.get(&epoch) else {
@@ -198,11 +198,11 @@ impl Keeper {
             };
             let mut messages: Vec<(EntryId, u32, u32)> = Vec::new();
             let mut survivors = Vec::new();
-            for (id, entry) in &index.entries {
+            for (id, entry) in index.entries.iter() {
                 if entry.home.epoch == epoch {
-                    messages.push((*id, entry.home.offset, entry.home.len));
-                } else if entry.aux.contains(&epoch) {
-                    survivors.push(Survivor::State(*id));
+                    messages.push((id, entry.home.offset, entry.home.len));
+                } else if entry.noted().any(|noted| noted == epoch) {
+                    survivors.push(Survivor::State(id));
                 }
             }
             let releases = index
@@ -234,22 +234,22 @@ impl Keeper {
         Ok(())
     }
 
-    fn copy(&self, epoch: u64, survivors: Vec<Survivor>) -> Result<(), CommitError> {
+    fn copy(&self, epoch: Epoch, survivors: Vec<Survivor>) -> Result<(), CommitError> {
         let (reply, done) = Completion::<(), CommitError>::channel();
         self.shared.submit(Job::Evacuate(epoch, survivors, reply));
         done.wait()
     }
 }
 
-fn read_payload(file: &dyn File, offset: u32, len: u32, epoch: u64) -> Option<Vec<u8>> {
+fn read_payload(file: &dyn File, offset: u32, len: u32, epoch: Epoch) -> Option<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(len).ok()?];
     file.read_at(&mut bytes, u64::from(offset)).ok()?;
     let (frame, payload) = Frame::read(&bytes)?;
-    (frame.epoch == epoch).then(|| payload.to_vec())
+    (frame.epoch == u64::from(epoch)).then(|| payload.to_vec())
 }
 
 /// Begins a new use of the segment, of this format, durably. Gives its epoch.
-pub fn write_header(shared: &Shared, file: &dyn File, format: u32) -> io::Result<u64> {
+pub fn write_header(shared: &Shared, file: &dyn File, format: u32) -> io::Result<Epoch> {
     let header = Header {
         format,
         uuid: shared.uuid,
@@ -259,7 +259,7 @@ pub fn write_header(shared: &Shared, file: &dyn File, format: u32) -> io::Result
     };
     file.write_at(&header.encode(), 0)?;
     file.sync()?;
-    Ok(header.epoch)
+    Epoch::try_from(header.epoch).map_err(io::Error::other)
 }
 
 /// Makes a new segment: written with zeros, so that later syncs need no change of metadata.
@@ -299,7 +299,7 @@ pub fn create(shared: &Shared) -> io::Result<Free> {
     filled
 }
 
-fn fill(shared: &Shared, path: &Path, format: u32) -> io::Result<(Arc<dyn File>, u64)> {
+fn fill(shared: &Shared, path: &Path, format: u32) -> io::Result<(Arc<dyn File>, Epoch)> {
     let file = shared.io.create(path)?;
     let size = shared.segment_size as usize;
     let zeros = vec![0; FILL_STEP.min(size)];

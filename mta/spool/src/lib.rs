@@ -13,7 +13,6 @@
 
 mod blob;
 mod committer;
-mod compact;
 mod completion;
 mod errors;
 mod format;
@@ -29,6 +28,7 @@ mod recovery;
 mod scan;
 mod shared;
 mod spool;
+pub mod table;
 pub mod types;
 mod window;
 

@@ -147,7 +147,7 @@ fn find(shared: &Shared, id: EntryId) -> Result<Found, ReadError> {
     let index = shared.index();
     let entry = index
         .entries
-        .get(&id)
+        .get(id)
         .filter(|e| !e.finished)
         .ok_or(ReadError::NoSuchEntry)?;
     let segment = index.segments.get(&entry.home.epoch).ok_or(ReadError::Damaged)?;
@@ -164,7 +164,7 @@ fn payload(found: &Found, id: EntryId) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = vec![0; usize::try_from(found.place.len).unwrap_or(0)];
     let read = found.file.read_at(&mut bytes, u64::from(found.place.offset))?;
     bytes.truncate(read);
-    let whole = Frame::read(&bytes).filter(|(f, _)| f.epoch == found.place.epoch && f.entry == id);
+    let whole = Frame::read(&bytes).filter(|(f, _)| f.epoch == u64::from(found.place.epoch) && f.entry == id);
     let Some(len) = whole.map(|(_, payload)| payload.len()) else {
         return Ok(None);
     };

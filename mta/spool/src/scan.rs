@@ -34,13 +34,19 @@ pub struct Scan {
 }
 
 /// Reads the records of this use of the segment.
+#[cfg(test)]
 pub fn scan(bytes: &mut impl Bytes, epoch: u64) -> Scan {
+    scan_from(bytes, epoch, BLOCK, 0)
+}
+
+/// Reads the records of this use of the segment from this block boundary on, of this batch and later ones.
+pub fn scan_from(bytes: &mut impl Bytes, epoch: u64, from: usize, batch: u64) -> Scan {
     let mut scan = Scan {
-        end: BLOCK,
+        end: from,
         ..Scan::default()
     };
-    let mut at = BLOCK;
-    let mut batch = 0;
+    let mut at = from;
+    let mut batch = batch;
     let mut skipped = None;
     while at + FRAME <= bytes.len() {
         let Some((frame, record, space)) = read(bytes, at, epoch, batch) else {

@@ -18,7 +18,7 @@ use crate::blob::BlobFile;
 use crate::errors::{CommitError, HandoverError};
 use crate::format::record::Record;
 use crate::handover::{ToSource, ToTarget, TransferId};
-use crate::index::{Index, Tomb};
+use crate::index::{Epoch, Index, Tomb};
 use crate::io::{Io, Lock};
 use crate::spool::{Answered, Drained, Requested};
 use crate::types::{Durability, EntryId, Options, RecipientUpdate, SealState, SpoolUuid};
@@ -66,7 +66,7 @@ pub enum Job {
     Drained(SpoolUuid, u64, Reply<Drained>),
     Seal(bool, Reply<SealState>),
     Flush(Reply<()>),
-    Evacuate(u64, Vec<Survivor>, Reply<()>),
+    Evacuate(Epoch, Vec<Survivor>, Reply<()>),
 }
 
 impl Job {

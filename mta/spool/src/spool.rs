@@ -165,7 +165,7 @@ impl Spool {
                     OpenError::Io(error)
                 }
             })?;
-            shared.index().free.push(free);
+            shared.index().add_free(free);
         }
         let (committer, keeper) = (
             Committer::new(Arc::clone(&shared)),
@@ -215,7 +215,7 @@ impl Spool {
     pub fn record(&self, entry: EntryId, updates: &[RecipientUpdate]) -> Result<(), RecordError> {
         self.writable()?;
         let mut index = self.shared.index();
-        let known = owned(index.entries.get_mut(&entry).map(Box::as_mut))?;
+        let known = owned(index.entries.get_mut(entry))?;
         let count = known.states.len();
         if let Some(wrong) = updates
             .iter()
@@ -233,7 +233,7 @@ impl Spool {
     pub fn finish(&self, entry: EntryId) -> Result<(), RecordError> {
         self.writable()?;
         let mut index = self.shared.index();
-        owned(index.entries.get_mut(&entry).map(Box::as_mut))?.finished = true;
+        owned(index.entries.get_mut(entry))?.finished = true;
         index.finished += 1;
         self.shared.submit(Job::Finish(entry));
         Ok(())
@@ -260,7 +260,7 @@ impl Spool {
         let index = self.shared.index();
         index
             .entries
-            .get(&entry)
+            .get(entry)
             .filter(|known| !known.finished)
             .map(|known| known.summary(entry))
     }
@@ -268,7 +268,7 @@ impl Spool {
     /// The states of an entry's recipients, without reading the disk.
     pub fn states(&self, entry: EntryId) -> Option<Vec<RecipientState>> {
         let index = self.shared.index();
-        let known = index.entries.get(&entry).filter(|known| !known.finished);
+        let known = index.entries.get(entry).filter(|known| !known.finished);
         known.map(|known| known.states.to_vec())
     }
 
@@ -278,27 +278,29 @@ impl Spool {
         self.shared.index().census()
     }
 
-    /// All entries, unordered.
+    /// All entries, in order of their ids.
     pub fn entries(&self) -> Vec<Summary> {
         let index = self.shared.index();
         let known = index.entries.iter().filter(|(_, known)| !known.finished);
-        known.map(|(id, known)| known.summary(*id)).collect()
+        known.map(|(id, known)| known.summary(id)).collect()
     }
 
     /// Ids of the entries behind `after`, or of all, in their order; `most` of them at most.
     pub fn ids_behind(&self, after: Option<EntryId>, most: usize) -> Vec<EntryId> {
-        let mut ids: Vec<EntryId> = {
-            let index = self.shared.index();
-            let known = index.entries.iter().filter(|(_, known)| !known.finished);
-            let behind = known.filter(|(id, _)| after.is_none_or(|after| **id > after));
-            behind.map(|(id, _)| *id).collect()
-        };
-        if most < ids.len() {
-            ids.select_nth_unstable(most);
-            ids.truncate(most);
-        }
-        ids.sort_unstable();
-        ids
+        self.behind(after, most, |id, _| id)
+    }
+
+    /// What is known of the entries behind `after`, or of all, in order of their ids; `most` of them at most. For a look at
+    /// all of very many, in steps that hold nobody up.
+    pub fn entries_behind(&self, after: Option<EntryId>, most: usize) -> Vec<Summary> {
+        self.behind(after, most, |id, known| known.summary(id))
+    }
+
+    fn behind<T>(&self, after: Option<EntryId>, most: usize, tell: impl Fn(EntryId, &Entry) -> T) -> Vec<T> {
+        let index = self.shared.index();
+        let behind = index.entries.iter_behind(after);
+        let known = behind.filter(|(_, known)| !known.finished).take(most);
+        known.map(|(id, known)| tell(id, known)).collect()
     }
 
     /// Changes when a new message counts as stored, from the next batch on.

@@ -6,7 +6,7 @@ use crate::format::record::Record;
 use crate::handover::source::{self, Source};
 use crate::handover::target::{self, Target};
 use crate::handover::{ToSource, ToTarget, TransferId};
-use crate::index::Index;
+use crate::index::{Entry, Index};
 use crate::shared::{NewMessage, Reply};
 use crate::spool::{Answered, Drained, Requested};
 use crate::types::{EntryId, SpoolUuid};
@@ -21,7 +21,7 @@ pub fn offer(
     max: usize,
 ) -> Plan {
     let seal = index.seal;
-    let Some(entry) = index.entries.get(&id).filter(|e| !e.finished) else {
+    let Some(entry) = index.entries.get(id).filter(|e| !e.finished) else {
         return refuse(reply, HandoverError::NoSuchEntry);
     };
     if !seal.sealed {
@@ -100,10 +100,10 @@ pub fn answered(
     let id = message.transfer().entry;
     let known = index
         .entries
-        .get(&id)
+        .get(id)
         .filter(|e| message.transfer().source == uuid && !e.finished);
     let step = source::step(
-        known.and_then(|entry| entry.source()).as_ref(),
+        known.and_then(Entry::source).as_ref(),
         &source::Input::Heard { from, message },
     );
     let mut answer = Answered {

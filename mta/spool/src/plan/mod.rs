@@ -195,7 +195,7 @@ fn new_message(message: NewMessage, tell: impl FnOnce(Result<(), CommitError>) +
 fn finish(index: &Index, touched: &mut Touched, id: EntryId, max: usize) -> Plan {
     let owned = index
         .entries
-        .get(&id)
+        .get(id)
         .is_some_and(|e| matches!(e.source(), Some(Source::Owned { .. })));
     if !owned {
         tracing::warn!(entry = %id, "an entry in a hand-over was finished: ignored");

@@ -3,15 +3,15 @@
 use super::Draft;
 use crate::format::record::Record;
 use crate::handover::target::Target;
-use crate::index::{Entry, Index};
+use crate::index::{Entry, Epoch, Index};
 use crate::shared::Survivor;
 use crate::types::EntryId;
 
 /// The records that carry a survivor out of its segment; none if it has died or moved meanwhile.
-pub fn carry(index: &Index, epoch: u64, survivor: Survivor, max: usize) -> Vec<Draft> {
+pub fn carry(index: &Index, epoch: Epoch, survivor: Survivor, max: usize) -> Vec<Draft> {
     match survivor {
         Survivor::Message(id, payload) => {
-            let Some(entry) = index.entries.get(&id).filter(|e| e.home.epoch == epoch) else {
+            let Some(entry) = index.entries.get(id).filter(|e| e.home.epoch == epoch) else {
                 return Vec::new();
             };
             let kind = if entry.blob { 2 } else { 1 };
@@ -26,7 +26,7 @@ pub fn carry(index: &Index, epoch: u64, survivor: Survivor, max: usize) -> Vec<D
                 body: Vec::new(),
                 crc,
             };
-            if entry.aux.is_empty() && !entry.handed && entry.states.are_untouched() {
+            if entry.noted().next().is_none() && !entry.handed && entry.states.are_untouched() {
                 vec![copy]
             } else {
                 vec![copy, snapshot(id, entry, max)]
@@ -34,7 +34,7 @@ pub fn carry(index: &Index, epoch: u64, survivor: Survivor, max: usize) -> Vec<D
         }
         Survivor::State(id) => index
             .entries
-            .get(&id)
+            .get(id)
             .map(|entry| snapshot(id, entry, max))
             .into_iter()
             .collect(),
@@ -43,11 +43,12 @@ pub fn carry(index: &Index, epoch: u64, survivor: Survivor, max: usize) -> Vec<D
             _ => Vec::new(),
         },
         Survivor::Tomb(tomb) => {
+            let homes = tomb.homes.iter().copied().map(u64::from).collect();
             let record = match tomb.transfer {
-                None => Record::Done { homes: tomb.homes },
+                None => Record::Done { homes },
                 Some(transfer) => Record::Forgotten {
-                    transfer,
-                    homes: tomb.homes,
+                    transfer: *transfer,
+                    homes,
                 },
             };
             vec![Draft::new(tomb.entry, record, max)]
@@ -56,7 +57,7 @@ pub fn carry(index: &Index, epoch: u64, survivor: Survivor, max: usize) -> Vec<D
 }
 
 fn snapshot(id: EntryId, entry: &Entry, max: usize) -> Draft {
-    let owner = entry.owner.owner();
+    let owner = entry.owner();
     Draft::new(
         id,
         Record::Snapshot {

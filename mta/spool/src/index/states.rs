@@ -1,22 +1,19 @@
-//! What the index keeps for each entry, in as few octets as it takes: a million entries wait in memory.
+//! The states of an entry's recipients, in as few octets as it takes.
 //!
-//! Reply texts are shared (a dead host says the same to everybody), what is rare is boxed, one recipient needs no
-//! allocation.
+//! Reply texts are shared (a dead host says the same to everybody), one recipient needs no allocation.
 
+use std::borrow::Borrow;
 use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
-use crate::format::record::Owner;
-use crate::handover::source::Source;
 use crate::types::{RecipientState, Status};
 
 /// A recipient's state.
 #[derive(Clone, Debug)]
-struct Compact {
+pub struct Compact {
     next_attempt: u64,
-    reply: Option<Arc<str>>,
+    reply: Option<Text>,
     attempts: u32,
     status: Status,
     delay_notified: bool,
@@ -24,30 +21,51 @@ struct Compact {
 }
 
 /// The states of an entry's recipients, in the envelope's order.
-#[derive(Clone, Debug, Default)]
-pub struct States(SmallVec<[Compact; 1]>);
+#[derive(Clone, Debug)]
+pub enum States {
+    One(Compact),
+    Many(Box<[Compact]>),
+}
+
+/// A reply text that others may have too; a thin pointer, as there is one for each recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Text(Arc<Box<str>>);
 
 /// Reply texts, each once.
 #[derive(Debug, Default)]
-pub struct Replies(HashSet<Arc<str>>);
+pub struct Replies(HashSet<Text>);
+
+impl Borrow<str> for Text {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+/// As its text, so that a text is found without making one of these.
+impl Hash for Text {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let text: &str = self.borrow();
+        text.hash(state);
+    }
+}
 
 impl Replies {
-    fn shared(&mut self, text: &str) -> Option<Arc<str>> {
+    fn shared(&mut self, text: &str) -> Option<Text> {
         if text.is_empty() {
             return None;
         }
         if let Some(known) = self.0.get(text) {
-            return Some(Arc::clone(known));
+            return Some(known.clone());
         }
         if self.0.len() >= MOST_TEXTS {
             // Those that nobody has any more, and if that is not enough, all: sharing is a saving, not a need.
-            self.0.retain(|text| Arc::strong_count(text) > 1);
+            self.0.retain(|text| Arc::strong_count(&text.0) > 1);
             if self.0.len() >= MOST_TEXTS / 2 {
                 self.0.clear();
             }
         }
-        let text: Arc<str> = text.into();
-        self.0.insert(Arc::clone(&text));
+        let text = Text(Arc::new(text.into()));
+        self.0.insert(text.clone());
         Some(text)
     }
 }
@@ -55,39 +73,68 @@ impl Replies {
 impl States {
     /// The same in fewer octets.
     pub fn new(states: &[RecipientState], replies: &mut Replies) -> Self {
-        Self(states.iter().map(|state| Compact::new(state, replies)).collect())
+        match states {
+            [one] => Self::One(Compact::new(one, replies)),
+            many => Self::Many(many.iter().map(|state| Compact::new(state, replies)).collect()),
+        }
+    }
+
+    fn all(&self) -> &[Compact] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(many) => many,
+        }
+    }
+
+    fn all_mut(&mut self) -> &mut [Compact] {
+        match self {
+            Self::One(one) => std::slice::from_mut(one),
+            Self::Many(many) => many,
+        }
+    }
+
+    /// Each state with its reply text left where it is.
+    pub fn each(&self) -> impl Iterator<Item = (RecipientState, &str)> {
+        self.all().iter().map(|state| (state.bare(), state.text()))
     }
 
     /// How many recipients there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.all().len()
     }
 
     /// Replaces a state; a position that is not there is ignored.
     pub fn set(&mut self, index: u32, state: &RecipientState, replies: &mut Replies) {
-        let slot = usize::try_from(index).ok().and_then(|at| self.0.get_mut(at));
+        let slot = usize::try_from(index)
+            .ok()
+            .and_then(|at| self.all_mut().get_mut(at));
         if let Some(slot) = slot {
             *slot = Compact::new(state, replies);
         }
     }
 
+    /// Replaces all of them.
+    pub fn replace(&mut self, states: &[RecipientState], replies: &mut Replies) {
+        *self = Self::new(states, replies);
+    }
+
     /// The states as they are told.
     pub fn to_vec(&self) -> Vec<RecipientState> {
-        self.0.iter().map(Compact::whole).collect()
+        self.all().iter().map(Compact::whole).collect()
     }
 
     /// How many are pending, and when the earliest of them is to be tried.
     pub fn pending(&self) -> (usize, u64) {
-        let pending = || self.0.iter().filter(|state| state.status == Status::Pending);
+        let pending = || self.all().iter().filter(|state| state.status == Status::Pending);
         let next = pending().map(|state| state.next_attempt).min();
         (pending().count(), next.unwrap_or(0))
     }
 
     /// Nothing was tried yet.
     pub fn are_untouched(&self) -> bool {
-        self.0
-            .iter()
-            .all(|state| state.whole() == RecipientState::default())
+        let untouched = RecipientState::default();
+        self.each()
+            .all(|(state, reply)| reply.is_empty() && state == untouched)
     }
 }
 
@@ -103,44 +150,26 @@ impl Compact {
         }
     }
 
-    fn whole(&self) -> RecipientState {
+    fn text(&self) -> &str {
+        self.reply.as_ref().map_or("", Borrow::borrow)
+    }
+
+    /// All but the reply text.
+    const fn bare(&self) -> RecipientState {
         RecipientState {
             status: self.status,
             attempts: self.attempts,
             next_attempt: self.next_attempt,
             delay_notified: self.delay_notified,
             by_notified: self.by_notified,
-            reply: self.reply.as_deref().unwrap_or_default().to_owned(),
+            reply: String::new(),
         }
     }
-}
 
-/// Who is responsible for an entry: nearly always this spool, with no offer standing.
-#[derive(Clone, Debug)]
-pub enum Responsible {
-    /// This spool; the generation of the next offer.
-    Us(u32),
-    /// A hand-over is under way.
-    Moving(Box<Owner>),
-}
-
-impl From<Owner> for Responsible {
-    fn from(owner: Owner) -> Self {
-        match owner {
-            Owner::Ours(Source::Owned { generation }) => Self::Us(generation),
-            other => Self::Moving(Box::new(other)),
-        }
-    }
-}
-
-impl Responsible {
-    /// The whole value.
-    pub fn owner(&self) -> Owner {
-        match self {
-            Self::Us(generation) => Owner::Ours(Source::Owned {
-                generation: *generation,
-            }),
-            Self::Moving(owner) => **owner,
+    fn whole(&self) -> RecipientState {
+        RecipientState {
+            reply: self.text().to_owned(),
+            ..self.bare()
         }
     }
 }
@@ -180,19 +209,10 @@ mod tests {
     fn one_text_is_kept_once_however_many_have_it() {
         let mut replies = Replies::default();
         let one = replies.shared("no route").unwrap();
-        assert!(Arc::ptr_eq(&one, &replies.shared("no route").unwrap()));
+        assert!(Arc::ptr_eq(&one.0, &replies.shared("no route").unwrap().0));
         for number in 0..20_000 {
             replies.shared(&number.to_string());
         }
         assert!(replies.0.len() <= MOST_TEXTS);
-    }
-
-    #[test]
-    fn an_entry_with_one_recipient_is_small() {
-        assert!(
-            size_of::<crate::index::Entry>() <= 160,
-            "{}",
-            size_of::<crate::index::Entry>()
-        );
     }
 }

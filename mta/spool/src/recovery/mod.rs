@@ -1,0 +1,321 @@
+//! Opening: rebuilds the index from the segments, throws away what was never acknowledged.
+//!
+//! Segments are used one after the other, so they are read one after the other, in the order of their first records.
+//! What is decided here:
+//! a gap in the last batch of the log is a torn write, never acknowledged: what follows the gap is erased;
+//! a gap anywhere else is damage: skipped, counted, told; no file content keeps the spool from opening, except a
+//! format version this program does not know.
+
+mod files;
+mod identity;
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::errors::OpenError;
+use crate::format::{BLOCK, BLOCK_U32};
+use crate::index::{Epoch, Index, Place, Segment, Tail};
+use crate::io::{File, Io};
+use crate::recovery::files::SegmentFile;
+use crate::recovery::identity::{new_uuid, read_uuid, write_uuid};
+use crate::scan::{Found, Scan, scan_from};
+use crate::shared::{Counters, blobs_dir, segments_dir};
+use crate::types::{Damage, EntryId, Recovery, SpoolUuid};
+use crate::window::Window;
+
+/// Written at once when the end of a segment is erased.
+const ZEROS: u32 = 256 << 10;
+
+/// What a spool directory held.
+pub struct Recovered {
+    pub uuid: SpoolUuid,
+    pub index: Index,
+    pub next: Counters,
+    pub report: Recovery,
+}
+
+struct Reading<'a> {
+    io: &'a dyn Io,
+    dir: &'a Path,
+    uuid: Option<SpoolUuid>,
+    index: Index,
+    next: Counters,
+    report: Recovery,
+}
+
+/// A segment to be read.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    epoch: Epoch,
+    /// Where to begin.
+    from: usize,
+    /// The batch of its first record.
+    first: u64,
+}
+
+/// Reads a spool directory. Repairs what a crash left: torn writes, orphans, temporary files.
+pub fn recover(io: &dyn Io, dir: &Path) -> Result<Recovered, OpenError> {
+    let mut reading = Reading {
+        io,
+        dir,
+        uuid: read_uuid(io, dir)?,
+        index: Index::default(),
+        next: Counters {
+            entry: 1,
+            epoch: 1,
+            batch: 1,
+        },
+        report: Recovery::default(),
+    };
+    let files = reading.files()?;
+    let uuid = reading.uuid.map_or_else(new_uuid, Ok)?;
+    write_uuid(io, dir, uuid)?;
+    let parts = reading.parts(files)?;
+    reading.replay(&parts)?;
+    reading.blobs()?;
+    reading.report.entries = reading.index.entries.len();
+    let Reading {
+        index, next, report, ..
+    } = reading;
+    Ok(Recovered {
+        uuid,
+        index,
+        next,
+        report,
+    })
+}
+
+impl Reading<'_> {
+    /// The segment files of which something can be had.
+    fn files(&mut self) -> Result<Vec<SegmentFile>, OpenError> {
+        let dir = segments_dir(self.dir);
+        let mut files: Vec<SegmentFile> = Vec::new();
+        for (name, _) in self.io.list(&dir)? {
+            let path = dir.join(&name);
+            match name.strip_suffix(".seg").and_then(|number| number.parse().ok()) {
+                Some(number) => {
+                    let file = SegmentFile::look(self.io, &path, number)?;
+                    self.header(&file, &path)?;
+                    // If there is nothing to be had from it, a new segment may take its name.
+                    if file.epoch > 0 && files.iter().all(|other| other.epoch != file.epoch) {
+                        files.push(file);
+                    }
+                }
+                None if Path::new(&name).extension().is_some_and(|e| e == "tmp") => self.io.remove(&path)?,
+                None => tracing::warn!(name, "a file that is no segment is left alone"),
+            }
+        }
+        Ok(files)
+    }
+
+    fn header(&mut self, file: &SegmentFile, path: &Path) -> Result<(), OpenError> {
+        self.report.segments += 1;
+        self.next.epoch = self.next.epoch.max(u64::from(file.epoch) + 1);
+        let Some(header) = &file.header else {
+            self.report.damaged += 1;
+            return Ok(());
+        };
+        if *self.uuid.get_or_insert(header.uuid) != header.uuid {
+            let path = path.display();
+            return Err(OpenError::Foreign(format!(
+                "{path} belongs to the spool {}",
+                header.uuid
+            )));
+        }
+        self.next.batch = self.next.batch.max(header.next_batch);
+        self.next.entry = self.next.entry.max(header.next_entry);
+        Ok(())
+    }
+
+    /// Tells the segments in use from the free ones; the former in the order of their use.
+    fn parts(&mut self, files: Vec<SegmentFile>) -> Result<Vec<Part>, OpenError> {
+        let mut parts = Vec::new();
+        for file in files {
+            let epoch = file.epoch;
+            let first = match file.first {
+                Some(first) => Some(first),
+                // The first record is damaged, or there is none at all.
+                None => read(&file.file, epoch, BLOCK, 0)?
+                    .records
+                    .first()
+                    .map(|found| found.batch),
+            };
+            if let Some(first) = first {
+                self.index
+                    .segments
+                    .insert(epoch, Segment::fresh(file.free(), BLOCK_U32));
+                parts.push(Part {
+                    epoch,
+                    from: BLOCK,
+                    first,
+                });
+            } else if file.header.is_some() {
+                self.index.add_free(file.free());
+            }
+        }
+        parts.sort_by_key(|part| part.first);
+        Ok(parts)
+    }
+
+    /// Applies all records in the order they were written.
+    fn replay(&mut self, parts: &[Part]) -> Result<(), OpenError> {
+        for (n, part) in parts.iter().enumerate() {
+            let Some(segment) = self.index.segments.get(&part.epoch) else {
+                continue;
+            };
+            let mut scanned = read(&segment.file, part.epoch, part.from, 0)?;
+            for found in &scanned.records {
+                self.next.batch = self.next.batch.max(found.batch + 1);
+                self.next.entry = self.next.entry.max(found.entry.as_u64().saturating_add(1));
+            }
+            if n + 1 == parts.len() {
+                self.cut_torn_batch(part, &mut scanned)?;
+            }
+            self.apply(part.epoch, scanned);
+        }
+        let active = self.index.active;
+        if self.index.damage.iter().any(|(epoch, _)| Some(*epoch) == active) {
+            // Nothing more is written where the device has failed once.
+            self.index.active = None;
+        }
+        self.next.entry = self.next.entry.max(self.index.next_entry);
+        self.index.dead_blobs.clear();
+        Ok(())
+    }
+
+    fn apply(&mut self, epoch: Epoch, scanned: Scan) {
+        let Some(last) = scanned.records.last() else {
+            return;
+        };
+        let used = u32::try_from(scanned.end).unwrap_or(u32::MAX);
+        self.index.tail = Some(Tail {
+            batch: last.batch,
+            epoch,
+            last: last.offset,
+            used,
+        });
+        self.index.active = Some(epoch);
+        let segment = self.index.segments.get_mut(&epoch);
+        let number = segment.map_or(0, |segment| {
+            segment.used = used;
+            segment.number
+        });
+        for found in scanned.records {
+            self.gap(epoch, number, &found);
+            let place = Place {
+                epoch,
+                offset: found.offset,
+                len: found.len,
+            };
+            self.index.apply(found.entry, found.record, place, false);
+        }
+    }
+
+    fn gap(&mut self, epoch: Epoch, segment: u32, found: &Found) {
+        let Some(from) = found.gap else { return };
+        let place = Damage {
+            segment,
+            from,
+            to: found.offset,
+        };
+        self.report.damaged += 1;
+        self.report.damage.push(place);
+        self.index.damage.push((epoch, place));
+    }
+
+    /// The last batch of the log, if it is not whole, was never acknowledged: it goes, and its segment is free if it held
+    /// nothing else.
+    fn cut_torn_batch(&mut self, part: &Part, scanned: &mut Scan) -> io::Result<()> {
+        let Some(last) = scanned.records.last() else {
+            return Ok(());
+        };
+        let start = scanned.records.partition_point(|found| found.batch < last.batch);
+        let whole = (0..)
+            .zip(&scanned.records[start..])
+            .take_while(|(n, found)| *n == found.ordinal);
+        let keep = start + whole.count();
+        if keep == scanned.records.len() && !scanned.torn {
+            return Ok(());
+        }
+        self.report.torn_tail = true;
+        scanned.records.truncate(keep);
+        let end = scanned.records.last().map(|found| found.offset + found.len);
+        let end = end.unwrap_or_else(|| u32::try_from(part.from).unwrap_or(u32::MAX));
+        scanned.end = end.next_multiple_of(BLOCK_U32) as usize;
+        self.erase(part.epoch, end)?;
+        if scanned.end == BLOCK
+            && let Some(segment) = self.index.segments.remove(&part.epoch)
+        {
+            self.index.add_free(segment.into_free(part.epoch));
+        }
+        Ok(())
+    }
+
+    /// Overwrites the rest of a segment, so that no part of a torn batch is ever read later.
+    fn erase(&self, epoch: Epoch, from: u32) -> io::Result<()> {
+        let Some(segment) = self.index.segments.get(&epoch) else {
+            return Ok(());
+        };
+        let zeros = vec![0; ZEROS.min(segment.size.saturating_sub(from)) as usize];
+        for at in (from..segment.size).step_by(ZEROS as usize) {
+            let count = zeros.len().min((segment.size - at) as usize);
+            segment.file.write_at(&zeros[..count], u64::from(at))?;
+        }
+        segment.file.sync()
+    }
+
+    /// Entries without their body are lost; bodies without an entry are orphans.
+    fn blobs(&mut self) -> Result<(), OpenError> {
+        let dir = blobs_dir(self.dir);
+        let mut files: HashMap<EntryId, u64> = HashMap::new();
+        for (name, len) in self.io.list(&dir)? {
+            let id = name
+                .strip_suffix(".blob")
+                .and_then(|id| id.parse::<EntryId>().ok());
+            match id {
+                Some(id) if self.index.entries.get(id).is_some_and(|e| e.blob) => {
+                    files.insert(id, len);
+                }
+                Some(_) => {
+                    self.io.remove(&dir.join(&name))?;
+                    self.report.orphans += 1;
+                }
+                None => tracing::warn!(name, "a file that is no body is left alone"),
+            }
+        }
+        let entries = self.index.entries.iter();
+        let lost = entries.filter(|(id, e)| e.blob && files.get(id).is_none_or(|len| *len < e.body_len()));
+        let lost: Vec<EntryId> = lost.map(|(id, _)| id).collect();
+        for id in lost {
+            tracing::error!(entry = %id, "the body file of an entry is missing or short");
+            self.index.remove(id);
+            self.report.lost += 1;
+        }
+        self.index.dead_blobs.clear();
+        Ok(())
+    }
+}
+
+/// The records of a segment from there on, of this batch and later ones.
+fn read(file: &Arc<dyn File>, epoch: Epoch, from: usize, batch: u64) -> io::Result<Scan> {
+    let mut bytes = Window::new(Arc::clone(file))?;
+    let scanned = scan_from(&mut bytes, u64::from(epoch), from, batch);
+    bytes.finish().map(|()| scanned)
+}
+
+/// The directories of a spool.
+pub fn make_dirs(io: &dyn Io, dir: &Path) -> io::Result<PathBuf> {
+    let fresh = io.list(dir).is_err();
+    for path in [dir.to_path_buf(), segments_dir(dir), blobs_dir(dir)] {
+        io.create_dir(&path)?;
+    }
+    io.sync_dir(dir)?;
+    // Its own name lies in the directory above.
+    let above = dir.parent().filter(|above| !above.as_os_str().is_empty());
+    if let Some(above) = above.filter(|_| fresh) {
+        io.sync_dir(above)?;
+    }
+    Ok(dir.join("lock"))
+}
