@@ -219,8 +219,8 @@ impl Committer {
         let ready = index.free.iter().position(ready);
         let mut free = index.free.remove(ready.unwrap_or(0));
         if ready.is_none() {
-            // Prepared before the format changed; nothing was written in it yet. Segments are used in order of epochs.
-            drop(index);
+            // Prepared before the format changed; nothing was written in it yet. Segments are used in order of epochs. The
+            // index stays locked: the keeper gives the name of a segment that it does not find there to a new one.
             match keeper::write_header(&self.shared, free.file.as_ref(), self.format) {
                 Ok(epoch) => (free.epoch, free.format) = (epoch, self.format),
                 Err(error) => {
@@ -228,7 +228,6 @@ impl Committer {
                     return false;
                 }
             }
-            index = self.shared.index();
         }
         let active = Active {
             format: free.format,
