@@ -110,17 +110,17 @@ impl Entry {
 
     /// Octets of the body.
     pub fn body_len(&self) -> u64 {
-        match (&self.rare, self.body_len) {
-            (Some(rare), BOXED) => rare.body_len,
-            (_, len) => u64::from(len),
+        match self.body_len {
+            BOXED => self.rare.as_ref().map_or(0, |rare| rare.body_len),
+            len => u64::from(len),
         }
     }
 
     /// When to give up.
     pub fn expires(&self) -> u64 {
-        match (&self.rare, self.lifetime) {
-            (Some(rare), BOXED) => rare.expires,
-            (_, lifetime) => self.arrived + u64::from(lifetime),
+        match self.lifetime {
+            BOXED => self.rare.as_ref().map_or(0, |rare| rare.expires),
+            lifetime => self.arrived + u64::from(lifetime),
         }
     }
 
@@ -265,7 +265,9 @@ mod tests {
             (3, 1, u64::MAX),
             (u64::from(u32::MAX) - 1, 7, 7 + u64::from(u32::MAX)),
         ] {
-            let entry = entry(&info(len, arrived, expires));
+            let mut entry = entry(&info(len, arrived, expires));
+            // The box comes and goes.
+            assert!(entry.note(4) && entry.note(5) && entry.take_noted().len() == 2);
             let summary = entry.summary(EntryId::from_u64(1));
             assert_eq!(
                 (entry.body_len(), summary.size, summary.arrived, summary.expires),
