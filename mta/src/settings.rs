@@ -158,8 +158,8 @@ impl Settings {
     }
 
     /// TLS for new handshakes on our ports; absent where no certificate is configured.
-    pub fn tls(&self) -> Option<&Arc<rustls::ServerConfig>> {
-        self.tls.as_ref().map(|served| &served.config)
+    pub fn tls(&self) -> Option<&Served> {
+        self.tls.as_ref()
     }
 
     /// The certificate of the ports.

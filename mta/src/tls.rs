@@ -4,10 +4,14 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
 use postroad_config::admin::CertificateState;
-use rustls::ServerConfig;
+use postroad_config::{Port, Role, TlsMode};
+use postroad_smtp::sasl::ChannelBindings;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::ServerSessionMemoryCache;
+use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// Why chain and key cannot be served. Never holds key material.
@@ -30,10 +34,50 @@ pub enum TlsError {
 /// A certificate that can be served.
 #[derive(Clone, Debug)]
 pub struct Served {
-    /// For new handshakes.
-    pub config: Arc<ServerConfig>,
+    /// For new handshakes, by [`Service`].
+    configs: [Arc<ServerConfig>; 4],
     /// What the admin API says of it.
     pub state: CertificateState,
+    /// Channel binding `tls-server-end-point`; absent where the certificate's signature has no digest of its own.
+    pub end_point: Option<Arc<[u8]>>,
+}
+
+/// What a port is for. A TLS session of one service is resumed at no other: who was led there by somebody in between must
+/// not be taken for a client that has seen this service before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// Mail from other servers.
+    Transfer,
+    /// Mail from users, by STARTTLS.
+    Submission,
+    /// Mail from users, TLS from the first octet.
+    Submissions,
+    /// The admin endpoint.
+    Admin,
+}
+
+impl Service {
+    /// Of a port.
+    pub fn of(port: &Port) -> Self {
+        match (port.role, port.tls) {
+            (Role::Transfer, _) => Self::Transfer,
+            (Role::Submission, TlsMode::Implicit) => Self::Submissions,
+            (Role::Submission, _) => Self::Submission,
+        }
+    }
+}
+
+impl Served {
+    /// For new handshakes of this service.
+    pub fn config(&self, service: Service) -> &Arc<ServerConfig> {
+        let [transfer, submission, submissions, admin] = &self.configs;
+        match service {
+            Service::Transfer => transfer,
+            Service::Submission => submission,
+            Service::Submissions => submissions,
+            Service::Admin => admin,
+        }
+    }
 }
 
 /// Reads chain and key. Errors: see [`TlsError`].
@@ -43,23 +87,60 @@ pub fn serve(chain: &str, key: &str) -> Result<Served, TlsError> {
         .map_err(|_| TlsError::Chain)?;
     let leaf = chain.first().ok_or(TlsError::Chain)?;
     let state = describe(leaf)?;
+    let end_point = end_point(leaf)?;
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| TlsError::Key)?;
-    let mut config = ServerConfig::builder_with_provider(provider())
+    let config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Pair)?
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .map_err(TlsError::Pair)?;
-    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(TlsError::Pair)?;
     Ok(Served {
-        config: Arc::new(config),
+        configs: [apart(&config)?, apart(&config)?, apart(&config)?, apart(&config)?],
         state,
+        end_point,
     })
+}
+
+/// The same with keys for tickets, and a memory of sessions, of its own.
+fn apart(config: &ServerConfig) -> Result<Arc<ServerConfig>, TlsError> {
+    let mut config = config.clone();
+    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(TlsError::Pair)?;
+    config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
+    Ok(Arc::new(config))
 }
 
 /// The one provider of cryptography for TLS.
 pub fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// What a login on this connection can be bound to. RFC 9266 section 4.2 wants extended master secrets of TLS 1.2, and rustls
+/// does not tell of them: nothing is offered below TLS 1.3.
+pub fn bindings(connection: &ServerConnection, served: &Served) -> ChannelBindings {
+    if connection.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+        return ChannelBindings::default();
+    }
+    ChannelBindings {
+        exporter: connection
+            .export_keying_material([0; 32], EXPORTER, Some(b""))
+            .ok(),
+        server_end_point: served.end_point.clone(),
+    }
+}
+
+/// RFC 5929 section 4.1: the digest of the certificate under the hash of its signature, and under SHA-256 in place of SHA-1.
+fn end_point(leaf: &CertificateDer<'_>) -> Result<Option<Arc<[u8]>>, TlsError> {
+    let (_, parsed) = X509Certificate::from_der(leaf).map_err(|_| TlsError::Leaf)?;
+    let algorithm = match parsed.signature_algorithm.algorithm.to_id_string().as_str() {
+        // RSA and ECDSA, RFC 4055 section 5 and RFC 5758 section 3.2.
+        "1.2.840.113549.1.1.5" | "1.2.840.113549.1.1.11" | "1.2.840.10045.4.3.2" => &digest::SHA256,
+        "1.2.840.113549.1.1.12" | "1.2.840.10045.4.3.3" => &digest::SHA384,
+        "1.2.840.113549.1.1.13" | "1.2.840.10045.4.3.4" => &digest::SHA512,
+        // Ed25519 and RSASSA-PSS: not defined, or not by the name alone.
+        _ => return Ok(None),
+    };
+    Ok(Some(Arc::from(digest::digest(algorithm, leaf).as_ref())))
 }
 
 fn describe(leaf: &CertificateDer<'_>) -> Result<CertificateState, TlsError> {
@@ -99,6 +180,11 @@ fn describe(leaf: &CertificateDer<'_>) -> Result<CertificateState, TlsError> {
     })
 }
 
+/// Sessions of clients that know no tickets, per service.
+const SESSIONS: usize = 256;
+/// RFC 9266 section 2.
+const EXPORTER: &[u8] = b"EXPORTER-Channel-Binding";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,5 +211,94 @@ mod tests {
         let error = serve(&chain, &other).unwrap_err();
         assert!(matches!(error, TlsError::Pair(_)), "{error}");
         assert!(!format!("{error:?}").contains("PRIVATE"));
+    }
+
+    /// Both ends in one place: how the handshake went, and what each end has to bind to.
+    fn meet(
+        client: &Arc<rustls::ClientConfig>,
+        served: &Served,
+        service: Service,
+    ) -> (rustls::HandshakeKind, ChannelBindings, Option<[u8; 32]>) {
+        let name = "a.example".try_into().unwrap();
+        let mut client = rustls::ClientConnection::new(Arc::clone(client), name).unwrap();
+        let mut server = ServerConnection::new(Arc::clone(served.config(service))).unwrap();
+        while client.wants_write() || server.wants_write() {
+            let mut octets = Vec::new();
+            client.write_tls(&mut octets).unwrap();
+            server.read_tls(&mut octets.as_slice()).unwrap();
+            server.process_new_packets().unwrap();
+            octets.clear();
+            server.write_tls(&mut octets).unwrap();
+            client.read_tls(&mut octets.as_slice()).unwrap();
+            client.process_new_packets().unwrap();
+        }
+        assert!(!client.is_handshaking() && !server.is_handshaking());
+        let exported = client.export_keying_material([0; 32], EXPORTER, Some(b"")).ok();
+        (
+            server.handshake_kind().unwrap(),
+            bindings(&server, served),
+            exported,
+        )
+    }
+
+    fn client(chain: &str, version: &'static rustls::SupportedProtocolVersion) -> Arc<rustls::ClientConfig> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots
+            .add(CertificateDer::from_pem_slice(chain.as_bytes()).unwrap())
+            .unwrap();
+        let config = rustls::ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Arc::new(config)
+    }
+
+    #[test]
+    fn both_ends_bind_to_the_same_and_each_connection_to_its_own() {
+        let (chain, key) = pair("a.example");
+        let served = serve(&chain, &key).unwrap();
+        let config = client(&chain, &rustls::version::TLS13);
+        let (_, one, ours) = meet(&config, &served, Service::Submission);
+        assert_eq!((one.exporter, ours.is_some()), (ours, true));
+        // rcgen signs with ECDSA and SHA-256.
+        let leaf = CertificateDer::from_pem_slice(chain.as_bytes()).unwrap();
+        let want = digest::digest(&digest::SHA256, &leaf);
+        assert_eq!(one.server_end_point.as_deref(), Some(want.as_ref()));
+        let (kind, other, _) = meet(&config, &served, Service::Submission);
+        assert_eq!(kind, rustls::HandshakeKind::Resumed);
+        assert!(other.exporter.is_some() && other.exporter != one.exporter);
+        let config = client(&chain, &rustls::version::TLS12);
+        assert!(
+            meet(&config, &served, Service::Submission).1.is_empty(),
+            "TLS 1.2"
+        );
+    }
+
+    #[test]
+    fn a_session_is_resumed_at_its_own_service_alone() {
+        use rustls::HandshakeKind::Resumed;
+        let (chain, key) = pair("a.example");
+        let served = serve(&chain, &key).unwrap();
+        let services = [
+            Service::Transfer,
+            Service::Submission,
+            Service::Submissions,
+            Service::Admin,
+        ];
+        for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+            for first in services {
+                for second in services {
+                    let client = client(&chain, version);
+                    assert_ne!(meet(&client, &served, first).0, Resumed);
+                    let kind = meet(&client, &served, second).0;
+                    assert_eq!(
+                        kind == Resumed,
+                        first == second,
+                        "{version:?} {first:?} {second:?} {kind:?}"
+                    );
+                }
+            }
+        }
     }
 }

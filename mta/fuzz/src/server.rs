@@ -190,7 +190,13 @@ fn config(role: Role, tls: Tls) -> Config {
         hold: Some((60, "2100-01-01T00:00:00Z".into())),
         size_limit: 64 << 10,
         recipients_limit: 5,
-        mechanisms: vec![Mechanism::ScramSha256, Mechanism::Plain, Mechanism::Login],
+        mechanisms: vec![
+            Mechanism::ScramSha256Plus,
+            Mechanism::ScramSha256,
+            Mechanism::Plain,
+            Mechanism::Login,
+        ],
+        bindings: crate::text::bindings(),
         ..Config::transfer("mx.example.org")
     }
 }
@@ -229,7 +235,7 @@ pub fn session(octets: &[u8]) {
         4 => format!("{OPEN}DATA\r\n"),
         5 => format!("{OPEN}BDAT 10\r\n0123456"),
         6 => "EHLO x\r\nAUTH PLAIN AHgAc2VjcmV0\r\n".into(),
-        _ => "EHLO x\r\nAUTH SCRAM-SHA-256\r\n".into(),
+        _ => "EHLO x\r\nAUTH SCRAM-SHA-256-PLUS\r\n".into(),
     };
     judge(&config(role, tls), &[before.as_bytes(), rest].concat());
 }

@@ -3,7 +3,7 @@
 //! * What is read once reads the same again.
 //! * No control character comes out of anything that ends up in a header, a log or another command.
 
-use postroad_smtp::sasl::{Exchange, Mechanism, ScramVerifier, Step};
+use postroad_smtp::sasl::{ChannelBindings, Exchange, Mechanism, ScramVerifier, Step};
 use postroad_smtp::{Address, By, ByMode, Command, decode_xtext, encode_xtext};
 
 fn is_clean(text: &str) -> bool {
@@ -101,10 +101,23 @@ pub fn xtext(octets: &[u8]) {
     }
 }
 
+/// As under TLS 1.3.
+pub fn bindings() -> ChannelBindings {
+    ChannelBindings {
+        exporter: Some([7; 32]),
+        server_end_point: Some(vec![9; 32].into()),
+    }
+}
+
 /// Responses of a client, line by line, in each mechanism. Nobody is let in without the password.
 pub fn sasl(octets: &[u8]) {
-    for mechanism in [Mechanism::Plain, Mechanism::Login, Mechanism::ScramSha256] {
-        let (mut exchange, _) = Exchange::start(mechanism);
+    for mechanism in [
+        Mechanism::Plain,
+        Mechanism::Login,
+        Mechanism::ScramSha256,
+        Mechanism::ScramSha256Plus,
+    ] {
+        let (mut exchange, _) = Exchange::start(mechanism, bindings());
         for line in octets.split(|octet| *octet == b'\n') {
             let step = match exchange.respond(line) {
                 Step::FindVerifier { user } => {
@@ -122,7 +135,7 @@ pub fn sasl(octets: &[u8]) {
                     break;
                 }
                 Step::Proved { .. } => panic!("nobody knows this password"),
-                Step::Failed { .. } | Step::Malformed | Step::FindVerifier { .. } => break,
+                Step::Refused(_) | Step::Failed { .. } | Step::Malformed | Step::FindVerifier { .. } => break,
             }
         }
     }

@@ -107,7 +107,9 @@ pub async fn start(
         tracker.spawn(endpoint.serve(router, None, stop.clone()));
     }
     if let Some(api) = &section.api {
-        let tls: Tls = Arc::new(ArcSwap::new(tls::serve(&api.certificate, &api.key)?.config));
+        let tls: Tls = Arc::new(ArcSwap::new(Arc::clone(
+            tls::serve(&api.certificate, &api.key)?.config(tls::Service::Admin),
+        )));
         let gate = Gate::new(Authenticator::new(&api.tokens)?, parts.metrics.clone());
         let endpoint = Endpoint::bind(api.address, API).await?;
         admin.api = Some(endpoint.address);
@@ -158,7 +160,7 @@ async fn follow(live: Live, mut used: AdminApi, tls: Tls, gate: Gate) {
 
 fn usable(api: &AdminApi) -> Result<(Arc<rustls::ServerConfig>, Authenticator), AdminError> {
     Ok((
-        tls::serve(&api.certificate, &api.key)?.config,
+        Arc::clone(tls::serve(&api.certificate, &api.key)?.config(tls::Service::Admin)),
         Authenticator::new(&api.tokens)?,
     ))
 }

@@ -113,7 +113,7 @@ impl Authenticator {
                 .iter()
                 .all(|user| user.verifier.starts_with("SCRAM-SHA-256$"));
         let mut offered = if scram {
-            vec![Mechanism::ScramSha256]
+            vec![Mechanism::ScramSha256Plus, Mechanism::ScramSha256]
         } else {
             Vec::new()
         };

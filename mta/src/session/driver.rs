@@ -12,6 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use postroad_config::{Port, Role, TlsMode};
 use postroad_smtp::Reply;
+use postroad_smtp::sasl::ChannelBindings;
 use postroad_smtp::server::{Config, Event, Role as SmtpRole, Session, Tls};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
@@ -27,6 +28,7 @@ use crate::auth::Authenticator;
 use crate::log::clean;
 use crate::metrics::Refused;
 use crate::settings::Settings;
+use crate::tls::{self, Service};
 
 /// One session.
 pub(super) struct Driver {
@@ -103,13 +105,14 @@ impl Driver {
     /// The handshake where TLS comes first, then the state machine with the greeting in its output.
     async fn begin(&mut self, stream: TcpStream) -> Result<(Option<Wire>, Session), End> {
         let mut wire = Wire::Plain(stream);
+        let mut bindings = ChannelBindings::default();
         if self.port.tls == TlsMode::Implicit {
-            wire = self.secure(wire).await?;
+            (wire, bindings) = self.secure(wire).await?;
         }
-        Ok((Some(wire), Session::new(self.config())))
+        Ok((Some(wire), Session::new(self.config(bindings))))
     }
 
-    fn config(&self) -> Config {
+    fn config(&self, bindings: ChannelBindings) -> Config {
         let settings = &self.settings;
         let limits = &settings.set.file.limits;
         let offered = settings.tls().is_some();
@@ -136,6 +139,7 @@ impl Driver {
             deliver_by: false,
             stand_in: settings.may_stand_in(self.client.ip()),
             mechanisms: Authenticator::mechanisms(settings),
+            bindings,
         }
     }
 
@@ -362,21 +366,27 @@ impl Driver {
         self.forget();
         self.write(wire, session).await?;
         let plain = wire.take().ok_or(End::Closed)?;
-        *wire = Some(self.secure(plain).await?);
-        session.tls_started();
+        let (secured, bindings) = self.secure(plain).await?;
+        *wire = Some(secured);
+        session.tls_started(bindings);
         Ok(())
     }
 
-    async fn secure(&mut self, wire: Wire) -> Result<Wire, End> {
+    async fn secure(&mut self, wire: Wire) -> Result<(Wire, ChannelBindings), End> {
         // The newest certificate, however old the session is.
         let settings = self.shared.live.current();
-        let config = settings
+        let served = settings
             .tls()
             .ok_or_else(|| End::Gone(io::Error::other("no certificate")))?;
-        let secured = timeout(HANDSHAKE, Box::pin(wire.secure(Arc::clone(config)))).await;
+        let config = Arc::clone(served.config(Service::of(&self.port)));
+        let secured = timeout(HANDSHAKE, Box::pin(wire.secure(config))).await;
         let wire = secured.map_err(|_| End::TimedOut)?.map_err(End::Gone)?;
         self.tls = wire.tls();
-        Ok(wire)
+        let bindings = match wire.connection() {
+            Some(connection) if self.port.role == Role::Submission => tls::bindings(connection, served),
+            _ => ChannelBindings::default(),
+        };
+        Ok((wire, bindings))
     }
 
     fn log(&self, session: Option<&Session>, end: &End) {

@@ -30,10 +30,17 @@ impl Wire {
         }
     }
 
+    /// The connection under TLS.
+    pub(super) fn connection(&self) -> Option<&rustls::ServerConnection> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => Some(stream.get_ref().1),
+        }
+    }
+
     /// Version and cipher suite, for the log.
     pub(super) fn tls(&self) -> Option<String> {
-        let Self::Tls(stream) = self else { return None };
-        let connection = stream.get_ref().1;
+        let connection = self.connection()?;
         let version = connection.protocol_version()?.as_str()?;
         let suite = connection.negotiated_cipher_suite()?.suite().as_str()?;
         Some(format!("{version} {suite}"))

@@ -17,6 +17,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 pub struct Client {
     stream: Box<dyn Stream>,
     unread: Vec<u8>,
+    /// Channel binding `tls-exporter` (RFC 9266), under TLS.
+    pub exporter: Option<[u8; 32]>,
 }
 
 #[derive(Clone, Debug)]
@@ -54,6 +56,7 @@ impl Client {
         Self {
             stream: Box::new(stream),
             unread: Vec::new(),
+            exporter: None,
         }
     }
 
@@ -80,13 +83,22 @@ impl Client {
     }
 
     pub async fn try_secure(self, chain: &str) -> std::io::Result<Self> {
+        self.try_secure_as(chain, rustls::DEFAULT_VERSIONS).await
+    }
+
+    /// The same with these versions alone.
+    pub async fn try_secure_as(
+        self,
+        chain: &str,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> std::io::Result<Self> {
         let mut roots = RootCertStore::empty();
         roots
             .add(CertificateDer::from_pem_slice(chain.as_bytes()).unwrap())
             .unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
@@ -94,9 +106,15 @@ impl Client {
         let stream = TlsConnector::from(Arc::new(config))
             .connect(name, self.stream)
             .await?;
+        let exporter = stream
+            .get_ref()
+            .1
+            .export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b""))
+            .ok();
         Ok(Self {
             stream: Box::new(stream),
             unread: Vec::new(),
+            exporter,
         })
     }
 

@@ -9,6 +9,7 @@
 
 mod accepting;
 mod authenticating;
+mod binding;
 mod calling_out;
 mod certificates;
 mod client;
@@ -22,6 +23,7 @@ mod proxied;
 mod relaying;
 mod reloading;
 mod replies;
+mod scram;
 mod sealing;
 mod smuggling;
 mod stage;

@@ -4,6 +4,7 @@ use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::binding::{ChannelBindings, Refusal};
 use super::scram::ScramVerifier;
 
 /// A mechanism that we offer.
@@ -15,6 +16,8 @@ pub enum Mechanism {
     Login,
     /// RFC 7677.
     ScramSha256,
+    /// The same, bound to the TLS connection.
+    ScramSha256Plus,
 }
 
 impl Mechanism {
@@ -24,6 +27,7 @@ impl Mechanism {
             Self::Plain => "PLAIN",
             Self::Login => "LOGIN",
             Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
         }
     }
 }
@@ -55,6 +59,8 @@ pub enum Step {
         /// User name.
         user: String,
     },
+    /// The exchange is over for this reason.
+    Refused(Refusal),
     /// The response makes no sense; the exchange is over.
     Malformed,
 }
@@ -68,17 +74,21 @@ enum State {
     Plain,
     LoginUser,
     LoginPassword(String),
-    ScramFirst,
+    ScramFirst {
+        plus: bool,
+        bindings: ChannelBindings,
+    },
     ScramVerifier {
         user: String,
         bare: String,
         nonce: String,
-        gs2: String,
+        /// What `c=` has to be.
+        bound: String,
     },
     ScramFinal {
         user: String,
         nonce: String,
-        gs2: String,
+        bound: String,
         messages: String,
         verifier: Box<ScramVerifier>,
     },
@@ -88,11 +98,16 @@ enum State {
 
 impl Exchange {
     /// Starts an exchange. Gives the first challenge for clients that sent no initial response.
-    pub fn start(mechanism: Mechanism) -> (Self, Vec<u8>) {
+    ///
+    /// `bindings`: what a client was offered to bind to, by a mechanism that does.
+    pub fn start(mechanism: Mechanism, bindings: ChannelBindings) -> (Self, Vec<u8>) {
         let (state, challenge) = match mechanism {
             Mechanism::Plain => (State::Plain, Vec::new()),
             Mechanism::Login => (State::LoginUser, b"Username:".to_vec()),
-            Mechanism::ScramSha256 => (State::ScramFirst, Vec::new()),
+            Mechanism::ScramSha256 | Mechanism::ScramSha256Plus => {
+                let plus = mechanism == Mechanism::ScramSha256Plus;
+                (State::ScramFirst { plus, bindings }, Vec::new())
+            }
         };
         (Self { state }, challenge)
     }
@@ -109,18 +124,23 @@ impl Exchange {
                 Step::Challenge(b"Password:".to_vec())
             }
             State::LoginPassword(user) => checked(&user, text).unwrap_or(Step::Malformed),
-            State::ScramFirst => self.scram_first(text).unwrap_or(Step::Malformed),
+            State::ScramFirst { plus, bindings } => {
+                self.scram_first(text, plus, &bindings).unwrap_or(Step::Malformed)
+            }
             State::ScramFinal {
                 user,
                 nonce,
-                gs2,
+                bound,
                 messages,
                 verifier,
             } => {
-                let proof = scram_proof(text, &nonce, &gs2);
-                let Some((without_proof, proof)) = proof else {
+                let Some((binding, without_proof, proof)) = scram_proof(text, &nonce) else {
                     return Step::Malformed;
                 };
+                // RFC 5802 section 5.1: the header of the first message once more, with what the client is bound to.
+                if binding != bound {
+                    return Step::Failed { user };
+                }
                 match verifier.verify(&format!("{messages},{without_proof}"), &proof) {
                     Some(signature) => {
                         self.state = State::ScramEnd(user);
@@ -135,13 +155,17 @@ impl Exchange {
         }
     }
 
-    fn scram_first(&mut self, text: &str) -> Option<Step> {
-        // gs2-header: no channel binding offered, so `p=` cannot be; an authorisation id must be the user itself.
+    fn scram_first(&mut self, text: &str, plus: bool, bindings: &ChannelBindings) -> Option<Step> {
         let (flag, rest) = text.split_once(',')?;
         let (authorisation, bare) = rest.split_once(',')?;
-        if !matches!(flag, "n" | "y") {
+        if !matches!(flag, "n" | "y") && !flag.starts_with("p=") {
             return None;
         }
+        let binding = match bindings.judge(flag, plus) {
+            Ok(binding) => binding,
+            Err(reason) => return Some(Step::Refused(reason)),
+        };
+        // An authorisation id must be the user itself.
         let mut fields = bare.split(',');
         let user = scram_name(fields.next()?.strip_prefix("n=")?)?;
         let client_nonce = fields.next()?.strip_prefix("r=")?;
@@ -153,12 +177,13 @@ impl Exchange {
         let mut random = [0; 18];
         rand::fill(&mut random).ok()?;
         let nonce = format!("{client_nonce}{}", STANDARD.encode(random));
-        let gs2 = STANDARD.encode(format!("{flag},{authorisation},"));
+        let header = format!("{flag},{authorisation},");
+        let bound = STANDARD.encode([header.as_bytes(), binding].concat());
         self.state = State::ScramVerifier {
             user: user.clone(),
             bare: bare.to_owned(),
             nonce,
-            gs2,
+            bound,
         };
         Some(Step::FindVerifier { user })
     }
@@ -170,14 +195,14 @@ impl Exchange {
                 user,
                 bare,
                 nonce,
-                gs2,
+                bound,
             } => {
                 let first = verifier.first_message(&nonce);
                 let messages = format!("{bare},{first}");
                 self.state = State::ScramFinal {
                     user,
                     nonce,
-                    gs2,
+                    bound,
                     messages,
                     verifier: Box::new(verifier),
                 };
@@ -212,107 +237,16 @@ fn scram_name(text: &str) -> Option<String> {
         .then_some(unescaped)
 }
 
-/// `c=…,r=…,p=…`: gives the message without the proof, and the proof.
-fn scram_proof(text: &str, nonce: &str, gs2: &str) -> Option<(String, Vec<u8>)> {
+/// `c=…,r=…,p=…`: gives the binding, the message without the proof, and the proof.
+fn scram_proof<'a>(text: &'a str, nonce: &str) -> Option<(&'a str, &'a str, Vec<u8>)> {
     let (without_proof, proof) = text.rsplit_once(",p=")?;
     let mut fields = without_proof.split(',');
-    let bound = fields.next()?.strip_prefix("c=")? == gs2;
+    let binding = fields.next()?.strip_prefix("c=")?;
     let fresh = fields.next()?.strip_prefix("r=")? == nonce;
     let proof = STANDARD.decode(proof).ok()?;
-    (bound && fresh).then(|| (without_proof.to_owned(), proof))
+    fresh.then_some((binding, without_proof, proof))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::scram::mac;
-    use super::*;
-
-    #[test]
-    fn plain_and_login() {
-        let (mut exchange, _) = Exchange::start(Mechanism::Plain);
-        let step = exchange.respond(b"\0alice\0secret");
-        assert!(
-            step == Step::CheckPassword {
-                user: "alice".into(),
-                password: "secret".into()
-            }
-        );
-        for bad in [
-            &b"alice\0secret"[..],
-            b"bob\0alice\0secret",
-            b"\0alice\0",
-            b"\0\0x",
-            b"\xff\0a\0b",
-            b"",
-        ] {
-            let (mut exchange, _) = Exchange::start(Mechanism::Plain);
-            assert!(exchange.respond(bad) == Step::Malformed, "{bad:?}");
-        }
-        let (mut exchange, first) = Exchange::start(Mechanism::Login);
-        assert_eq!(first, b"Username:");
-        assert!(exchange.respond(b"alice") == Step::Challenge(b"Password:".to_vec()));
-        assert!(
-            exchange.respond(b"secret")
-                == Step::CheckPassword {
-                    user: "alice".into(),
-                    password: "secret".into()
-                }
-        );
-    }
-
-    fn scram(password: &str) -> Step {
-        let verifier = ScramVerifier::from_password("pencil", 4_096).unwrap();
-        let (mut exchange, _) = Exchange::start(Mechanism::ScramSha256);
-        assert!(exchange.respond(b"n,,n=alice,r=abc") == Step::FindVerifier { user: "alice".into() });
-        let Step::Challenge(first) = exchange.verifier(verifier) else {
-            panic!("a challenge")
-        };
-        let first = String::from_utf8(first).unwrap();
-        let field = |name: &str| {
-            first
-                .split(',')
-                .find_map(|f| f.strip_prefix(name))
-                .unwrap()
-                .to_owned()
-        };
-        let without_proof = format!("c=biws,r={}", field("r="));
-        let mut salted = [0; 32];
-        aws_lc_rs::pbkdf2::derive(
-            aws_lc_rs::pbkdf2::PBKDF2_HMAC_SHA256,
-            4_096.try_into().unwrap(),
-            &STANDARD.decode(field("s=")).unwrap(),
-            password.as_bytes(),
-            &mut salted,
-        );
-        let client_key = mac(&salted, b"Client Key");
-        let stored = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &client_key);
-        let signature = mac(
-            stored.as_ref(),
-            format!("n=alice,r=abc,{first},{without_proof}").as_bytes(),
-        );
-        let proof: Vec<u8> = client_key.iter().zip(signature).map(|(a, b)| a ^ b).collect();
-        match exchange.respond(format!("{without_proof},p={}", STANDARD.encode(proof)).as_bytes()) {
-            Step::Challenge(signature) => {
-                assert!(signature.starts_with(b"v="));
-                exchange.respond(b"")
-            }
-            step => step,
-        }
-    }
-
-    #[test]
-    fn scram_proves_the_password_and_nothing_else() {
-        assert!(scram("pencil") == Step::Proved { user: "alice".into() });
-        assert!(scram("pencils") == Step::Failed { user: "alice".into() });
-        for bad in [
-            "p=tls-unique,,n=a,r=b",
-            "n,,n=a",
-            "n,a=bob,n=alice,r=x",
-            "n,,n=a=b,r=x",
-            "n,,n=,r=x",
-        ] {
-            let (mut exchange, _) = Exchange::start(Mechanism::ScramSha256);
-            assert!(exchange.respond(bad.as_bytes()) == Step::Malformed, "{bad}");
-        }
-    }
-}
+#[path = "exchange_tests.rs"]
+mod tests;

@@ -12,7 +12,7 @@ use crate::command::{Mail, Rcpt};
 use crate::endings::{DataReader, EndingCheck};
 use crate::line::Input;
 use crate::reply::Reply;
-use crate::sasl::{Exchange, Mechanism};
+use crate::sasl::{ChannelBindings, Exchange, Mechanism};
 use crate::xclient::StandIn;
 
 /// What the port is for.
@@ -63,8 +63,11 @@ pub struct Config {
     pub deliver_by: bool,
     /// The client may speak for others by XCLIENT.
     pub stand_in: bool,
-    /// Mechanisms of AUTH, best first. Used on [`Role::Submission`] under TLS.
+    /// Mechanisms of AUTH, best first. Used on [`Role::Submission`] under TLS; one that binds to the connection, where
+    /// there is something to bind to.
     pub mechanisms: Vec<Mechanism>,
+    /// What a login can be bound to where TLS is in use from the start; otherwise it comes with [`Session::tls_started`].
+    pub bindings: ChannelBindings,
 }
 
 impl Config {
@@ -83,6 +86,7 @@ impl Config {
             deliver_by: false,
             stand_in: false,
             mechanisms: Vec::new(),
+            bindings: ChannelBindings::default(),
         }
     }
 }

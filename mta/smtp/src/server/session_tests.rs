@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 
 use super::*;
-use crate::sasl::ScramVerifier;
+use crate::sasl::{ChannelBindings, ScramVerifier};
 
 const HELLO: &str = "EHLO client.example\r\n";
 const MAIL: &str = "MAIL FROM:<a@b.example>\r\n";
@@ -50,7 +50,12 @@ impl Driver {
         let mut config = Config::transfer("mx.example.org");
         config.role = Role::Submission;
         config.tls = tls;
-        config.mechanisms = vec![Mechanism::ScramSha256, Mechanism::Plain, Mechanism::Login];
+        config.mechanisms = vec![
+            Mechanism::ScramSha256Plus,
+            Mechanism::ScramSha256,
+            Mechanism::Plain,
+            Mechanism::Login,
+        ];
         Self::new(config)
     }
 
@@ -79,7 +84,10 @@ impl Driver {
             }
             Event::StartTls => {
                 self.events.push("tls");
-                self.session.tls_started();
+                self.session.tls_started(ChannelBindings {
+                    exporter: Some([7; 32]),
+                    server_end_point: None,
+                });
             }
             Event::CheckPassword { user, password } => {
                 self.session.password_checked(&user, Some(password == "secret"));
@@ -424,7 +432,11 @@ fn starttls_forgets_everything_and_drops_what_was_injected() {
     assert_eq!(driver.events, ["tls"]);
     assert_eq!(driver.say(MAIL), [503], "EHLO again");
     assert_eq!(driver.say(format!("{HELLO}STARTTLS\r\n")), [250, 503]);
-    assert!(driver.out.contains("AUTH SCRAM-SHA-256 PLAIN LOGIN"));
+    assert!(
+        driver
+            .out
+            .contains("AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN")
+    );
     let mut driver = Driver::transfer();
     assert_eq!(
         driver.say(format!("{HELLO}STARTTLS\r\nSTARTTLS x\r\n")),
@@ -534,6 +546,27 @@ fn scram_with_a_made_up_verifier_fails_at_the_proof_only() {
     let last = STANDARD.encode(format!("c=biws,{nonce},p={}", STANDARD.encode([0; 32])));
     assert_eq!(driver.say(format!("{last}\r\n")), [535]);
     assert_eq!(driver.events, ["out"]);
+}
+
+#[test]
+fn channel_binding_is_offered_where_there_is_something_to_bind_to() {
+    // TLS from the start, and of a kind that cannot be bound to.
+    let mut driver = Driver::submission(Tls::Active);
+    driver.say(HELLO);
+    assert!(driver.out.contains("AUTH SCRAM-SHA-256 PLAIN LOGIN"));
+    assert_eq!(driver.say("AUTH SCRAM-SHA-256-PLUS\r\n"), [504]);
+    let say = |mechanism: &str, first: &str| {
+        let mut driver = Driver::submission(Tls::Required);
+        driver.say(format!("{HELLO}STARTTLS\r\n"));
+        driver.say(HELLO);
+        driver.say(format!("AUTH {mechanism} {}\r\n", STANDARD.encode(first)))
+    };
+    assert_eq!(say("SCRAM-SHA-256-PLUS", "p=tls-exporter,,n=a,r=b"), [334]);
+    assert_eq!(say("SCRAM-SHA-256-PLUS", "p=tls-unique,,n=a,r=b"), [535]);
+    assert_eq!(say("SCRAM-SHA-256-PLUS", "n,,n=a,r=b"), [535]);
+    assert_eq!(say("SCRAM-SHA-256", "n,,n=a,r=b"), [334]);
+    assert_eq!(say("SCRAM-SHA-256", "y,,n=a,r=b"), [535]);
+    assert_eq!(say("SCRAM-SHA-256", "p=tls-exporter,,n=a,r=b"), [535]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use super::{AUTH_LINE, Event, LINE, MOST_IDLE, Session, Tls, Waiting};
 use crate::command::Command;
 use crate::line::Line;
 use crate::reply::Reply;
+use crate::sasl::{ChannelBindings, Mechanism};
 
 impl Session {
     pub(super) fn read_command(&mut self) -> Option<Event> {
@@ -120,12 +121,7 @@ impl Session {
             lines.push("STARTTLS".into());
         }
         if self.auth_offered() {
-            let names: Vec<_> = self
-                .config
-                .mechanisms
-                .iter()
-                .map(|mechanism| mechanism.name())
-                .collect();
+            let names: Vec<_> = self.mechanisms().map(Mechanism::name).collect();
             lines.push(format!("AUTH {}", names.join(" ")));
         }
         self.reply(&Reply::new(250, "", lines.join("\n")));
@@ -152,12 +148,14 @@ impl Session {
         }
     }
 
-    /// The handshake is done. All that was known of the client is forgotten (RFC 3207 section 4.2).
-    pub fn tls_started(&mut self) {
+    /// The handshake is done; a login can be bound to these. All that was known of the client is forgotten (RFC 3207
+    /// section 4.2).
+    pub fn tls_started(&mut self, bindings: ChannelBindings) {
         if !matches!(self.waiting, Waiting::Tls) {
             return;
         }
         self.config.tls = Tls::Active;
+        self.config.bindings = bindings;
         self.client = None;
         self.identity = None;
         self.claims = Claims::default();

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::{AUTH_LINE, Event, MOST_FAILED_LOGINS, Role, Session, Waiting};
 use crate::line::Line;
 use crate::reply::Reply;
-use crate::sasl::{Exchange, ScramVerifier, Step};
+use crate::sasl::{ChannelBindings, Exchange, Mechanism, Refusal, ScramVerifier, Step};
 
 impl Session {
     pub(super) fn auth_offered(&self) -> bool {
@@ -14,6 +14,22 @@ impl Session {
             && self.is_tls()
             && self.identity.is_none()
             && !self.config.mechanisms.is_empty()
+    }
+
+    /// Those that this connection can carry.
+    pub(super) fn mechanisms(&self) -> impl Iterator<Item = Mechanism> {
+        let bound = !self.config.bindings.is_empty();
+        let fits = move |one: &Mechanism| bound || *one != Mechanism::ScramSha256Plus;
+        self.config.mechanisms.iter().copied().filter(fits)
+    }
+
+    /// What clients were offered to bind to.
+    fn offered_bindings(&self) -> ChannelBindings {
+        if self.mechanisms().any(|one| one == Mechanism::ScramSha256Plus) {
+            self.config.bindings.clone()
+        } else {
+            ChannelBindings::default()
+        }
     }
 
     pub(super) fn auth(&mut self, mechanism: &str, initial: Option<String>) -> Option<Event> {
@@ -25,13 +41,8 @@ impl Session {
             self.say(503, "5.5.1", "not now");
         } else if !self.is_tls() {
             self.say(538, "5.7.11", "use STARTTLS first");
-        } else if let Some(known) = self
-            .config
-            .mechanisms
-            .iter()
-            .find(|known| known.name() == mechanism)
-        {
-            let (exchange, challenge) = Exchange::start(*known);
+        } else if let Some(known) = self.mechanisms().find(|known| known.name() == mechanism) {
+            let (exchange, challenge) = Exchange::start(known, self.offered_bindings());
             self.exchange = Some(exchange);
             self.waiting = Waiting::AuthResponse;
             match initial {
@@ -94,6 +105,10 @@ impl Session {
             }
             Step::Proved { user } => self.auth_decided(user, true),
             Step::Failed { user } => self.auth_decided(user, false),
+            Step::Refused(reason) => {
+                let (code, enhanced, text) = refusal(reason);
+                self.auth_failed(String::new(), code, enhanced, text);
+            }
             Step::Malformed => {
                 self.auth_failed(String::new(), 501, "5.5.2", "response not understood");
             }
@@ -147,5 +162,19 @@ impl Session {
             let step = exchange.verifier(verifier);
             let _ = self.auth_step(step);
         }
+    }
+}
+
+/// RFC 5802 section 7 knows errors of the mechanism; a reply says it to people as well.
+fn refusal(reason: Refusal) -> (u16, &'static str, &'static str) {
+    match reason {
+        Refusal::UnknownBinding => (535, "5.7.8", "this channel binding is not offered"),
+        Refusal::NotPlus => (535, "5.7.8", "channel binding needs the mechanism with -PLUS"),
+        Refusal::Unbound => (535, "5.7.8", "the mechanism with -PLUS needs channel binding"),
+        Refusal::Downgrade => (
+            535,
+            "5.7.8",
+            "channel binding is offered, and something in between hid it",
+        ),
     }
 }
