@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::accept::Intake;
 use crate::admin::{self, Admin, AdminError};
-use crate::auth::{Authenticator, BadVerifier};
+use crate::auth::{Authenticator, NotMade};
 use crate::deliver::callout::Callout;
 use crate::deliver::tls::ClientTls;
 use crate::dns::Dns;
@@ -62,8 +62,8 @@ pub enum StartError {
     Randomness,
 }
 
-impl From<BadVerifier> for StartError {
-    fn from(_: BadVerifier) -> Self {
+impl From<NotMade> for StartError {
+    fn from(_: NotMade) -> Self {
         Self::Randomness
     }
 }

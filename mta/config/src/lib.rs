@@ -21,6 +21,7 @@ mod limits;
 mod set;
 mod shard;
 mod text;
+mod users;
 
 pub use access::{Access, HeaderEdits, Headers, ProxyMode, ProxyProtocol};
 pub use check::{Problem, Problems, Sections};
@@ -35,6 +36,7 @@ pub use limits::{Durability, Limits, QueueSection, Rate, RouteLimits};
 pub use set::{AssembleError, ConfigSet, assemble, base_alone};
 pub use shard::{SHARDS, ShardFile, hash, shard_file_name, shard_of};
 pub use text::{Octets, Period, TextError};
+pub use users::check_user_name;
 
 /// Writes a configuration file (or a shard) as YAML.
 ///

@@ -11,7 +11,7 @@ mod cache;
 mod throttle;
 mod verifier;
 
-pub use verifier::{BadVerifier, Verifier};
+pub use verifier::{BadVerifier, NotMade, Verifier};
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -44,10 +44,13 @@ struct Inner {
 
 impl Authenticator {
     /// With `slots` slow checks at once.
-    pub fn new(slots: usize) -> Result<Self, BadVerifier> {
+    pub fn new(slots: usize) -> Result<Self, NotMade> {
         let password = format!("{:032x}", u128::from_be_bytes(verifier::random()?));
         let nobody = [Verifier::argon2id(&password)?, Verifier::scram(&password)?];
-        let nobody = [Verifier::parse(&nobody[0])?, Verifier::parse(&nobody[1])?];
+        // What was just made is read back; a fault there would be one of the library.
+        let nobody = nobody.map(|text| Verifier::parse(&text).map_err(|_| NotMade::Randomness));
+        let [argon2id, scram] = nobody;
+        let nobody = [argon2id?, scram?];
         Ok(Self(Arc::new(Inner {
             slots: Semaphore::new(slots.max(1)),
             successes: Cache::new(hmac::Key::new(hmac::HMAC_SHA256, &verifier::random::<32>()?)),
@@ -72,7 +75,7 @@ impl Authenticator {
         u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Whether this user has this password.
+    /// Whether this user has this password; both come prepared (RFC 4013).
     pub async fn password(&self, settings: &Settings, user: &str, password: &[u8]) -> bool {
         let known = settings.user(user);
         let text = known.map_or("", |user| user.verifier.as_str());

@@ -11,7 +11,8 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use aws_lc_rs::rand;
-use postroad_smtp::sasl::ScramVerifier;
+use postroad_smtp::sasl::{Prohibited, ScramVerifier, prepare};
+use zeroize::Zeroizing;
 
 /// A verifier that was read.
 #[derive(Clone)]
@@ -26,6 +27,20 @@ pub enum Verifier {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the verifier is malformed; make a new one with `postroad-mta hash-password`")]
 pub struct BadVerifier;
+
+/// No verifier can be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotMade {
+    /// Of this password.
+    #[error("the password cannot be used: {0}")]
+    Password(#[from] Prohibited),
+    /// Nothing is left of it when it is prepared.
+    #[error("the password is empty, or of characters that stand for nothing")]
+    Empty,
+    /// Of any.
+    #[error("the system gives no randomness")]
+    Randomness,
+}
 
 impl Verifier {
     /// Reads one.
@@ -47,7 +62,7 @@ impl Verifier {
         }
     }
 
-    /// Whether it was made from this password. Takes milliseconds of a core.
+    /// Whether it was made from this password, which comes prepared. Takes milliseconds of a core.
     pub fn proves(&self, password: &[u8]) -> bool {
         match self {
             Self::Argon2id(text) => {
@@ -58,19 +73,30 @@ impl Verifier {
     }
 
     /// Makes an argon2id verifier with the costs of RFC 9106 as trimmed by OWASP: 19 MiB, 2 passes, 1 lane.
-    pub fn argon2id(password: &str) -> Result<String, BadVerifier> {
+    pub fn argon2id(password: &str) -> Result<String, NotMade> {
+        let password = prepared(password)?;
         let salt: [u8; 16] = random()?;
         let hash = argon2()
             .hash_password_with_salt(password.as_bytes(), &salt)
-            .map_err(|_| BadVerifier)?;
+            .map_err(|_| NotMade::Randomness)?;
         Ok(hash.to_string())
     }
 
     /// Makes a SCRAM-SHA-256 verifier.
-    pub fn scram(password: &str) -> Result<String, BadVerifier> {
-        let made = ScramVerifier::from_password(password, NEW_ITERATIONS).map_err(|_| BadVerifier)?;
+    pub fn scram(password: &str) -> Result<String, NotMade> {
+        let made = ScramVerifier::from_password(&prepared(password)?, NEW_ITERATIONS)
+            .map_err(|_| NotMade::Randomness)?;
         Ok(made.to_string())
     }
+}
+
+/// As logins have it (RFC 4013).
+fn prepared(password: &str) -> Result<Zeroizing<String>, NotMade> {
+    let password = Zeroizing::new(prepare(password)?.into_owned());
+    if password.is_empty() {
+        return Err(NotMade::Empty);
+    }
+    Ok(password)
 }
 
 /// The first 32 octets of a SHA-256 value.
@@ -82,9 +108,9 @@ pub(super) fn octets(value: &[u8]) -> [u8; 32] {
     octets
 }
 
-pub(super) fn random<const N: usize>() -> Result<[u8; N], BadVerifier> {
+pub(super) fn random<const N: usize>() -> Result<[u8; N], NotMade> {
     let mut octets = [0; N];
-    rand::fill(&mut octets).map_err(|_| BadVerifier)?;
+    rand::fill(&mut octets).map_err(|_| NotMade::Randomness)?;
     Ok(octets)
 }
 
@@ -120,6 +146,17 @@ mod tests {
             assert!(verifier.proves(b"s3cret"), "{text}");
             assert!(!verifier.proves(b"s3cret ") && !verifier.proves(b""));
             assert!(!format!("{verifier:?}").contains('$'));
+        }
+    }
+
+    #[test]
+    fn a_password_is_prepared_before_it_is_hashed() {
+        for make in [Verifier::argon2id, Verifier::scram] {
+            let verifier = Verifier::parse(&make("cafe\u{301}\u{a0}\u{2168}").unwrap()).unwrap();
+            assert!(verifier.proves("caf\u{e9} IX".as_bytes()));
+            assert!(matches!(make("bell\u{7}"), Err(NotMade::Password(_))));
+            assert!(matches!(make("\u{1f600}"), Err(NotMade::Password(_))));
+            assert_eq!(make("\u{ad}"), Err(NotMade::Empty));
         }
     }
 

@@ -28,12 +28,16 @@ pub fn hash_password(scram: bool) -> ExitCode {
     } else {
         Verifier::argon2id
     };
-    let Ok(verifier) = make(password) else {
-        eprintln!("the system gives no randomness; no verifier was made");
-        return ExitCode::FAILURE;
-    };
-    println!("{verifier}");
-    ExitCode::SUCCESS
+    match make(password) {
+        Ok(verifier) => {
+            println!("{verifier}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("no verifier was made: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 const MOST_INPUT: u64 = 4_096;

@@ -6,7 +6,7 @@ use postroad_mta::auth::Verifier;
 
 use crate::client::Client;
 use crate::scram::Scram;
-use crate::stage::{Play, Stage};
+use crate::stage::{DOMAINS, Play, Stage};
 
 async fn stage() -> Stage {
     let users = vec![
@@ -183,5 +183,44 @@ async fn guessing_over_many_sessions_is_stopped_and_locks_nobody_out() {
         (&plain("alice", "wonder land"), 235),
     ])
     .await;
+    stage.stop().await;
+}
+
+/// RFC 4013: one text, however it was typed; and what is forbidden is refused with a sentence, before anything is looked up.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_and_passwords_are_prepared() {
+    let stage = Play {
+        users: vec![("caf\u{e9}", Verifier::scram("wonder land \u{2168}").unwrap())],
+        domains: DOMAINS.replace("user: alice", "user: caf\u{e9}"),
+        ..Play::default()
+    }
+    .start()
+    .await;
+    let (user, password) = ("cafe\u{301}", "wonder\u{a0}land IX");
+    let mut client = stage.submissions().await;
+    client
+        .expect(&[("EHLO client.example", 250), (&plain(user, password), 235)])
+        .await;
+    client.expect(&[("MAIL FROM:<alice@example.com>", 250)]).await;
+    let mut client = stage.submissions().await;
+    client
+        .expect(&[
+            ("EHLO client.example", 250),
+            ("AUTH LOGIN", 334),
+            (&STANDARD.encode(user), 334),
+            (&STANDARD.encode(password), 235),
+        ])
+        .await;
+    let mut client = stage.submissions().await;
+    client.say("EHLO client.example").await;
+    // The client of SCRAM prepares what it hashes; names are prepared here as well.
+    assert_eq!(scram(&mut client, user, "wonder land IX").await, 235);
+    for response in [plain("al\u{7}ice", "x"), plain("caf\u{e9}", "\u{1f600}")] {
+        let mut client = stage.submissions().await;
+        client.say("EHLO client.example").await;
+        let reply = client.say(&response).await;
+        assert_eq!(reply.code, 535, "{reply:?}");
+        assert!(reply.has("not allowed"), "{reply:?}");
+    }
     stage.stop().await;
 }

@@ -307,9 +307,7 @@ pub fn users(secret: &Secret, name: &str) -> Result<Vec<User>, Invalid> {
         };
         let (user, verifier) = line.split_once(':').ok_or_else(|| at("write `name:verifier`"))?;
         let known = verifier.starts_with("$argon2id$") || verifier.starts_with("SCRAM-SHA-256$");
-        if user.is_empty() || user.len() > 255 {
-            return Err(at("the name is empty or longer than 255 octets"));
-        }
+        postroad_config::check_user_name(user).map_err(|what| at(&format!("the name {what}")))?;
         if !known {
             return Err(at(
                 "the verifier is neither `$argon2id$…` nor `SCRAM-SHA-256$…`; make one with `postroad-mta hash-password`",
@@ -429,6 +427,8 @@ mod tests {
             "alice:canary",
             ":$argon2id$canary",
             "a:$argon2id$canary\na:$argon2id$canary",
+            "cafe\u{301}:$argon2id$canary",
+            "al\u{7}ice:$argon2id$canary",
         ] {
             let error = users(&secret(bad), "mail-users").unwrap_err().to_string();
             assert!(error.contains("line ") && !error.contains("canary"), "{error}");

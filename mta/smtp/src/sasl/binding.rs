@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use super::exchange::Refusal;
+
 /// What a login on this connection can be bound to. Empty: channel binding is not offered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChannelBindings {
@@ -10,19 +12,6 @@ pub struct ChannelBindings {
     pub exporter: Option<[u8; 32]>,
     /// `tls-server-end-point` (RFC 5929 section 4): a digest of our certificate.
     pub server_end_point: Option<Arc<[u8]>>,
-}
-
-/// Why a login goes no further.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The client binds to something that was not offered.
-    UnknownBinding,
-    /// It binds in a mechanism that does not.
-    NotPlus,
-    /// It does not bind in the mechanism that does.
-    Unbound,
-    /// It can bind and did not see that we offer it: somebody took it out of our list.
-    Downgrade,
 }
 
 impl ChannelBindings {

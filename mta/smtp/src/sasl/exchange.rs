@@ -4,7 +4,8 @@ use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::binding::{ChannelBindings, Refusal};
+use super::binding::ChannelBindings;
+use super::prepare::{Prohibited, prepare};
 use super::scram::ScramVerifier;
 
 /// A mechanism that we offer.
@@ -32,7 +33,28 @@ impl Mechanism {
     }
 }
 
-/// What comes next in an exchange.
+/// Why a login goes no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The client binds to something that was not offered.
+    UnknownBinding,
+    /// It binds in a mechanism that does not.
+    NotPlus,
+    /// It does not bind in the mechanism that does.
+    Unbound,
+    /// It can bind and did not see that we offer it: somebody took it out of our list.
+    Downgrade,
+    /// The user name or the password holds what RFC 4013 forbids.
+    Prohibited,
+}
+
+impl From<Prohibited> for Refusal {
+    fn from(_: Prohibited) -> Self {
+        Self::Prohibited
+    }
+}
+
+/// What comes next in an exchange. Names and passwords are prepared.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Step {
     /// Send this challenge (not yet in base 64) and wait for a response.
@@ -118,14 +140,14 @@ impl Exchange {
             return Step::Malformed;
         };
         match std::mem::replace(&mut self.state, State::Over) {
-            State::Plain => plain(text).unwrap_or(Step::Malformed),
+            State::Plain => plain(text).unwrap_or_else(Step::from),
             State::LoginUser => {
                 self.state = State::LoginPassword(text.to_owned());
                 Step::Challenge(b"Password:".to_vec())
             }
-            State::LoginPassword(user) => checked(&user, text).unwrap_or(Step::Malformed),
+            State::LoginPassword(user) => checked(&user, text).unwrap_or_else(Step::from),
             State::ScramFirst { plus, bindings } => {
-                self.scram_first(text, plus, &bindings).unwrap_or(Step::Malformed)
+                self.scram_first(text, plus, &bindings).unwrap_or_else(Step::from)
             }
             State::ScramFinal {
                 user,
@@ -155,27 +177,20 @@ impl Exchange {
         }
     }
 
-    fn scram_first(&mut self, text: &str, plus: bool, bindings: &ChannelBindings) -> Option<Step> {
-        let (flag, rest) = text.split_once(',')?;
-        let (authorisation, bare) = rest.split_once(',')?;
+    fn scram_first(&mut self, text: &str, plus: bool, bindings: &ChannelBindings) -> Result<Step, Stop> {
+        let (flag, rest) = text.split_once(',').ok_or(Stop::Malformed)?;
+        let (authorisation, bare) = rest.split_once(',').ok_or(Stop::Malformed)?;
         if !matches!(flag, "n" | "y") && !flag.starts_with("p=") {
-            return None;
+            return Err(Stop::Malformed);
         }
-        let binding = match bindings.judge(flag, plus) {
-            Ok(binding) => binding,
-            Err(reason) => return Some(Step::Refused(reason)),
-        };
-        // An authorisation id must be the user itself.
-        let mut fields = bare.split(',');
-        let user = scram_name(fields.next()?.strip_prefix("n=")?)?;
-        let client_nonce = fields.next()?.strip_prefix("r=")?;
-        let named = authorisation.is_empty() || scram_name(authorisation.strip_prefix("a=")?)? == user;
-        let printable = client_nonce.bytes().all(|b| matches!(b, b'!'..=b'~'));
-        if !named || !printable || client_nonce.is_empty() || client_nonce.len() > 256 || user.is_empty() {
-            return None;
+        let binding = bindings.judge(flag, plus)?;
+        let (user, client_nonce) = first_fields(bare).ok_or(Stop::Malformed)?;
+        let user = user.map_err(Refusal::from)?;
+        if !(authorisation.is_empty() || authorised(authorisation).as_ref() == Some(&user)) {
+            return Err(Stop::Malformed);
         }
         let mut random = [0; 18];
-        rand::fill(&mut random).ok()?;
+        rand::fill(&mut random).map_err(|_| Stop::Malformed)?;
         let nonce = format!("{client_nonce}{}", STANDARD.encode(random));
         let header = format!("{flag},{authorisation},");
         let bound = STANDARD.encode([header.as_bytes(), binding].concat());
@@ -185,7 +200,7 @@ impl Exchange {
             nonce,
             bound,
         };
-        Some(Step::FindVerifier { user })
+        Ok(Step::FindVerifier { user })
     }
 
     /// Goes on with the verifier that was asked for (for an unknown user: [`ScramVerifier::made_up`]).
@@ -213,20 +228,76 @@ impl Exchange {
     }
 }
 
-/// authorisation id NUL authentication id NUL password (RFC 4616 section 2).
-fn plain(text: &str) -> Option<Step> {
-    let mut fields = text.split('\0');
-    let (authorisation, user, password) = (fields.next()?, fields.next()?, fields.next()?);
-    let alone = authorisation.is_empty() || authorisation == user;
-    (fields.next().is_none() && alone).then(|| checked(user, password))?
+/// Why an exchange ends.
+enum Stop {
+    Malformed,
+    Refused(Refusal),
 }
 
-fn checked(user: &str, password: &str) -> Option<Step> {
+impl From<Refusal> for Stop {
+    fn from(reason: Refusal) -> Self {
+        Self::Refused(reason)
+    }
+}
+
+impl From<Stop> for Step {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Malformed => Self::Malformed,
+            Stop::Refused(reason) => Self::Refused(reason),
+        }
+    }
+}
+
+/// authorisation id NUL authentication id NUL password (RFC 4616 section 2).
+fn plain(text: &str) -> Result<Step, Stop> {
+    let mut fields = text.split('\0');
+    let [Some(authorisation), Some(user), Some(password), None] = [(); 4].map(|()| fields.next()) else {
+        return Err(Stop::Malformed);
+    };
+    let alone = authorisation.is_empty() || prepare(authorisation) == prepare(user);
+    if alone {
+        checked(user, password)
+    } else {
+        Err(Stop::Malformed)
+    }
+}
+
+/// RFC 4616 section 2: what cannot be prepared, or is nothing then, is no login.
+fn checked(user: &str, password: &str) -> Result<Step, Stop> {
     let sound = |text: &str| !text.is_empty() && text.len() <= 4_096 && !text.contains('\0');
-    (sound(user) && sound(password)).then(|| Step::CheckPassword {
-        user: user.to_owned(),
-        password: password.to_owned(),
-    })
+    if !(sound(user) && sound(password)) {
+        return Err(Stop::Malformed);
+    }
+    let user = prepare(user).map_err(Refusal::from)?.into_owned();
+    let password = prepare(password).map_err(Refusal::from)?.into_owned();
+    if user.is_empty() || password.is_empty() {
+        return Err(Refusal::Prohibited.into());
+    }
+    Ok(Step::CheckPassword { user, password })
+}
+
+/// `n=…,r=…`: the prepared user name, and the client's nonce.
+fn first_fields(bare: &str) -> Option<(Result<String, Prohibited>, &str)> {
+    let mut fields = bare.split(',');
+    let user = scram_name(fields.next()?.strip_prefix("n=")?)?;
+    let nonce = fields.next()?.strip_prefix("r=")?;
+    let printable = nonce.bytes().all(|octet| matches!(octet, b'!'..=b'~'));
+    if !printable || nonce.is_empty() || nonce.len() > 256 || user.is_empty() {
+        return None;
+    }
+    let prepared = match prepare(&user) {
+        Ok(name) if name.is_empty() => Err(Prohibited),
+        Ok(name) => Ok(name.into_owned()),
+        Err(prohibited) => Err(prohibited),
+    };
+    Some((prepared, nonce))
+}
+
+/// `a=…`: an authorisation id must be the user itself.
+fn authorised(field: &str) -> Option<String> {
+    let name = scram_name(field.strip_prefix("a=")?)?;
+    prepare(&name).ok().map(|name| name.into_owned())
 }
 
 /// RFC 5802 section 5.1: `=2C` is a comma, `=3D` an equals sign.

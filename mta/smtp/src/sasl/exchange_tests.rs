@@ -160,3 +160,35 @@ fn flags_that_do_not_fit_are_refused_before_anything_is_told() {
     let none = ChannelBindings::default();
     assert!(scram(Mechanism::ScramSha256, none, "y,,", b"y,,", "pencil") == proved());
 }
+
+#[test]
+fn names_and_passwords_are_prepared_in_every_mechanism() {
+    let wanted = |user: &str, password: &str| Step::CheckPassword {
+        user: user.into(),
+        password: password.into(),
+    };
+    let plain = |response: &str| start(Mechanism::Plain).0.respond(response.as_bytes());
+    let login = |user: &str, password: &str| {
+        let (mut exchange, _) = start(Mechanism::Login);
+        exchange.respond(user.as_bytes());
+        exchange.respond(password.as_bytes())
+    };
+    let scram = |first: &str| start(Mechanism::ScramSha256).0.respond(first.as_bytes());
+    // RFC 4013 section 3: a soft hyphen is nothing, a Roman numeral its letters.
+    assert!(plain("\0I\u{ad}X\0\u{2168}") == wanted("IX", "IX"));
+    assert!(plain("IX\0\u{2168}\0secret") == wanted("IX", "secret"));
+    assert!(login("cafe\u{301}", "wonder\u{a0}land") == wanted("caf\u{e9}", "wonder land"));
+    let found = Step::FindVerifier { user: "IX".into() };
+    assert!(scram("n,,n=\u{2168},r=abc") == found);
+    assert!(scram("n,a=\u{2168},n=IX,r=abc") == found);
+    let refused = Step::Refused(Refusal::Prohibited);
+    for bad in ["\u{7}", "\u{627}1", "\u{1f600}", "\u{ad}"] {
+        assert!(plain(&format!("\0{bad}\0secret")) == refused, "{bad:?}");
+        assert!(plain(&format!("\0alice\0{bad}")) == refused, "{bad:?}");
+        assert!(
+            login("alice", bad) == refused && login(bad, "secret") == refused,
+            "{bad:?}"
+        );
+        assert!(scram(&format!("n,,n={bad},r=abc")) == refused, "{bad:?}");
+    }
+}

@@ -1,11 +1,14 @@
 //! SASL, the server's side: PLAIN (RFC 4616), LOGIN, SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, RFC 7677).
 //!
-//! The mechanisms know no users: they ask for a password to be checked, or for a SCRAM verifier to go on with.
+//! The mechanisms know no users: they ask for a password to be checked, or for a SCRAM verifier to go on with. Names
+//! and passwords come prepared (RFC 4013).
 
 mod binding;
 mod exchange;
+mod prepare;
 mod scram;
 
-pub use binding::{ChannelBindings, Refusal};
-pub use exchange::{Exchange, Mechanism, Step};
+pub use binding::ChannelBindings;
+pub use exchange::{Exchange, Mechanism, Refusal, Step};
+pub use prepare::{Prohibited, prepare};
 pub use scram::{ScramVerifier, VerifierError};

@@ -165,12 +165,17 @@ impl Session {
     }
 }
 
-/// RFC 5802 section 7 knows errors of the mechanism; a reply says it to people as well.
+/// What is said of it.
 fn refusal(reason: Refusal) -> (u16, &'static str, &'static str) {
     match reason {
         Refusal::UnknownBinding => (535, "5.7.8", "this channel binding is not offered"),
         Refusal::NotPlus => (535, "5.7.8", "channel binding needs the mechanism with -PLUS"),
         Refusal::Unbound => (535, "5.7.8", "the mechanism with -PLUS needs channel binding"),
+        Refusal::Prohibited => (
+            535,
+            "5.7.8",
+            "user name or password hold a character that is not allowed",
+        ),
         Refusal::Downgrade => (
             535,
             "5.7.8",
