@@ -6,7 +6,7 @@
 //!                       └─ small bodies: no IO; large ones: on blocking threads
 //! ```
 //!
-//! The body is never rewritten and never held whole beyond the spool's inline limit. What we add is a prefix.
+//! The body is never rewritten and never held whole beyond the spool's inline limit, and where memory is short not at all. What we add is a prefix.
 
 mod edit;
 mod header;
@@ -24,6 +24,7 @@ use postroad_config::Role;
 use postroad_spool::{BodyKind, CommitError, EntryId, Envelope, Recipient, Ret, Spool};
 
 use crate::metrics::Metrics;
+use crate::net::Room;
 use crate::settings::Live;
 
 /// Takes messages. Cheap to clone.
@@ -82,9 +83,9 @@ impl Intake {
         }
     }
 
-    /// Begins a message from outside, at a port of that role.
-    pub fn begin(&self, role: Role) -> Receiving {
-        Receiving::new(self.clone(), self.spool.begin(), role)
+    /// Begins a message from outside, at a port of that role, in this room.
+    pub fn begin(&self, role: Role, room: Room) -> Receiving {
+        Receiving::new(self.clone(), self.spool.begin(), role, room)
     }
 
     /// Stores a message that we wrote ourselves (a notice). Nothing is added and nothing judged.

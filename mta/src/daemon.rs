@@ -25,7 +25,7 @@ use crate::dns::resolver::Resolver;
 use crate::handover::{self, Handover};
 use crate::lifecycle::{Lifecycle, Patience, Phase};
 use crate::metrics::Metrics;
-use crate::net::{BindError, Ports, Pressure};
+use crate::net::{BindError, Budget, Ports, Pressure, raise_descriptors};
 use crate::queue::Queue;
 use crate::reload::{self, LoadError};
 use crate::session::Shared;
@@ -118,6 +118,7 @@ pub fn run(config: &Path) -> Result<(), StartError> {
 impl Daemon {
     /// Starts everything. Waits while the configuration is incomplete.
     pub async fn start(config: &Path) -> Result<Self, StartError> {
+        raise_descriptors();
         let first = reload::first(config).await?;
         let (spool, recovery) = open_spool(&first).await?;
         tell(&recovery);
@@ -247,6 +248,8 @@ impl Handles {
 
     fn sessions(&self, queue: &Queue, dns: Dns) -> Result<Shared, StartError> {
         let queue = queue.clone();
+        let pressure = Pressure::of_this_process();
+        let budget = Budget::of_this_process(&pressure, &self.metrics);
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         Ok(Shared {
             live: self.live.clone(),
@@ -258,8 +261,9 @@ impl Handles {
                 move |entry| queue.accepted(entry),
             ),
             auth: Authenticator::new(2 * cores)?,
-            callout: Callout::new(dns, ClientTls::public()?),
-            pressure: Pressure::of_this_process(),
+            callout: Callout::new(dns, ClientTls::public()?, budget.clone()),
+            pressure,
+            budget,
             metrics: Arc::clone(&self.metrics),
         })
     }

@@ -220,23 +220,23 @@ mod tests {
         service: Service,
     ) -> (rustls::HandshakeKind, ChannelBindings, Option<[u8; 32]>) {
         let name = "a.example".try_into().unwrap();
-        let mut client = rustls::ClientConnection::new(Arc::clone(client), name).unwrap();
-        let mut server = ServerConnection::new(Arc::clone(served.config(service))).unwrap();
-        while client.wants_write() || server.wants_write() {
+        let mut one = rustls::ClientConnection::new(Arc::clone(client), name).unwrap();
+        let mut other = ServerConnection::new(Arc::clone(served.config(service))).unwrap();
+        while one.wants_write() || other.wants_write() {
             let mut octets = Vec::new();
-            client.write_tls(&mut octets).unwrap();
-            server.read_tls(&mut octets.as_slice()).unwrap();
-            server.process_new_packets().unwrap();
+            one.write_tls(&mut octets).unwrap();
+            other.read_tls(&mut octets.as_slice()).unwrap();
+            other.process_new_packets().unwrap();
             octets.clear();
-            server.write_tls(&mut octets).unwrap();
-            client.read_tls(&mut octets.as_slice()).unwrap();
-            client.process_new_packets().unwrap();
+            other.write_tls(&mut octets).unwrap();
+            one.read_tls(&mut octets.as_slice()).unwrap();
+            one.process_new_packets().unwrap();
         }
-        assert!(!client.is_handshaking() && !server.is_handshaking());
-        let exported = client.export_keying_material([0; 32], EXPORTER, Some(b"")).ok();
+        assert!(!one.is_handshaking() && !other.is_handshaking());
+        let exported = one.export_keying_material([0; 32], EXPORTER, Some(b"")).ok();
         (
-            server.handshake_kind().unwrap(),
-            bindings(&server, served),
+            other.handshake_kind().unwrap(),
+            bindings(&other, served),
             exported,
         )
     }

@@ -372,6 +372,10 @@ pub struct ListenerLimits {
     /// Longest time of one transaction, `1m` to `4h`. Default `30m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transaction_time: Option<Period>,
+    /// Memory of one pod for messages under way, `8Mi` to `1Ti`. Where it is short, bodies go to files at once, and then clients
+    /// are asked to come later, strangers first. Default: a fifth of the pod's memory limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub buffer_memory: Option<Size>,
 }
 
 /// DNS servers that the pods ask.

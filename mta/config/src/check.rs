@@ -419,6 +419,11 @@ policies:
             ),
             (
                 "users:",
+                "limits: {bufferMemory: 1Mi}\nusers:",
+                "limits.bufferMemory",
+            ),
+            (
+                "users:",
                 "limits: {messagesPerConnection: 0}\nusers:",
                 "limits.messagesPerConnection",
             ),

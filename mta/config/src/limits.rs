@@ -27,6 +27,10 @@ pub struct Limits {
     /// Longest time from MAIL to the reply after the data, 1m to 4h.
     #[serde(skip_serializing_if = "usual_transaction_time")]
     pub transaction_time: Period,
+    /// Memory that sessions may hold at once for what is under way, 8Mi to 1Ti; absent = a fifth of the memory of the
+    /// control group, or of the machine. Where it is short, bodies go to files at once, and then clients get 452.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub buffer_memory: Option<Octets>,
 }
 
 impl Default for Limits {
@@ -39,6 +43,7 @@ impl Default for Limits {
             messages_per_connection: 1_000,
             minimum_data_rate: Octets(256),
             transaction_time: Period::from_secs(30 * 60),
+            buffer_memory: None,
         }
     }
 }
@@ -172,6 +177,12 @@ pub(crate) fn check_limits(limits: &Limits, found: &mut Findings) {
         (60..=4 * 3_600).contains(&limits.transaction_time.get().as_secs()),
         || "limits.transactionTime".into(),
         || format!("{} is not between 1m and 4h", limits.transaction_time),
+    );
+    let buffers = limits.buffer_memory.unwrap_or(Octets(8 << 20));
+    found.require(
+        (8 << 20..=1 << 40).contains(&buffers.0),
+        || "limits.bufferMemory".into(),
+        || format!("{buffers} is not between 8Mi and 1Ti"),
     );
 }
 

@@ -32,6 +32,7 @@ limits:
   connectionsPerClient: 50
   messagesPerConnection: 10
   minimumDataRate: 256
+  bufferMemory: 64Mi
   transactionTime: 30m
 queue: {lifetime: 5d, nullSenderLifetime: 1d, delayNotice: 4h, durability: Durable}
 resolvers: ['127.0.0.1:53']

@@ -69,18 +69,42 @@ impl Incoming {
             .min(self.shared.max_payload() / 2)
     }
 
+    /// Octets of memory that the body takes once `more` are written and it is no body file: what it needs at first, then
+    /// twice what it has, so that a growing body is not copied for every piece.
+    pub fn will_hold(&self, more: usize) -> usize {
+        let (held, needed) = (self.inline.capacity(), self.inline.len() + more);
+        match held {
+            0 => needed,
+            _ if needed <= held => held,
+            _ => (2 * held).min(self.inline_limit()).max(needed),
+        }
+    }
+
     /// Appends to the body, as it goes on the wire without dot-stuffing.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), CommitError> {
+        if self.blocks(bytes.len()) {
+            return self.write_to_file(bytes);
+        }
+        self.admit(bytes)?;
+        let room = self.will_hold(bytes.len()) - self.inline.len();
+        self.inline.reserve_exact(room);
+        self.inline.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// The same, and the body is a file from now on, however short it is. Blocks on the disk.
+    pub fn write_to_file(&mut self, bytes: &[u8]) -> Result<(), CommitError> {
+        self.admit(bytes)?;
+        self.spilled()?.write(bytes)
+    }
+
+    fn admit(&self, bytes: &[u8]) -> Result<(), CommitError> {
         if self.open.is_none() {
             return Err(CommitError::Sealed);
         }
         if self.len() + bytes.len() as u64 > self.shared.options.max_body {
             return Err(CommitError::TooLarge);
         }
-        if self.blocks(bytes.len()) {
-            return self.spilled()?.write(bytes);
-        }
-        self.inline.extend_from_slice(bytes);
         Ok(())
     }
 

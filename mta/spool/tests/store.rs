@@ -161,6 +161,35 @@ fn a_second_opener_is_refused() {
     assert!(Spool::open(dir.path(), &options()).is_ok());
 }
 
+/// A caller that is short of memory says when a body becomes a file, and knows what it takes until then.
+#[test]
+fn a_short_body_may_go_to_a_file_at_any_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let (spool, _) = Spool::open(directory.path(), &options()).unwrap();
+    let whole = body(7, 6_000);
+    let mut incoming = spool.begin();
+    assert_eq!(incoming.will_hold(1_000), 1_000, "what it needs at first");
+    incoming.write(&whole[..1_000]).unwrap();
+    assert_eq!(incoming.will_hold(0), 1_000);
+    assert_eq!(incoming.will_hold(1), 2_000, "then twice as much");
+    assert_eq!(incoming.will_hold(5_000), 6_000);
+    incoming.write(&whole[1_000..1_500]).unwrap();
+    assert!(!incoming.blocks(500));
+    incoming.write_to_file(&whole[1_500..2_000]).unwrap();
+    assert!(incoming.blocks(0));
+    assert_eq!(incoming.will_hold(0), 0, "its memory is free");
+    incoming.write(&whole[2_000..]).unwrap();
+    let id = incoming
+        .commit(envelope(7), b"Received: 7\r\n".to_vec())
+        .wait()
+        .unwrap();
+    check(&spool, id, 7, 6_000);
+    drop(spool);
+    let (spool, recovery) = Spool::open(directory.path(), &options()).unwrap();
+    assert_eq!(recovery.damaged + recovery.lost, 0);
+    check(&spool, id, 7, 6_000);
+}
+
 #[test]
 fn a_dropped_message_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();

@@ -10,6 +10,7 @@ use super::edit::FieldFilter;
 use super::header::{Fault, Findings, HeaderScan};
 use super::prefix::{self, Trace};
 use super::{Intake, Transaction};
+use crate::net::Room;
 use crate::policy::{self, Context};
 use crate::queue::clock;
 use crate::settings::Settings;
@@ -35,13 +36,15 @@ pub struct Receiving {
     edit: Option<(FieldFilter, Vec<u8>)>,
     /// Octets that wait for a blocking thread.
     waiting: Vec<u8>,
+    /// The memory for all of it.
+    room: Room,
     size: u64,
     limit: u64,
     refused: Option<Refused>,
 }
 
 impl Receiving {
-    pub(super) fn new(intake: Intake, incoming: Incoming, role: Role) -> Self {
+    pub(super) fn new(intake: Intake, incoming: Incoming, role: Role, room: Room) -> Self {
         let settings = intake.live.current();
         let limit = settings.set.file.limits.message_size.0;
         let remove = &settings.header_edits(role).remove;
@@ -51,6 +54,7 @@ impl Receiving {
             incoming: Some(incoming),
             scan: HeaderScan::new(),
             waiting: Vec::new(),
+            room,
             size: 0,
             limit,
             refused: None,
@@ -91,14 +95,26 @@ impl Receiving {
         let Some(incoming) = &mut self.incoming else {
             return;
         };
-        if self.waiting.is_empty() && !incoming.blocks(octets.len()) {
-            let written = incoming.write(octets);
-            self.check(written);
-            return;
+        let in_file = incoming.blocks(0);
+        if !incoming.blocks(octets.len()) {
+            if self.room.collect(incoming.will_hold(octets.len())) {
+                let written = incoming.write(octets);
+                self.check(written);
+                return;
+            }
+            self.intake.metrics.spilled.inc();
+        }
+        // A file is written in large pieces, and in small ones where there is no memory for those.
+        let roomy = in_file && self.room.collect(WRITE_SIZE + PIECE);
+        if roomy {
+            let more = (WRITE_SIZE + PIECE).saturating_sub(self.waiting.len());
+            self.waiting.reserve_exact(more);
         }
         self.waiting.extend_from_slice(octets);
-        if self.waiting.len() >= WRITE_SIZE {
-            self.spill().await;
+        let enough = if roomy { WRITE_SIZE } else { SMALL_WRITE };
+        // What was collected goes at once when the body becomes a file: its memory is what is short.
+        if !in_file || self.waiting.len() >= enough {
+            self.spill(roomy).await;
         }
     }
 
@@ -109,7 +125,7 @@ impl Receiving {
             filter.finish(&mut rest);
             self.store(&rest).await;
         }
-        self.spill().await;
+        self.spill(false).await;
         let found = std::mem::take(&mut self.scan).finish();
         let settings = self.intake.live.current();
         if let Err(refused) = self.judge(&settings, &transaction, &found) {
@@ -125,7 +141,13 @@ impl Receiving {
         let held = transaction.release.map_or(0, reckoned);
         let envelope = envelope(&settings, transaction);
         let completion = if incoming.blocks(0) {
-            tokio::task::spawn_blocking(move || incoming.commit_held(envelope, prefix.into_bytes(), held))
+            let turn = self.room.writer().await;
+            let work = move || {
+                let completion = incoming.commit_held(envelope, prefix.into_bytes(), held);
+                drop(turn);
+                completion
+            };
+            tokio::task::spawn_blocking(work)
                 .await
                 .map_err(|_| Refused::from(&CommitError::Closed))?
         } else {
@@ -173,8 +195,8 @@ impl Receiving {
             .map_err(|refusal| Refused::from(&refusal))
     }
 
-    /// Writes what waits, on a blocking thread.
-    async fn spill(&mut self) {
+    /// Writes what waits to the body file, on a blocking thread. `keep`: the memory for the next piece.
+    async fn spill(&mut self, keep: bool) {
         if self.waiting.is_empty() {
             return;
         }
@@ -182,14 +204,21 @@ impl Receiving {
             return;
         };
         let octets = std::mem::take(&mut self.waiting);
+        let turn = self.room.writer().await;
         let work = tokio::task::spawn_blocking(move || {
-            let written = incoming.write(&octets);
+            let written = incoming.write_to_file(&octets);
+            drop(turn);
             (incoming, octets, written)
         });
         match work.await {
             Ok((incoming, mut octets, written)) => {
-                octets.clear();
-                self.waiting = octets;
+                if keep {
+                    octets.clear();
+                    self.waiting = octets;
+                } else {
+                    drop(octets);
+                    self.room.release();
+                }
                 self.incoming = Some(incoming);
                 self.check(written);
             }
@@ -208,6 +237,7 @@ impl Receiving {
         self.refused.get_or_insert(refused);
         self.incoming = None;
         self.waiting = Vec::new();
+        self.room.release();
     }
 }
 
@@ -311,6 +341,10 @@ impl From<&policy::Refusal> for Refused {
 
 /// Written to a body file in pieces of this size.
 const WRITE_SIZE: usize = 256 << 10;
+/// The same where memory is short.
+const SMALL_WRITE: usize = 8 << 10;
+/// Largest piece of a body that comes at once.
+const PIECE: usize = 64 << 10;
 /// RFC 5321 section 6.3.
 const MOST_RECEIVED: usize = 100;
 /// Hops that we made ourselves: forwarding may bring mail back now and then, and no more often than that.

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aws_lc_rs::hmac;
+use postroad_config::User;
 use postroad_smtp::sasl::{Mechanism, ScramVerifier};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
@@ -25,6 +26,7 @@ use zeroize::Zeroizing;
 use crate::settings::Settings;
 use cache::Cache;
 use throttle::Throttle;
+use verifier::octets;
 
 /// Checks users against the settings. Cheap to clone.
 #[derive(Clone)]
@@ -36,7 +38,7 @@ struct Inner {
     successes: Cache,
     throttle: Throttle,
     started: Instant,
-    /// Drawn at start: makes false salts that stay the same per user.
+    /// Drawn at start: makes false salts where there is no user to take them from.
     secret: [u8; 32],
     /// For users that do not exist.
     nobody: [Verifier; 2],
@@ -100,10 +102,24 @@ impl Authenticator {
     }
 
     /// Keys for SCRAM-SHA-256. For a user without any, false ones that no password fits (RFC 5802 section 9).
+    ///
+    /// They are the same at every pod and after a restart, and as long and as slow as those of some real user: who asks
+    /// again, or asks another pod, learns nothing.
     pub fn scram(&self, settings: &Settings, user: &str) -> ScramVerifier {
-        match settings.user(user).map(|user| Verifier::parse(&user.verifier)) {
-            Some(Ok(Verifier::Scram(keys))) => *keys,
-            _ => ScramVerifier::made_up(user, &self.0.secret),
+        if let Some(keys) = settings.user(user).and_then(keys) {
+            return keys;
+        }
+        let users = &settings.set.file.users;
+        let secret = match users.first() {
+            Some(first) => hmac::Key::new(hmac::HMAC_SHA256, first.verifier.as_bytes()),
+            None => hmac::Key::new(hmac::HMAC_SHA256, &self.0.secret),
+        };
+        let secret = octets(hmac::sign(&secret, b"users that do not exist").as_ref());
+        let at = octets(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret), user.as_bytes()).as_ref());
+        let at = usize::from(u16::from_be_bytes([at[0], at[1]])) % users.len().max(1);
+        match users.get(at).and_then(keys) {
+            Some(model) => model.made_up_like(user, &secret),
+            None => ScramVerifier::made_up(user, &secret),
         }
     }
 
@@ -136,8 +152,17 @@ impl Authenticator {
     }
 }
 
+fn keys(user: &User) -> Option<ScramVerifier> {
+    match Verifier::parse(&user.verifier) {
+        Ok(Verifier::Scram(keys)) => Some(*keys),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use futures::poll;
+
     use super::*;
     use crate::policy::tests::settings;
 
@@ -167,15 +192,37 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_user_gets_the_same_false_keys_each_time() {
-        let scram = Verifier::scram("two").unwrap();
-        let settings = settings(&format!("users:\n  - {{name: bo, verifier: '{scram}'}}\n"));
+    fn an_unknown_user_gets_the_same_false_keys_each_time_and_everywhere() {
+        let scram = Verifier::scram("two").unwrap().replace("$4096:", "$20000:");
+        let text = format!("users:\n  - {{name: bo, verifier: '{scram}'}}\n");
+        let settings = settings(&text);
         let auth = Authenticator::new(1).unwrap();
-        assert_ne!(auth.scram(&settings, "bo"), auth.scram(&settings, "eve"));
-        assert_eq!(
-            auth.scram(&settings, "eve"),
-            auth.scram(&settings, "eve"),
-            "asked twice, the same"
+        let eve = auth.scram(&settings, "eve");
+        assert_ne!(auth.scram(&settings, "bo"), eve);
+        assert_eq!(auth.scram(&settings, "eve"), eve, "asked twice, the same");
+        let other = Authenticator::new(1).unwrap();
+        assert_eq!(other.scram(&settings, "eve"), eve, "another process, the same");
+        assert!(
+            eve.to_string().starts_with("SCRAM-SHA-256$20000:"),
+            "as slow as others"
         );
+    }
+
+    /// Slow checks are bounded, and one that has succeeded a short while ago is not slow.
+    #[tokio::test]
+    async fn a_slow_check_waits_for_its_turn() {
+        let argon = Verifier::argon2id("one").unwrap();
+        let settings = settings(&format!("users:\n  - {{name: ann, verifier: '{argon}'}}\n"));
+        let auth = Authenticator::new(1).unwrap();
+        let turn = auth.0.slots.acquire().await.unwrap();
+        for user in ["ann", "nobody"] {
+            let mut check = Box::pin(auth.password(&settings, user, b"one"));
+            assert!(poll!(&mut check).is_pending(), "{user}");
+        }
+        drop(turn);
+        assert!(auth.password(&settings, "ann", b"one").await);
+        let _turn = auth.0.slots.acquire().await.unwrap();
+        assert!(poll!(Box::pin(auth.password(&settings, "ann", b"one"))).is_ready());
+        assert!(poll!(Box::pin(auth.password(&settings, "ann", b"two"))).is_pending());
     }
 }

@@ -23,6 +23,7 @@ use super::patience::Patience;
 use super::plan::{Protocol, To};
 use super::tls::ClientTls;
 use crate::dns::Dns;
+use crate::net::Budget;
 
 /// What the host says of a recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,7 @@ struct Inner {
     /// Dialogues at once.
     slots: Semaphore,
     known: Mutex<Known>,
+    budget: Budget,
 }
 
 /// Answers by host and recipient.
@@ -56,12 +58,13 @@ type Known = HashMap<(Deliver, String), (Answer, Instant)>;
 
 impl Callout {
     /// Without any answers yet.
-    pub fn new(dns: Dns, tls: ClientTls) -> Self {
+    pub fn new(dns: Dns, tls: ClientTls, budget: Budget) -> Self {
         Self(Arc::new(Inner {
             dns,
             tls,
             slots: Semaphore::new(MOST_DIALOGUES),
             known: Mutex::default(),
+            budget,
         }))
     }
 
@@ -73,6 +76,9 @@ impl Callout {
         }
         let dialogue = async {
             let Ok(_slot) = self.0.slots.acquire().await else {
+                return Answer::Unknown;
+            };
+            let Some(_room) = self.0.budget.ask() else {
                 return Answer::Unknown;
             };
             self.dialogue(host, forward_path, hostname).await

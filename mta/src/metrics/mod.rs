@@ -134,6 +134,14 @@ pub struct Metrics {
     pub refused: Family<ByClass, Counter>,
     /// From the end of DATA to the 250 that says it is stored.
     pub commit: Histogram,
+    /// Octets that sessions hold for what is under way.
+    pub buffers: Gauge<u64, AtomicU64>,
+    /// The most that it may be.
+    pub buffer_limit: Gauge<u64, AtomicU64>,
+    /// The most that it has been.
+    pub buffers_highest: Gauge<u64, AtomicU64>,
+    /// Bodies that went to a file early, because memory was short.
+    pub spilled: Counter,
     /// Attempts on recipients, by how they ended.
     pub deliveries: Family<ByOutcome, Counter>,
     /// The same by site.
@@ -181,6 +189,10 @@ impl Metrics {
             refused: Family::default(),
             // 0.5 ms to 8 s.
             commit: Histogram::new(exponential_buckets(0.0005, 2.0, 15)),
+            buffers: Gauge::default(),
+            buffer_limit: Gauge::default(),
+            buffers_highest: Gauge::default(),
+            spilled: Counter::default(),
             deliveries: Family::default(),
             site_deliveries: by_site::BySite::default(),
             duplicates_possible: Family::default(),
@@ -203,6 +215,7 @@ impl Metrics {
             registry: Registry::with_prefix("postroad_mta"),
         };
         metrics.register_mail();
+        metrics.register_buffers();
         metrics.register_state();
         metrics
     }
@@ -269,6 +282,33 @@ impl Metrics {
             "config_refused",
             "Configurations that could not be used",
             self.config_refused.clone(),
+        );
+    }
+
+    fn register_buffers(&mut self) {
+        let to = &mut self.registry;
+        to.register_with_unit(
+            "buffers",
+            "Octets that sessions hold for what is under way",
+            Unit::Bytes,
+            self.buffers.clone(),
+        );
+        to.register_with_unit(
+            "buffers_limit",
+            "The most that it may be",
+            Unit::Bytes,
+            self.buffer_limit.clone(),
+        );
+        to.register_with_unit(
+            "buffers_highest",
+            "The most that it has been since the start",
+            Unit::Bytes,
+            self.buffers_highest.clone(),
+        );
+        to.register(
+            "spilled_bodies",
+            "Bodies that went to a file early, because memory was short",
+            self.spilled.clone(),
         );
     }
 

@@ -9,12 +9,16 @@
 
 mod admission;
 mod bind;
+mod budget;
+mod descriptors;
 mod pressure;
 mod proxied;
 
 pub(crate) use admission::network;
 pub use admission::{Admission, Admitted, Full};
 pub use bind::{BindError, listen};
+pub use budget::{Budget, Room};
+pub use descriptors::raise as raise_descriptors;
 pub use pressure::{Pressure, Rank};
 
 use std::collections::HashMap;
@@ -59,6 +63,7 @@ impl Ports {
             sessions: TaskTracker::new(),
             open: Arc::default(),
         };
+        ports.follow_limits();
         let mut sockets = Vec::new();
         for port in &ports.shared.live.current().set.file.ports {
             sockets.push((port.name.clone(), port.address, listen(&port.name, port.address)?));
@@ -83,8 +88,14 @@ impl Ports {
                 () = stop.cancelled() => return,
                 outcome = changed.changed() => if outcome.is_err() { return },
             }
+            self.follow_limits();
             self.apply();
         }
+    }
+
+    fn follow_limits(&self) {
+        let limits = &self.shared.live.current().set.file.limits;
+        self.shared.budget.follow(limits.buffer_memory);
     }
 
     /// Ends when all sessions have ended. New ones may come until then.

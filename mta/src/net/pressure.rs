@@ -1,7 +1,8 @@
 //! Who is turned away first when room runs out: strangers, then known peers, and users last.
 //!
 //! Room is connections (`limits.connections`) and the memory of our control group: its working set, that is what is in
-//! use without the page cache that can be dropped at once, against its limit. Without a limit there is no pressure.
+//! use without the page cache that can be dropped at once, against its limit. The groups around it count as well: the kernel
+//! ends processes of whichever is full first. Without a limit there is no pressure.
 
 use std::fs;
 use std::net::IpAddr;
@@ -45,6 +46,15 @@ impl Rank {
         }
     }
 
+    /// Percent of the buffers that messages of this rank may fill up.
+    pub(super) fn buffers(self) -> u64 {
+        match self {
+            Self::Stranger => 80,
+            Self::Known => 90,
+            Self::User => 100,
+        }
+    }
+
     /// Percent of the memory at which this rank is turned away.
     fn memory(self) -> u64 {
         match self {
@@ -60,7 +70,8 @@ impl Rank {
 pub struct Pressure(Arc<Inner>);
 
 struct Inner {
-    group: Option<Group>,
+    /// Ours, and those around it.
+    groups: Vec<Group>,
     /// The last look, and the percent in use that it saw.
     seen: Mutex<Option<(Instant, u64)>>,
 }
@@ -79,24 +90,30 @@ impl Pressure {
     /// Of the control group of this process.
     pub fn of_this_process() -> Self {
         let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        Self::new(groups(&membership).into_iter().find(|group| group.limit.exists()))
+        let mut groups = groups(&membership);
+        groups.retain(|group| group.limit.exists());
+        Self::new(groups)
     }
 
-    fn new(group: Option<Group>) -> Self {
+    fn new(groups: Vec<Group>) -> Self {
         Self(Arc::new(Inner {
-            group,
+            groups,
             seen: Mutex::default(),
         }))
     }
 
+    /// The memory that this process may take, in octets.
+    pub fn limit(&self) -> Option<u64> {
+        self.0.groups.iter().filter_map(Group::most).min()
+    }
+
     /// Whether sessions and messages of this rank are turned away now.
     pub fn sheds(&self, rank: Rank) -> bool {
-        let Some(group) = &self.0.group else { return false };
         let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let percent = match *seen {
             Some((at, percent)) if at.elapsed() < LOOK => percent,
             _ => {
-                let percent = group.percent().unwrap_or(0);
+                let percent = self.0.groups.iter().filter_map(Group::percent).max().unwrap_or(0);
                 *seen = Some((Instant::now(), percent));
                 percent
             }
@@ -106,14 +123,22 @@ impl Pressure {
 }
 
 impl Group {
-    fn percent(&self) -> Option<u64> {
-        let number = |path: &Path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    /// Its limit.
+    fn most(&self) -> Option<u64> {
         // "max" in version 2; a number beyond all memory in version 1.
-        let limit = number(&self.limit).filter(|limit| (1..1 << 50).contains(limit))?;
+        number(&self.limit).filter(|limit| (1..1 << 50).contains(limit))
+    }
+
+    fn percent(&self) -> Option<u64> {
+        let limit = self.most()?;
         let statistics = fs::read_to_string(&self.statistics).ok()?;
         let used = number(&self.used)?.saturating_sub(field(&statistics, self.droppable));
         Some(used.saturating_mul(100) / limit)
     }
+}
+
+fn number(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 fn field(statistics: &str, name: &str) -> u64 {
@@ -139,14 +164,19 @@ fn groups(membership: &str) -> Vec<Group> {
     for line in membership.lines() {
         let mut parts = line.splitn(3, ':').skip(1);
         match (parts.next(), parts.next()) {
-            (Some(""), Some(path)) => found.extend([second(path), second("/")]),
+            (Some(""), Some(path)) => found.extend(around(path).map(second)),
             (Some(controllers), Some(path)) if controllers.split(',').any(|name| name == "memory") => {
-                found.extend([first(path), first("/")]);
+                found.extend(around(path).map(first));
             }
             _ => {}
         }
     }
     found
+}
+
+/// This group and those around it, `/` last.
+fn around(path: &str) -> impl Iterator<Item = &str> {
+    Path::new(path).ancestors().filter_map(Path::to_str)
 }
 
 fn place(root: &str, path: &str, file: &str) -> PathBuf {
@@ -161,18 +191,21 @@ mod tests {
     use super::*;
 
     fn pressure(used: &str, limit: &str) -> Pressure {
+        Pressure::new(vec![group(used, limit)])
+    }
+
+    fn group(used: &str, limit: &str) -> Group {
         let directory = tempfile::tempdir().unwrap().keep();
         let file = |name: &str, text: &str| {
             fs::write(directory.join(name), text).unwrap();
             directory.join(name)
         };
-        let group = Group {
+        Group {
             used: file("current", used),
             limit: file("max", limit),
             statistics: file("stat", "file 9\ninactive_file 100\nactive_file 7\n"),
             droppable: "inactive_file",
-        };
-        Pressure::new(Some(group))
+        }
     }
 
     #[test]
@@ -190,7 +223,19 @@ mod tests {
             let found = [Rank::Stranger, Rank::Known, Rank::User].map(|rank| pressure.sheds(rank));
             assert_eq!(found, shed, "{used} of {limit}");
         }
-        assert!(!Pressure::new(None).sheds(Rank::Stranger));
+        assert!(!Pressure::new(Vec::new()).sheds(Rank::Stranger));
+    }
+
+    #[test]
+    fn the_fullest_of_the_groups_around_counts_and_the_least_limit() {
+        let groups = |list: &[(&str, &str)]| {
+            Pressure::new(list.iter().map(|(used, limit)| group(used, limit)).collect())
+        };
+        let inner = groups(&[("950", "1000"), ("1100", "9000")]);
+        assert!(inner.sheds(Rank::Stranger) && inner.limit() == Some(1_000));
+        let outer = groups(&[("150", "max"), ("1080", "1100")]);
+        assert!(outer.sheds(Rank::Stranger) && outer.limit() == Some(1_100));
+        assert_eq!(groups(&[("1", "max")]).limit(), None);
     }
 
     #[test]
@@ -212,6 +257,7 @@ mod tests {
             limits("4:memory:/pod/x\n0::/y\n"),
             [
                 "/sys/fs/cgroup/memory/pod/x/memory.limit_in_bytes",
+                "/sys/fs/cgroup/memory/pod/memory.limit_in_bytes",
                 "/sys/fs/cgroup/memory/memory.limit_in_bytes",
                 "/sys/fs/cgroup/y/memory.max",
                 "/sys/fs/cgroup/memory.max"

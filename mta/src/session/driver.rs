@@ -45,6 +45,8 @@ pub(super) struct Driver {
     pub(super) failures: u32,
     /// The present login was not checked: too many have failed.
     pub(super) throttled: bool,
+    /// When the check of the present login began.
+    pub(super) checked: Option<Instant>,
     /// TLS version and suite.
     tls: Option<String>,
     accepted: u32,
@@ -53,7 +55,7 @@ pub(super) struct Driver {
     /// When the present transaction must be over.
     pub(super) deadline: Option<Instant>,
     /// How fast the present message comes in.
-    pace: Option<Pace>,
+    pub(super) pace: Option<Pace>,
 }
 
 /// Why a session ended, for the log.
@@ -78,6 +80,7 @@ impl Driver {
             receiving: None,
             failures: 0,
             throttled: false,
+            checked: None,
             tls: None,
             accepted: 0,
             messages: 0,
@@ -176,11 +179,7 @@ impl Driver {
             Event::StandIn(of) => self.stand_in(&of, session),
             Event::Mail(mail) => self.mail(mail, session),
             Event::Rcpt(rcpt) => self.rcpt(&rcpt, session).await,
-            Event::BodyBegin => {
-                self.pace = Some(Pace::new(Instant::now().into_std()));
-                self.receiving = Some(self.shared.intake.begin(self.port.role));
-                session.answer(Reply::ok("2.0.0", "Go on"));
-            }
+            Event::BodyBegin => self.begin_message(session),
             Event::Body(octets) => {
                 if let Some(receiving) = &mut self.receiving {
                     receiving.write(&octets).await;

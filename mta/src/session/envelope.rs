@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::driver::Driver;
 use super::hold;
+use super::pace::Pace;
 use crate::accept::Transaction;
 use crate::deliver::callout::Answer;
 use crate::log::clean;
@@ -43,10 +44,14 @@ impl Driver {
             return;
         }
         self.deadline = Some(Instant::now() + limits.transaction_time.get());
-        if self.is_shed(session) {
+        let rank = self.rank(session);
+        if self.shared.pressure.sheds(rank) {
             self.shared.refused(Refused::Unable);
             session.end(&Reply::new(421, "4.3.2", "Too little memory, try again later"));
             return;
+        }
+        if self.shared.budget.is_short(rank, session.is_tls()) {
+            return self.too_little_memory(session);
         }
         if let Some(unable) = self.shared.intake.unable() {
             self.shared.refused(Refused::Unable);
@@ -114,6 +119,21 @@ impl Driver {
         session.answer(Reply::ok("2.1.5", "Recipient is fine"));
     }
 
+    /// A body comes, if there is room for it.
+    pub(super) fn begin_message(&mut self, session: &mut Session) {
+        let Some(room) = self.shared.budget.begin(self.rank(session), session.is_tls()) else {
+            return self.too_little_memory(session);
+        };
+        self.pace = Some(Pace::new(Instant::now().into_std()));
+        self.receiving = Some(self.shared.intake.begin(self.port.role, room));
+        session.answer(Reply::ok("2.0.0", "Go on"));
+    }
+
+    fn too_little_memory(&self, session: &mut Session) {
+        self.shared.refused(Refused::Unable);
+        session.answer(Reply::new(452, "4.3.1", "Too little memory, try again later"));
+    }
+
     /// Asks the host that gets the mail.
     async fn verify(&self, host: &Deliver, path: &str) -> Result<(), Refusal> {
         // In a place of its own: most sessions never ask, and each would carry the room for it.
@@ -166,14 +186,13 @@ impl Driver {
         }
     }
 
-    /// Whether memory is so short that this client is turned away.
-    fn is_shed(&self, session: &Session) -> bool {
-        let rank = if session.identity().is_some() {
+    /// How much the client is worth.
+    fn rank(&self, session: &Session) -> Rank {
+        if session.identity().is_some() {
             Rank::User
         } else {
             Rank::of(&self.settings, Role::Transfer, self.client.ip())
-        };
-        self.shared.pressure.sheds(rank)
+        }
     }
 
     fn context<'a>(&'a self, session: &'a Session) -> Context<'a> {

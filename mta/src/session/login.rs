@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use postroad_smtp::Reply;
 use postroad_smtp::server::Session;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::driver::Driver;
@@ -16,6 +17,7 @@ impl Driver {
         if !self.may_try(user) {
             return session.password_checked(user, None);
         }
+        self.checked = Some(Instant::now());
         let settings = self.shared.live.current();
         let good = self
             .shared
@@ -40,11 +42,13 @@ impl Driver {
         may
     }
 
-    /// After a failure the reply waits: the same for every kind of failure, longer each time.
+    /// After a failure the reply waits: the same for every kind of failure, longer each time. The time that the check took
+    /// is part of it, so that it tells nothing of the user.
     pub(super) async fn authenticated(&mut self, user: &str, success: bool, session: &mut Session) {
         if !user.is_empty() && !std::mem::take(&mut self.throttled) {
             self.shared.auth.tried(self.client.ip(), user, success);
         }
+        let began = self.checked.take().unwrap_or_else(Instant::now);
         if success {
             tracing::info!(port = self.port.name, client = %self.client.ip(), user = clean(user), "logged in");
             return;
@@ -58,11 +62,16 @@ impl Driver {
             failures = self.failures,
             "login failed"
         );
-        tokio::time::sleep(DELAY * self.failures).await;
+        tokio::time::sleep_until(due(began, self.failures)).await;
         if self.failures >= MOST_FAILURES {
             session.end(&Reply::new(421, "4.7.0", "Too many failed logins"));
         }
     }
+}
+
+/// When the reply to a failure leaves.
+fn due(began: Instant, failures: u32) -> Instant {
+    began + DELAY * failures
 }
 
 const DELAY: Duration = Duration::from_millis(500);

@@ -27,7 +27,7 @@ use crate::auth::Authenticator;
 use crate::deliver::callout::Callout;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{ByClass, Metrics, Refused};
-use crate::net::Pressure;
+use crate::net::{Budget, Pressure};
 use crate::settings::Live;
 
 /// What every session uses. Cheap to clone.
@@ -43,6 +43,8 @@ pub struct Shared {
     pub auth: Authenticator,
     /// How much room there is.
     pub pressure: Pressure,
+    /// What sessions may hold of it.
+    pub budget: Budget,
     /// Which recipients the hosts behind us know.
     pub callout: Callout,
     /// Counts.

@@ -13,6 +13,7 @@ mod binding;
 mod calling_out;
 mod certificates;
 mod client;
+mod crowding;
 mod editing;
 mod holding;
 mod injecting;

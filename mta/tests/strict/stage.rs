@@ -26,6 +26,8 @@ pub struct Play {
     pub listed: &'static str,
     /// Whether clients on this machine may relay without a password.
     pub trusted: bool,
+    /// More ports, a line each.
+    pub ports: String,
     /// More lines of the file.
     pub more: String,
 }
@@ -38,6 +40,7 @@ impl Default for Play {
             relay: None,
             listed: "alice, bob",
             trusted: false,
+            ports: String::new(),
             more: String::new(),
         }
     }
@@ -102,11 +105,12 @@ impl Play {
              tls: {{certificateFile: {at}/tls.crt, keyFile: {at}/tls.key}}\nlimits: {limits}\n\
              relayFrom: [{trusted}]\nusers: [{{name: alice, verifier: '{verifier}'}}]\nports:\n\
              \x20 - {{name: smtp, address: '{transfer}', role: Transfer, tls: Opportunistic}}\n\
-             \x20 - {{name: submission, address: '{submission}', role: Submission, tls: StartTls}}\n\
+             \x20 - {{name: submission, address: '{submission}', role: Submission, tls: StartTls}}\n{ports}\
              domains:\n  - name: example.com\n    inbound:\n      recipients: {recipients}\n      deliverTo: {{lmtp: {store}}}\n\
              \x20   senders: [{{user: alice, addresses: [alice]}}]\n{relay}{more}",
             limits = self.limits,
             trusted = if self.trusted { "127.0.0.0/8" } else { "" },
+            ports = self.ports,
             more = self.more,
         )
     }

@@ -1,8 +1,12 @@
 //! Where plain text meets TLS.
 
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+
 use crate::sink::Sink;
-use crate::stage::{PASSWORD, Play, plain};
-use crate::wire::Wire;
+use crate::stage::{PASSWORD, Play, free_port, plain};
+use crate::wire::{Wire, client_config};
 
 /// CVE-2011-0411 and its like: what came in clear behind STARTTLS is never run under TLS.
 #[test]
@@ -87,4 +91,47 @@ fn what_is_no_handshake_ends_the_session() {
     wire.send(b"EHLO x\r\nMAIL FROM:<evil@else.example>\r\n");
     wire.half_close();
     stage.is_well();
+}
+
+/// A session of one service is resumed at no other (Postfix, August 2026: tickets mixed up between services).
+#[test]
+fn a_ticket_of_one_service_is_nothing_to_another() {
+    let implicit = free_port();
+    let stage = Play {
+        ports: format!("  - {{name: submissions, address: '{implicit}', role: Submission, tls: Implicit}}\n"),
+        ..Play::default()
+    }
+    .start();
+    let starttls = |address| {
+        let mut wire = Wire::ready(address);
+        assert_eq!(wire.say("STARTTLS").code, 220);
+        wire
+    };
+    let services: [(&str, &dyn Fn() -> Wire); 3] = [
+        ("25", &|| starttls(stage.transfer)),
+        ("587", &|| starttls(stage.submission)),
+        ("465", &|| Wire::connect(implicit)),
+    ];
+    let resumed = |config: &Arc<ClientConfig>, connect: &dyn Fn() -> Wire| {
+        let mut wire = connect();
+        wire.handshake_with(Arc::clone(config));
+        // Tickets of TLS 1.3 come behind the handshake, with the first reply.
+        if wire.say("EHLO client.example").code == 220 {
+            assert_eq!(wire.reply().code, 250);
+        }
+        wire.is_resumed()
+    };
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        for (first, at_first) in services {
+            for (second, at_second) in services {
+                let config = client_config(&stage.chain, &[version]);
+                assert!(!resumed(&config, at_first));
+                assert_eq!(
+                    resumed(&config, at_second),
+                    first == second,
+                    "{version:?}: of {first} at {second}"
+                );
+            }
+        }
+    }
 }

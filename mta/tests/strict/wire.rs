@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
 
 /// Bound of every wait.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -80,23 +80,26 @@ impl Wire {
 
     /// The handshake, now.
     pub fn handshake(&mut self, chain: &str) {
+        self.handshake_with(client_config(chain, rustls::DEFAULT_VERSIONS));
+    }
+
+    /// The same by a client that may have been here before.
+    pub fn handshake_with(&mut self, config: Arc<ClientConfig>) {
         assert!(self.unread.is_empty(), "octets in clear before the handshake");
         let Stream::Clear(stream) = std::mem::replace(&mut self.stream, Stream::Gone) else {
             panic!("TLS twice")
         };
-        let mut roots = RootCertStore::empty();
-        roots
-            .add(CertificateDer::from_pem_slice(chain.as_bytes()).unwrap())
-            .unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
         let name = ServerName::try_from("mail.example.com").unwrap();
-        let tls = ClientConnection::new(Arc::new(config), name).unwrap();
+        let tls = ClientConnection::new(config, name).unwrap();
         self.stream = Stream::Tls(Box::new(StreamOwned::new(tls, stream)));
+    }
+
+    /// Whether the server took up an earlier TLS session; it has answered since the handshake.
+    pub fn is_resumed(&self) -> bool {
+        let Stream::Tls(tls) = &self.stream else {
+            panic!("no TLS")
+        };
+        tls.conn.handshake_kind().unwrap() == HandshakeKind::Resumed
     }
 
     /// Sends TLS's `close_notify` and goes on in clear on the same socket.
@@ -245,4 +248,22 @@ impl Wire {
     pub fn rest(&mut self) -> Vec<Reply> {
         std::iter::from_fn(|| self.next()).collect()
     }
+}
+
+/// A client that trusts this chain, speaks these versions, and remembers sessions.
+pub fn client_config(
+    chain: &str,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(chain.as_bytes()).unwrap())
+        .unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Arc::new(config)
 }

@@ -232,6 +232,11 @@ fn limits(spec: &SmtpListenerSpec) -> Result<Limits, Invalid> {
         wanted.transaction_time.as_ref(),
         limits.transaction_time,
     )?;
+    limits.buffer_memory = wanted
+        .buffer_memory
+        .as_ref()
+        .map(|size| parsed("spec.limits.bufferMemory", size.as_ref()))
+        .transpose()?;
     let set = |field: &mut u32, value: Option<i32>| {
         if let Some(value) = value.and_then(|value| u32::try_from(value).ok()) {
             *field = value;
@@ -353,6 +358,16 @@ mod tests {
     }
 
     #[test]
+    fn limits_that_are_given_reach_the_file_and_others_are_not_written() {
+        let limits = |spec: serde_json::Value| {
+            let valid = validate(&self::spec(&json!({"limits": spec}))).unwrap();
+            postroad_config::render(&valid.limits).unwrap()
+        };
+        assert!(limits(json!({"bufferMemory": "64Mi"})).contains("bufferMemory: 64Mi"));
+        assert!(!limits(json!({"connections": 5})).contains("bufferMemory"));
+    }
+
+    #[test]
     fn each_mistake_names_field_value_and_mend() {
         for (change, field, value) in [
             (
@@ -389,6 +404,16 @@ mod tests {
                 json!({"limits": {"messageSize": "1Ki"}}),
                 "spec.limits.messageSize",
                 "1Ki",
+            ),
+            (
+                json!({"limits": {"bufferMemory": "1Mi"}}),
+                "spec.limits.bufferMemory",
+                "1Mi",
+            ),
+            (
+                json!({"limits": {"bufferMemory": "64MB"}}),
+                "spec.limits.bufferMemory",
+                "64MB",
             ),
             (
                 json!({"queue": {"storage": {"size": "1Gi"}, "lifetime": "999999999d"}}),

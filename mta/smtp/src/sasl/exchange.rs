@@ -297,7 +297,7 @@ fn first_fields(bare: &str) -> Option<(Result<String, Prohibited>, &str)> {
 /// `a=…`: an authorisation id must be the user itself.
 fn authorised(field: &str) -> Option<String> {
     let name = scram_name(field.strip_prefix("a=")?)?;
-    prepare(&name).ok().map(|name| name.into_owned())
+    prepare(&name).ok().map(std::borrow::Cow::into_owned)
 }
 
 /// RFC 5802 section 5.1: `=2C` is a comma, `=3D` an equals sign.

@@ -35,8 +35,8 @@ mod tests {
             ("\u{627}\u{31}", Err(Prohibited)),
         ] {
             assert_eq!(
-                prepare(text).as_deref(),
-                want.as_ref().map(|text| *text),
+                prepare(text).map(Cow::into_owned),
+                want.map(str::to_owned),
                 "{text:?}"
             );
         }

@@ -80,6 +80,19 @@ impl ScramVerifier {
         }
     }
 
+    /// The same, with as many iterations and as long a salt as this one has.
+    #[must_use]
+    pub fn made_up_like(&self, name: &str, secret: &[u8]) -> Self {
+        let more = mac(secret, format!("{name}\0").as_bytes());
+        let mut salt = [mac(secret, name.as_bytes()), more].concat();
+        salt.truncate(self.salt.len());
+        Self {
+            iterations: self.iterations,
+            salt,
+            ..Self::made_up(name, secret)
+        }
+    }
+
     /// Whether this is the password, for PLAIN and LOGIN. Costs the iterations: call it off the reactor.
     pub fn matches(&self, password: &str) -> bool {
         Self::derive(password, self.salt.clone(), self.iterations.get())
@@ -179,6 +192,24 @@ mod tests {
             one,
             ScramVerifier::made_up("someone", b"secret").first_message("n")
         );
+    }
+
+    #[test]
+    fn a_made_up_verifier_looks_like_its_model() {
+        let keys = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+        let salt = STANDARD.encode([1; 64]);
+        let model: ScramVerifier = format!("SCRAM-SHA-256$10000:{salt}${keys}:{keys}")
+            .parse()
+            .unwrap();
+        let made_up = model.made_up_like("nobody", b"secret");
+        assert_eq!(made_up, model.made_up_like("nobody", b"secret"));
+        assert_eq!(
+            (made_up.salt.len(), made_up.iterations.get()),
+            (64, 10_000),
+            "told by nothing"
+        );
+        assert_ne!(made_up.salt, model.made_up_like("nobody", b"other").salt);
+        assert_ne!(made_up.salt, model.made_up_like("someone", b"secret").salt);
     }
 
     /// RFC 7677 section 3, the example exchange.

@@ -23,6 +23,10 @@ impl Session {
         self.config.mechanisms.iter().copied().filter(fits)
     }
 
+    fn mechanism(&self, name: &str) -> Option<Mechanism> {
+        self.mechanisms().find(|known| known.name() == name)
+    }
+
     /// What clients were offered to bind to.
     fn offered_bindings(&self) -> ChannelBindings {
         if self.mechanisms().any(|one| one == Mechanism::ScramSha256Plus) {
@@ -41,7 +45,7 @@ impl Session {
             self.say(503, "5.5.1", "not now");
         } else if !self.is_tls() {
             self.say(538, "5.7.11", "use STARTTLS first");
-        } else if let Some(known) = self.mechanisms().find(|known| known.name() == mechanism) {
+        } else if let Some(known) = self.mechanism(mechanism) {
             let (exchange, challenge) = Exchange::start(known, self.offered_bindings());
             self.exchange = Some(exchange);
             self.waiting = Waiting::AuthResponse;

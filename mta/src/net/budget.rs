@@ -1,0 +1,272 @@
+//! How much memory sessions may hold at once for what is under way: bodies that are collected, pieces that are read, TLS
+//! records, questions to mail stores.
+//!
+//! ```text
+//!   a message begins ─► Budget::begin ─┬─► Room ─► Room::collect ─┬─► true: more of the body stays in memory
+//!                                      └─► none: 452              └─► false: the body is a file from now on
+//! ```
+//!
+//! Nobody waits for room, so nobody can hold some and wait for more. Writers of body files do wait for each other, and hold
+//! nothing that another of them needs. What is short first: collecting, then messages of strangers, of known peers, of users.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use postroad_config::Octets;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::pressure::{Pressure, Rank};
+use crate::metrics::Metrics;
+
+/// Octets for all sessions together. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    // The figures are the metrics themselves, so that what is counted is what is shown.
+    used: Figure,
+    limit: Figure,
+    highest: Figure,
+    /// `limits.bufferMemory` where the settings do not name it.
+    usual: u64,
+    writers: Arc<Semaphore>,
+}
+
+type Figure = Gauge<u64, AtomicU64>;
+
+/// What one message, or one question to a mail store, may hold; it goes back when this is dropped.
+#[derive(Debug)]
+pub struct Room {
+    budget: Budget,
+    base: u64,
+    collected: u64,
+}
+
+impl Budget {
+    /// A fifth of the memory that this process may take.
+    pub fn of_this_process(pressure: &Pressure, metrics: &Metrics) -> Self {
+        let memory = pressure
+            .limit()
+            .or_else(|| all_memory(Path::new("/proc/meminfo")));
+        Self::new(usual(memory), metrics)
+    }
+
+    fn new(usual: u64, metrics: &Metrics) -> Self {
+        let budget = Self {
+            used: metrics.buffers.clone(),
+            limit: metrics.buffer_limit.clone(),
+            highest: metrics.buffers_highest.clone(),
+            usual,
+            writers: Arc::new(Semaphore::new(WRITERS)),
+        };
+        budget.follow(None);
+        budget
+    }
+
+    /// Takes over `limits.bufferMemory`. Room that was given stays given.
+    pub fn follow(&self, wanted: Option<Octets>) {
+        self.limit.set(wanted.map_or(self.usual, |wanted| wanted.0));
+    }
+
+    /// Room for one message of a client of that rank: a read, a piece, and a TLS record each way.
+    pub fn begin(&self, rank: Rank, tls: bool) -> Option<Room> {
+        self.room(base(tls), rank.buffers())
+    }
+
+    /// Room for one question to a mail store.
+    pub fn ask(&self) -> Option<Room> {
+        self.room(base(true), Rank::Known.buffers())
+    }
+
+    /// Whether such a message could not begin now.
+    pub fn is_short(&self, rank: Rank, tls: bool) -> bool {
+        self.used.get() + base(tls) > self.part(rank.buffers())
+    }
+
+    fn room(&self, base: u64, percent: u64) -> Option<Room> {
+        self.take(base, percent).then(|| Room {
+            budget: self.clone(),
+            base,
+            collected: 0,
+        })
+    }
+
+    /// Counts these octets, unless more than this part of all would be in use then.
+    fn take(&self, octets: u64, percent: u64) -> bool {
+        let most = self.part(percent);
+        let sum = |used: u64| used.checked_add(octets).filter(|sum| *sum <= most);
+        let taken = self
+            .used
+            .inner()
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, sum);
+        if let Ok(before) = taken {
+            self.highest.inner().fetch_max(before + octets, Ordering::AcqRel);
+        }
+        taken.is_ok()
+    }
+
+    fn give_back(&self, octets: u64) {
+        self.used.dec_by(octets);
+    }
+
+    fn part(&self, percent: u64) -> u64 {
+        self.limit.get() / 100 * percent
+    }
+}
+
+impl Room {
+    /// Room to collect so many octets in all. `false`: there is none, and what was there stays.
+    pub fn collect(&mut self, octets: usize) -> bool {
+        let more = (octets as u64).saturating_sub(self.collected);
+        let there = more == 0 || self.budget.take(more, COLLECT);
+        if there {
+            self.collected += more;
+        }
+        there
+    }
+
+    /// Nothing is collected any more.
+    pub fn release(&mut self) {
+        self.budget.give_back(std::mem::take(&mut self.collected));
+    }
+
+    /// A turn to write to a body file; a bounded number writes at once. `None`: never.
+    pub async fn writer(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.budget.writers).acquire_owned().await.ok()
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.budget.give_back(self.base + self.collected);
+    }
+}
+
+fn base(tls: bool) -> u64 {
+    if tls { PIECES + RECORDS } else { PIECES }
+}
+
+fn usual(memory: Option<u64>) -> u64 {
+    memory.map_or(LEAST, |memory| (memory / 5).max(LEAST))
+}
+
+/// Of the machine, in octets.
+fn all_memory(meminfo: &Path) -> Option<u64> {
+    let text = fs::read_to_string(meminfo).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    kib.checked_mul(1_024)
+}
+
+/// Percent up to which bodies are collected; the rest is for messages that begin.
+const COLLECT: u64 = 50;
+/// A read that is not used up yet, and the piece that is worked on.
+const PIECES: u64 = 32 << 10;
+/// A TLS record each way.
+const RECORDS: u64 = 32 << 10;
+/// However small the machine is.
+const LEAST: u64 = 16 << 20;
+/// Body files that are written at once.
+const WRITERS: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn budget(limit: u64) -> (Budget, Metrics) {
+        let metrics = Metrics::new();
+        (Budget::new(limit, &metrics), metrics)
+    }
+
+    #[test]
+    fn collecting_stops_first_then_strangers_then_known_peers_then_users() {
+        let (budget, metrics) = budget(100 * MIB);
+        let mut one = budget.begin(Rank::Stranger, false).unwrap();
+        assert!(one.collect(usize::try_from(40 * MIB).unwrap()));
+        let mut two = budget.begin(Rank::User, true).unwrap();
+        assert!(!two.collect(usize::try_from(11 * MIB).unwrap()), "above the half");
+        assert!(two.collect(usize::try_from(9 * MIB).unwrap()));
+        let mut rooms = Vec::new();
+        for (rank, percent) in [(Rank::Stranger, 80), (Rank::Known, 90), (Rank::User, 100)] {
+            while let Some(room) = budget.begin(rank, false) {
+                assert!(!budget.is_short(Rank::User, true) || rank == Rank::User);
+                rooms.push(room);
+            }
+            assert!(budget.is_short(rank, false));
+            let used = metrics.buffers.get();
+            assert!(
+                used <= percent * MIB && used > (percent - 1) * MIB,
+                "{rank:?} {used}"
+            );
+        }
+        assert!(budget.ask().is_none());
+        assert_eq!(metrics.buffers_highest.get(), metrics.buffers.get());
+        drop((one, two, rooms));
+        assert_eq!(metrics.buffers.get(), 0);
+        assert!(!budget.is_short(Rank::Stranger, true) && budget.ask().is_some());
+    }
+
+    #[test]
+    fn what_is_released_is_there_for_others_and_no_octet_is_given_back_twice() {
+        let (budget, metrics) = budget(100 * MIB);
+        let half = usize::try_from(49 * MIB).unwrap();
+        let mut one = budget.begin(Rank::Stranger, false).unwrap();
+        let mut two = budget.begin(Rank::Stranger, false).unwrap();
+        assert!(one.collect(half) && one.collect(half) && !two.collect(half));
+        one.release();
+        one.release();
+        assert!(two.collect(half));
+        assert_eq!(metrics.buffers.get(), 49 * MIB + 2 * PIECES);
+        drop((one, two));
+        assert_eq!(metrics.buffers.get(), 0);
+    }
+
+    #[test]
+    fn a_smaller_limit_holds_for_what_comes() {
+        let (budget, metrics) = budget(100 * MIB);
+        let mut room = budget.begin(Rank::User, false).unwrap();
+        assert!(room.collect(usize::try_from(40 * MIB).unwrap()));
+        budget.follow(Some(Octets(20 * MIB)));
+        assert_eq!(metrics.buffer_limit.get(), 20 * MIB);
+        assert!(budget.begin(Rank::User, false).is_none());
+        room.release();
+        assert!(budget.begin(Rank::User, false).is_some());
+        budget.follow(None);
+        assert_eq!(metrics.buffer_limit.get(), 100 * MIB);
+    }
+
+    /// Many threads at once: the count never goes over, and comes back to nothing.
+    #[test]
+    fn the_count_holds_under_contention() {
+        let (budget, metrics) = budget(10 * MIB);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for turn in 0..2_000_usize {
+                        if let Some(mut room) = budget.begin(Rank::User, turn % 2 == 0) {
+                            let _ = room.collect(turn * 1_000);
+                            assert!(metrics.buffers.get() <= 10 * MIB);
+                        }
+                    }
+                });
+            }
+        });
+        assert!(metrics.buffers_highest.get() <= 10 * MIB && metrics.buffers_highest.get() > 0);
+        assert_eq!(metrics.buffers.get(), 0);
+    }
+
+    #[test]
+    fn a_fifth_of_the_memory_is_usual_and_never_too_little() {
+        assert_eq!(usual(Some(500 * MIB)), 100 * MIB);
+        assert_eq!(usual(Some(10 * MIB)), LEAST);
+        assert_eq!(usual(None), LEAST);
+        let directory = tempfile::tempdir().unwrap();
+        let meminfo = directory.path().join("meminfo");
+        fs::write(&meminfo, "MemFree: 1 kB\nMemTotal:       2048 kB\n").unwrap();
+        assert_eq!(all_memory(&meminfo), Some(2 * MIB));
+        assert_eq!(all_memory(directory.path()), None);
+    }
+}
