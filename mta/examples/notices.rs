@@ -39,6 +39,7 @@ fn written(sample: &Sample) -> Vec<u8> {
         envelope_id: Some("QQ314159"),
         queue_id: "0000000000000007",
         arrived: 1_790_000_000_000,
+        deliver_by: None,
         now: 1_790_000_100_000,
         token: "00112233445566778899aabbccddeeff",
         action: sample.action,

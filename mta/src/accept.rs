@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use postroad_config::Role;
-use postroad_spool::{BodyKind, CommitError, EntryId, Envelope, Recipient, Ret, Spool};
+use postroad_spool::{BodyKind, CommitError, DeliverBy, EntryId, Envelope, Recipient, Ret, Spool};
 
 use crate::metrics::Metrics;
 use crate::net::Room;
@@ -38,6 +38,10 @@ pub struct Intake {
 
 /// One transaction as the session knows it when the last octet is there.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is what the client said or did, by itself"
+)]
 pub struct Transaction {
     /// What the port is for.
     pub role: Role,
@@ -55,6 +59,10 @@ pub struct Transaction {
     pub body: BodyKind,
     /// SMTPUTF8, see RFC 6531.
     pub smtputf8: bool,
+    /// REQUIRETLS, see RFC 8689.
+    pub require_tls: bool,
+    /// Until when it is to be delivered, see RFC 2852.
+    pub deliver_by: Option<DeliverBy>,
     /// Who has authenticated.
     pub identity: Option<String>,
     /// Address of the client.
@@ -104,6 +112,11 @@ impl Intake {
     pub fn unable(&self) -> Option<Refused> {
         // RFC 5321 section 4.2.3.
         self.spool.unable().as_ref().map(Refused::from)
+    }
+
+    /// Whether REQUIRETLS and BY are kept with a message: not in the older of the spool's formats.
+    pub fn keeps_extensions(&self) -> bool {
+        self.spool.keeps_extensions()
     }
 
     /// Whether the spool is sealed: new sessions get 421.

@@ -35,6 +35,7 @@ fn sort_what_is_due(index: &mut Index) {
                 site: "mx:mx.dead.example".to_owned(),
                 recipients: vec![0],
                 patience: NOW + 14_400_000,
+                urgent: false,
                 pace: None,
             };
             let found = Sorted {
@@ -63,6 +64,7 @@ fn a_message_that_waits_for_a_dead_site_costs_less_than_ninety_octets() {
         pending: vec![0],
         next: Some(NOW + 300_000),
         patience: job.patience,
+        urgent: false,
         job,
     };
     index.ended(ended, NOW, 0);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use postroad_config::Role;
-use postroad_spool::{CommitError, EntryId, Envelope, Incoming, Recipient};
+use postroad_spool::{BodyKind, CommitError, EntryId, Envelope, Incoming, Recipient};
 
 use super::edit::FieldFilter;
 use super::header::{Fault, Findings, HeaderScan};
@@ -39,6 +39,8 @@ pub struct Receiving {
     /// The memory for all of it.
     room: Room,
     size: u64,
+    /// Octets above 127 came, whatever was declared.
+    eight_bit: bool,
     limit: u64,
     refused: Option<Refused>,
 }
@@ -56,6 +58,7 @@ impl Receiving {
             waiting: Vec::new(),
             room,
             size: 0,
+            eight_bit: false,
             limit,
             refused: None,
         }
@@ -76,6 +79,7 @@ impl Receiving {
         if self.incoming.is_none() {
             return;
         }
+        self.eight_bit |= !octets.is_ascii();
         if !self.scan.is_done() {
             self.scan.feed(octets);
         }
@@ -139,7 +143,11 @@ impl Receiving {
         let id = incoming.id();
         let prefix = write_prefix(&settings, &transaction, &found, &id.to_string());
         let held = transaction.release.map_or(0, reckoned);
-        let envelope = envelope(&settings, transaction);
+        let mut envelope = envelope(&settings, transaction);
+        if self.eight_bit && envelope.body == BodyKind::SevenBit {
+            // What it is called from here on is true, so that no next hop gets 8 bits as 7BIT (RFC 6152 section 3).
+            envelope.body = BodyKind::EightBitMime;
+        }
         let completion = if incoming.blocks(0) {
             let turn = self.room.writer().await;
             let work = move || {
@@ -311,7 +319,8 @@ fn envelope(settings: &Settings, transaction: Transaction) -> Envelope {
         client: transaction.client.to_string(),
         arrived,
         expires: arrived.saturating_add(u64::try_from(lifetime).unwrap_or(u64::MAX)),
-        ..Envelope::default()
+        require_tls: transaction.require_tls,
+        deliver_by: transaction.deliver_by,
     }
 }
 

@@ -9,6 +9,10 @@
 //! Only whole dialogues teach: a lost connection, a refused MAIL or a 4yz says nothing of the recipient, and the client is
 //! asked to come again.
 
+mod promise;
+
+pub use promise::Keeps;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -51,6 +55,8 @@ struct Inner {
     slots: Semaphore,
     known: Mutex<Known>,
     budget: Budget,
+    /// What hosts promise.
+    promises: Mutex<HashMap<Deliver, (Keeps, Instant)>>,
 }
 
 /// Answers by host and recipient.
@@ -65,6 +71,7 @@ impl Callout {
             slots: Semaphore::new(MOST_DIALOGUES),
             known: Mutex::default(),
             budget,
+            promises: Mutex::default(),
         }))
     }
 
@@ -90,7 +97,8 @@ impl Callout {
         answer
     }
 
-    async fn dialogue(&self, host: &Deliver, forward_path: &str, hostname: &str) -> Answer {
+    /// The servers of a host of the configuration; none where it has no address now.
+    async fn servers(&self, host: &Deliver, hostname: &str) -> Vec<Server> {
         let (endpoint, protocol) = match host {
             Deliver::Lmtp(endpoint) => (endpoint, Protocol::Lmtp),
             Deliver::Smtp(endpoint) => (endpoint, Protocol::Smtp),
@@ -104,13 +112,16 @@ impl Callout {
             hostname,
             port: endpoint.port,
         };
-        let servers = finder.find(&to, None, || 0).await.unwrap_or_default();
-        for server in &servers {
+        finder.find(&to, None, || 0).await.unwrap_or_default()
+    }
+
+    async fn dialogue(&self, host: &Deliver, forward_path: &str, hostname: &str) -> Answer {
+        for server in &self.servers(host, hostname).await {
             for address in &server.addresses {
                 match self.one(server, *address, forward_path, hostname).await {
                     Ok(answer) => return answer,
                     Err(trouble) => {
-                        tracing::info!(host = endpoint.host, %address, ?trouble, "a recipient could not be verified");
+                        tracing::info!(host = server.host, %address, ?trouble, "a recipient could not be verified");
                     }
                 }
             }
@@ -130,6 +141,7 @@ impl Callout {
             address,
             // As the mail itself goes to the host of a domain.
             tls: TlsMode::Opportunistic,
+            require_tls: false,
             hostname,
             recipients: None,
             patience: Patience::default(),

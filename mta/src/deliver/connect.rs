@@ -50,19 +50,30 @@ pub async fn connect(address: SocketAddr, within: Duration) -> Result<TcpStream,
     }
 }
 
+/// Why there is no TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoTls {
+    /// In a few words.
+    pub reason: String,
+    /// The server or its certificate does not do; it is no matter of the moment.
+    pub lasting: bool,
+}
+
 /// Makes the connection a TLS one. `host` is what the certificate is for, where that is judged.
 pub async fn handshake(
     stream: TcpStream,
     host: &str,
     config: Arc<ClientConfig>,
     within: Duration,
-) -> Result<Stream, String> {
-    let name =
-        ServerName::try_from(host.to_owned()).map_err(|_| "the host name fits no certificate".to_owned())?;
+) -> Result<Stream, NoTls> {
+    let no = |reason: String, lasting| NoTls { reason, lasting };
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|_| no("the host name fits no certificate".to_owned(), true))?;
     match tokio::time::timeout(within, TlsConnector::from(config).connect(name, stream)).await {
         Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(stream))),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("the handshake took too long".to_owned()),
+        // What TLS itself finds wrong comes as this kind; all else is of the connection.
+        Ok(Err(error)) => Err(no(error.to_string(), error.kind() == io::ErrorKind::InvalidData)),
+        Err(_) => Err(no("the handshake took too long".to_owned(), false)),
     }
 }
 

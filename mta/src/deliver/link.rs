@@ -10,11 +10,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use postroad_config::TlsMode;
+use postroad_smtp::By;
 use postroad_smtp::client::{Config, Connection, Error, Event, Failure, PeerReply, Stage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::connect::{self, Stream};
+use super::connect::{self, NoTls, Stream};
+use super::demand::{self, Lack};
 use super::hosts::Server;
 use super::patience::Patience;
 use super::plan::Protocol;
@@ -30,6 +32,8 @@ pub(super) struct Target<'a> {
     pub(super) server: &'a Server,
     pub(super) address: SocketAddr,
     pub(super) tls: TlsMode,
+    /// The message has REQUIRETLS, and the server is told so.
+    pub(super) require_tls: bool,
     pub(super) hostname: &'a str,
     /// Most recipients of a transaction, by the route's own limit.
     pub(super) recipients: Option<u32>,
@@ -58,8 +62,10 @@ pub(super) enum Trouble {
     Lost(Loss),
     /// The dialogue failed.
     Failed(Failure),
-    /// No TLS, where the route demands it.
-    Tls(String),
+    /// No TLS, where the route or the message demands it.
+    Tls(NoTls),
+    /// It does not promise what the message needs.
+    Lacks(Lack),
     /// It is ourselves.
     Ourselves,
     /// The message cannot be read.
@@ -79,12 +85,12 @@ impl Link {
     /// Connects and says hello.
     pub(super) async fn open(target: &Target<'_>, tls: &ClientTls) -> Result<Self, Trouble> {
         match Self::greet(target, tls, target.tls != TlsMode::Disabled).await {
-            Err(Trouble::Tls(reason)) if target.tls == TlsMode::Opportunistic => {
+            Err(Trouble::Tls(no)) if target.tls == TlsMode::Opportunistic => {
                 tracing::info!(
                     event = "tls_failed",
                     host = crate::log::clean(&target.server.host),
                     address = %target.address.ip(),
-                    reason = crate::log::clean(&reason),
+                    reason = crate::log::clean(&no.reason),
                     "TLS failed; going on in the clear, as the route allows"
                 );
                 Self::greet(target, tls, false).await
@@ -125,12 +131,19 @@ impl Link {
                 Event::Ready if link.connection.is_tls() || !use_tls => return Ok(link.ready()),
                 Event::Ready if refused.is_none() && link.connection.start_tls() => {}
                 Event::Ready if demanded => {
-                    let reason = refused.unwrap_or_else(|| "STARTTLS is not offered".to_owned());
                     tokio::spawn(link.quit());
-                    return Err(Trouble::Tls(reason));
+                    return Err(Trouble::Tls(refused.unwrap_or_else(|| NoTls {
+                        reason: "STARTTLS is not offered".to_owned(),
+                        lasting: true,
+                    })));
                 }
                 Event::Ready => return Ok(link.ready()),
-                Event::TlsRefused(reply) => refused = Some(format!("STARTTLS was refused: {reply}")),
+                Event::TlsRefused(reply) => {
+                    refused = Some(NoTls {
+                        reason: format!("STARTTLS was refused: {reply}"),
+                        lasting: reply.code() >= 500,
+                    });
+                }
                 Event::StartTls => link = link.secure(target, tls).await?,
                 Event::NeedInput | Event::NeedBody | Event::Sent(_) | Event::Failed(_) | Event::Closed => {
                     return Err(link.lost("the connection ended"));
@@ -150,16 +163,26 @@ impl Link {
 
     async fn secure(self, target: &Target<'_>, tls: &ClientTls) -> Result<Self, Trouble> {
         let Stream::Plain(stream) = self.stream else {
-            return Err(Trouble::Tls("TLS is in use already".to_owned()));
+            return Err(Trouble::Tls(NoTls {
+                reason: "TLS is in use already".to_owned(),
+                lasting: false,
+            }));
         };
         let config = tls.config(target.tls == TlsMode::Verified);
         let stream = connect::handshake(stream, &target.server.host, config, self.patience.handshake)
             .await
             .map_err(Trouble::Tls)?;
         let mut link = Self { stream, ..self };
-        link.hop.tls = link.stream.protection();
+        link.hop.tls = link.stream.protection().map(Into::into);
         link.connection.tls_started();
         Ok(link)
+    }
+
+    /// Whether the server promises what a message needs.
+    pub(super) fn promises(&self, target: &Target<'_>, by: Option<By>) -> Result<(), Trouble> {
+        let peer = self.connection.capabilities();
+        demand::lack(peer, self.protocol, target.require_tls, by)
+            .map_or(Ok(()), |lack| Err(Trouble::Lacks(lack)))
     }
 
     /// The protocol machine, to ask and to tell.
@@ -291,7 +314,7 @@ impl Trouble {
             }
             Self::Lost(loss) => loss.stage != Stage::End,
             Self::Spool(_) | Self::Stopped => false,
-            Self::Connect(_) | Self::Tls(_) | Self::Ourselves => true,
+            Self::Connect(_) | Self::Tls(_) | Self::Lacks(_) | Self::Ourselves => true,
         }
     }
 
@@ -341,7 +364,11 @@ impl Trouble {
                 let reason = format!("{whom} at {}: {}{doubt}", failure.stage.name(), failure.error);
                 Setback::dead(Status::new(4, 4, 2), reason)
             }
-            Self::Tls(reason) => Setback::dead(Status::new(4, 7, 5), format!("no TLS with {whom}: {reason}")),
+            Self::Tls(no) if target.require_tls => Setback::unprotected(&whom, &no),
+            Self::Tls(no) => {
+                Setback::dead(Status::new(4, 7, 5), format!("no TLS with {whom}: {}", no.reason))
+            }
+            Self::Lacks(lack) => Setback::lacks(&whom, lack),
             // RFC 3463 section 3.5, X.4.6.
             Self::Ourselves => Setback::never(
                 Status::new(5, 4, 6),

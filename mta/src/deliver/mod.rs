@@ -12,6 +12,7 @@
 mod body;
 pub mod callout;
 mod connect;
+pub mod demand;
 pub mod exchanges;
 pub mod hosts;
 mod link;
@@ -28,11 +29,13 @@ mod transaction;
 
 use std::time::{Duration, Instant};
 
+use postroad_smtp::ByMode;
 use postroad_spool::{EntryId, Item, Spool};
 use tokio_util::sync::CancellationToken;
 
+use self::demand::{Demand, Terms};
 use self::exchanges::{Exchangers, NoExchange};
-use self::hosts::Finder;
+use self::hosts::{Finder, Server};
 use self::link::{Link, Target, Trouble};
 use self::patience::Patience;
 use self::plan::{Plan, Protocol, To, Way};
@@ -205,17 +208,49 @@ impl Deliverer {
             Ok(servers) => servers,
             Err(setback) => return course.set_back(setback),
         };
-        let targets = servers.iter().flat_map(|server| {
+        for terms in self.demand(way, load).await.terms(way) {
+            self.go(way, terms, &servers, load, course, stop).await;
+        }
+    }
+
+    /// What the message demands on this way.
+    async fn demand(&self, way: &Way, load: &Load<'_>) -> Demand {
+        let demand = Demand::of(&load.item.envelope);
+        if demand == Demand::Usual
+            && demand::may_be_waived(way)
+            && body::waives_tls(&self.spool, load.entry, load.octets).await
+        {
+            return Demand::Waived;
+        }
+        demand
+    }
+
+    /// Tries servers on these terms.
+    async fn go(
+        &self,
+        way: &Way,
+        terms: Terms,
+        servers: &[Server],
+        load: &Load<'_>,
+        course: &mut Course,
+        stop: &CancellationToken,
+    ) {
+        let fits = |server: &&Server| !terms.require_tls || demand::is_proven(&way.to, &server.host);
+        let targets = servers.iter().filter(fits).flat_map(|server| {
             server.addresses.iter().map(move |address| Target {
                 server,
                 address: *address,
-                tls: way.tls,
+                tls: terms.tls,
+                require_tls: terms.require_tls,
                 hostname: load.hostname,
                 recipients: way.limits.recipients_per_transaction,
                 patience: self.patience,
             })
         });
         let mut targets: Vec<_> = targets.collect();
+        if let (true, To::Exchanges { domain, .. }) = (targets.is_empty(), &way.to) {
+            return course.set_back(Setback::unproven(domain));
+        }
         // Among equals, one that is connected already.
         targets.sort_by_key(|target| (target.server.rank, !self.pool.is_warm(target)));
         for target in &targets {
@@ -234,7 +269,17 @@ impl Deliverer {
         course: &mut Course,
         stop: &CancellationToken,
     ) {
+        let by = demand::time_left(&load.item.envelope, clock::now());
+        if by.is_some_and(|by| by.mode == ByMode::Return && by.seconds <= 0) {
+            course.closed = true;
+            return course.set_back(Setback::late());
+        }
         if let Some(mut link) = self.pool.take(target) {
+            if let Err(trouble) = link.promises(target, by) {
+                // It is good for other messages.
+                self.pool.give(target, link);
+                return course.trouble(target, trouble);
+            }
             match self.transact(&mut link, target, load, course, stop).await {
                 Ok(()) => return self.pool.give(target, link),
                 // The server may have closed it meanwhile: that says nothing, a new connection will tell.
@@ -250,6 +295,10 @@ impl Deliverer {
             Ok(link) => link,
             Err(trouble) => return course.trouble(target, trouble),
         };
+        if let Err(trouble) = link.promises(target, by) {
+            self.pool.give(target, link);
+            return course.trouble(target, trouble);
+        }
         match self.transact(&mut link, target, load, course, stop).await {
             Ok(()) => self.pool.give(target, link),
             Err(trouble) => course.trouble(target, trouble),
@@ -265,7 +314,7 @@ impl Deliverer {
         stop: &CancellationToken,
     ) -> Result<(), Trouble> {
         let began = Instant::now();
-        let done = transaction::run(link, &self.spool, load, target.recipients, course, stop).await;
+        let done = transaction::run(link, &self.spool, load, target, course, stop).await;
         course.transaction += began.elapsed();
         done
     }

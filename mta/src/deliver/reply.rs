@@ -37,6 +37,7 @@ pub fn from_reply(verdict: Verdict, reply: &PeerReply, hop: &Hop) -> Outcome {
         source: Source::NextHop(one_line(&reply.to_string(), Charset::Unicode, LONGEST)),
         hop: Some(hop.clone()),
         reported_by_hop: false,
+        time_passed_on: None,
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Pure. What a next hop says is judged in `reply.rs`.
 
+use super::connect::NoTls;
+use super::demand::Lack;
 use super::exchanges::NoExchange;
 use crate::outcome::{Hop, Outcome, Status, Verdict};
 use crate::queue::window::Feedback;
@@ -36,6 +38,61 @@ impl Setback {
     pub fn ours(reason: impl Into<String>) -> Self {
         Self {
             outcome: Outcome::ours(Verdict::Deferred, Status::new(4, 3, 0), reason),
+            feedback: None,
+        }
+    }
+
+    /// A message with REQUIRETLS finds no TLS (RFC 8689 section 4.2.1). That is a matter of the message: the site lives.
+    pub fn unprotected(whom: &str, no: &NoTls) -> Self {
+        let reason = format!("no proven TLS with {whom}, which REQUIRETLS needs: {}", no.reason);
+        if no.lasting {
+            Self::never(Status::new(5, 7, 10), reason)
+        } else {
+            Self {
+                outcome: Outcome::ours(Verdict::Deferred, Status::new(4, 7, 10), reason),
+                feedback: None,
+            }
+        }
+    }
+
+    /// No server of the domain has a name that is beyond doubt, see [`super::demand::is_proven`].
+    pub fn unproven(domain: &str) -> Self {
+        Self::never(
+            Status::new(5, 7, 10),
+            format!(
+                "the names of the mail servers of {domain} come from an MX record that is not validated, which REQUIRETLS needs"
+            ),
+        )
+    }
+
+    /// A server does not promise what the message needs.
+    pub fn lacks(whom: &str, lack: Lack) -> Self {
+        match lack {
+            // RFC 8689 section 4.2.1.
+            Lack::RequireTls => Self::never(
+                Status::new(5, 7, 30),
+                format!("{whom} does not offer REQUIRETLS, which this message needs"),
+            ),
+            // RFC 2852 section 4.1.4.
+            Lack::DeliverBy => Self::never(
+                Status::new(5, 4, 7),
+                format!(
+                    "{whom} does not promise to return mail in time (DELIVERBY), which this message needs"
+                ),
+            ),
+            Lack::LeastTime(seconds) => Self::never(
+                Status::new(5, 4, 7),
+                format!(
+                    "{whom} needs {seconds} seconds to return mail in time, and this message has less left"
+                ),
+            ),
+        }
+    }
+
+    /// The time within which the sender wants it delivered ran out (RFC 2852 section 4.1.3).
+    pub fn late() -> Self {
+        Self {
+            outcome: Outcome::late(),
             feedback: None,
         }
     }

@@ -17,19 +17,21 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::body::{self, Contents};
-use super::link::{Link, Trouble};
-use super::{Course, Load, reply};
+use super::link::{Link, Target, Trouble};
+use super::plan::Protocol;
+use super::{Course, Load, demand, reply};
 use crate::dsn::expansion;
 use crate::dsn::text::from_xtext;
 use crate::outcome::{Outcome, Status, Verdict};
+use crate::queue::clock;
 use crate::queue::window::Feedback;
 
-/// Sends the message to all that are left, to at most `limit` at once. `Ok`: the connection can be used again.
+/// Sends the message to all that are left, to as many at once as the target allows. `Ok`: the connection can be used again.
 pub(super) async fn run(
     link: &mut Link,
     spool: &Spool,
     load: &Load<'_>,
-    limit: Option<u32>,
+    target: &Target<'_>,
     course: &mut Course,
     stop: &CancellationToken,
 ) -> Result<(), Trouble> {
@@ -52,11 +54,14 @@ pub(super) async fn run(
         if stop.is_cancelled() {
             return Err(Trouble::Stopped);
         }
-        let limit = limit.and_then(|limit| usize::try_from(limit).ok());
+        let limit = target.recipients.and_then(|limit| usize::try_from(limit).ok());
         let most = link.most_recipients.min(limit.unwrap_or(usize::MAX)).max(1);
-        let later = waiting.split_off(most.min(waiting.len()));
+        let batch = first_batch(&mut waiting, most, capabilities.domains_limit);
+        let later = waiting.split_off(batch);
         let batch = std::mem::replace(&mut waiting, later);
-        let message = message(load, &batch, contents, &capabilities);
+        let mut message = message(load, &batch, contents, &capabilities);
+        message.require_tls = target.require_tls;
+        message.by = demand::time_left(&load.item.envelope, clock::now());
         if let Err(unsuited) = link.connection().send(message) {
             unsuited_for(link, course, &batch, unsuited);
             continue;
@@ -73,14 +78,14 @@ pub(super) async fn run(
                 }
                 let known = outcomes.into_iter().zip(&surplus);
                 let known = known.map(|(said, is_surplus)| (!is_surplus).then_some(said));
-                settle(link, course, &batch, known);
+                settle(link, load, course, &batch, known);
                 let again = batch.into_iter().zip(surplus);
                 let again = again.filter_map(|(recipient, is_surplus)| is_surplus.then_some(recipient));
                 waiting = again.chain(waiting).collect();
             }
             Err(Trouble::Failed(mut failure)) => {
                 let known = std::mem::take(&mut failure.outcomes);
-                settle(link, course, &batch, known.into_iter());
+                settle(link, load, course, &batch, known.into_iter());
                 return Err(Trouble::Failed(failure));
             }
             Err(trouble) => return Err(trouble),
@@ -91,6 +96,30 @@ pub(super) async fn run(
         }
     }
     Ok(())
+}
+
+/// How many of these go in the next transaction: so many at most, and in so many domains (RFC 9422 section 4.3), for which
+/// they are sorted.
+fn first_batch(waiting: &mut [(u32, String)], most: usize, domains: Option<u32>) -> usize {
+    let most = most.min(waiting.len());
+    let Some(domains) = domains.and_then(|domains| usize::try_from(domains).ok()) else {
+        return most;
+    };
+    let domain = |(_, address): &(u32, String)| {
+        address
+            .rsplit_once('@')
+            .map(|(_, domain)| domain.to_ascii_lowercase())
+    };
+    waiting.sort_by_cached_key(domain);
+    let mut seen = std::collections::HashSet::new();
+    let count = waiting[..most]
+        .iter()
+        .take_while(|recipient| {
+            seen.insert(domain(recipient));
+            seen.len() <= domains
+        })
+        .count();
+    count.max(1)
 }
 
 /// Recipients that were too many for this transaction (RFC 5321 section 4.5.3.1.10) and are asked for again in the next
@@ -107,15 +136,19 @@ fn surplus(outcomes: &[client::Outcome]) -> Vec<bool> {
 /// Gives the recipients of a batch their verdicts, as far as they are known.
 fn settle(
     link: &mut Link,
+    load: &Load<'_>,
     course: &mut Course,
     batch: &[(u32, String)],
     outcomes: impl Iterator<Item = Option<client::Outcome>>,
 ) {
-    let reports = link.connection().capabilities().dsn;
+    let peer = link.connection().capabilities();
+    let (reports, keeps_time) = (peer.dsn, peer.deliver_by.is_some());
+    let has_time = load.item.envelope.deliver_by.is_some() && link.protocol == Protocol::Smtp;
     for ((recipient, _), said) in batch.iter().zip(outcomes) {
         let Some(said) = said else { continue };
         let mut outcome = reply::outcome(&said, &link.hop);
         outcome.reported_by_hop = reports;
+        outcome.time_passed_on = has_time.then_some(keeps_time);
         course.settle(*recipient, outcome);
         course.heard(reply::feedback(&said.reply), link.protocol);
     }
@@ -363,6 +396,28 @@ mod tests {
         ] {
             assert_eq!(address(path, smtputf8).as_deref(), want, "{path}");
         }
+    }
+
+    #[test]
+    fn a_transaction_has_no_more_domains_than_the_peer_takes() {
+        let addresses = ["a@x.example", "b@y.example", "c@X.example", "d@z.example"];
+        let waiting = || -> Vec<(u32, String)> { (0..).zip(addresses.map(str::to_owned)).collect() };
+        for (most, domains, want) in [
+            (9, None, 4),
+            (3, None, 3),
+            (9, Some(1), 2),
+            (9, Some(2), 3),
+            (2, Some(2), 2),
+            (9, Some(9), 4),
+            (9, Some(0), 1),
+        ] {
+            let mut all = waiting();
+            assert_eq!(first_batch(&mut all, most, domains), want, "{most} {domains:?}");
+        }
+        let mut all = waiting();
+        first_batch(&mut all, 9, Some(1));
+        let order: Vec<u32> = all.iter().map(|(index, _)| *index).collect();
+        assert_eq!(order, [0, 2, 1, 3]);
     }
 
     #[test]

@@ -17,8 +17,8 @@ pub fn explanation(action: Action) -> &'static [&'static str] {
         ],
         Action::Delivered => &["Your message was delivered to the recipients below."],
         Action::Relayed => &[
-            "Your message was handed to the next mail server for the recipients below. That",
-            "server does not report whether it reaches them.",
+            "Your message was handed to the next mail server for the recipients below. You may hear",
+            "no more of it from here on.",
         ],
         Action::Expanded => &[
             "Your message was accepted for the addresses below and sent on to all who are behind",
@@ -41,6 +41,9 @@ pub fn advice(status: &str) -> Option<&'static str> {
         }
         "6.3" | "6.7" | "6.9" => {
             "The other server does not take these characters. Use an address and text without accents."
+        }
+        "7.10" | "7.30" => {
+            "The way there is not protected as you asked. Send it without that request, or in another way."
         }
         _ if reason.starts_with("7.") => {
             "The other side refuses it by its rules. Ask your postmaster, or the recipient in another way."

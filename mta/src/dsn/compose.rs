@@ -47,6 +47,8 @@ pub struct Notice<'a> {
     pub queue_id: &'a str,
     /// When the message was accepted, in milliseconds since 1970.
     pub arrived: u64,
+    /// Until when its sender wanted it delivered (RFC 2852 section 5), in the same way.
+    pub deliver_by: Option<u64>,
     /// The time now.
     pub now: u64,
     /// Unguessable: 16 octets or more in hex. Names the boundary and the notice.
@@ -262,6 +264,9 @@ fn status(out: &mut Writer, notice: &Notice<'_>) {
         out.field("Original-Envelope-Id", id);
     }
     out.line(&format!("Arrival-Date: {}", date(notice.arrived)));
+    if let Some(deadline) = notice.deliver_by {
+        out.line(&format!("Deliver-By-Date: {}", date(deadline)));
+    }
     for about in &notice.recipients {
         out.line("");
         recipient(out, notice, about);

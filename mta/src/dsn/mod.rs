@@ -35,6 +35,8 @@ pub struct Context<'a> {
     pub retry_until: u64,
     /// How long notices are kept, in milliseconds.
     pub lifetime: u64,
+    /// Whether the spool keeps REQUIRETLS with the notice.
+    pub keeps_extensions: bool,
     /// Unguessable, in hex.
     pub token: &'a str,
 }
@@ -66,6 +68,7 @@ pub fn write(
         envelope_id: envelope_id.as_deref(),
         queue_id: &context.id.to_string(),
         arrived: item.envelope.arrived,
+        deliver_by: item.envelope.deliver_by.map(|by| by.deadline),
         now: context.now,
         token: context.token,
         action: due.action,
@@ -140,6 +143,8 @@ fn envelope(item: &Item, message: &[u8], international: bool, context: Context<'
             BodyKind::EightBitMime
         },
         smtputf8: international,
+        // RFC 8689 section 5: the notice is protected as the message was, as far as that can be kept with it.
+        require_tls: item.envelope.require_tls && context.keeps_extensions,
         client: "notice".to_owned(),
         arrived: context.now,
         expires: context.now.saturating_add(context.lifetime),
@@ -159,14 +164,15 @@ pub enum Returned {
 }
 
 /// Reads what is returned (RFC 3461 sections 4.3 and 6.2): all of a small message with a failure, unless RET=HDRS; else
-/// the header section. `size` counts prefix and body. Blocks on the disk.
+/// the header section. What came with REQUIRETLS is treated as with RET=HDRS (RFC 8689 section 5). `size` counts prefix and body. Blocks on the disk.
 pub fn read_returned(
     item: &Item,
     action: Action,
     size: u64,
     body: &mut impl Read,
 ) -> std::io::Result<Returned> {
-    let full = action == Action::Failed && item.envelope.ret != Some(Ret::Headers);
+    let full =
+        action == Action::Failed && item.envelope.ret != Some(Ret::Headers) && !item.envelope.require_tls;
     let mut octets = item.prefix.clone();
     if full && size <= LARGEST_RETURNED {
         body.take(LARGEST_RETURNED).read_to_end(&mut octets)?;
@@ -227,6 +233,7 @@ mod tests {
         now: 1_700_000_000_000,
         retry_until: 0,
         lifetime: 1_000,
+        keeps_extensions: true,
         token: "00112233445566778899aabbccddeeff",
     };
 
@@ -276,6 +283,26 @@ mod tests {
             (Some(Ret::Full), Action::Delivered, 33, &headers),
         ] {
             assert_eq!(&read(ret, action, size), want, "{ret:?} {action:?} {size}");
+        }
+    }
+
+    #[test]
+    fn of_a_message_with_requiretls_the_header_comes_back_and_the_same_way() {
+        let mut item = item(Some(Ret::Full));
+        item.envelope.require_tls = true;
+        let returned = read_returned(&item, Action::Failed, 33, &mut &b"A: b\r\n\r\nx\r\n"[..]).unwrap();
+        assert_eq!(returned, Returned::Headers(b"Received: x\r\nA: b\r\n".to_vec()));
+        let due = Due {
+            action: Action::Failed,
+            recipients: vec![(0, Status::new(5, 7, 30))],
+        };
+        for keeps_extensions in [true, false] {
+            let context = Context {
+                keeps_extensions,
+                ..CONTEXT
+            };
+            let (envelope, _) = write(&item, &due, &[], &returned, context);
+            assert_eq!(envelope.require_tls, keeps_extensions);
         }
     }
 

@@ -28,6 +28,9 @@ pub struct Outcome {
     pub hop: Option<Hop>,
     /// The next hop reports on its own (RFC 3461): no notice of ours about a success.
     pub reported_by_hop: bool,
+    /// Whether the next hop was told the time that the sender gives (RFC 2852). None: there is no such time, or the next
+    /// hop is the end.
+    pub time_passed_on: Option<bool>,
 }
 
 /// Whether the delivery to a recipient is over.
@@ -67,7 +70,7 @@ pub struct Hop {
     /// Its address, when a connection was tried.
     pub address: Option<IpAddr>,
     /// Version and cipher suite, when the dialogue was inside TLS.
-    pub tls: Option<String>,
+    pub tls: Option<Box<str>>,
 }
 
 /// An enhanced status code (RFC 3463).
@@ -113,7 +116,17 @@ impl Outcome {
             source: Source::Ourselves(reason.into()),
             hop: None,
             reported_by_hop: false,
+            time_passed_on: None,
         }
+    }
+
+    /// The time that the sender gave is over (RFC 2852 section 4.1.3). The obstacle was transient.
+    pub fn late() -> Self {
+        Self::ours(
+            Verdict::Deferred,
+            Status::new(4, 4, 7),
+            "the time within which its sender wants it delivered is over",
+        )
     }
 
     /// The same with the server it is about.

@@ -12,6 +12,7 @@
 //! and one that waits for a dead site has no timer. Envelopes stay on disk. A recipient is in one job at most.
 
 mod told;
+mod urgent;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -205,6 +206,7 @@ impl Index {
             site,
             mut recipients,
             patience,
+            urgent,
             pace,
         } = group;
         recipients.retain(|recipient| self.entries.occupy(entry, *recipient));
@@ -228,6 +230,9 @@ impl Index {
                 instead: None,
             };
             self.push(number, job);
+            if urgent {
+                self.hurry(number, patience);
+            }
         }
     }
 
@@ -262,10 +267,15 @@ impl Index {
     }
 
     fn start_at(&mut self, number: SiteNumber, now: u64) -> Option<Job> {
+        self.places.get_mut(number)?.lively = false;
+        self.keep_time(number, now);
         let site = self.places.get_mut(number)?;
-        site.lively = false;
         if !site.window.is_open(now) {
-            // Woken by the end of a job, or by its alarm.
+            // Woken by the end of a job, or by an alarm that was for those who wait.
+            let opens_at = site.window.opens_at();
+            if opens_at > now {
+                self.set_alarm(number, opens_at);
+            }
             return None;
         }
         let limiter = site
@@ -347,6 +357,7 @@ impl Index {
             pending,
             next,
             patience,
+            urgent,
         } = ended;
         if job.instead.is_none() {
             self.feed_back(&job.site, feedback, why, now, retry, draw);
@@ -388,6 +399,9 @@ impl Index {
                 ..job
             };
             self.push(number, job);
+            if urgent {
+                self.hurry(number, patience);
+            }
         } else {
             self.entries.release(job.entry, &job.recipients);
             if let (Some(next), false) = (next, pending.is_empty()) {

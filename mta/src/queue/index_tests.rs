@@ -15,6 +15,7 @@ fn group(site: &str, recipients: Vec<u32>, patience: u64) -> Group {
         site: site.to_owned(),
         recipients,
         patience,
+        urgent: false,
         pace: None,
     }
 }
@@ -81,6 +82,7 @@ fn end(index: &mut Index, job: Job, feedback: Feedback, pending: &[u32], next: O
         retry: RETRY,
         pending: pending.to_vec(),
         next,
+        urgent: false,
     };
     index.ended(ended, now, 1_000);
 }
@@ -425,4 +427,51 @@ fn what_is_settled_by_hand_is_forgotten_afterwards() {
     assert_eq!(index.due(70, 10), [id(1)]);
     index.sorted(id(1), Some(Sorted::default()));
     assert_eq!(index.count(), (0, 0));
+}
+
+#[test]
+fn a_time_that_the_sender_gave_is_kept_whatever_the_site_does() {
+    let mut index = index();
+    ready(&mut index, 1, &["a"]);
+    let job = index.start(0).unwrap();
+    end(&mut index, job, Feedback::Dead, &[0], None, 0);
+    for (entry, patience, urgent) in [(2, 3_000, true), (3, 5_500, true), (4, 1_000_000, false)] {
+        index.add(id(entry), 0);
+        assert_eq!(index.due(0, 10), [id(entry)]);
+        let found = Sorted {
+            groups: vec![Group {
+                urgent,
+                ..group("a", vec![0], patience)
+            }],
+            next: None,
+            ..Sorted::default()
+        };
+        index.sorted(id(entry), Some(found));
+    }
+    assert_eq!(index.start(2_999), None);
+    assert!(
+        index.wakes_at().is_some_and(|at| at <= 3_000),
+        "{:?}",
+        index.wakes_at()
+    );
+    let over = index.start(3_000).unwrap();
+    assert!(over.entry == id(2) && over.instead.is_some());
+    end(&mut index, over, Feedback::Dead, &[], None, 3_000);
+    assert_eq!(index.start(5_999), None);
+    assert!(
+        index.wakes_at().is_some_and(|at| at <= 6_000),
+        "{:?}",
+        index.wakes_at()
+    );
+    let over = index.start(6_000).unwrap();
+    assert_eq!((over.entry, over.instead.is_some()), (id(3), true));
+    end(&mut index, over, Feedback::Dead, &[], None, 6_000);
+    // The site opens again after ten seconds, give or take one.
+    assert_eq!(index.start(8_900), None, "who gave no time waits on");
+    assert!(
+        index.wakes_at().is_some_and(|at| at <= 12_000),
+        "{:?}",
+        index.wakes_at()
+    );
+    assert!(index.start(12_000).is_some_and(|job| job.instead.is_none()));
 }

@@ -42,6 +42,8 @@ pub struct Group {
     pub recipients: Vec<u32>,
     /// See [`Job::patience`].
     pub patience: u64,
+    /// Its patience is a time that the sender gave, and is kept to the second.
+    pub urgent: bool,
     /// How fast the route is used, where it is limited.
     pub pace: Option<Pace>,
 }
@@ -104,6 +106,8 @@ pub struct Ended {
     pub next: Option<u64>,
     /// Patience of the pending ones.
     pub patience: u64,
+    /// See [`Group::urgent`].
+    pub urgent: bool,
 }
 
 /// The site of a job that is settled without one.

@@ -28,6 +28,8 @@ pub struct Site {
     pub limiter: Option<Arc<str>>,
     /// When the jobs behind a rate were last asked for their patience.
     pub looked_at: u64,
+    /// When patience that is kept to the second is next over, see [`super::job::Group::urgent`].
+    pub urgent_at: Option<u64>,
     /// When it is looked at again by itself.
     pub alarm: Option<Timer>,
     pub last_trouble: Option<Arc<Outcome>>,
@@ -44,6 +46,7 @@ impl Site {
             recipients: None,
             limiter: None,
             looked_at: 0,
+            urgent_at: None,
             alarm: None,
             last_trouble: None,
         }

@@ -6,10 +6,14 @@
 //!   deferral ─► next ─┬─► Next::At       first, 2·first, 4·first … longest, each ± 10 %
 //!                     └─► Next::GiveUp   the sender gets a notice
 //! ```
+//!
+//! A sender may give a time (RFC 2852). Where the message is to come back then, that is the end of its lifetime, at which
+//! nothing is tried any more; the last tries are before it. Where the sender is to be told, there is a try at that time.
 
 use std::time::Duration;
 
 use postroad_config::Retry;
+use postroad_spool::{ByMode, DeliverBy};
 
 /// When a recipient is tried, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +21,7 @@ pub struct Schedule {
     first: Duration,
     longest: Duration,
     expires: u64,
+    by: Option<DeliverBy>,
 }
 
 /// What to do with a deferred recipient.
@@ -37,6 +42,8 @@ pub struct Age {
     pub expires: u64,
     /// Whether its reverse-path is null: no policy keeps notices longer than `queue.nullSenderLifetime`.
     pub null_sender: bool,
+    /// Until when its sender wants it delivered.
+    pub by: Option<DeliverBy>,
 }
 
 impl Schedule {
@@ -51,11 +58,16 @@ impl Schedule {
         } else {
             expires
         };
+        let expires = match age.by {
+            Some(by) if by.mode == ByMode::Return => expires.min(by.deadline),
+            _ => expires,
+        };
         let first = retry.first.get().max(SHORTEST);
         Self {
             first,
             longest: retry.max.get().max(first),
             expires,
+            by: age.by,
         }
     }
 
@@ -71,7 +83,27 @@ impl Schedule {
         let base = millis(self.first.saturating_mul(1 << doublings).min(self.longest));
         let spread = base / 5 + 1;
         let delay = base - base / 10 + draw % spread;
-        Next::At(now.saturating_add(delay).min(self.expires))
+        let at = now.saturating_add(delay);
+        Next::At(
+            match self.by {
+                Some(by) if by.mode == ByMode::Return && at >= by.deadline => before(now, self.expires),
+                Some(by) if by.mode == ByMode::Notify && now < by.deadline => at.min(by.deadline),
+                _ => at,
+            }
+            .min(self.expires),
+        )
+    }
+
+    /// The sender wants it back: its time is over, and nothing is tried any more.
+    pub fn is_late(&self, now: u64) -> bool {
+        self.by
+            .is_some_and(|by| by.mode == ByMode::Return && now >= by.deadline)
+    }
+
+    /// The time that the sender gives, as long as something is to be done then.
+    pub fn deadline(&self, now: u64) -> Option<u64> {
+        let by = self.by?;
+        (by.mode == ByMode::Return || now < by.deadline).then_some(by.deadline)
     }
 
     /// The longest wait that [`Schedule::next`] gives. One that is longer was written by a clock that was set since then.
@@ -91,6 +123,12 @@ impl Schedule {
     }
 }
 
+/// Half-way to the end, again and again, until too little time is left for a try.
+const fn before(now: u64, end: u64) -> u64 {
+    let left = end.saturating_sub(now);
+    if left > 2 * LAST_TRY { now + left / 2 } else { end }
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -99,6 +137,9 @@ fn millis(duration: Duration) -> u64 {
 const SHORTEST: Duration = Duration::from_millis(100);
 
 const MAX_DOUBLINGS: u32 = 16;
+
+/// Time that the last try before a return has, in milliseconds.
+const LAST_TRY: u64 = 5_000;
 
 #[cfg(test)]
 mod tests {
@@ -118,8 +159,52 @@ mod tests {
                 arrived: 1_000,
                 expires: 1_000 + 5 * DAY,
                 null_sender,
+                by: None,
             },
         )
+    }
+
+    fn by(deadline: u64, mode: ByMode) -> Schedule {
+        let age = Age {
+            arrived: 0,
+            expires: 5 * DAY,
+            null_sender: false,
+            by: Some(DeliverBy {
+                deadline,
+                mode,
+                trace: false,
+            }),
+        };
+        Schedule::new(&Retry::default(), age)
+    }
+
+    #[test]
+    fn a_message_that_is_to_come_back_is_tried_before_its_end_and_not_at_it() {
+        let schedule = by(60_000, ByMode::Return);
+        let mut now = 0;
+        let mut tries = vec![];
+        while let Next::At(at) = schedule.next(9, now, 0) {
+            tries.push(at);
+            now = at;
+        }
+        assert_eq!(tries, [30_000, 45_000, 52_500, 60_000]);
+        assert!(schedule.is_late(60_000) && !schedule.is_late(59_999));
+        assert_eq!(schedule.expires(), 60_000);
+        // One with more time than a lifetime has the lifetime.
+        assert_eq!(by(9 * DAY, ByMode::Return).expires(), 5 * DAY);
+    }
+
+    #[test]
+    fn a_sender_that_is_to_be_told_is_told_after_a_try_at_that_time() {
+        let schedule = by(60_000, ByMode::Notify);
+        assert_eq!(schedule.next(1, 0, 0), Next::At(60_000));
+        assert_eq!(schedule.next(2, 60_000, 0), Next::At(60_000 + 540_000));
+        assert_eq!(schedule.expires(), 5 * DAY);
+        assert!(!schedule.is_late(5 * DAY));
+        assert_eq!(
+            (schedule.deadline(0), schedule.deadline(60_000)),
+            (Some(60_000), None)
+        );
     }
 
     #[test]
@@ -166,6 +251,7 @@ mod tests {
                 arrived: 0,
                 expires: DAY,
                 null_sender: false,
+                by: None,
             },
         );
         assert!(matches!(schedule.next(1, 0, 0), Next::At(at) if at >= 90));

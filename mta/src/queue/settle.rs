@@ -4,11 +4,12 @@
 //!
 //! ```text
 //!   delivered ─► record ─► notice if SUCCESS was asked for and the next hop does not report
-//!   deferred ──► record with the next time ─► notice of delay, once, after `queue.delayNotice`
+//!   deferred ──► record with the next time ─► notice of delay, once, after `queue.delayNotice`, and once when the
+//!                sender's time is over (RFC 2852)
 //!   failed ────► notice first, then record: a crash in between repeats the notice, it never loses it
 //! ```
 
-use postroad_spool::{Item, Notify, RecipientState, RecipientUpdate, Status as State};
+use postroad_spool::{ByMode, Item, Notify, RecipientState, RecipientUpdate, Status as State};
 
 use super::retry::{Age, Next, Schedule};
 use crate::dsn::{self, compose::Action};
@@ -46,6 +47,7 @@ pub fn age(item: &Item) -> Age {
         arrived: item.envelope.arrived,
         expires: item.envelope.expires,
         null_sender: item.envelope.reverse_path.is_empty(),
+        by: item.envelope.deliver_by,
     }
 }
 
@@ -87,9 +89,7 @@ pub fn settle(item: &Item, outcomes: &[(u32, Outcome)], schedule: &Schedule, att
         match outcome.verdict {
             Verdict::Delivered => {
                 state.status = State::Delivered;
-                if !outcome.reported_by_hop {
-                    due.success(*index, outcome.status);
-                }
+                due.success(*index, outcome);
                 settled.first.push(RecipientUpdate { index: *index, state });
             }
             Verdict::Failed => {
@@ -102,7 +102,8 @@ pub fn settle(item: &Item, outcomes: &[(u32, Outcome)], schedule: &Schedule, att
             Verdict::Deferred => match schedule.next(state.attempts, now, draw) {
                 Next::GiveUp => {
                     state.status = State::Expired;
-                    due.failure(*index, DELIVERY_TIME_EXPIRED);
+                    let late = schedule.is_late(now);
+                    due.failure(*index, if late { TIME_IS_OVER } else { DELIVERY_TIME_EXPIRED });
                     settled.expired.push(*index);
                     settled
                         .after_notices
@@ -110,7 +111,11 @@ pub fn settle(item: &Item, outcomes: &[(u32, Outcome)], schedule: &Schedule, att
                 }
                 Next::At(at) => {
                     state.next_attempt = at;
-                    if !before.delay_notified && now >= late_at(item, attempt.delay_notice) {
+                    if !before.by_notified && notify_at(item).is_some_and(|at| now >= at) {
+                        // It says all that the usual one would say.
+                        (state.by_notified, state.delay_notified) = (true, true);
+                        due.delay(*index, DELIVERY_TIME_EXPIRED);
+                    } else if !before.delay_notified && now >= late_at(item, attempt.delay_notice) {
                         state.delay_notified = true;
                         due.delay(*index, outcome.status);
                     }
@@ -125,19 +130,25 @@ pub fn settle(item: &Item, outcomes: &[(u32, Outcome)], schedule: &Schedule, att
     settled
 }
 
-/// When waiting for a dead site has to be interrupted for one of these recipients.
-pub fn patience(item: &Item, recipients: &[u32], schedule: &Schedule, delay_notice: u64) -> u64 {
-    let unnotified = recipients.iter().any(|index| {
-        let state = usize::try_from(*index)
-            .ok()
-            .and_then(|at| item.recipients.get(at));
-        state.is_some_and(|state| !state.delay_notified)
-    });
-    if unnotified {
-        late_at(item, delay_notice).min(schedule.expires())
-    } else {
-        schedule.expires()
-    }
+/// When waiting for a dead site has to be interrupted for one of these recipients. What was due up to `told` is done.
+pub fn patience(item: &Item, recipients: &[u32], schedule: &Schedule, delay_notice: u64, told: u64) -> u64 {
+    let any = |waits: fn(&RecipientState) -> bool| {
+        recipients.iter().any(|index| {
+            let at = usize::try_from(*index).ok();
+            at.and_then(|at| item.recipients.get(at)).is_some_and(waits)
+        })
+    };
+    let delay = any(|state| !state.delay_notified).then(|| late_at(item, delay_notice));
+    let by = notify_at(item).filter(|_| any(|state| !state.by_notified));
+    let due = delay.into_iter().chain(by).filter(|at| *at > told);
+    due.chain([schedule.expires()]).min().unwrap_or(u64::MAX)
+}
+
+/// When the sender is told that the time that it gave is over (RFC 2852 section 4.1.3). Where it was over when the message
+/// came, a server before this one has told it.
+fn notify_at(item: &Item) -> Option<u64> {
+    let by = item.envelope.deliver_by?;
+    (by.mode == ByMode::Notify && by.deadline > item.envelope.arrived).then_some(by.deadline)
 }
 
 /// When the sender is told that the mail is late.
@@ -161,15 +172,27 @@ impl<'a> Notices<'a> {
         }
     }
 
-    fn success(&mut self, index: u32, status: Status) {
+    fn success(&mut self, index: u32, outcome: &Outcome) {
         let action = if self.final_store {
             Action::Delivered
         } else {
             Action::Relayed
         };
+        let notify = self.notify(index);
+        let asked = notify.contains(Notify::SUCCESS) && !outcome.reported_by_hop;
+        let by_time = notify != Notify::NEVER && self.is_relay_told(outcome);
         let told = dsn::expansion::is_part(&self.item.envelope, index);
-        if self.notify(index).contains(Notify::SUCCESS) && !told {
-            self.add(action, index, status);
+        if (asked || by_time) && !told {
+            self.add(action, index, outcome.status);
+        }
+    }
+
+    /// Whether a sender that gave a time hears of this relay (RFC 2852 section 4.1.4): where it asked for a trace, and where
+    /// the time was not passed on, as nobody will tell it when that is over.
+    fn is_relay_told(&self, outcome: &Outcome) -> bool {
+        match (self.item.envelope.deliver_by, outcome.time_passed_on) {
+            (Some(by), Some(passed_on)) => by.trace || !passed_on,
+            _ => false,
         }
     }
 
@@ -220,6 +243,9 @@ impl<'a> Notices<'a> {
 /// RFC 3463 section 3.5; class 4, as the obstacle itself was transient.
 const DELIVERY_TIME_EXPIRED: Status = Status::new(4, 4, 7);
 
+/// RFC 2852 section 4.1.3: it would not be delivered later either.
+const TIME_IS_OVER: Status = Status::new(5, 4, 7);
+
 /// RFC 3463 section 3.2: the address is valid.
 const EXPANDED: Status = Status::new(2, 1, 5);
 
@@ -227,7 +253,7 @@ const EXPANDED: Status = Status::new(2, 1, 5);
 mod tests {
     use super::*;
     use postroad_config::Retry;
-    use postroad_spool::{Envelope, Recipient};
+    use postroad_spool::{DeliverBy, Envelope, Recipient};
 
     const HOUR: u64 = 3_600_000;
 
@@ -366,13 +392,86 @@ mod tests {
         assert!(actions(&run(&item, &[Verdict::Delivered], 1)).is_empty());
     }
 
+    fn with_time(mode: ByMode, trace: bool, notify: Notify) -> Item {
+        let mut item = item("a@b.example", &[notify]);
+        item.envelope.deliver_by = Some(DeliverBy {
+            deadline: HOUR,
+            mode,
+            trace,
+        });
+        item
+    }
+
+    #[test]
+    fn when_the_time_is_over_the_message_comes_back_or_its_sender_is_told_once() {
+        let back = with_time(ByMode::Return, false, Notify::UNSET);
+        assert!(actions(&run(&back, &[Verdict::Deferred], HOUR - 1)).is_empty());
+        let settled = run(&back, &[Verdict::Deferred], HOUR);
+        assert_eq!(settled.notices[0].action, Action::Failed);
+        assert_eq!(settled.notices[0].recipients, [(0, Status::new(5, 4, 7))]);
+        assert_eq!(settled.expired, [0]);
+
+        let mut told = with_time(ByMode::Notify, false, Notify::UNSET);
+        let settled = run(&told, &[Verdict::Deferred], HOUR);
+        assert_eq!(settled.notices[0].action, Action::Delayed);
+        assert_eq!(settled.notices[0].recipients, [(0, Status::new(4, 4, 7))]);
+        told.recipients[0] = settled.first[0].state.clone();
+        assert!(actions(&run(&told, &[Verdict::Deferred], 5 * HOUR)).is_empty());
+        // Over before it came: who had it before has told.
+        told.recipients[0] = RecipientState::default();
+        told.envelope.arrived = HOUR;
+        assert!(actions(&run(&told, &[Verdict::Deferred], HOUR)).is_empty());
+        for (notify, want) in [
+            (Notify::NEVER, vec![]),
+            (Notify::FAILURE, vec![]),
+            (Notify::DELAY, vec![Action::Delayed]),
+        ] {
+            let item = with_time(ByMode::Notify, false, notify);
+            assert_eq!(
+                actions(&run(&item, &[Verdict::Deferred], HOUR)),
+                want,
+                "{notify:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_relay_is_told_where_it_is_traced_or_the_time_ends_there() {
+        for (trace, passed_on, reported, notify, told) in [
+            (false, Some(true), false, Notify::UNSET, false),
+            (true, Some(true), false, Notify::UNSET, true),
+            (false, Some(false), true, Notify::FAILURE, true),
+            (false, Some(false), true, Notify::NEVER, false),
+            (true, Some(true), true, Notify::SUCCESS, true),
+            (true, None, true, Notify::UNSET, false),
+        ] {
+            let item = with_time(ByMode::Notify, trace, notify);
+            let mut outcome = Outcome::ours(Verdict::Delivered, Status::new(2, 0, 0), "");
+            (outcome.reported_by_hop, outcome.time_passed_on) = (reported, passed_on);
+            let schedule = Schedule::new(&Retry::default(), age(&item));
+            let settled = settle(&item, &[(0, outcome)], &schedule, attempt(false, 0));
+            let want: Vec<_> = told.then_some(Action::Relayed).into_iter().collect();
+            assert_eq!(actions(&settled), want, "{trace} {passed_on:?} {notify:?}");
+        }
+    }
+
+    #[test]
+    fn waiting_ends_when_the_time_of_the_sender_does() {
+        for mode in [ByMode::Return, ByMode::Notify] {
+            let item = with_time(mode, false, Notify::UNSET);
+            let schedule = Schedule::new(&Retry::default(), age(&item));
+            assert_eq!(patience(&item, &[0], &schedule, 4 * HOUR, 0), HOUR, "{mode:?}");
+        }
+    }
+
     #[test]
     fn a_dead_site_is_waited_for_until_the_sender_has_to_be_told() {
         let mut item = item("a@b.example", &[Notify::UNSET]);
         let schedule = Schedule::new(&Retry::default(), age(&item));
-        assert_eq!(patience(&item, &[0], &schedule, HOUR), HOUR);
+        assert_eq!(patience(&item, &[0], &schedule, HOUR, 0), HOUR);
+        assert_eq!(patience(&item, &[0], &schedule, HOUR, HOUR), schedule.expires());
         item.recipients[0].delay_notified = true;
-        assert_eq!(patience(&item, &[0], &schedule, HOUR), schedule.expires());
+        assert_eq!(patience(&item, &[0], &schedule, HOUR, 0), schedule.expires());
     }
 
     #[test]

@@ -137,11 +137,13 @@ fn group(config: &ConfigFile, sites: &Sites, item: &Item, by: Option<&str>, now:
             &recipients,
             &schedule,
             clock::milliseconds(config.queue.delay_notice),
+            0,
         );
         Group {
             site,
             recipients,
             patience,
+            urgent: schedule.deadline(now).is_some(),
             pace: plan.pace(),
         }
     });

@@ -57,6 +57,8 @@ struct Work<'a> {
     pending: Vec<u32>,
     /// When it began: by the wall clock in milliseconds, and to measure.
     began: (u64, Instant),
+    /// No attempt is made: this is the outcome.
+    instead: Option<Outcome>,
 }
 
 impl Work<'_> {
@@ -137,6 +139,9 @@ impl Worker {
         };
         let by = self.moved.of(job.entry);
         let plan = sort::plan(&settings.set.file, &message.item, *first, by.as_deref());
+        let schedule = Schedule::new(&plan.retry, settle::age(&message.item));
+        let why = job.instead.as_deref().cloned();
+        let instead = why.or_else(|| schedule.is_late(clock::now()).then(Outcome::late));
         let answers = self.ask(&plan, &settings, &message.item, &job, stop).await;
         let Some(answers) = answers else {
             // The settings changed since it was sorted, or the DNS names other servers now.
@@ -148,7 +153,8 @@ impl Worker {
         };
         let is_silent = answers.are_silent();
         let work = Work {
-            schedule: Schedule::new(&plan.retry, settle::age(&message.item)),
+            schedule,
+            instead,
             job: &job,
             settings: &settings,
             item: &message.item,
@@ -180,6 +186,7 @@ impl Worker {
             why: why.filter(|_| dead),
             retry: (work.plan.retry.first.get(), work.plan.retry.max.get()),
             patience: patience(&work, &left, clock::now()),
+            urgent: schedule.deadline(clock::now()).is_some(),
             pending: left,
             next,
             job,
@@ -249,11 +256,11 @@ impl Worker {
     }
 
     async fn attempt(&self, work: &Work<'_>, answers: Answers, stop: &CancellationToken) -> Attempted {
-        if let Some(why) = &work.job.instead {
-            let outcomes = work.pending.iter().map(|index| (*index, Outcome::clone(why)));
+        if let Some(why) = &work.instead {
+            let outcomes = work.pending.iter().map(|index| (*index, why.clone()));
             return Attempted {
                 outcomes: outcomes.collect(),
-                feedback: Some(Feedback::Dead),
+                feedback: work.job.instead.as_ref().map(|_| Feedback::Dead),
                 ..Attempted::default()
             };
         }
@@ -274,7 +281,7 @@ impl Worker {
         let now = clock::now();
         let delays = work.delays(attempted);
         let attempt = Attempt {
-            made: work.job.instead.is_none(),
+            made: work.instead.is_none(),
             final_store: attempted.store,
             delay_notice: work.delay_notice(),
             now,
@@ -348,6 +355,7 @@ impl Worker {
             now,
             retry_until: work.schedule.expires(),
             lifetime: clock::milliseconds(work.settings.set.file.queue.null_sender_lifetime),
+            keeps_extensions: self.spool.keeps_extensions(),
             token: &token,
         };
         let (envelope, message) = dsn::write(work.item, due, outcomes, &returned, context);
@@ -405,11 +413,7 @@ fn left_alone(work: &Work<'_>, attempted: &Attempted) -> Vec<u32> {
 
 /// Patience of those that are left: who was told of the delay by now is not told again.
 fn patience(work: &Work<'_>, left: &[u32], now: u64) -> u64 {
-    if now >= settle::late_at(work.item, work.delay_notice()) {
-        work.schedule.expires()
-    } else {
-        settle::patience(work.item, left, &work.schedule, work.delay_notice())
-    }
+    settle::patience(work.item, left, &work.schedule, work.delay_notice(), now)
 }
 
 impl Ended {
@@ -431,6 +435,7 @@ impl Ended {
             pending: job.recipients.clone(),
             next: Some(again),
             patience: job.patience,
+            urgent: false,
             job,
         }
     }

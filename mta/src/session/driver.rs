@@ -138,8 +138,8 @@ impl Driver {
             // For users alone: other servers deliver at once (RFC 4865 section 3).
             hold: (self.port.role == Role::Submission)
                 .then(|| (hold::LONGEST, hold::latest(Timestamp::now()))),
-            require_tls: false,
-            deliver_by: false,
+            require_tls: self.shared.intake.keeps_extensions(),
+            deliver_by: self.shared.intake.keeps_extensions(),
             stand_in: settings.may_stand_in(self.client.ip()),
             mechanisms: Authenticator::mechanisms(settings),
             bindings,

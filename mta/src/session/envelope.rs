@@ -1,10 +1,12 @@
 //! MAIL and RCPT: what the policy says of them, and the transaction that grows from them.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use postroad_config::{Deliver, Role};
 use postroad_smtp::server::Session;
 use postroad_smtp::{Address, BodyType, Mail, Rcpt, Reply, Ret as SmtpRet, encode_xtext};
-use postroad_spool::{BodyKind, Notify, Recipient, Ret};
+use postroad_spool::{BodyKind, DeliverBy, Notify, Recipient, Ret};
 
 use tokio::time::Instant;
 
@@ -12,11 +14,12 @@ use super::driver::Driver;
 use super::hold;
 use super::pace::Pace;
 use crate::accept::Transaction;
-use crate::deliver::callout::Answer;
+use crate::deliver::callout::{Answer, Keeps};
 use crate::log::clean;
 use crate::metrics::Refused;
 use crate::net::Rank;
 use crate::policy::{Context, Refusal};
+use crate::queue::clock;
 
 /// A transaction that is not yet a message.
 pub(super) struct Draft {
@@ -24,6 +27,8 @@ pub(super) struct Draft {
     recipients: Vec<Recipient>,
     /// When it leaves, where its sender asked for a time.
     release: Option<Timestamp>,
+    /// Until when it is to be delivered, where its sender said so.
+    deliver_by: Option<DeliverBy>,
 }
 
 impl Driver {
@@ -65,12 +70,23 @@ impl Driver {
             session.answer(Reply::new(501, "5.5.4", "A message is not held for that time"));
             return;
         }
+        let deliver_by = mail.by.map(|by| hold::deadline(by, clock::now()));
+        let leaves = release.flatten().map(reckoned);
+        if hold::is_contrary(leaves, deliver_by) {
+            session.answer(Reply::new(
+                501,
+                "5.5.4",
+                "A message is not held beyond its time to deliver by",
+            ));
+            return;
+        }
         match self.context(session).sender(&path) {
             Ok(()) => {
                 self.draft = Some(Draft {
                     mail,
                     recipients: Vec::new(),
                     release: release.flatten(),
+                    deliver_by,
                 });
                 session.answer(Reply::ok("2.1.0", "Sender is fine"));
             }
@@ -89,6 +105,13 @@ impl Driver {
         };
         if let Some(host) = &accepted.ask
             && let Err(refusal) = self.verify(host, &path).await
+        {
+            return self.refuse("RCPT", &path, &refusal, session);
+        }
+        // A null reverse-path is not refused for want of it (RFC 8689 section 5).
+        let bound = |draft: &Draft| draft.mail.require_tls && draft.mail.reverse_path.is_some();
+        if self.draft.as_ref().is_some_and(bound)
+            && let Err(refusal) = self.keeps_tls(&accepted.to).await
         {
             return self.refuse("RCPT", &path, &refusal, session);
         }
@@ -132,6 +155,48 @@ impl Driver {
     fn too_little_memory(&self, session: &mut Session) {
         self.shared.refused(Refused::Unable);
         session.answer(Reply::new(452, "4.3.1", "Too little memory, try again later"));
+    }
+
+    /// Asks the hosts that get the mail of our own domains whether they keep REQUIRETLS.
+    async fn keeps_tls(&self, to: &[String]) -> Result<(), Refusal> {
+        for host in self.stores(to) {
+            let asked = Box::pin(self.shared.callout.keeps_tls(&host, self.settings.hostname()));
+            match asked.await {
+                Keeps::Yes => {}
+                // RFC 8689 section 4.2.1 and RFC 5248: X.7.30 and X.7.10.
+                Keeps::NotOffered => {
+                    return Err(Refusal::new(
+                        550,
+                        "5.7.30",
+                        "The mail store of this recipient does not offer REQUIRETLS",
+                    ));
+                }
+                Keeps::NoTls => {
+                    return Err(Refusal::new(
+                        550,
+                        "5.7.10",
+                        "There is no proven TLS with the mail store of this recipient",
+                    ));
+                }
+                Keeps::Unknown => {
+                    return Err(Refusal::new(
+                        451,
+                        "4.4.3",
+                        "The mail store could not be asked for this recipient, try again later",
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn stores(&self, to: &[String]) -> HashSet<Deliver> {
+        let inbound = |path: &String| {
+            let (_, domain) = path.rsplit_once('@')?;
+            let domain = self.settings.domain(&domain.parse().ok()?)?;
+            Some(domain.inbound.as_ref()?.deliver_to.clone())
+        };
+        to.iter().filter_map(inbound).collect()
     }
 
     /// Asks the host that gets the mail.
@@ -178,6 +243,8 @@ impl Driver {
                 Some(BodyType::SevenBit) | None => BodyKind::SevenBit,
             },
             smtputf8: mail.smtputf8,
+            require_tls: mail.require_tls,
+            deliver_by: draft.deliver_by,
             identity: session.identity().map(str::to_owned),
             client: self.client.ip(),
             helo: helo.to_owned(),
@@ -223,6 +290,11 @@ impl Driver {
         });
         session.answer(Reply::new(refusal.code, refusal.enhanced, refusal.text));
     }
+}
+
+/// By the clock of the queue.
+fn reckoned(at: Timestamp) -> u64 {
+    clock::reckoned(u64::try_from(at.as_millisecond()).unwrap_or(0))
 }
 
 fn text(path: Option<&Address>) -> String {

@@ -183,7 +183,13 @@ pub fn message(subject: &str) -> Vec<u8> {
 
 /// An acceptor with a certificate of its own for the loopback, and that certificate.
 pub fn certificate() -> (TlsAcceptor, CertificateDer<'static>) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    certificate_for(&["localhost", "127.0.0.1"])
+}
+
+/// The same for these names.
+pub fn certificate_for(names: &[&str]) -> (TlsAcceptor, CertificateDer<'static>) {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
     let config = rustls::ServerConfig::builder_with_provider(postroad_mta::tls::provider())
         .with_safe_default_protocol_versions()

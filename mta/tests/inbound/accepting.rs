@@ -1,5 +1,7 @@
 //! What got 250 is in the spool, whole.
 
+use postroad_spool::BodyKind;
+
 use crate::stage::{MAIL, Play};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,4 +145,28 @@ async fn a_client_that_breaks_off_in_mid_message_leaves_nothing() {
         .await;
     assert!(stage.entries().is_empty());
     stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn eight_bits_are_called_so_from_here_on_whatever_was_declared() {
+    for (parameter, text, want) in [
+        ("", "caf\u{e9}", BodyKind::EightBitMime),
+        (" BODY=7BIT", "caf\u{e9}", BodyKind::EightBitMime),
+        (" BODY=8BITMIME", "cafe", BodyKind::EightBitMime),
+        ("", "cafe", BodyKind::SevenBit),
+    ] {
+        let stage = Play::default().start().await;
+        let mut client = stage.smtp().await;
+        client
+            .expect(&[
+                ("EHLO client.example", 250),
+                (&format!("MAIL FROM:<carol@else.example>{parameter}"), 250),
+                ("RCPT TO:<alice@example.com>", 250),
+            ])
+            .await;
+        assert_eq!(client.data(&format!("{MAIL}{text}\r\n")).await.code, 250);
+        let (message, _) = stage.only().await;
+        assert_eq!(message.item.envelope.body, want, "{parameter} {text}");
+        stage.stop().await;
+    }
 }

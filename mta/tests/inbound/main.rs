@@ -20,6 +20,7 @@ mod injecting;
 mod limiting;
 mod pipelining;
 mod probing;
+mod promising;
 mod proxied;
 mod relaying;
 mod reloading;

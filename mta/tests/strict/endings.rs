@@ -249,7 +249,8 @@ fn dots_around_pieces(chunking: bool) {
             let mut body = "Subject: z\r\n\r\n".to_owned();
             body.push_str(&FILLER.repeat(piece / FILLER.len() - 1));
             body.push_str(&"y".repeat(piece - before - body.len()));
-            body.push_str(&format!("\r\n.\r\n{SMUGGLED}"));
+            body.push_str("\r\n.\r\n");
+            body.push_str(SMUGGLED);
             if chunks(&mut wire, &body, piece) {
                 accepted.push(body);
             }

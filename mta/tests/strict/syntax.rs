@@ -36,6 +36,36 @@ fn domain(octets: usize) -> String {
 }
 
 #[test]
+fn promises() {
+    let stage = Play::default().start();
+    let table = rows(&[
+        // RFC 8689 section 2: in clear it is not offered.
+        ("MAIL FROM:<a@b.example> REQUIRETLS", 530),
+        ("MAIL FROM:<> REQUIRETLS", 530),
+        ("MAIL FROM:<> REQUIRETLS=", 501),
+        ("MAIL FROM:<> REQUIRETLS=yes", 501),
+        ("MAIL FROM:<> REQUIRETLS REQUIRETLS", 501),
+        // RFC 2852 section 4.
+        ("MAIL FROM:<a@b.example> BY=120;R", 250),
+        ("MAIL FROM:<a@b.example> by=+000000120;nt", 250),
+        ("MAIL FROM:<a@b.example> BY=-999999999;N", 250),
+        ("MAIL FROM:<a@b.example> BY=0;N", 250),
+        ("MAIL FROM:<a@b.example> BY=0;R", 501),
+        ("MAIL FROM:<a@b.example> BY=-1;RT", 501),
+        ("MAIL FROM:<a@b.example> BY=1000000000;R", 501),
+        ("MAIL FROM:<a@b.example> BY=120", 501),
+        ("MAIL FROM:<a@b.example> BY=120;", 501),
+        ("MAIL FROM:<a@b.example> BY=120;X", 501),
+        ("MAIL FROM:<a@b.example> BY=120;TR", 501),
+        ("MAIL FROM:<a@b.example> BY=120;R;T", 501),
+        ("MAIL FROM:<a@b.example> BY=12e;R", 501),
+        ("MAIL FROM:<a@b.example> BY", 501),
+        ("MAIL FROM:<a@b.example> BY=120;R BY=120;R", 501),
+    ]);
+    judge(&stage, &[], &table);
+}
+
+#[test]
 fn mail() {
     let stage = Play::default().start();
     let mut table = rows(&[

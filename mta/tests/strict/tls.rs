@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustls::ClientConfig;
 
-use crate::sink::Sink;
+use crate::sink::{Kind, Sink};
 use crate::stage::{PASSWORD, Play, free_port, plain};
 use crate::wire::{Wire, client_config};
 
@@ -133,5 +133,40 @@ fn a_ticket_of_one_service_is_nothing_to_another() {
                 );
             }
         }
+    }
+}
+
+/// A promise that the next hop does not make (RFC 8689, RFC 2852): not an octet of the message goes there, and its sender
+/// hears why.
+#[test]
+fn what_was_promised_is_kept_or_comes_back() {
+    for (parameter, status) in [("REQUIRETLS", "5.7.10"), ("BY=600;R", "5.4.7")] {
+        let store = Sink::lmtp();
+        let hop = Sink::start(Kind {
+            lmtp: false,
+            chunking: false,
+        });
+        let stage = Play {
+            store: Some(store.address),
+            relay: Some(hop.address),
+            ..Play::default()
+        }
+        .start();
+        let mut wire = stage.submitting();
+        wire.expect(&[
+            (&format!("MAIL FROM:<alice@example.com> {parameter}"), 250),
+            ("RCPT TO:<x@else.example>", 250),
+            ("DATA", 354),
+        ]);
+        wire.send(b"From: alice@example.com\r\nSubject: x\r\n\r\nsecret\r\n.\r\n");
+        assert_eq!(wire.reply().code, 250, "{parameter}");
+        let notice = store.wait_for(1).remove(0);
+        let text = String::from_utf8(notice.body).unwrap();
+        assert!(
+            text.contains(&format!("\nStatus: {status}\r\n")),
+            "{parameter}: {text}"
+        );
+        assert_eq!(text.contains("secret"), parameter != "REQUIRETLS", "{text}");
+        assert!(hop.taken().is_empty(), "{parameter}");
     }
 }

@@ -33,6 +33,8 @@ pub struct Capabilities {
     pub deliver_by: Option<u32>,
     /// Most recipients of one transaction, by LIMITS RCPTMAX (RFC 9422).
     pub recipients_limit: Option<u32>,
+    /// Most recipient domains of one transaction, by LIMITS RCPTDOMAINMAX (RFC 9422).
+    pub domains_limit: Option<u32>,
     /// Most transactions of one connection, by LIMITS MAILMAX (RFC 9422).
     pub transactions_limit: Option<u32>,
     /// Mechanisms of AUTH (RFC 4954), in upper case.
@@ -74,6 +76,7 @@ impl Capabilities {
                     for word in words {
                         match word.split_once('=') {
                             Some(("RCPTMAX", limit)) => found.recipients_limit = positive(limit),
+                            Some(("RCPTDOMAINMAX", limit)) => found.domains_limit = positive(limit),
                             Some(("MAILMAX", limit)) => found.transactions_limit = positive(limit),
                             _ => {}
                         }
@@ -135,7 +138,7 @@ mod tests {
             "pipelining",
             "Size 1000",
             "AUTH plain LOGIN",
-            "LIMITS RCPTMAX=20 MAILMAX=x FOO=1",
+            "LIMITS RCPTMAX=20 MAILMAX=x FOO=1 rcptdomainmax=1",
             "XFOO bar",
         ]);
         assert!(
@@ -146,6 +149,7 @@ mod tests {
             (found.size_limit, found.recipients_limit, found.transactions_limit),
             (Some(1_000), Some(20), None)
         );
+        assert_eq!(found.domains_limit, Some(1));
         assert_eq!(found.mechanisms, ["PLAIN", "LOGIN"]);
     }
 

@@ -1,0 +1,262 @@
+//! What a message demands of the connections it goes over (RFC 8689), and of who is at their end (RFC 2852).
+//!
+//! Pure.
+//!
+//! ```text
+//!   envelope, header ─► Demand ─┬─ Usual    as the route says
+//!                               ├─ Must     REQUIRETLS: a proven server inside TLS that promises the same, or it goes back
+//!                               ├─ Wish     the same of a null reverse-path: where it can be had, else as the route says
+//!                               └─ Waived   `TLS-Required: No`: TLS where it can be had, whatever a route by MX says
+//! ```
+//!
+//! A server is proven when the name that its certificate is for did not come from an answer that anybody can forge.
+//! Names of the configuration did not, nor did a domain that is its own mail server (by its MX record, or for want of
+//! one). The name of another host in an MX record did: look-ups are not validated here, neither by DNSSEC (RFC 7672)
+//! nor by MTA-STS (RFC 8461), so mail with REQUIRETLS does not go there.
+
+use postroad_config::TlsMode;
+use postroad_smtp::client::Capabilities;
+use postroad_smtp::{By, ByMode};
+use postroad_spool::{ByMode as KeptMode, Envelope};
+
+use super::plan::{Protocol, To, Way};
+
+/// What a message demands in TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demand {
+    /// As the route says.
+    Usual,
+    /// REQUIRETLS (RFC 8689 section 4.2.1).
+    Must,
+    /// REQUIRETLS of a null reverse-path, which is not lost for want of it (RFC 8689 section 5).
+    Wish,
+    /// `TLS-Required: No` (RFC 8689 section 3).
+    Waived,
+}
+
+/// How connections are made and used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// How TLS is used.
+    pub tls: TlsMode,
+    /// The server is to be proven and to offer REQUIRETLS, and is told it.
+    pub require_tls: bool,
+}
+
+impl Demand {
+    /// What the envelope says; the header may waive it, see [`may_be_waived`].
+    pub fn of(envelope: &Envelope) -> Self {
+        match (envelope.require_tls, envelope.reverse_path.is_empty()) {
+            (false, _) => Self::Usual,
+            (true, false) => Self::Must,
+            (true, true) => Self::Wish,
+        }
+    }
+
+    /// On which terms the servers of a way are tried, one after the other.
+    pub fn terms(self, way: &Way) -> Vec<Terms> {
+        let with = |tls, require_tls| Terms { tls, require_tls };
+        match self {
+            Self::Usual => vec![with(way.tls, false)],
+            Self::Must => vec![with(TlsMode::Verified, true)],
+            Self::Wish => vec![with(TlsMode::Verified, true), with(way.tls, false)],
+            Self::Waived => vec![with(TlsMode::Opportunistic, false)],
+        }
+    }
+}
+
+/// Whether `TLS-Required: No` changes anything on this way. It is about what a recipient's domain asks for, so it has no
+/// say in how the hosts of the configuration are talked to.
+pub fn may_be_waived(way: &Way) -> bool {
+    matches!(way.to, To::Exchanges { .. }) && matches!(way.tls, TlsMode::Encrypted | TlsMode::Verified)
+}
+
+/// Whether a certificate for this host proves that it is the one meant, see the head of this file.
+pub fn is_proven(to: &To, host: &str) -> bool {
+    match to {
+        To::Hosts { .. } => true,
+        To::Exchanges { domain, .. } => domain == host,
+    }
+}
+
+/// A promise that a message needs and a server does not make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// REQUIRETLS.
+    RequireTls,
+    /// DELIVERBY, for a message that is to come back in time.
+    DeliverBy,
+    /// It takes such a message with so many seconds left, or more.
+    LeastTime(u32),
+}
+
+/// What the server lacks. LMTP is the delivery itself, of which nothing more is to be promised in time.
+pub fn lack(peer: &Capabilities, protocol: Protocol, require_tls: bool, by: Option<By>) -> Option<Lack> {
+    if require_tls && !peer.require_tls {
+        return Some(Lack::RequireTls);
+    }
+    let by = by.filter(|by| by.mode == ByMode::Return)?;
+    match peer.deliver_by {
+        None => (protocol == Protocol::Smtp).then_some(Lack::DeliverBy),
+        Some(least) => (i64::from(by.seconds) < i64::from(least)).then_some(Lack::LeastTime(least)),
+    }
+}
+
+/// The time that is left of the sender's, as the next hop is told it (RFC 2852 section 4.1.4).
+pub fn time_left(envelope: &Envelope, now: u64) -> Option<By> {
+    let by = envelope.deliver_by?;
+    let left = i128::from(by.deadline) - i128::from(now);
+    let seconds = left.div_euclid(1_000).clamp(-MOST_SECONDS, MOST_SECONDS);
+    Some(By {
+        seconds: i32::try_from(seconds).unwrap_or(0),
+        mode: match by.mode {
+            KeptMode::Return => ByMode::Return,
+            KeptMode::Notify => ByMode::Notify,
+        },
+        trace: by.trace,
+    })
+}
+
+/// RFC 2852 section 4: nine digits.
+const MOST_SECONDS: i128 = 999_999_999;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postroad_config::RouteLimits;
+    use postroad_spool::DeliverBy;
+
+    fn way(to: To, tls: TlsMode) -> Way {
+        Way {
+            to,
+            tls,
+            limits: RouteLimits::default(),
+        }
+    }
+
+    fn by_mx(domain: &str) -> To {
+        To::Exchanges {
+            domain: domain.to_owned(),
+            allowed: vec![],
+        }
+    }
+
+    fn smart_host() -> To {
+        To::Hosts {
+            hosts: vec![],
+            protocol: Protocol::Smtp,
+        }
+    }
+
+    #[test]
+    fn requiretls_is_never_less_than_verified_whatever_the_route_says() {
+        for tls in [
+            TlsMode::Disabled,
+            TlsMode::Opportunistic,
+            TlsMode::Encrypted,
+            TlsMode::Verified,
+        ] {
+            let terms = Demand::Must.terms(&way(smart_host(), tls));
+            assert!(
+                terms
+                    .iter()
+                    .all(|terms| terms.tls == TlsMode::Verified && terms.require_tls),
+                "{tls:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_null_reverse_path_wishes_and_is_not_lost() {
+        let mut envelope = Envelope {
+            require_tls: true,
+            ..Envelope::default()
+        };
+        assert_eq!(Demand::of(&envelope), Demand::Wish);
+        let terms = Demand::Wish.terms(&way(smart_host(), TlsMode::Opportunistic));
+        let required: Vec<_> = terms.iter().map(|terms| terms.require_tls).collect();
+        assert_eq!(required, [true, false]);
+        envelope.reverse_path = "a@b.example".into();
+        assert_eq!(Demand::of(&envelope), Demand::Must);
+    }
+
+    #[test]
+    fn a_header_waives_what_is_said_of_mx_and_nothing_of_our_own_hosts() {
+        for (to, tls, may) in [
+            (by_mx("d.example"), TlsMode::Verified, true),
+            (by_mx("d.example"), TlsMode::Encrypted, true),
+            (by_mx("d.example"), TlsMode::Opportunistic, false),
+            (smart_host(), TlsMode::Verified, false),
+        ] {
+            let way = way(to, tls);
+            assert_eq!(may_be_waived(&way), may, "{way:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_out_of_an_mx_record_proves_nothing_unless_it_is_the_domain() {
+        assert!(is_proven(&smart_host(), "hub.example"));
+        assert!(is_proven(&by_mx("d.example"), "d.example"));
+        assert!(!is_proven(&by_mx("d.example"), "mx.d.example"));
+        assert!(!is_proven(&by_mx("[192.0.2.1]"), "192.0.2.1"));
+    }
+
+    #[test]
+    fn a_return_in_time_is_promised_by_all_or_by_the_last() {
+        let peer = |deliver_by| Capabilities {
+            deliver_by,
+            ..Capabilities::default()
+        };
+        let by = |seconds, mode| {
+            Some(By {
+                seconds,
+                mode,
+                trace: false,
+            })
+        };
+        for (offer, protocol, by, want) in [
+            (None, Protocol::Smtp, by(9, ByMode::Return), Some(Lack::DeliverBy)),
+            (None, Protocol::Smtp, by(9, ByMode::Notify), None),
+            (None, Protocol::Lmtp, by(9, ByMode::Return), None),
+            (
+                Some(10),
+                Protocol::Smtp,
+                by(9, ByMode::Return),
+                Some(Lack::LeastTime(10)),
+            ),
+            (Some(10), Protocol::Smtp, by(9, ByMode::Notify), None),
+            (Some(9), Protocol::Smtp, by(9, ByMode::Return), None),
+            (None, Protocol::Smtp, None, None),
+        ] {
+            assert_eq!(lack(&peer(offer), protocol, false, by), want, "{offer:?} {by:?}");
+        }
+        assert_eq!(
+            lack(&peer(None), Protocol::Lmtp, true, None),
+            Some(Lack::RequireTls)
+        );
+    }
+
+    #[test]
+    fn the_time_that_is_left_grows_less_and_may_be_over() {
+        let envelope = |deadline| Envelope {
+            deliver_by: Some(DeliverBy {
+                deadline,
+                mode: KeptMode::Notify,
+                trace: true,
+            }),
+            ..Envelope::default()
+        };
+        for (deadline, now, seconds) in [
+            (10_000, 0, 10),
+            (10_000, 1, 9),
+            (10_000, 10_000, 0),
+            (10_000, 10_001, -1),
+            (u64::MAX, 0, 999_999_999),
+            (0, u64::MAX, -999_999_999),
+        ] {
+            let left = time_left(&envelope(deadline), now).unwrap();
+            assert_eq!((left.seconds, left.trace), (seconds, true), "{deadline} {now}");
+        }
+        assert_eq!(time_left(&Envelope::default(), 0), None);
+    }
+}
