@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fleet::{Fleet, body, http};
+use fleet::{Fleet, http, processes};
 use postroad_config::admin::State;
 use postroad_mta::daemon::Daemon;
 use postroad_mta::lifecycle::Patience;
-use postroad_spool::{Envelope, Options, Recipient, Spool, Summary};
+use postroad_spool::Summary;
 use sink::{Script, Sink, eventually};
 
 const MAIL: u64 = 60;
@@ -24,51 +24,14 @@ const AT_ONCE: Patience = Patience {
     sessions: Duration::ZERO,
 };
 
-/// Writes a daemon's configuration: all mail goes to `next_hop`.
+/// A daemon's configuration and the mail that an earlier run of it accepted.
 fn configure(fleet: &Fleet, name: &str, next_hop: SocketAddr) -> PathBuf {
     let directory = fleet.directory.path().join(name);
     std::fs::create_dir_all(&directory).unwrap();
-    let mut file = fleet.set("127.0.0.1:0".parse().unwrap(), Vec::new()).file;
-    file.spool.directory = directory.join("spool");
-    file.spool.high_water_percent = 99;
-    let policies = format!(
-        "format: 1\nhostname: mail.example.com\nspool: {{directory: /unused}}\npolicies:\n  - name: test/all\n    \
-         routes: [{{to: {{smartHosts: [{{host: {}, port: {}}}]}}, tls: Disabled}}]\n    \
-         retry: {{first: 1s, max: 1s}}\n",
-        next_hop.ip(),
-        next_hop.port()
-    );
-    file.policies = postroad_config::assemble(&policies, &std::collections::BTreeMap::new())
-        .unwrap()
-        .file
-        .policies;
     let path = directory.join("base.yaml");
-    std::fs::write(&path, postroad_config::render(&file).unwrap()).unwrap();
+    let file = processes::configuration(fleet, &directory, "127.0.0.1:0".parse().unwrap(), next_hop);
+    processes::write(&path, &file);
     path
-}
-
-/// Mail that an earlier run of the daemon accepted.
-async fn fill(config: &std::path::Path) {
-    let directory = config.with_file_name("spool");
-    let (spool, _) = Spool::open(&directory, &Options::default()).unwrap();
-    let now = fleet::now();
-    for tag in 0..MAIL {
-        let mut incoming = spool.begin();
-        incoming.write(b"Subject: drained\r\n\r\n").unwrap();
-        incoming.write(&body(tag, 60)).unwrap();
-        incoming.write(b"\r\n").unwrap();
-        let envelope = Envelope {
-            reverse_path: "app@sender.example".into(),
-            recipients: vec![Recipient {
-                forward_path: format!("u{tag}@example.net"),
-                ..Recipient::default()
-            }],
-            arrived: now,
-            expires: now + 86_400_000,
-            ..Envelope::default()
-        };
-        incoming.commit(envelope, Vec::new()).await.unwrap();
-    }
 }
 
 async fn call(fleet: &Fleet, daemon: &Daemon, method: &str, path: &str, body: &str) -> State {
@@ -104,7 +67,7 @@ async fn a_sealed_daemon_hands_over_in_mid_delivery_and_each_message_arrives_onc
         configure(&fleet, "two", next_hop.address),
         configure(&fleet, "one", next_hop.address),
     );
-    fill(&two).await;
+    processes::fill(two.parent().unwrap(), 0..MAIL, 60).await;
     let (leaving, staying) = (
         Daemon::start(&two).await.unwrap(),
         Daemon::start(&one).await.unwrap(),

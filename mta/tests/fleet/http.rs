@@ -17,10 +17,12 @@ use super::{Fleet, NAME};
 /// Plain HTTP.
 pub async fn plain(address: SocketAddr, path: &str) -> (StatusCode, String) {
     let stream = TcpStream::connect(address).await.unwrap();
-    send(stream, Request::get(path).body(Full::default()).unwrap()).await
+    send(stream, Request::get(path).body(Full::default()).unwrap())
+        .await
+        .unwrap()
 }
 
-/// HTTPS to the admin API. Gives the serial of the served certificate too.
+/// HTTPS to the admin API.
 pub async fn api(
     fleet: &Fleet,
     address: SocketAddr,
@@ -29,7 +31,19 @@ pub async fn api(
     token: Option<&str>,
     body: &str,
 ) -> (StatusCode, String) {
-    let stream = tls(fleet, address).await;
+    attempt(fleet, address, method, path, token, body).await.unwrap()
+}
+
+/// The same of a pod that may be down.
+pub async fn attempt(
+    fleet: &Fleet,
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    body: &str,
+) -> std::io::Result<(StatusCode, String)> {
+    let stream = tls(fleet, address).await?;
     let mut request = Request::builder()
         .method(method)
         .uri(path)
@@ -42,11 +56,14 @@ pub async fn api(
 
 /// The certificate that the admin API shows.
 pub async fn shown(fleet: &Fleet, address: SocketAddr) -> Vec<u8> {
-    let stream = tls(fleet, address).await;
+    let stream = tls(fleet, address).await.unwrap();
     stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
 }
 
-async fn tls(fleet: &Fleet, address: SocketAddr) -> tokio_rustls::client::TlsStream<TcpStream> {
+async fn tls(
+    fleet: &Fleet,
+    address: SocketAddr,
+) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_slice(fleet.authority.as_bytes()).unwrap())
@@ -57,26 +74,29 @@ async fn tls(fleet: &Fleet, address: SocketAddr) -> tokio_rustls::client::TlsStr
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let stream = TcpStream::connect(address).await.unwrap();
+    let stream = TcpStream::connect(address).await?;
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     connector
         .connect(ServerName::try_from(NAME).unwrap(), stream)
         .await
-        .unwrap()
 }
 
 async fn send(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
-) -> (StatusCode, String) {
+) -> std::io::Result<(StatusCode, String)> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
-        .unwrap();
+        .map_err(std::io::Error::other)?;
     tokio::spawn(async move {
         let _ = connection.await;
     });
-    let response = sender.send_request(request).await.unwrap();
+    let response = sender
+        .send_request(request)
+        .await
+        .map_err(std::io::Error::other)?;
     let status = response.status();
-    let octets = response.into_body().collect().await.unwrap().to_bytes();
-    (status, String::from_utf8(octets.to_vec()).unwrap())
+    let body = response.into_body().collect().await;
+    let octets = body.map_err(std::io::Error::other)?.to_bytes();
+    Ok((status, String::from_utf8(octets.to_vec()).unwrap()))
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may end so, its harness too")]
 
 pub mod http;
+pub mod processes;
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use postroad_mta::handover::{Fault, Handover, Parts, Schedule, Timing};
 use postroad_mta::lifecycle::{Lifecycle, Phase};
 use postroad_mta::metrics::Metrics;
 use postroad_mta::settings::{Live, Settings};
+use postroad_spool::io::memory::Memory;
 use postroad_spool::{
     EntryId, Envelope, Options, Ownership, Recipient, RecipientState, RecipientUpdate, Spool, Status,
 };
@@ -62,6 +64,8 @@ pub struct Start {
     pub drained: Vec<Drained>,
     pub ask_after: Option<Duration>,
     pub high_water_percent: Option<u8>,
+    /// A volume of its own, in memory, in place of the directory.
+    pub volume: Option<Memory>,
 }
 
 /// Stands for the queue: which entries would be delivered.
@@ -198,7 +202,7 @@ impl Fleet {
 
     /// Starts a pod on its directory, new or not.
     pub async fn start(&self, name: &str, start: Start) -> Pod {
-        let spool = open(&self.directory.path().join(name), start.high_water_percent).await;
+        let spool = open(&self.directory.path().join(name), &start).await;
         let book = Arc::new(Book {
             spool: spool.clone(),
             queued: Mutex::default(),
@@ -254,15 +258,19 @@ impl Fleet {
 }
 
 /// Opens a spool, waiting for a lock that an ended pod is just giving back.
-async fn open(directory: &Path, high_water_percent: Option<u8>) -> Spool {
+async fn open(directory: &Path, start: &Start) -> Spool {
     let mut options = Options {
         segment_size: Some(1 << 20),
         ..Options::default()
     };
-    options.high_water_percent = high_water_percent.unwrap_or(99);
+    options.high_water_percent = start.high_water_percent.unwrap_or(99);
     let until = Instant::now() + LONG;
     loop {
-        match Spool::open(directory, &options) {
+        let opened = match &start.volume {
+            Some(volume) => Spool::open_on(Arc::new(volume.clone()), directory, &options),
+            None => Spool::open(directory, &options),
+        };
+        match opened {
             Ok((spool, recovery)) => {
                 assert_eq!((recovery.damaged, recovery.lost), (0, 0));
                 return spool;
@@ -346,6 +354,18 @@ impl Pod {
         std::io::Read::read_to_end(&mut message.body, &mut octets).unwrap();
         assert!(octets == body(tag, octets.len()), "the body of {tag} is kept");
         (tag, octets.len())
+    }
+
+    /// Delivers everything that is queued. Gives the tags.
+    pub async fn deliver(&self) -> Vec<u64> {
+        let queued: Vec<EntryId> = self.book.queued.lock().unwrap().drain().collect();
+        let mut tags = Vec::new();
+        for entry in queued {
+            tags.push(self.read(entry).0);
+            self.spool.finish(entry).unwrap();
+        }
+        self.spool.flush().await.unwrap();
+        tags
     }
 
     pub fn is_drained(&self) -> bool {
