@@ -146,7 +146,7 @@ impl Committer {
     }
 
     fn job(&mut self, job: Job) {
-        let mut job = job;
+        let Some(mut job) = self.declared(job) else { return };
         loop {
             match plan(job, &self.shared, &mut self.touched) {
                 Plan::Nothing => return,
@@ -154,11 +154,31 @@ impl Committer {
                     drafts,
                     notify,
                     message,
-                } => return self.write(drafts, notify, message),
+                } => {
+                    // A batch that ends in between takes the marks with it, but what this job wrote is in the next one.
+                    let marks = std::mem::take(&mut self.touched);
+                    self.write(drafts, notify, message);
+                    self.touched = marks;
+                    return;
+                }
                 Plan::Conflict(again) => {
                     self.commit();
                     job = again;
                 }
+            }
+        }
+    }
+
+    /// What the job says of another spool is durable before anything follows from it.
+    fn declared(&self, job: Job) -> Option<Job> {
+        let Job::Drained(spool, seal, reply) = job else {
+            return Some(job);
+        };
+        match self.shared.keep_drained(spool, seal) {
+            Ok(()) => Some(Job::Drained(spool, seal, reply)),
+            Err(error) => {
+                let _ = reply.send(Err(error));
+                None
             }
         }
     }

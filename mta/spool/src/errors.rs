@@ -127,6 +127,9 @@ pub enum HandoverError {
     /// The source of the offer was declared drained with this seal or a later one.
     #[error("the source of the offer is drained")]
     Drained,
+    /// The other spool was declared lost.
+    #[error("the other spool is declared lost")]
+    Lost,
     /// The step could not be made durable.
     #[error(transparent)]
     Commit(#[from] CommitError),

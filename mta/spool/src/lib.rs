@@ -14,6 +14,7 @@
 mod blob;
 mod committer;
 mod completion;
+mod declared;
 mod errors;
 mod format;
 pub mod handover;
@@ -33,9 +34,10 @@ pub mod types;
 mod window;
 
 pub use completion::Completion;
+pub use declared::{Drained, Orphan, Settled};
 pub use errors::{CommitError, HandoverError, OpenError, ReadError, RecordError};
 pub use format::{NEWEST as NEWEST_FORMAT, OLDEST as OLDEST_FORMAT};
 pub use incoming::Incoming;
 pub use message::{Body, Message};
-pub use spool::{Answered, Drained, Hold, Item, Requested, Spool, Standing};
+pub use spool::{Answered, Hold, Item, Requested, Spool, Standing};
 pub use types::*;

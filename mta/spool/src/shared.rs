@@ -14,13 +14,15 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::blob::BlobFile;
+use crate::blob::{BlobFile, is_full};
+use crate::declared::{Drained, Orphan, Settled};
 use crate::errors::{CommitError, HandoverError};
 use crate::format::record::Record;
+use crate::handover::verdicts;
 use crate::handover::{ToSource, ToTarget, TransferId};
 use crate::index::{Epoch, Index, Tomb};
-use crate::io::{Io, Lock};
-use crate::spool::{Answered, Drained, Requested};
+use crate::io::{Io, Lock, write_whole};
+use crate::spool::{Answered, Requested};
 use crate::types::{Durability, EntryId, Options, RecipientUpdate, SealState, SpoolUuid};
 
 /// Where the answer to a caller goes.
@@ -64,6 +66,7 @@ pub enum Job {
     Answered(SpoolUuid, ToSource, Reply<Answered, HandoverError>),
     Requested(ToTarget, Reply<Requested, HandoverError>),
     Drained(SpoolUuid, u64, Reply<Drained>),
+    Orphan(Orphan, Reply<Settled, HandoverError>),
     Seal(bool, Reply<SealState>),
     Flush(Reply<()>),
     Evacuate(Epoch, Vec<Survivor>, Reply<()>),
@@ -153,7 +156,7 @@ impl Shared {
     ) -> Self {
         let write_format = options.write_format;
         let relaxed = options.durability == Durability::Relaxed;
-        let latched = index.seal.sealed && index.entries.is_empty() && index.transfers.is_empty();
+        let latched = index.seal.sealed && index.is_empty();
         Self {
             io: place.0,
             dir: place.1,
@@ -227,6 +230,26 @@ impl Shared {
         let full = look();
         *lock(&self.fullness) = Some((Instant::now(), full));
         full
+    }
+
+    /// Makes a drained record durable, before anything is answered because of it. Blocks on the disk.
+    pub fn keep_drained(&self, spool: SpoolUuid, seal: u64) -> Result<(), CommitError> {
+        let mut drained = self.index().drained.clone();
+        let known = drained.entry(spool).or_default();
+        if *known >= seal {
+            return Ok(());
+        }
+        *known = seal;
+        let text = verdicts::encode(&drained);
+        if let Err(error) = write_whole(self.io.as_ref(), &self.dir, verdicts::FILE, text.as_bytes()) {
+            if is_full(&error) {
+                return Err(CommitError::Full);
+            }
+            self.fail("write or sync of the drained records", &error);
+            return Err(CommitError::ReadOnly(error.to_string()));
+        }
+        self.index().drained = drained;
+        Ok(())
     }
 
     /// Turns the spool read-only: a write or sync failed, nothing may be believed about it.
@@ -364,7 +387,7 @@ impl Shared {
         // In this order: a guard may be dropped while the index is locked.
         let index = self.index();
         let mut gate = lock(&self.gate);
-        let empty = gate.open == 0 && index.entries.is_empty() && index.transfers.is_empty();
+        let empty = gate.open == 0 && index.is_empty();
         gate.latched |= empty && index.seal.sealed;
         empty
     }

@@ -115,15 +115,6 @@ pub struct Requested {
     pub released: Option<EntryId>,
 }
 
-/// What a drained record ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Drained {
-    /// Holds dropped.
-    pub aborted: usize,
-    /// Released transfers forgotten.
-    pub freed: usize,
-}
-
 impl Spool {
     /// Opens the spool in `dir`, making it if the directory is empty or missing. Blocks while it reads the log.
     pub fn open(dir: &Path, options: &Options) -> Result<(Self, Recovery), OpenError> {
@@ -180,13 +171,12 @@ impl Spool {
             keeper: Mutex::new(Some(start("spool-keep", Box::new(move || keeper.run()))?)),
         };
         shared.poke();
-        Ok((
-            Self {
-                shared,
-                _threads: Arc::new(threads),
-            },
-            recovered.report,
-        ))
+        let spool = Self {
+            shared,
+            _threads: Arc::new(threads),
+        };
+        spool.finish_drained();
+        Ok((spool, recovered.report))
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -430,10 +420,14 @@ impl Spool {
         self.ask(|reply| Job::Requested(message, reply))
     }
 
-    /// Target: all transfers the sources have not ended.
+    /// Target: all transfers the sources have not ended. A lost source ends none: what it released is not waited for.
     pub fn holds(&self) -> Vec<Hold> {
         let index = self.shared.index();
         let holds = index.transfers.iter().filter_map(|(transfer, known)| {
+            let released = matches!(known.state, target::Target::Released { .. });
+            if released && index.lost.contains(&transfer.source) {
+                return None;
+            }
             let ask = target::step(Some(&known.state), &target::Input::Ask(*transfer)).send?;
             let (entry, released) = match known.state {
                 target::Target::Held { hold } => (hold, false),
@@ -449,19 +443,7 @@ impl Spool {
         holds.collect()
     }
 
-    /// Target: `source` was declared drained with this seal: holds of that seal and earlier are dropped, released
-    /// transfers forgotten, later offers of them refused. The refusal is not kept on disk: the caller repeats this
-    /// after each start, before it listens.
-    pub fn drained(&self, source: SpoolUuid, seal: u64) -> Completion<Drained> {
-        {
-            let mut index = self.shared.index();
-            let known = index.drained.entry(source).or_default();
-            *known = seal.max(*known);
-        }
-        self.ask(|reply| Job::Drained(source, seal, reply))
-    }
-
-    fn ask<T, E: From<CommitError>>(
+    pub(crate) fn ask<T, E: From<CommitError>>(
         &self,
         job: impl FnOnce(crate::shared::Reply<T, E>) -> Job,
     ) -> Completion<T, E> {

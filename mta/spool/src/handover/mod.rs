@@ -16,10 +16,17 @@
 //!  Ask / Abort: a hold whose offer is no longer the current one is dropped.
 //! ```
 //!
-//! `tests/handover_model.rs` searches every order, loss, repetition and crash of these two functions, bounded.
+//! Two verdicts come from outside. *Drained* (spool and seal): its pod was seen empty and went; what is held for it is
+//! dropped, what it released is ours alone. It is kept in a file (`verdicts`), so that it holds after a restart too.
+//! *Lost*, a person's word: nobody will ever hear of that spool. Then what is held for it is released, what stands offered
+//! or given to it is taken back, and an entry may be delivered twice: how many is told.
+//!
+//! `tests/handover_model.rs` searches every order, loss, repetition and crash of these two functions, bounded;
+//! `tests/handover_chain_model.rs` the same for three spools in a chain, with a volume that is lost.
 
 pub mod source;
 pub mod target;
+pub(crate) mod verdicts;
 
 use crate::types::{EntryId, SpoolUuid};
 

@@ -54,6 +54,8 @@ pub enum Input {
     },
     /// After a start, or when nothing was heard for a while.
     Resume,
+    /// A person says that the volume of this spool is lost: it will never answer.
+    Lost(SpoolUuid),
 }
 
 /// The state from now on.
@@ -121,6 +123,25 @@ pub fn step(state: Option<&Source>, input: &Input) -> Step {
             _ => NOTHING,
         },
         Input::Heard { from, message } => heard(state, from, message),
+        Input::Lost(spool) => match state {
+            Some(Source::Offered { transfer, target } | Source::Given { transfer, target, .. })
+                if *target == spool =>
+            {
+                taken_back(*transfer)
+            }
+            _ => NOTHING,
+        },
+    }
+}
+
+/// The next offer has another name. At the last generation there is none: keep asking.
+const fn taken_back(transfer: TransferId) -> Step {
+    match transfer.generation.checked_add(1) {
+        Some(generation) => Step {
+            next: Next::Become(Source::Owned { generation }),
+            send: None,
+        },
+        None => NOTHING,
     }
 }
 
@@ -157,21 +178,13 @@ fn heard(state: Option<&Source>, from: SpoolUuid, message: ToSource) -> Step {
                 hold,
             },
         ),
-        (Some(Source::Offered { transfer, .. }), ToSource::Unknown(_)) => {
-            // At the last generation there is no next name for an offer: keep asking.
-            match transfer.generation.checked_add(1) {
-                Some(generation) => Step {
-                    next: Next::Become(Source::Owned { generation }),
-                    send: None,
-                },
-                None => NOTHING,
-            }
-        }
+        (Some(Source::Offered { transfer, .. }), ToSource::Unknown(_)) => taken_back(*transfer),
         (Some(Source::Offered { target, .. }), ToSource::Ask { released: false, .. }) => {
             only(*target, ToTarget::Query(asked))
         }
         (
-            Some(Source::Given { target, .. }),
+            // Of an offer that was not given it is true only where this spool was declared lost, and came back.
+            Some(Source::Offered { target, .. } | Source::Given { target, .. }),
             ToSource::Released(_) | ToSource::Ask { released: true, .. },
         ) => Step {
             next: Next::Free,

@@ -29,13 +29,15 @@ pub enum Input {
         message: ToTarget,
         /// The id a new hold would get; used by an offer only.
         hold: EntryId,
-        /// This spool takes nothing: it is sealed, too full, or the source is declared drained.
+        /// This spool takes nothing: it is sealed, too full, or the source is declared drained or lost.
         refuse: bool,
     },
     /// Nothing was heard for a while.
     Ask(TransferId),
     /// The source is declared drained with the seal of this transfer or a later one: it owns nothing any more.
     Drained,
+    /// A person says that the volume of the source is lost: what is held for it may be the only copy.
+    Lost,
 }
 
 /// The state from now on.
@@ -96,6 +98,14 @@ pub fn step(state: Option<&Target>, input: &Input) -> Step {
                 send: None,
             },
             None => NOTHING,
+        },
+        // What was released before stays known: should the source come back after all, it is told so.
+        Input::Lost => match state {
+            Some(Target::Held { hold }) => Step {
+                next: Next::Release(*hold),
+                send: None,
+            },
+            _ => NOTHING,
         },
     }
 }

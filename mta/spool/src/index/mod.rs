@@ -12,7 +12,7 @@ mod entry;
 mod segments;
 mod states;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::format::record::{MessageInfo, Owner, Record};
 use crate::handover::TransferId;
@@ -50,8 +50,10 @@ pub struct Index {
     /// How many segments were begun since the start.
     pub rolled: u64,
     pub seal: SealState,
-    /// Declared drained: spool and seal.
+    /// Declared drained: spool and seal. Kept in a file of its own.
     pub drained: HashMap<SpoolUuid, u64>,
+    /// Declared lost, since the start.
+    pub lost: HashSet<SpoolUuid>,
     /// Lower bound of the ids to come.
     pub next_entry: u64,
     pub blob_bytes: u64,
@@ -251,6 +253,14 @@ impl Index {
         let count = self.entries.len() - self.finished.min(self.entries.len());
         let oldest = self.arrivals.keys().next().map(|second| second * 1_000);
         (count, oldest.filter(|_| count > 0))
+    }
+
+    /// Nothing is here, and no source will ask about anything: a lost one does not.
+    pub fn is_empty(&self) -> bool {
+        let answered = |(transfer, known): (&TransferId, &Transfer)| {
+            matches!(known.state, Target::Released { .. }) && self.lost.contains(&transfer.source)
+        };
+        self.entries.len() == 0 && self.transfers.iter().all(answered)
     }
 
     /// Segment uses, still on disk, that hold the message of this entry; as records have them.

@@ -1,6 +1,7 @@
 //! What the steps of a hand-over write: the decisions are those of [`crate::handover`].
 
 use super::{Draft, Plan, Touched, new_message, write};
+use crate::declared::{Drained, Orphan, Settled};
 use crate::errors::HandoverError;
 use crate::format::record::Record;
 use crate::handover::source::{self, Source};
@@ -8,7 +9,7 @@ use crate::handover::target::{self, Target};
 use crate::handover::{ToSource, ToTarget, TransferId};
 use crate::index::{Entry, Index};
 use crate::shared::{NewMessage, Reply};
-use crate::spool::{Answered, Drained, Requested};
+use crate::spool::{Answered, Requested};
 use crate::types::{EntryId, SpoolUuid};
 
 /// Source: offers an entry.
@@ -26,6 +27,9 @@ pub fn offer(
     };
     if !seal.sealed {
         return refuse(reply, HandoverError::NotSealed);
+    }
+    if index.lost.contains(&to) {
+        return refuse(reply, HandoverError::Lost);
     }
     let input = source::Input::Offer {
         source: uuid,
@@ -57,7 +61,8 @@ pub fn hold(
         .drained
         .get(&transfer.source)
         .is_some_and(|seal| transfer.seal <= *seal);
-    let refused = index.seal.sealed || drained;
+    let lost = index.lost.contains(&transfer.source);
+    let refused = index.seal.sealed || drained || lost;
     let heard = target::Input::Heard {
         message: ToTarget::Offer(transfer),
         hold: message.id,
@@ -79,6 +84,8 @@ pub fn hold(
             reply,
             if drained {
                 HandoverError::Drained
+            } else if lost {
+                HandoverError::Lost
             } else {
                 HandoverError::Sealed
             },
@@ -223,6 +230,57 @@ pub fn drained(
     write(
         drafts,
         Box::new(move |result| drop(reply.send(result.map(|()| answer)))),
+    )
+}
+
+/// Either side: the other one is lost.
+pub fn orphan(
+    index: &Index,
+    touched: &mut Touched,
+    orphan: Orphan,
+    reply: Reply<Settled, HandoverError>,
+    max: usize,
+) -> Plan {
+    let mut answer = Settled::default();
+    let (id, record) = match orphan {
+        Orphan::Held(transfer) => {
+            let known = index.transfers.get(&transfer).map(|t| &t.state);
+            let lost = index.lost.contains(&transfer.source);
+            let step = target::step(known.filter(|_| lost), &target::Input::Lost);
+            let target::Next::Release(hold) = step.next else {
+                let _ = reply.send(Ok(answer));
+                return Plan::Nothing;
+            };
+            touched.transfers.insert(transfer);
+            answer.released = Some(hold);
+            answer.lost = Some(transfer.source);
+            answer.perhaps_twice = true;
+            (hold, Record::Released(transfer))
+        }
+        Orphan::Out(id) => {
+            let known = index.entries.get(&id).filter(|entry| !entry.finished);
+            let source = known.and_then(|entry| entry.source());
+            let to = match source {
+                Some(Source::Offered { target, .. } | Source::Given { target, .. }) => Some(target),
+                _ => None,
+            };
+            let lost = to.filter(|to| index.lost.contains(to));
+            let step = lost.map(|lost| source::step(source.as_ref(), &source::Input::Lost(lost)));
+            let Some(source::Next::Become(next)) = step.map(|step| step.next) else {
+                let _ = reply.send(Ok(answer));
+                return Plan::Nothing;
+            };
+            answer.taken_back = Some(id);
+            answer.lost = lost;
+            // Only what was given may have been released and delivered there.
+            answer.perhaps_twice = matches!(source, Some(Source::Given { .. }));
+            (id, Record::Step(next))
+        }
+    };
+    touched.step(id);
+    write(
+        vec![Draft::new(id, record, max)],
+        Box::new(move |result| drop(reply.send(result.map(|()| answer).map_err(Into::into)))),
     )
 }
 

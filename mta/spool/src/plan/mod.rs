@@ -9,6 +9,7 @@ mod survivors;
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
+use crate::declared::Orphan;
 use crate::errors::CommitError;
 use crate::format::frame::FRAME;
 use crate::format::message::REPLY_LIMIT;
@@ -74,9 +75,11 @@ impl Touched {
         self.exclusive
             || match job {
                 Job::Message(..) | Job::Flush(_) => false,
-                Job::Hold(_, transfer, _) => self.transfers.contains(transfer),
+                Job::Hold(_, transfer, _) | Job::Orphan(Orphan::Held(transfer), _) => {
+                    self.transfers.contains(transfer)
+                }
                 Job::States(id, _) | Job::Finish(id) => self.stepped.contains(id),
-                Job::Offer(id, ..) => self.any.contains(id),
+                Job::Offer(id, ..) | Job::Orphan(Orphan::Out(id), _) => self.any.contains(id),
                 Job::Answered(_, message, _) => self.any.contains(&message.transfer().entry),
                 Job::Requested(message, _) => self.transfers.contains(&message.transfer()),
                 Job::Drained(..) | Job::Seal(..) | Job::Evacuate(..) => !self.is_empty(),
@@ -145,6 +148,7 @@ pub fn plan(job: Job, shared: &Shared, touched: &mut Touched) -> Plan {
         }
         Job::Requested(message, reply) => handover::requested(&index, touched, message, reply, max),
         Job::Drained(from, seal, reply) => handover::drained(&index, touched, (from, seal), reply, max),
+        Job::Orphan(orphan, reply) => handover::orphan(&index, touched, orphan, reply, max),
         Job::Seal(on, reply) => seal(&index, touched, shared, on, reply),
         Job::Flush(reply) => write(Vec::new(), Box::new(move |result| drop(reply.send(result)))),
         Job::Evacuate(epoch, survivors, reply) => {

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use crate::errors::OpenError;
 use crate::format::{BLOCK, BLOCK_U32};
+use crate::handover::verdicts;
 use crate::index::{Epoch, Index, Place, Segment, Tail};
 use crate::io::{File, Io};
 use crate::recovery::files::SegmentFile;
@@ -75,6 +76,7 @@ pub fn recover(io: &dyn Io, dir: &Path) -> Result<Recovered, OpenError> {
     let parts = reading.parts(files)?;
     reading.replay(&parts)?;
     reading.blobs()?;
+    reading.drained()?;
     reading.report.entries = reading.index.entries.len();
     let Reading {
         index, next, report, ..
@@ -88,6 +90,21 @@ pub fn recover(io: &dyn Io, dir: &Path) -> Result<Recovered, OpenError> {
 }
 
 impl Reading<'_> {
+    /// What was said of other spools. A damaged file is told; the operator says it all again.
+    fn drained(&mut self) -> io::Result<()> {
+        if let Ok(file) = self.io.open(&self.dir.join(verdicts::FILE)) {
+            let mut bytes = vec![0; usize::try_from(file.len()?).unwrap_or(0)];
+            let read = file.read_at(&mut bytes, 0)?;
+            if let Some(drained) = verdicts::decode(&String::from_utf8_lossy(&bytes[..read])) {
+                self.index.drained = drained;
+            } else {
+                tracing::error!(file = verdicts::FILE, "the drained records cannot be read");
+                self.report.damaged += 1;
+            }
+        }
+        Ok(())
+    }
+
     /// The segment files of which something can be had.
     fn files(&mut self) -> Result<Vec<SegmentFile>, OpenError> {
         let dir = segments_dir(self.dir);
