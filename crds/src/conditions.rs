@@ -66,6 +66,8 @@ pub mod reason {
     pub const VOLUME_NEARLY_FULL: &str = "VolumeNearlyFull";
     /// A volume failed.
     pub const VOLUME_FAILED: &str = "VolumeFailed";
+    /// A person declared a volume lost.
+    pub const VOLUME_LOST: &str = "VolumeLost";
     /// Something on a volume was damaged.
     pub const DAMAGED: &str = "Damaged";
     /// Mail is being handed over.

@@ -1,7 +1,7 @@
 //! The whole: joins the parts, starts them in order, ends them in reverse order.
 //!
 //! ```text
-//!   start   settings ─► spool ─► queue ─► admin ─► ports ─► Serving
+//!   start   settings ─► spool (sealed where this pod leaves) ─► queue ─► admin ─► ports ─► Serving
 //!   stop    unready, a moment ─► 421, sessions and attempts end ─► ports close ─► admin, watchers ─► spool
 //! ```
 //!
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use postroad_spool::{Durability, OpenError, Options, Recovery, Spool};
+use postroad_spool::{CommitError, Durability, OpenError, Options, Recovery, Spool};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -45,6 +45,9 @@ pub enum StartError {
         /// Why not.
         error: OpenError,
     },
+    /// The configuration says that this pod leaves, and it could not be sealed.
+    #[error("this pod leaves, and its spool cannot be sealed: {0}")]
+    Seal(CommitError),
     /// A port cannot be served.
     #[error(transparent)]
     Port(#[from] BindError),
@@ -122,6 +125,9 @@ impl Daemon {
         let first = reload::first(config).await?;
         let (spool, recovery) = open_spool(&first).await?;
         tell(&recovery);
+        handover::seal_if_leaving(&spool, &first.set.file.peers)
+            .await
+            .map_err(StartError::Seal)?;
         let handles = Handles {
             boot_id: draw_boot_id()?,
             live: Live::new(first),

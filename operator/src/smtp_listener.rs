@@ -6,6 +6,7 @@
 //!
 //! * [`validate`]: the spec and the users' Secret, parsed once. [`build`]: desired objects, certificates, configuration.
 //! * [`scale`]: who leaves, who may go. [`fleet`]: the pods asked, and the plan carried out.
+//! * [`lost`]: volumes that a person declared lost. `losses`: claims marked, pods told.
 //! * [`cleanup`]: the end of a listener; needs no valid spec.
 //!
 //! Nothing waits here: what is not there yet is looked for again a moment later.
@@ -15,6 +16,8 @@ pub mod build;
 mod cleanup;
 mod fleet;
 mod gather;
+mod losses;
+pub mod lost;
 pub mod names;
 mod prepare;
 pub mod scale;

@@ -465,6 +465,9 @@ pub struct SmtpListenerStatus {
     /// Pods that leave, and how many messages each still has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub draining: Vec<DrainingPod>,
+    /// Volumes that a person declared lost, and what became of the messages that only they could have settled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<LostVolume>,
     /// Conditions: Ready, Reconciling, Stalled, CertificateServed, ConfigApplied, QueueHealthy, Draining.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[serde(default)]
@@ -494,6 +497,20 @@ pub struct CertificateStatus {
     pub not_after: String,
     /// Pods that serve it.
     pub served_by: i32,
+}
+
+/// A volume that was declared lost.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct LostVolume {
+    /// UUID of the spool that was on it.
+    pub spool: String,
+    /// Messages that other pods held for it and deliver now.
+    pub released: i64,
+    /// Messages that other pods had offered or given to it and deliver now.
+    pub taken_back: i64,
+    /// Those of both that it may have delivered as well.
+    pub perhaps_twice: i64,
 }
 
 /// A pod that leaves.

@@ -4,6 +4,7 @@
 //!   GET  /v1/state      Operator, Peer   → State
 //!   POST /v1/seal       Operator         SealRequest → State     idempotent; also renews the list of targets
 //!   POST /v1/unseal     Operator         → State                 idempotent; 409 while entries are given and not yet freed
+//!   POST /v1/lost        Operator         LostRequest → State     a volume is lost for good; 400 for the pod's own
 //!   GET  /v1/queue      Operator, Admin  ListQuery → Page       messages, oldest id first, a page at a time
 //!   GET  /v1/queue/ID   Operator, Admin  → Entry
 //!   GET  /v1/sites      Operator, Admin  → Vec<Site>            where mail goes, and how it stands there
@@ -42,6 +43,31 @@ pub struct State {
     /// Why not, in words; empty while `accepting`.
     #[serde(default)]
     pub not_accepting: String,
+    /// What was done since the start because the volumes of other pods were declared lost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<LostSpool>,
+}
+
+/// What became of messages that only a lost spool could have settled.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LostSpool {
+    /// UUID of the lost spool.
+    pub spool: String,
+    /// Messages that were held for it and are delivered from here now.
+    pub released: u64,
+    /// Messages that stood offered or given to it and are delivered from here now.
+    pub taken_back: u64,
+    /// Those of both that it may have delivered as well.
+    pub perhaps_twice: u64,
+}
+
+/// A volume that a person declares lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LostRequest {
+    /// UUID of the spool on it.
+    pub spool: String,
 }
 
 /// The configuration that a pod runs.

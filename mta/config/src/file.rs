@@ -480,6 +480,14 @@ pub struct Peers {
     /// offered and never gave is dropped, what they released is theirs no more.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub drained: Vec<Drained>,
+    /// Pods that leave, each by its host name or by the UUID of its spool. Such a pod seals its spool before it opens a
+    /// port, and whenever it reads this: it takes no mail at all, delivers, and hands over.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sealed: Vec<String>,
+    /// Spools, by UUID, whose volume a person has declared lost. What is held for them is released, what stands offered
+    /// to them is taken back; some of it may be delivered twice.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<String>,
 }
 
 /// A spool that was drained.

@@ -70,11 +70,11 @@ impl Spool {
         let out = index
             .entries
             .iter()
-            .filter_map(|(id, entry)| match entry.owner.owner() {
+            .filter_map(|(id, entry)| match entry.owner() {
                 Owner::Ours(Source::Offered { target, .. } | Source::Given { target, .. })
                     if index.lost.contains(&target) =>
                 {
-                    Some(Orphan::Out(*id))
+                    Some(Orphan::Out(id))
                 }
                 _ => None,
             });

@@ -14,12 +14,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use postroad_config::TokenRole;
-use postroad_config::admin::SealRequest;
+use postroad_config::admin::{LostRequest, SealRequest};
 
 use super::access::{Gate, refuse};
 use super::queue::By;
 use super::{Status, now};
-use crate::handover::{self, Handover, UnsealError};
+use crate::handover::{self, Handover, LostError, UnsealError};
 
 #[derive(Clone)]
 struct Api {
@@ -38,6 +38,7 @@ pub(super) fn router(status: Status, handover: &Handover, verbs: Option<Router>,
     let commanded = Router::new()
         .route("/v1/seal", post(seal))
         .route("/v1/unseal", post(unseal))
+        .route("/v1/lost", post(lost))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(from_fn_with_state(gate.clone(), operator));
     let verbs = verbs
@@ -122,6 +123,20 @@ async fn unseal(State(api): State<Api>) -> Response {
             state(State(api)).await
         }
         Err(error @ UnsealError::Given(_)) => refuse(StatusCode::CONFLICT, &error),
+        Err(error) => refuse(StatusCode::SERVICE_UNAVAILABLE, &error),
+    }
+}
+
+async fn lost(State(api): State<Api>, request: Result<Json<LostRequest>, JsonRejection>) -> Response {
+    let spool = match request {
+        Ok(Json(request)) => request.spool,
+        Err(error) => return refuse(error.status(), &error.body_text()),
+    };
+    match api.handover.declare_lost(&spool).await {
+        Ok(()) => state(State(api)).await,
+        Err(error @ (LostError::NoSpool(_) | LostError::Ourselves)) => {
+            refuse(StatusCode::BAD_REQUEST, &error)
+        }
         Err(error) => refuse(StatusCode::SERVICE_UNAVAILABLE, &error),
     }
 }

@@ -53,6 +53,7 @@ impl Status {
             seal: self.seal(&looked),
             accepting: reasons.is_empty(),
             not_accepting: reasons.join("; "),
+            lost: self.handover.lost(),
         })
     }
 

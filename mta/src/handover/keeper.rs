@@ -3,10 +3,11 @@
 //!
 //! ```text
 //!   every quarter minute: holds older than a minute ─► by source ─► POST /v1/handover/ask ─► Release, Freed, Abort ─► spool
-//!   settings changed: peers.drained ─► spool
+//!   settings changed: peers.drained, peers.lost, peers.sealed ─► spool
 //! ```
 //!
-//! A source that cannot be reached is asked again; nothing is ever decided without its word or a drained record.
+//! A source that cannot be reached is asked again; nothing is ever decided without its word, a drained record,
+//! or a person's word that its volume is lost.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,23 +19,34 @@ use postroad_spool::{Hold, SpoolUuid};
 
 use super::client::{Ourselves, Peer};
 use super::source::{RoundError, probe};
-use super::{Inner, Step, locked};
+use super::{Inner, Step, leaving, locked, lost};
 use crate::metrics::Side;
 
 /// Runs until it is dropped.
 pub(super) async fn run(inner: &Arc<Inner>) {
     let mut changed = inner.live.changed();
     let mut since: HashMap<TransferId, Instant> = HashMap::new();
-    drained(inner).await;
+    changes(inner).await;
     loop {
         tokio::select! {
-            () = tokio::time::sleep(inner.timing.ask_every) => ask_all(inner, &mut since).await,
-            Ok(()) = changed.changed() => drained(inner).await,
+            () = tokio::time::sleep(inner.timing.ask_every) => {
+                ask_all(inner, &mut since).await;
+                lost::settle_all(inner).await;
+            }
+            Ok(()) = changed.changed() => changes(inner).await,
         }
     }
 }
 
-/// Applies the records of the configuration, all of them again: the spool keeps none.
+/// Does what the configuration says of other pods, and of this one.
+async fn changes(inner: &Arc<Inner>) {
+    drained(inner).await;
+    lost::declare(inner);
+    lost::settle_all(inner).await;
+    leaving::follow(inner).await;
+}
+
+/// Applies the records of the configuration, all of them again; where the spool knows them that costs nothing.
 async fn drained(inner: &Arc<Inner>) {
     let settings = inner.live.current();
     for record in &settings.set.file.peers.drained {

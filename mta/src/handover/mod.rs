@@ -15,6 +15,8 @@
 mod client;
 mod keeper;
 mod lane;
+mod leaving;
+mod lost;
 mod source;
 mod stream;
 mod target;
@@ -27,6 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use postroad_config::admin::LostSpool;
 use postroad_spool::{CommitError, EntryId, Spool, SpoolUuid};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -36,6 +39,8 @@ use crate::metrics::Metrics;
 use crate::settings::Live;
 
 pub use client::PeerError;
+pub use leaving::seal_if_leaving;
+pub use lost::LostError;
 pub use target::router;
 
 /// What the hand-over needs of the queue.
@@ -132,6 +137,8 @@ struct Inner {
     address: Mutex<Option<SocketAddr>>,
     /// Where the endpoints of other spools were last seen.
     seen: Mutex<HashMap<SpoolUuid, SocketAddr>>,
+    /// Lost spools, and what was done because of them.
+    lost: Mutex<lost::Lost>,
 }
 
 /// Why the seal stays on.
@@ -164,7 +171,9 @@ impl Handover {
             sealed: watch::Sender::new(sealed),
             address: Mutex::default(),
             seen: Mutex::default(),
+            lost: Mutex::default(),
         }));
+        lost::declare(&handover.0);
         let (source, keeper) = (handover.0.clone(), handover.0.clone());
         tracker.spawn(
             stop.clone()
@@ -217,6 +226,16 @@ impl Handover {
     /// Follows the seal: sessions end when it becomes true.
     pub fn sealed(&self) -> watch::Receiver<bool> {
         self.0.sealed.subscribe()
+    }
+
+    /// A person says that the volume of this spool is lost. Ends when what that means here is durable.
+    pub async fn declare_lost(&self, spool: &str) -> Result<(), LostError> {
+        lost::said(&self.0, spool).await
+    }
+
+    /// What was done since the start because spools were declared lost.
+    pub fn lost(&self) -> Vec<LostSpool> {
+        locked(&self.0.lost).done()
     }
 
     /// Why nothing moves while sealed.

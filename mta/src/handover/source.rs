@@ -379,6 +379,7 @@ mod tests {
             seal: None,
             accepting: true,
             not_accepting: String::new(),
+            lost: Vec::new(),
         }
     }
 

@@ -156,6 +156,8 @@ pub struct Metrics {
     pub notices: Counter,
     /// Entries handed over between pods, by side.
     pub handed_over: Family<BySide, Counter>,
+    /// Messages that a lost spool may have delivered as well.
+    pub perhaps_twice: Counter,
     /// Requests at the admin endpoint, by admission.
     pub admin_requests: Family<ByAdmission, Counter>,
     /// Configurations that could not be used.
@@ -201,6 +203,7 @@ impl Metrics {
             delivery_delay: Histogram::new(exponential_buckets(1.0, 4.0, 10)),
             notices: Counter::default(),
             handed_over: Family::default(),
+            perhaps_twice: Counter::default(),
             admin_requests: Family::default(),
             config_refused: Counter::default(),
             queue: Gauge::default(),
@@ -272,6 +275,11 @@ impl Metrics {
             "handed_over",
             "Entries handed over between pods, by side",
             self.handed_over.clone(),
+        );
+        to.register(
+            "perhaps_twice",
+            "Messages taken over from or for a lost volume, which it may have delivered as well",
+            self.perhaps_twice.clone(),
         );
         to.register(
             "admin_requests",
@@ -451,6 +459,7 @@ mod tests {
             }),
             accepting: false,
             not_accepting: "sealed".into(),
+            lost: Vec::new(),
         }
     }
 

@@ -332,6 +332,13 @@ impl Pod {
         mail
     }
 
+    /// Tags of what this pod has in such a state.
+    pub fn tags(&self, wanted: impl Fn(Ownership) -> bool) -> Vec<u64> {
+        let entries = self.spool.entries().into_iter();
+        let such = entries.filter(|entry| wanted(entry.ownership));
+        such.map(|entry| self.read(entry.id).0).collect()
+    }
+
     fn read(&self, id: EntryId) -> (u64, usize) {
         let mut message = self.spool.read(id).unwrap();
         let tag: u64 = message

@@ -118,7 +118,11 @@ impl Process {
         let token = fleet.operator();
         let answer = http::attempt(fleet, self.address, method, path, Some(&token), body).await;
         let (status, text) = answer.ok()?;
-        (status == 200).then(|| serde_json::from_str(&text).unwrap())
+        if status != 200 {
+            println!("{method} {path} at {}: {status} {text}", self.address);
+            return None;
+        }
+        Some(serde_json::from_str(&text).unwrap())
     }
 
     pub async fn state(&self, fleet: &Fleet) -> Option<State> {

@@ -12,7 +12,7 @@ use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::PostParams;
 use kube::{Api, Client};
-use postroad_config::admin::{Refusal, SealRequest, State};
+use postroad_config::admin::{LostRequest, Refusal, SealRequest, State};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -124,6 +124,15 @@ impl Fleet {
     /// Takes the seal off.
     pub async fn unseal(&self, address: &str) -> Result<State, AdminError> {
         self.ask("POST", address, "/v1/unseal", Bytes::new()).await
+    }
+
+    /// Tells a pod that the volume with this spool is lost.
+    pub async fn lost(&self, address: &str, spool: &str) -> Result<State, AdminError> {
+        let request = LostRequest {
+            spool: spool.to_owned(),
+        };
+        let body = serde_json::to_vec(&request).unwrap_or_default();
+        self.ask("POST", address, "/v1/lost", body.into()).await
     }
 
     async fn ask(&self, method: &str, address: &str, path: &str, body: Bytes) -> Result<State, AdminError> {

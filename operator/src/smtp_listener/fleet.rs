@@ -13,6 +13,7 @@ use serde_json::json;
 use super::admin::{self, AdminError};
 use super::build::objects::{self, Image};
 use super::gather::{self, Children};
+use super::losses;
 use super::names::{CONFIG_HASH, DRAINED, Names};
 use super::prepare::Prepared;
 use super::scale::{self, Plan, Said};
@@ -23,11 +24,11 @@ use crate::driver::event;
 use crate::error::{Doing, Error};
 
 /// A pod and what it said.
-struct Member {
-    ordinal: i32,
+pub(super) struct Member {
+    pub ordinal: i32,
     pod: Pod,
-    address: Option<String>,
-    state: Result<State, String>,
+    pub address: Option<String>,
+    pub state: Result<State, String>,
 }
 
 /// One step towards the wanted fleet. `prepared`: absent where the newest spec cannot be used; the fleet is kept then.
@@ -53,6 +54,7 @@ pub async fn run(
     let mut members = ask_all(names, children, access.as_ref()).await;
     let wanted = listener.spec.replicas;
     let fleet = look(wanted, names, children, &members);
+    let lost = losses::run(listener, names, &fleet, &mut members, access.as_ref().ok(), ctx).await?;
     let plan = fleet.plan();
     unmark(names, &plan, ctx).await?;
     if let Ok(access) = &access {
@@ -82,15 +84,9 @@ pub async fn run(
     }
     discard_drained(listener, names, children, &fleet, ctx).await?;
     let rolling = roll(wanted, &members, set.as_ref(), ctx).await?;
-    Ok(found(
-        listener,
-        names,
-        prepared,
-        base,
-        set.as_ref(),
-        members,
-        rolling,
-    ))
+    let mut found = found(listener, names, prepared, base, set.as_ref(), members, rolling);
+    losses::tell(listener, names, &fleet, lost, &mut found, ctx).await;
+    Ok(found)
 }
 
 /// A new hash on the pods makes the kubelet refresh the mounted files at once.
@@ -110,7 +106,7 @@ async fn refresh(names: &Names, children: &Children, hash: &str, ctx: &Ctx) -> R
     Ok(())
 }
 
-fn gone_is_fine(result: Result<(), Error>) -> Result<(), Error> {
+pub(super) fn gone_is_fine(result: Result<(), Error>) -> Result<(), Error> {
     match result {
         Err(Error::Api(_, kube::Error::Api(status))) if status.is_not_found() => Ok(()),
         other => other,
@@ -305,8 +301,12 @@ async fn may_go_now(
         .claims
         .iter()
         .any(|claim| claim.ordinal == ordinal && claim.bound);
+    let lost = fleet
+        .claims
+        .iter()
+        .any(|claim| claim.ordinal == ordinal && claim.lost.is_some());
     let (Some(access), Some(address)) = (access, gather::admin_address(&now)) else {
-        return Ok(!bound);
+        return Ok(!bound || lost);
     };
     let known = fleet
         .pods
@@ -315,7 +315,7 @@ async fn may_go_now(
         .and_then(|pod| pod.said.clone());
     Ok(match access.state(&address).await {
         Ok(state) => Some(said(&state)) == known && fleet.may_go(ordinal),
-        Err(_) => !bound,
+        Err(_) => !bound || lost,
     })
 }
 
@@ -402,6 +402,8 @@ fn found(
     };
     Found {
         obstacle: None,
+        lost: Vec::new(),
+        not_lost: Vec::new(),
         replicas: set
             .and_then(|set| set.status.as_ref())
             .map_or(0, |status| status.replicas),

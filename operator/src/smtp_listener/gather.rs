@@ -10,7 +10,7 @@ use kube::{Api, ResourceExt};
 
 use super::build::certificates::Pair;
 use super::build::config::Issuer;
-use super::names::{BASE, DRAINED, Names};
+use super::names::{BASE, DRAINED, LOST, Names, SPOOL};
 use super::scale;
 use crate::context::Ctx;
 use crate::error::{Doing, Error};
@@ -90,6 +90,8 @@ impl Children {
                 // Bound, lost, or of a phase unknown to us: it may hold mail. Pending never had a volume.
                 bound: claim.status.as_ref().and_then(|status| status.phase.as_deref()) != Some("Pending"),
                 drained: claim.annotations().get(DRAINED).cloned(),
+                spool: claim.annotations().get(SPOOL).cloned(),
+                lost: claim.annotations().get(LOST).cloned(),
             })
         };
         self.claims.iter().filter_map(one).collect()

@@ -8,6 +8,12 @@ pub const LISTENER: &str = "postroad.dev/listener";
 pub const FINALIZER: &str = "postroad.dev/queue";
 /// Mark on a claim: `<spool uuid>/<seal>`, empty under that seal when its pod went.
 pub const DRAINED: &str = "postroad.dev/drained";
+/// On a claim: the UUID of the spool on its volume.
+pub const SPOOL: &str = "postroad.dev/spool";
+/// Mark on a claim: a person declared its volume lost; the value is the UUID of the spool.
+pub const LOST: &str = "postroad.dev/lost";
+/// On a listener, by a person: claims (by name or ordinal) whose volumes are lost for good, or UUIDs of spools.
+pub const VOLUME_LOST: &str = "postroad.dev/volume-lost";
 /// On pods: the hash of the newest configuration. A change makes the kubelet refresh the mounted files at once.
 pub const CONFIG_HASH: &str = "postroad.dev/config-hash";
 /// Key of the base file in its Secret, and its file name in the pod.

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::jiff::Timestamp;
 use kube::{Resource, ResourceExt};
-use postroad_config::{Drained, User};
+use postroad_config::{Drained, Peers, User};
 use postroad_crds::SmtpListener;
 use postroad_crds::conditions::reason;
 use serde_json::{Value, json};
@@ -16,7 +16,9 @@ use super::build::certificates::{self, Facts, Pair};
 use super::build::config::{self, Parts, Rendered};
 use super::build::objects;
 use super::gather::{self, Children};
-use super::names::{BASE, Names};
+use super::lost;
+use super::names::{BASE, Names, VOLUME_LOST};
+use super::scale;
 use super::status::Obstacle;
 use super::validate::{self, Valid};
 use crate::apply;
@@ -107,7 +109,7 @@ async fn write(
             .map(|(_, policy)| policy.clone())
             .collect(),
         pods: sending_pods(listener, children),
-        drained: drained(names, children, before.as_deref()),
+        peers: peers(listener, names, children, before.as_deref()),
     };
     let rendered = match config::rendered(parts, before.as_deref()) {
         Ok(rendered) => rendered,
@@ -145,23 +147,51 @@ fn attached_objects(names: &Names, ctx: &Ctx) -> Attached {
     attached::attached(&names.namespace, &names.listener, &domains, &policies)
 }
 
-/// Marks of claims, and what was known before: a claim that was deleted after its drain still speaks.
-fn drained(names: &Names, children: &Children, before: Option<&str>) -> Vec<Drained> {
-    const MOST: usize = 200;
+/// What the pods are told of each other. Something that was known before still holds when its claim was deleted.
+fn peers(listener: &SmtpListener, names: &Names, children: &Children, before: Option<&str>) -> Peers {
     let shards = (0..postroad_config::SHARDS).filter_map(|number| {
         Some((
             number,
             children.text(&names.shard(number), &postroad_config::shard_file_name(number))?,
         ))
     });
-    let mut known = before
-        .map(|base| config::drained_in(base, &shards.collect()))
+    let before = before
+        .map(|base| config::peers_in(base, &shards.collect()))
         .unwrap_or_default();
-    for mark in children
-        .claims(names)
-        .into_iter()
-        .filter_map(|claim| claim.drained)
-    {
+    let claims = children.claims(names);
+    let annotation = listener.annotations().get(VOLUME_LOST).map(String::as_str);
+    Peers {
+        sealed: sealed(listener, names, children),
+        lost: lost::spools(annotation, names, &claims, before.lost),
+        drained: drained(&claims, before.drained),
+    }
+}
+
+/// Pods that leave, by name.
+fn sealed(listener: &SmtpListener, names: &Names, children: &Children) -> Vec<String> {
+    let pods = children
+        .pods
+        .iter()
+        .filter_map(|pod| names.ordinal(&pod.name_any()));
+    let fleet = scale::Fleet {
+        wanted: listener.spec.replicas,
+        live: children.set.as_ref().map(|set| set.spec.replicas.unwrap_or(1)),
+        pods: pods
+            .map(|ordinal| scale::Pod {
+                ordinal,
+                ..scale::Pod::default()
+            })
+            .collect(),
+        claims: children.claims(names),
+    };
+    let sealed = fleet.sealed();
+    sealed.into_iter().map(|ordinal| names.pod(ordinal)).collect()
+}
+
+/// Marks of claims, and what was known before.
+fn drained(claims: &[scale::Claim], mut known: Vec<Drained>) -> Vec<Drained> {
+    const MOST: usize = 200;
+    for mark in claims.iter().filter_map(|claim| claim.drained.as_ref()) {
         if let Some((spool, seal)) = mark.split_once('/')
             && let Ok(seal) = seal.parse()
         {

@@ -43,6 +43,10 @@ pub struct Claim {
     pub bound: bool,
     /// It was drained, and its pod may go.
     pub drained: Option<String>,
+    /// The spool on it, once its pod has said so.
+    pub spool: Option<String>,
+    /// A person declared it lost; the spool that was on it.
+    pub lost: Option<String>,
 }
 
 /// What is known of a fleet.
@@ -96,13 +100,28 @@ impl Fleet {
         let holding = self
             .claims
             .iter()
-            .filter(|claim| claim.bound && claim.drained.is_none());
+            .filter(|claim| claim.bound && claim.drained.is_none() && claim.lost.is_none());
         holding.map(|claim| claim.ordinal + 1).max().unwrap_or(0)
     }
 
     /// Pods that leave: at or above what is wanted.
     pub fn leaving(&self) -> impl Iterator<Item = &Pod> {
         self.pods.iter().filter(|pod| pod.ordinal >= self.wanted)
+    }
+
+    /// Ordinals whose pods leave, whether they are there or come back once more for their mail. They start sealed.
+    pub fn sealed(&self) -> Vec<i32> {
+        let held = self.claims.iter().filter(|claim| claim.bound);
+        let pods = self.pods.iter().map(|pod| pod.ordinal);
+        let mut ordinals: Vec<i32> = held
+            .map(|claim| claim.ordinal)
+            .chain(pods)
+            .chain(self.wanted..self.live.unwrap_or(0))
+            .filter(|ordinal| *ordinal >= self.wanted)
+            .collect();
+        ordinals.sort_unstable();
+        ordinals.dedup();
+        ordinals
     }
 
     /// Decides. Source: the book's page on scaling.
@@ -162,11 +181,15 @@ impl Fleet {
     }
 
     /// Whether the pod of this ordinal may go, judged by a fresh look at it: its claim is marked with the seal under which
-    /// it is empty now, or there is no claim that could hold mail.
+    /// it is empty now, or lost while nobody answers, or there is no claim that could hold mail.
     pub fn may_go(&self, ordinal: i32) -> bool {
         let Some(claim) = self.claim(ordinal).filter(|claim| claim.bound) else {
             return self.pod(ordinal).is_none_or(|pod| !pod.ready);
         };
+        let silent = self.pod(ordinal).is_none_or(|pod| pod.said.is_none());
+        if claim.lost.is_some() && silent {
+            return true;
+        }
         let Some(mark) = &claim.drained else { return false };
         match self.pod(ordinal) {
             None => true,
@@ -217,6 +240,7 @@ mod tests {
             ordinal,
             bound: true,
             drained: mark.map(str::to_owned),
+            ..Claim::default()
         }
     }
 
@@ -342,7 +366,7 @@ mod tests {
         let pending = Claim {
             ordinal: 1,
             bound: false,
-            drained: None,
+            ..Claim::default()
         };
         let fleet = fleet(
             1,
@@ -364,6 +388,46 @@ mod tests {
         let fleet = fleet(0, 1, vec![sealed(0, true)], vec![claim(0, Some("s0/3"))]);
         assert_eq!(fleet.plan().mark, [(0, "s0/7".to_owned())]);
         assert!(!fleet.may_go(0));
+    }
+
+    #[test]
+    fn a_lost_claim_brings_no_pod_back_and_its_silent_pod_goes() {
+        let lost = |ordinal| Claim {
+            lost: Some(format!("s{ordinal}")),
+            ..claim(ordinal, None)
+        };
+        let orphan = fleet(1, 1, vec![serving(0)], vec![claim(0, None), lost(2)]);
+        assert_eq!(orphan.plan().replicas, 1);
+        let silent = Pod {
+            ordinal: 1,
+            ..Pod::default()
+        };
+        let stuck = fleet(1, 2, vec![serving(0), silent], vec![claim(0, None), lost(1)]);
+        assert_eq!((stuck.plan().replicas, stuck.may_go(1)), (1, true));
+        let back = fleet(
+            1,
+            2,
+            vec![serving(0), sealed(1, false)],
+            vec![claim(0, None), lost(1)],
+        );
+        assert!(!back.may_go(1), "it answers: it is not lost");
+    }
+
+    #[test]
+    fn whoever_leaves_or_comes_back_to_be_drained_starts_sealed_and_nobody_who_stays() {
+        let pending = Claim {
+            ordinal: 6,
+            ..Claim::default()
+        };
+        let claims = vec![claim(0, None), claim(1, Some("s1/7")), claim(5, None), pending];
+        let fleet = fleet(1, 3, vec![serving(0), serving(1)], claims);
+        assert_eq!(fleet.sealed(), [1, 2, 5]);
+        let steady = Fleet {
+            wanted: 3,
+            claims: vec![claim(0, None), claim(1, None)],
+            ..fleet
+        };
+        assert!(steady.sealed().is_empty());
     }
 
     /// Every small fleet: whatever is known or not, a pod goes only when its claim is marked and it is empty under that

@@ -6,10 +6,11 @@ use postroad_crds::conditions::{
     CERTIFICATE_SERVED, CONFIG_APPLIED, DRAINING, NewCondition, QUEUE_HEALTHY, READY, RECONCILING, STALLED,
     reason, set_condition,
 };
-use postroad_crds::smtp_listener::{CertificateStatus, DrainingPod, QueueStatus};
+use postroad_crds::smtp_listener::{CertificateStatus, DrainingPod, LostVolume, QueueStatus};
 use postroad_crds::{SmtpListener, SmtpListenerStatus};
 
 use super::build::certificates::Facts;
+use super::names::VOLUME_LOST;
 
 /// One pod and what it said.
 #[derive(Clone, Debug)]
@@ -51,6 +52,10 @@ impl Obstacle {
 pub struct Found {
     /// What stands in the way of the newest spec.
     pub obstacle: Option<Obstacle>,
+    /// Volumes that were declared lost.
+    pub lost: Vec<LostVolume>,
+    /// What was declared lost and is not, or cannot be found: sentences.
+    pub not_lost: Vec<String>,
     /// Replicas of the StatefulSet that exist.
     pub replicas: i32,
     /// Pods.
@@ -90,12 +95,13 @@ pub fn status(listener: &SmtpListener, found: &Found, now: Timestamp) -> SmtpLis
         queue: queue(&before, found, now),
         certificate: certificate(&serving, found),
         draining: draining(&before, found, now),
+        lost: found.lost.clone(),
         conditions: before.conditions.clone(),
     };
     let conditions = [
         config_applied(&serving, found),
         certificate_served(&listener.spec.hostname, &serving, found, now),
-        queue_healthy(found),
+        queue_healthy(listener, found),
         draining_condition(found),
     ];
     let ready = ready(listener.spec.replicas, &serving, found, &conditions);
@@ -294,7 +300,7 @@ fn certificate_served(host: &str, serving: &[&Seen], found: &Found, now: Timesta
     )
 }
 
-fn queue_healthy(found: &Found) -> NewCondition {
+fn queue_healthy(listener: &SmtpListener, found: &Found) -> NewCondition {
     let condition =
         |status, reason, message: String| NewCondition::new(QUEUE_HEALTHY, status, reason, message);
     let known: Vec<(&str, &State)> = found
@@ -331,10 +337,29 @@ fn queue_healthy(found: &Found) -> NewCondition {
             ),
         );
     }
+    if let Some(message) = volume_lost(listener, found) {
+        return condition(Some(false), reason::VOLUME_LOST, message);
+    }
     if known.is_empty() {
         return condition(None, reason::POD_UNREACHABLE, "no pod could be asked".into());
     }
     condition(Some(true), reason::AS_WANTED, "every volume has room".into())
+}
+
+/// As long as the annotation stands: what came of it.
+fn volume_lost(listener: &SmtpListener, found: &Found) -> Option<String> {
+    listener.metadata.annotations.as_ref()?.get(VOLUME_LOST)?;
+    let one = |lost: &LostVolume| {
+        format!(
+            "the spool {} is declared lost: the other pods deliver {} messages that they held for it and {} that stood \
+             with it, {} of them perhaps for the second time",
+            lost.spool, lost.released, lost.taken_back, lost.perhaps_twice
+        )
+    };
+    let mut told: Vec<String> = found.not_lost.clone();
+    told.extend(found.lost.iter().map(one));
+    let end = format!("take the annotation {VOLUME_LOST} off when you have read this");
+    (!told.is_empty()).then(|| format!("{}; {end}", told.join("; ")))
 }
 
 fn leaving(found: &Found) -> Vec<DrainingPod> {

@@ -41,6 +41,7 @@ fn state() -> State {
         seal: None,
         accepting: true,
         not_accepting: String::new(),
+        lost: Vec::new(),
     }
 }
 

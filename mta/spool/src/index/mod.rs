@@ -260,7 +260,7 @@ impl Index {
         let answered = |(transfer, known): (&TransferId, &Transfer)| {
             matches!(known.state, Target::Released { .. }) && self.lost.contains(&transfer.source)
         };
-        self.entries.len() == 0 && self.transfers.iter().all(answered)
+        self.entries.is_empty() && self.transfers.iter().all(answered)
     }
 
     /// Segment uses, still on disk, that hold the message of this entry; as records have them.

@@ -258,8 +258,8 @@ pub fn orphan(
             (hold, Record::Released(transfer))
         }
         Orphan::Out(id) => {
-            let known = index.entries.get(&id).filter(|entry| !entry.finished);
-            let source = known.and_then(|entry| entry.source());
+            let known = index.entries.get(id).filter(|entry| !entry.finished);
+            let source = known.and_then(Entry::source);
             let to = match source {
                 Some(Source::Offered { target, .. } | Source::Given { target, .. }) => Some(target),
                 _ => None,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use postroad_config::{
-    AdminApi, AdminSection, AssembleError, ConfigFile, Domain, Drained, FORMAT, Peers, Policy, ShardFile,
+    AdminApi, AdminSection, AssembleError, ConfigFile, Domain, FORMAT, Peers, Policy, ShardFile,
     SpoolSection, TlsSource, TokenAuthority, TokenRole, TokenRule, User, assemble, hash, render, shard_of,
 };
 
@@ -37,8 +37,8 @@ pub struct Parts<'a> {
     pub policies: Vec<Policy>,
     /// Pods that send: those that are wanted and those that still leave.
     pub pods: u32,
-    /// Spools that were drained.
-    pub drained: Vec<Drained>,
+    /// What is said of other pods.
+    pub peers: Peers,
 }
 
 /// Issuer of the cluster's ServiceAccount tokens.
@@ -113,10 +113,10 @@ fn generation_of(base: &str) -> Option<u64> {
     line.trim().parse().ok()
 }
 
-/// Drained spools in a base file.
-pub fn drained_in(base: &str, shards: &BTreeMap<u8, String>) -> Vec<Drained> {
+/// What a base file says of other pods.
+pub fn peers_in(base: &str, shards: &BTreeMap<u8, String>) -> Peers {
     assemble(base, shards)
-        .map(|set| set.file.peers.drained)
+        .map(|set| set.file.peers)
         .unwrap_or_default()
 }
 
@@ -155,7 +155,7 @@ fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
         domains: _,
         policies,
         pods,
-        drained,
+        peers,
     } = parts;
     let any = |port: u16| std::net::SocketAddr::from(([0_u16; 8], port));
     let rule = |audience, subject, role| TokenRule {
@@ -218,7 +218,7 @@ fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
                 peer_token_file: Some(format!("{TOKEN_MOUNT}/token").into()),
             }),
         },
-        peers: Peers { drained },
+        peers,
     }
 }
 
@@ -271,7 +271,7 @@ mod tests {
             domains,
             policies: vec![],
             pods: 1,
-            drained: vec![],
+            peers: Peers::default(),
         };
         rendered(parts, before).unwrap()
     }
@@ -321,7 +321,7 @@ mod tests {
             domains: vec![],
             policies: vec![],
             pods: 1,
-            drained: vec![],
+            peers: Peers::default(),
         };
         let rendered = rendered(parts, None).unwrap();
         let set = assemble(&rendered.base, &rendered.shards).unwrap();
