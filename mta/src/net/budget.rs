@@ -23,7 +23,10 @@ use crate::metrics::Metrics;
 
 /// Octets for all sessions together. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Budget {
+pub struct Budget(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     // The figures are the metrics themselves, so that what is counted is what is shown.
     used: Figure,
     limit: Figure,
@@ -53,20 +56,20 @@ impl Budget {
     }
 
     fn new(usual: u64, metrics: &Metrics) -> Self {
-        let budget = Self {
+        let budget = Self(Arc::new(Inner {
             used: metrics.buffers.clone(),
             limit: metrics.buffer_limit.clone(),
             highest: metrics.buffers_highest.clone(),
             usual,
             writers: Arc::new(Semaphore::new(WRITERS)),
-        };
+        }));
         budget.follow(None);
         budget
     }
 
     /// Takes over `limits.bufferMemory`. Room that was given stays given.
     pub fn follow(&self, wanted: Option<Octets>) {
-        self.limit.set(wanted.map_or(self.usual, |wanted| wanted.0));
+        self.0.limit.set(wanted.map_or(self.0.usual, |wanted| wanted.0));
     }
 
     /// Room for one message of a client of that rank: a read, a piece, and a TLS record each way.
@@ -81,7 +84,7 @@ impl Budget {
 
     /// Whether such a message could not begin now.
     pub fn is_short(&self, rank: Rank, tls: bool) -> bool {
-        self.used.get() + base(tls) > self.part(rank.buffers())
+        self.0.used.get() + base(tls) > self.part(rank.buffers())
     }
 
     fn room(&self, base: u64, percent: u64) -> Option<Room> {
@@ -97,21 +100,25 @@ impl Budget {
         let most = self.part(percent);
         let sum = |used: u64| used.checked_add(octets).filter(|sum| *sum <= most);
         let taken = self
+            .0
             .used
             .inner()
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, sum);
         if let Ok(before) = taken {
-            self.highest.inner().fetch_max(before + octets, Ordering::AcqRel);
+            self.0
+                .highest
+                .inner()
+                .fetch_max(before + octets, Ordering::AcqRel);
         }
         taken.is_ok()
     }
 
     fn give_back(&self, octets: u64) {
-        self.used.dec_by(octets);
+        self.0.used.dec_by(octets);
     }
 
     fn part(&self, percent: u64) -> u64 {
-        self.limit.get() / 100 * percent
+        self.0.limit.get() / 100 * percent
     }
 }
 
@@ -133,7 +140,7 @@ impl Room {
 
     /// A turn to write to a body file; a bounded number writes at once. `None`: never.
     pub async fn writer(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.budget.writers).acquire_owned().await.ok()
+        Arc::clone(&self.budget.0.writers).acquire_owned().await.ok()
     }
 }
 

@@ -1,6 +1,9 @@
 //! The daemon on a laptop: the example of the documents is checked, started, and takes mail.
 
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use postroad_mta::auth::Verifier;
 
 use crate::sink::Sink;
 use crate::stage::{free_port, serve};
@@ -61,6 +64,49 @@ fn the_example_of_fifteen_lines_serves_a_laptop() {
         ("QUIT", 221),
     ]);
     assert!(directory.path().join("spool").is_dir());
+}
+
+/// RFC 4013: what no login can send is refused where it is made, and not when nobody can log in.
+#[test]
+fn passwords_and_names_that_no_login_can_send_are_refused() {
+    let hash = |arguments: &[&str], password: &str| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_postroad-mta"))
+            .arg("hash-password")
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(password.as_bytes())
+            .unwrap();
+        let done = child.wait_with_output().unwrap();
+        let said = if done.status.success() {
+            done.stdout
+        } else {
+            done.stderr
+        };
+        (done.status.success(), String::from_utf8(said).unwrap())
+    };
+    for arguments in [&[][..], &["--scram"]] {
+        let (good, verifier) = hash(arguments, "cafe\u{301}\n");
+        let verifier = Verifier::parse(verifier.trim()).unwrap();
+        assert!(good && verifier.proves("caf\u{e9}".as_bytes()));
+        for bad in ["bell\u{7}", "\u{1f600}", "\u{627}1"] {
+            let (good, said) = hash(arguments, bad);
+            assert!(!good && said.contains("RFC 4013"), "{bad:?}: {said}");
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("postroad.yaml");
+    let users = "users: [{name: \"al\u{ad}ice\", verifier: $argon2id$x}]\n";
+    std::fs::write(&path, format!("{EXAMPLE}{users}")).unwrap();
+    let (good, said) = check(&[path.to_str().unwrap()]);
+    assert!(!good && said.contains("write it so"), "{said}");
 }
 
 #[test]
