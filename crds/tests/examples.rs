@@ -33,9 +33,13 @@ fn examples(of: &str) -> Vec<(String, Value)> {
     assert!(files.len() > 2, "{of}: only {} examples", files.len());
     let read = |path: PathBuf| {
         let text = std::fs::read_to_string(&path).unwrap();
-        assert!(text.starts_with("# "), "{path:?} does not say what it shows");
+        assert!(
+            text.starts_with("# "),
+            "{} does not say what it shows",
+            path.display()
+        );
         let object = serde_saphyr::from_str(&text).unwrap_or_else(|error| {
-            assert!(text.is_empty(), "{path:?}: {error}");
+            assert!(text.is_empty(), "{}: {error}", path.display());
             Value::Null
         });
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();

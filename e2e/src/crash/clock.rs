@@ -40,7 +40,7 @@ fn under_load(choice: &Choice, step: i64) -> Outcome<Figures> {
     let mut daemon = rig.start()?;
     rig.load(&daemon, || rig.clock.set(step))?;
     let what = format!("the clock was set by {} days under load", step / DAY);
-    rig.clock.is_believed(&daemon, step, &what)?;
+    is_believed(&daemon, step, &what)?;
     // The timers go on: what waited before the step is tried again, while the next hop is still closed.
     let before = rig.sink.turned_away();
     let limit = Instant::now() + Duration::from_secs(20);
@@ -72,7 +72,7 @@ fn over_a_start(choice: &Choice, step: i64) -> Outcome<Figures> {
         "the clock was set by {} days while the server was away",
         step / DAY
     );
-    rig.clock.is_believed(&daemon, step, &what)?;
+    is_believed(&daemon, step, &what)?;
     let figures = accounted_for(&mut daemon, &rig.ledger, &rig.sink, &what)?;
     rig.nothing_came_back(&daemon, &what)?;
     Ok(figures)
@@ -189,23 +189,23 @@ impl Clock {
             format!("POSTROAD_CLOCK={}", path("offset").display()),
         ]
     }
+}
 
-    /// The server's log has the day that the clock was set to: without that nothing was shown.
-    fn is_believed(&self, daemon: &Daemon, seconds: i64, what: &str) -> Outcome {
-        let date = format!("{seconds} seconds");
-        let day = Shell::new("date")
-            .args(["--utc", "--date", &date, "+%Y-%m-%dT"])
-            .read()?;
-        let limit = Instant::now() + Duration::from_secs(10);
-        while !daemon.log().contains(&day) {
-            if Instant::now() > limit {
-                return Err(Failure::wrong(format!(
-                    "{what}, and its log does not say {day}: is it a static program?\n{}",
-                    daemon.log()
-                )));
-            }
-            std::thread::sleep(Duration::from_millis(50));
+/// The server's log has the day that the clock was set to: without that nothing was shown.
+fn is_believed(daemon: &Daemon, seconds: i64, what: &str) -> Outcome {
+    let date = format!("{seconds} seconds");
+    let day = Shell::new("date")
+        .args(["--utc", "--date", &date, "+%Y-%m-%dT"])
+        .read()?;
+    let limit = Instant::now() + Duration::from_secs(10);
+    while !daemon.log().contains(&day) {
+        if Instant::now() > limit {
+            return Err(Failure::wrong(format!(
+                "{what}, and its log does not say {day}: is it a static program?\n{}",
+                daemon.log()
+            )));
         }
-        Ok(())
+        std::thread::sleep(Duration::from_millis(50));
     }
+    Ok(())
 }
