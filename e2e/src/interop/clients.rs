@@ -2,7 +2,7 @@
 //! it knows them.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::ours::{Ours, USER, free_address};
 use super::sink::Sink;
@@ -248,6 +248,7 @@ fn lettre() -> Outcome<PathBuf> {
 /// `programs`: for STARTTLS and for implicit TLS, if it knows that.
 fn row(name: &str, programs: [Option<Shell>; 2], ours: &Ours, sink: &Sink) -> (String, Vec<Verdict>) {
     let modes = [("starttls", ours.submission), ("implicit", ours.submissions)];
+    let start = Instant::now();
     let verdicts: Vec<_> = modes
         .into_iter()
         .zip(programs)
@@ -257,6 +258,7 @@ fn row(name: &str, programs: [Option<Shell>; 2], ours: &Ours, sink: &Sink) -> (S
             })
         })
         .collect();
+    eprintln!("    {name}: {:.1} s", start.elapsed().as_secs_f32());
     if verdicts.iter().any(|one| matches!(one, Verdict::Fail(_))) {
         eprintln!("our log:\n{}", ours.log());
     }

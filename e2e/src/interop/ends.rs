@@ -22,7 +22,7 @@ const AFTER: [&str; 5] = ["", "\n", "\r", "\r\n", "\0"];
 
 /// The peer's view of each way to it. A peer without chunks gets all by DATA anyway.
 pub(super) fn judge(stage: &Stage) -> Outcome<Vec<Verdict>> {
-    let chunks = if stage.plain.server_said("CHUNKING") {
+    let chunks = if stage.plain.server_offers("CHUNKING") {
         behind(stage, PLAIN)?
     } else {
         Verdict::Absent

@@ -49,9 +49,14 @@ impl Mail {
     }
 }
 
-/// What that server offers to a user that has logged in, if there is a login.
-pub(super) fn offers(to: SocketAddr, login: Login<'_>) -> io::Result<String> {
-    Ok(Session::start(to, login)?.offered)
+/// Whether this keyword is in a reply to EHLO (RFC 5321 section 4.1.1.1) among these replies: the first word of a line,
+/// and not a part of what else is said, such as a queue id.
+pub(super) fn offers(replies: &str, keyword: &str) -> bool {
+    let mut words = replies.lines().filter_map(|line| {
+        let text = line.strip_prefix("250")?.strip_prefix(['-', ' '])?;
+        text.split_ascii_whitespace().next()
+    });
+    words.any(|word| word.eq_ignore_ascii_case(keyword))
 }
 
 /// The header section, and the empty line behind it.
@@ -158,4 +163,16 @@ pub(super) fn shown(octets: &[u8]) -> String {
     let mut text = String::new();
     let _ = write!(text, "{:?}", String::from_utf8_lossy(octets));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offer_is_a_word_at_the_head_of_a_line() {
+        let replies = "250-a.test Hello\r\n250-8bitmime\r\n250 SIZE 10\r\n250 2.0.0 <bob> sBDsNIGX Saved\r\n";
+        assert!(offers(replies, "8BITMIME") && offers(replies, "SIZE"));
+        assert!(!offers(replies, "DSN") && !offers(replies, "Hello"));
+    }
 }

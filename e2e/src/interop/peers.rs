@@ -1,5 +1,7 @@
 //! Mail to and from other mail servers: the list of them, and the matrix.
 
+use std::time::Instant;
+
 use super::stage::{Peer, Stage, Store};
 use super::way::{COLUMNS, Way};
 use super::{Table, Verdict};
@@ -84,7 +86,7 @@ pub(super) fn play() -> Outcome<Vec<Table>> {
     let mut ends = Table::new("look-alikes of the end of data", super::ends::COLUMNS);
     for peer in PEERS {
         let (stage, name) = (Stage::start(peer)?, peer.name);
-        eprintln!("    {name}");
+        let start = Instant::now();
         let rows = [
             (format!("Postroad to {name}"), Way::out(&stage).all()?),
             (format!("{name} to Postroad"), Way::back(&stage).all()?),
@@ -94,6 +96,7 @@ pub(super) fn play() -> Outcome<Vec<Table>> {
         if failed(&behind) || rows.iter().any(|(_, row)| failed(row)) {
             stage.show_logs();
         }
+        eprintln!("    {name}: {:.1} s", start.elapsed().as_secs_f32());
         matrix.rows.extend(rows);
         ends.rows.push((format!("Postroad to {name}"), behind));
     }

@@ -8,6 +8,8 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::mail;
+
 /// The tap. It ends with the process.
 #[derive(Clone, Debug)]
 pub(super) struct Tap {
@@ -68,9 +70,9 @@ impl Tap {
         lock(&self.said).client.iter().any(|piece| contains(piece, word))
     }
 
-    /// Whether the server said this, in any case.
-    pub(super) fn server_said(&self, word: &str) -> bool {
-        contains(&lock(&self.said).server, word)
+    /// Whether the server offered this extension.
+    pub(super) fn server_offers(&self, keyword: &str) -> bool {
+        mail::offers(&String::from_utf8_lossy(&lock(&self.said).server), keyword)
     }
 
     /// Whether the client sent all of this in one piece, as it does where it pipelines.

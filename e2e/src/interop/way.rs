@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Verdict;
 use super::inbox::Inbox;
-use super::mail::{self, Login, Mail};
+use super::mail::{self, Login, Mail, Session};
 use super::stage::{PLAIN, Stage, TLS};
 use super::tap::Tap;
 use crate::shell::Shell;
@@ -77,29 +77,22 @@ impl<'a> Way<'a> {
     /// A verdict for each column.
     pub(super) fn all(&self) -> io::Result<Vec<Verdict>> {
         let plain = self.pass("plain", "bob", &self.plain, |_| {});
-        let mut tls = self.pass("tls", "bob", &self.tls, |_| {});
-        if self.outward && tls != Verdict::Yes && !takes_tls(self.stage.entry) {
-            eprintln!("    the peer's STARTTLS fails with `openssl s_client` as well");
-            tls = Verdict::Absent;
-        }
+        let tls = self.starttls();
         // What the peer itself does not offer is not asked for, in either direction.
-        let inner = if self.outward {
-            None
-        } else {
-            Some(mail::offers(self.to, self.plain.login)?.to_ascii_uppercase())
-        };
+        let session = Session::start(self.to, self.plain.login)?;
         let offers = |keyword: &str| {
-            inner.as_ref().map_or_else(
-                || self.plain.tap.server_said(keyword),
-                |offered| offered.contains(keyword),
-            )
+            if self.outward {
+                self.plain.tap.server_offers(keyword)
+            } else {
+                mail::offers(&session.offered, keyword)
+            }
         };
         let if_offered = |keyword: &str, test: &dyn Fn() -> Verdict| {
             if offers(keyword) { test() } else { Verdict::Absent }
         };
         Ok(vec![
             plain,
-            self.seen(tls, &self.tls, "STARTTLS"),
+            tls,
             if_offered("8BITMIME", &|| self.eight_bit()),
             if_offered("SMTPUTF8", &|| self.utf8()),
             if_offered("CHUNKING", &|| self.used(self.plain.tap.client_said("BDAT "))),
@@ -108,6 +101,16 @@ impl<'a> Way<'a> {
             }),
             if_offered("DSN", &|| self.dsn()),
         ])
+    }
+
+    /// A peer that cannot finish a handshake with another's client either has nothing to show.
+    fn starttls(&self) -> Verdict {
+        if self.outward && !takes_tls(self.stage) {
+            eprintln!("    its STARTTLS fails with `openssl s_client`");
+            return Verdict::Absent;
+        }
+        let verdict = self.pass("tls", "bob", &self.tls, |_| {});
+        self.seen(verdict, &self.tls, "STARTTLS")
     }
 
     fn eight_bit(&self) -> Verdict {
@@ -210,11 +213,12 @@ impl<'a> Way<'a> {
 }
 
 /// Whether the peer finishes a handshake with a client that is not ours.
-fn takes_tls(peer: SocketAddr) -> bool {
-    let to = peer.to_string();
+fn takes_tls(stage: &Stage) -> bool {
+    let to = stage.entry.to_string();
+    let protocol = if stage.store.is_some() { "lmtp" } else { "smtp" };
     let said = Shell::new("openssl")
-        .args(["s_client", "-tls1_2", "-starttls", "smtp", "-connect", &to])
-        .limit(Duration::from_secs(10))
+        .args(["s_client", "-tls1_2", "-starttls", protocol, "-connect", &to])
+        .limit(Duration::from_secs(30))
         .try_run();
     said.is_ok_and(|said| !said.text().contains("Cipher is (NONE)"))
 }
