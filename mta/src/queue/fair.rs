@@ -125,6 +125,8 @@ impl<T> Fair<T> {
     pub fn push(&mut self, share: Share, job: T) {
         let at = self.lanes.iter().position(|lane| lane.kind == share.kind);
         let at = at.unwrap_or_else(|| {
+            // Most sites have one kind, and there may be many sites.
+            self.lanes.reserve_exact(1);
             self.lanes.push(Lane {
                 kind: share.kind,
                 credit: 0,

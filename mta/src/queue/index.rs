@@ -12,24 +12,24 @@
 //! and one that waits for a dead site has no timer. Envelopes stay on disk. A recipient is in one job at most.
 
 mod told;
+mod turns;
 mod urgent;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use postroad_spool::EntryId;
 
 use super::entries::{Entries, SiteNumber};
 use super::fair::{Kind, Share};
-use super::job::{Ended, Group, Job, NO_SITE, Pace, Sorted};
+use super::job::{Ended, Group, Job, NO_SITE, Sorted};
 use super::places::Places;
 use super::rate::Limiter;
 use super::suspended::Names;
 use super::waiting::Waiting;
 use super::wheel::Wheel;
 use super::window::Feedback;
-use crate::outcome::{Outcome, Status, Verdict};
+use crate::outcome::Outcome;
 
 pub use told::Tally;
 
@@ -266,51 +266,6 @@ impl Index {
         self.start_impatient()
     }
 
-    fn start_at(&mut self, number: SiteNumber, now: u64) -> Option<Job> {
-        self.places.get_mut(number)?.lively = false;
-        self.keep_time(number, now);
-        let site = self.places.get_mut(number)?;
-        if !site.window.is_open(now) {
-            // Woken by the end of a job, or by an alarm that was for those who wait.
-            let opens_at = site.window.opens_at();
-            if opens_at > now {
-                self.set_alarm(number, opens_at);
-            }
-            return None;
-        }
-        let limiter = site
-            .limiter
-            .as_ref()
-            .and_then(|route| self.limiters.get_mut(route));
-        let opens = limiter.as_ref().map_or(0, |limiter| limiter.next_at());
-        let shut = if self.suspended.contains(&*site.name) {
-            Some((u64::MAX, stopped as fn() -> Outcome))
-        } else {
-            (opens > now).then_some((opens, slow as fn() -> Outcome))
-        };
-        if let Some((opens, why)) = shut.filter(|_| !site.ready.is_empty()) {
-            if now >= site.looked_at.saturating_add(LOOKS) {
-                site.looked_at = now;
-                self.give_up_waiting(number, now, &Arc::new(why()));
-            }
-            self.set_alarm(number, opens.min(now.saturating_add(LOOKS)));
-            return None;
-        }
-        let Some((share, job)) = site.pop(&self.entries) else {
-            self.forget_idle(number, now);
-            return None;
-        };
-        if let Some(limiter) = limiter {
-            limiter.take(now, site.messages(&job));
-        }
-        site.window.start();
-        let job = job.into_job(&site.name, share);
-        self.entries.waits_no_more(job.entry, number);
-        // Sites take turns.
-        self.enliven(number);
-        self.begin(&job).then_some(job)
-    }
-
     fn start_impatient(&mut self) -> Option<Job> {
         while let Some(group) = self.impatient.front_mut() {
             let Some((share, job)) = group.jobs.next() else {
@@ -326,24 +281,6 @@ impl Index {
             }
         }
         None
-    }
-
-    /// Whoever waits for a site that is shut may not wait for ever.
-    fn give_up_waiting(&mut self, number: SiteNumber, now: u64, why: &Arc<Outcome>) {
-        let Some(site) = self.places.get_mut(number) else {
-            return;
-        };
-        let over = site.take_if(&self.entries, |job| job.patience() <= now);
-        for (_, job) in &over {
-            self.entries.waits_no_more(job.entry(), number);
-        }
-        if !over.is_empty() {
-            self.impatient.push_back(Impatient {
-                site: site.name.clone(),
-                why: why.clone(),
-                jobs: over.into_iter(),
-            });
-        }
     }
 
     /// A job ended. `draw` is random.
@@ -433,19 +370,6 @@ impl Index {
         next.into_iter().flatten().min()
     }
 
-    /// The limiter of a route, made or renewed where its rates are new.
-    fn limiter(limiters: &mut HashMap<Arc<str>, Limiter>, pace: Option<&Pace>) -> Option<Arc<str>> {
-        let pace = pace.filter(|pace| !pace.limits.messages.is_empty())?;
-        let rates = &pace.limits.messages;
-        let route = match limiters.get_key_value(pace.route.as_str()) {
-            Some((route, limiter)) if limiter.is_for(rates) => return Some(route.clone()),
-            Some((route, _)) => route.clone(),
-            None => pace.route.as_str().into(),
-        };
-        limiters.insert(route.clone(), Limiter::new(rates));
-        Some(route)
-    }
-
     fn begin(&mut self, job: &Job) -> bool {
         match self.entries.get_mut(job.entry) {
             Some(known) if known.stay == job.stay => {
@@ -454,69 +378,6 @@ impl Index {
                 true
             }
             _ => false,
-        }
-    }
-
-    fn feed_back(
-        &mut self,
-        name: &str,
-        feedback: Option<Feedback>,
-        why: Option<Arc<Outcome>>,
-        now: u64,
-        retry: (Duration, Duration),
-        draw: u64,
-    ) {
-        let number = self.places.number(name);
-        let Some(site) = self.places.get_mut(number) else {
-            return;
-        };
-        match feedback {
-            None => site.window.end(),
-            Some(feedback) => site.window.end_with(feedback, now, retry.0, retry.1, draw),
-        }
-        if let Some(why) = &why {
-            site.last_trouble = Some(why.clone());
-        }
-        let opens_at = site.window.opens_at();
-        if opens_at > now {
-            let why = why.unwrap_or_else(|| Arc::new(unreachable()));
-            self.give_up_waiting(number, now, &why);
-            self.set_alarm(number, opens_at);
-        }
-        self.enliven(number);
-    }
-
-    /// Has the site looked at again at that time, or before where it is to be then anyway.
-    fn set_alarm(&mut self, number: SiteNumber, at: u64) {
-        let Some(site) = self.places.get_mut(number) else {
-            return;
-        };
-        if let Some(set) = site.alarm {
-            if self.alarms.due_at(set).is_some_and(|set| set <= at) {
-                return;
-            }
-            self.alarms.end(set);
-        }
-        site.alarm = Some(self.alarms.set(number, at));
-    }
-
-    fn enliven(&mut self, number: SiteNumber) {
-        if let Some(site) = self.places.get_mut(number).filter(|site| !site.lively) {
-            site.lively = true;
-            self.lively.push_back(number);
-        }
-    }
-
-    /// A site without jobs is forgotten once it would start afresh anyway.
-    fn forget_idle(&mut self, number: SiteNumber, now: u64) {
-        let Some(site) = self.places.get(number) else {
-            return;
-        };
-        if !site.ready.is_empty() || site.window.running() > 0 || site.window.opens_at() > now {
-            return;
-        }
-        if let Some(alarm) = self.places.remove(number).and_then(|site| site.alarm) {
-            self.alarms.end(alarm);
         }
     }
 
@@ -550,41 +411,15 @@ impl Index {
     }
 }
 
-fn unreachable() -> Outcome {
-    Outcome::ours(
-        Verdict::Deferred,
-        Status::new(4, 4, 1),
-        "the next hop cannot be reached",
-    )
-}
-
-/// RFC 3463 section 3.5: congestion.
-fn slow() -> Outcome {
-    Outcome::ours(
-        Verdict::Deferred,
-        Status::new(4, 4, 5),
-        "more mail waits for this route than its rate lets through",
-    )
-}
-
-/// RFC 3463 section 3.3: the system, here ours, does not take part for now.
-fn stopped() -> Outcome {
-    Outcome::ours(
-        Verdict::Deferred,
-        Status::new(4, 3, 2),
-        "the operator of the mail system has suspended this destination",
-    )
-}
-
 /// When a held entry is due.
 pub const NEVER: u64 = u64::MAX;
-
-/// Jobs behind a rate are asked for their patience so often, in milliseconds.
-const LOOKS: u64 = 60_000;
 
 /// An entry that is due while it is being read is looked at again after this time.
 const AFTER_SORTING: u64 = 100;
 
+#[cfg(test)]
+#[path = "index_model.rs"]
+mod model;
 #[cfg(test)]
 #[path = "index_tests.rs"]
 mod tests;

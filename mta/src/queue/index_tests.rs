@@ -1,7 +1,11 @@
 //! What the index starts, and when.
 
+use std::time::Duration;
+
 use postroad_config::RouteLimits;
 
+use super::super::job::Pace;
+use super::turns::unreachable;
 use super::*;
 
 const RETRY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(40));

@@ -24,11 +24,11 @@ use super::hot::Hot;
 use super::index::Index;
 use super::job::{Ended, Job, Sorted};
 use super::orders::{HELD, Waiting};
-use super::sort::Sorter;
+use super::sort::{self, Sorter};
 use super::suspended::Names;
 use super::worker::Worker;
 use super::{Command, Parts, Queue, clock};
-use crate::settings::Live;
+use crate::settings::{Live, Settings};
 
 pub(super) struct Scheduler {
     index: Index,
@@ -42,6 +42,8 @@ pub(super) struct Scheduler {
     worker: Arc<Worker>,
     spool: Spool,
     live: Live,
+    /// What entries were sorted by.
+    sorted_by: Arc<Settings>,
     sorter: Sorter,
     running: Arc<AtomicUsize>,
     shutdown: CancellationToken,
@@ -92,6 +94,7 @@ impl Scheduler {
             orders: vec![],
             spool: parts.spool.clone(),
             live: parts.live.clone(),
+            sorted_by: parts.live.current(),
             running: queue.0.running.clone(),
             shutdown: parts.shutdown.clone(),
             worker: Arc::new(Worker::new(parts, sorter.clone(), queue.clone())),
@@ -112,7 +115,7 @@ impl Scheduler {
                     None => break,
                 },
                 Some(ended) = self.tasks.join_next_with_id() => self.event(ended),
-                Ok(()) = changed.changed() => self.index.resort(clock::now()),
+                Ok(()) = changed.changed() => self.follow_settings(),
                 () = tokio::time::sleep(pause) => {}
             }
             self.answer_leaving();
@@ -121,11 +124,23 @@ impl Scheduler {
         self.end().await;
     }
 
+    /// What waits is sorted anew where it may go elsewhere now: a million messages are not read for a new user.
+    fn follow_settings(&mut self) {
+        let settings = self.live.current();
+        if !sort::leads_alike(&self.sorted_by.set.file, &settings.set.file) {
+            self.index.resort(clock::now());
+        }
+        self.sorted_by = settings;
+    }
+
     /// Everything that the spool owns; what was finished but for its end is ended.
     fn load(&mut self) {
         let now = clock::now();
         let latest = now.saturating_add(self.longest_wait());
-        for entry in self.spool.entries() {
+        for id in self.spool.ids_behind(None, usize::MAX) {
+            let Some(entry) = self.spool.summary(id) else {
+                continue;
+            };
             if entry.ownership != Ownership::Owned {
                 continue;
             }

@@ -100,6 +100,21 @@ pub fn is_policy(config: &ConfigFile, name: &str) -> bool {
     config.policies.iter().any(|policy| policy.name == name)
 }
 
+/// Whether mail that waits would be sorted in the same way by both.
+pub fn leads_alike(one: &ConfigFile, other: &ConfigFile) -> bool {
+    let stores = |config: &ConfigFile| -> Vec<_> {
+        let domains = config.domains.iter();
+        let inbound = domains.filter_map(|domain| Some((domain.name.clone(), domain.inbound.as_ref()?)));
+        inbound
+            .map(|(name, inbound)| (name, inbound.deliver_to.clone()))
+            .collect()
+    };
+    one.hostname == other.hostname
+        && one.policies == other.policies
+        && one.queue.delay_notice == other.queue.delay_notice
+        && stores(one) == stores(other)
+}
+
 /// The sites that the recipients wait for who are not done with.
 pub fn sites(config: &ConfigFile, sites: &Sites, item: &Item, by: Option<&str>) -> Vec<String> {
     let pending = (0u32..)
@@ -307,6 +322,40 @@ policies:
         assert!(groups.iter().all(|group| group.site == "smtp:hub.example:25"));
         let together: Vec<_> = groups.iter().map(|group| group.recipients.clone()).collect();
         assert_eq!(together, [vec![0, 1], vec![2]]);
+    }
+
+    #[test]
+    fn only_what_decides_where_mail_goes_sends_it_back_to_be_sorted() {
+        let before = config();
+        let mut after = before.clone();
+        after.generation += 1;
+        after.users.clear();
+        after.limits = postroad_config::Limits::default();
+        assert!(leads_alike(&before, &after));
+        after.policies[0].routes[0].tls = postroad_config::TlsMode::Encrypted;
+        assert!(!leads_alike(&before, &after));
+        let text = "\
+format: 1
+hostname: mail.example.com
+spool: {directory: /var/spool/postroad}
+domains:
+  - name: a.example
+    inbound: {recipients: {mode: Any}, deliverTo: {lmtp: {host: store.example, port: 24}}}
+";
+        let with = |text: &str| postroad_config::assemble(text, &BTreeMap::new()).unwrap().file;
+        let before = with(text);
+        assert!(leads_alike(
+            &before,
+            &with(&text.replace("{mode: Any}", "{mode: Listed, addresses: [u]}"))
+        ));
+        assert!(!leads_alike(
+            &before,
+            &with(&text.replace("port: 24", "port: 25"))
+        ));
+        assert!(!leads_alike(
+            &before,
+            &with(&text.replace("a.example", "b.example"))
+        ));
     }
 
     #[test]

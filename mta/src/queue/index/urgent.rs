@@ -10,7 +10,8 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use super::super::entries::SiteNumber;
-use super::{Index, unreachable};
+use super::Index;
+use super::turns::unreachable;
 use crate::outcome::{Outcome, Status, Verdict};
 
 impl Index {
