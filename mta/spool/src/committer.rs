@@ -18,7 +18,7 @@ use crate::index::{Epoch, Free, Place, Segment, Tail};
 use crate::io::File;
 use crate::keeper;
 use crate::plan::{Draft, Notify, Plan, Touched, plan};
-use crate::shared::{Job, Shared};
+use crate::shared::{Job, Reply, Shared};
 use crate::types::EntryId;
 
 /// Free segments that new mail does not get.
@@ -161,6 +161,7 @@ impl Committer {
                     self.touched = marks;
                     return;
                 }
+                Plan::Turn(reply) => return self.turn(reply),
                 Plan::Conflict(again) => {
                     self.commit();
                     job = again;
@@ -180,6 +181,26 @@ impl Committer {
                 let _ = reply.send(Err(error));
                 None
             }
+        }
+    }
+
+    /// Goes on in a segment of the present format, whose first record is then durable; waits for the keeper's try.
+    fn turn(&mut self, reply: Reply<()>) {
+        if let Some(reason) = self.shared.read_only() {
+            let _ = reply.send(Err(CommitError::ReadOnly(reason.to_owned())));
+            return;
+        }
+        self.commit();
+        let there = self.active.as_ref().is_some_and(|a| a.format == self.format);
+        if there || self.roll(false) {
+            self.notifies
+                .push(Box::new(move |result| drop(reply.send(result))));
+            self.shared.poke();
+        } else if self.tried {
+            let _ = reply.send(Err(CommitError::Full));
+        } else {
+            self.parked.push_back(Parked::Job(Job::Turn(reply)));
+            self.ask_for_space();
         }
     }
 
@@ -309,6 +330,10 @@ impl Committer {
                 .parked
                 .extend(drafts.into_iter().filter_map(|d| again(d.entry, d.record))),
         }
+        self.ask_for_space();
+    }
+
+    fn ask_for_space(&mut self) {
         if self.request == 0 && !self.tried {
             self.request = self.shared.request_space();
         }
@@ -361,7 +386,10 @@ impl Committer {
         for written in self.records.drain(..) {
             ends |= matches!(
                 written.record,
-                Record::Done { .. } | Record::Forgotten { .. } | Record::Snapshot { .. }
+                Record::Done { .. }
+                    | Record::Forgotten { .. }
+                    | Record::Snapshot { .. }
+                    | Record::Globals { .. }
             );
             let place = Place {
                 epoch,

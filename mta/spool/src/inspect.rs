@@ -5,6 +5,7 @@
 //!   repair          ─► copies of the damaged files aside ─► a real start ─► survivors copied out of damaged segments
 //! ```
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -63,6 +64,11 @@ impl Inspector {
         self.shared.index().seal
     }
 
+    /// How many segments there are of each format; 0 where the header cannot be read.
+    pub fn formats(&self) -> BTreeMap<u32, usize> {
+        self.shared.index().formats()
+    }
+
     /// What reading the log found.
     pub fn report(&self) -> &Recovery {
         &self.report
@@ -100,10 +106,11 @@ pub struct Repaired {
 }
 
 /// Copies damaged segments aside (into `damaged` in the spool's directory), then writes what survived in them anew, and
-/// takes out what cannot be read. Nothing is done to a spool that is whole. Errors: as of opening; or a copy cannot be
+/// takes out what cannot be read. Writes the newest format that is there already, so that who could open the spool before
+/// still can. Nothing is done to a spool that is whole. Errors: as of opening; or a copy cannot be
 /// made, and then nothing was changed.
 pub fn repair(dir: &Path, options: &Options) -> Result<Repaired, OpenError> {
-    let (segments, lost) = {
+    let (segments, lost, format) = {
         let seen = Inspector::open(dir)?;
         let mut segments: Vec<u32> = seen.report.damage.iter().map(|place| place.segment).collect();
         let unreadable = |entry: &Summary| seen.verify(entry.id).is_err();
@@ -117,7 +124,11 @@ pub fn repair(dir: &Path, options: &Options) -> Result<Repaired, OpenError> {
         segments.extend(homes);
         segments.sort_unstable();
         segments.dedup();
-        (segments, lost)
+        (segments, lost, index.newest_format())
+    };
+    let options = &Options {
+        write_format: format,
+        ..options.clone()
     };
     let copies = set_aside(dir, &segments)?;
     let (spool, _) = Spool::open(dir, options)?;

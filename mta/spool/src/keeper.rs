@@ -41,14 +41,17 @@ const ROUND: usize = 8;
 
 /// See the module.
 pub struct Keeper {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     /// Segments that could not be emptied: something in them cannot be read.
-    stuck: HashSet<Epoch>,
+    pub(crate) stuck: HashSet<Epoch>,
+    /// The format for which that was found.
+    pub(crate) turned_to: u32,
 }
 
 impl Keeper {
     pub fn new(shared: Arc<Shared>) -> Self {
         Self {
+            turned_to: shared.write_format(),
             shared,
             stuck: HashSet::new(),
         }
@@ -69,6 +72,7 @@ impl Keeper {
         self.shared.remove_dead_blobs();
         self.recycle_all();
         self.provide();
+        self.turn();
         for _ in 0..ROUND {
             if !self.too_many() || !self.empty_sparse(25) {
                 break;
@@ -169,7 +173,11 @@ impl Keeper {
 
     /// Copies the survivors of the sparsest segment forward and recycles it. False: nothing was gained.
     fn empty_sparse(&mut self, percent: u64) -> bool {
-        let Some(epoch) = self.shared.index().sparse(percent) else {
+        let sparse = {
+            let index = self.shared.index();
+            index.sparse(percent, &index.unsayable(self.shared.write_format()))
+        };
+        let Some(epoch) = sparse else {
             return false;
         };
         if self.stuck.contains(&epoch) || self.evacuate(epoch).is_err() {

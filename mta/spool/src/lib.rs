@@ -30,6 +30,7 @@ mod scan;
 mod shared;
 mod spool;
 pub mod table;
+mod turn;
 pub mod types;
 mod window;
 

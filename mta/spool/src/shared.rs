@@ -69,6 +69,8 @@ pub enum Job {
     Orphan(Orphan, Reply<Settled, HandoverError>),
     Seal(bool, Reply<SealState>),
     Flush(Reply<()>),
+    /// Go on in the format that is written now.
+    Turn(Reply<()>),
     Evacuate(Epoch, Vec<Survivor>, Reply<()>),
 }
 
@@ -210,6 +212,10 @@ impl Shared {
     /// The format of segments that are begun.
     pub fn write_format(&self) -> u32 {
         self.write_format.load(Ordering::Relaxed)
+    }
+
+    pub fn set_write_format(&self, format: u32) {
+        self.write_format.store(format, Ordering::Relaxed);
     }
 
     /// Why nothing is written any more.

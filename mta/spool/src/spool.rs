@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use crate::committer::{Committer, RESERVE};
 use crate::completion::Completion;
 use crate::errors::{CommitError, HandoverError, OpenError, ReadError, RecordError};
-use crate::format::{BLOCK_U32, FIRST, is_known};
+use crate::format::{BLOCK_U32, is_known};
 use crate::handover::{ToSource, ToTarget, TransferId, source, target};
 use crate::incoming::Incoming;
 use crate::index::Entry;
@@ -134,7 +134,8 @@ impl Spool {
         }
         let volume = io.space(dir)?;
         let segment_size = segment_size(options, volume.total)?;
-        let recovered = recover(io.as_ref(), dir)?;
+        let mut recovered = recover(io.as_ref(), dir)?;
+        recovered.index.end_other_than(options.write_format);
         let keep_free = (volume.total / 50).clamp(64 * 1024, 256 << 20);
         let shared = Arc::new(Shared::new(
             (io, dir.to_path_buf(), lock),
@@ -305,20 +306,6 @@ impl Spool {
         } else {
             Durability::Durable
         }
-    }
-
-    /// The format of segments that are begun.
-    pub fn write_format(&self) -> u32 {
-        self.shared.write_format()
-    }
-
-    /// Whether envelopes with [`Envelope::require_tls`] and [`Envelope::deliver_by`] are taken: offer REQUIRETLS and
-    /// DELIVERBY only then.
-    ///
-    /// [`Envelope::require_tls`]: crate::Envelope::require_tls
-    /// [`Envelope::deliver_by`]: crate::Envelope::deliver_by
-    pub fn keeps_extensions(&self) -> bool {
-        self.shared.write_format() > FIRST
     }
 
     /// Why a new message would not be taken; `None` when all is well. For each transaction: the file system is asked at

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use postroad_spool::{
     ByMode, CommitError, DeliverBy, EntryId, Envelope, NEWEST_FORMAT, OLDEST_FORMAT, OpenError, Options,
@@ -117,6 +118,64 @@ fn while_the_first_format_is_written_extensions_are_refused_and_not_dropped() {
     let spool = open(dir.path(), 2);
     assert_eq!(spool.entries().len(), 3);
     assert_eq!(envelope(&spool, again), plain());
+}
+
+/// Waits until nothing newer than this is on disk.
+fn until_on_disk(spool: &Spool, format: u32) {
+    let begun = Instant::now();
+    while spool.format_on_disk() > format {
+        assert!(begun.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn the_format_turns_both_ways_while_mail_comes_in_and_the_disk_follows() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(dir.path(), 1);
+    let mut plains = vec![put(&spool, plain()).unwrap()];
+    spool.set_write_format(2).wait().unwrap();
+    let promise = put(&spool, extended()).unwrap();
+    plains.push(put(&spool, plain()).unwrap());
+    spool.set_write_format(1).wait().unwrap();
+    assert_eq!(put(&spool, extended()), Err(CommitError::Format));
+    plains.push(put(&spool, plain()).unwrap());
+    // What only format 2 can say holds it on disk, and nothing else does.
+    assert_eq!(spool.format_on_disk(), 2);
+    assert_eq!(envelope(&spool, promise), extended());
+    spool.finish(promise).unwrap();
+    spool.flush().wait().unwrap();
+    until_on_disk(&spool, 1);
+    for id in &plains {
+        assert_eq!(envelope(&spool, *id), plain());
+    }
+    drop(spool);
+    assert_eq!(formats(dir.path()), BTreeSet::from([1]));
+    assert_eq!(open(dir.path(), 1).entries().len(), 3);
+}
+
+#[test]
+fn a_restart_with_the_older_format_is_enough_without_any_mail() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(dir.path(), 2);
+    let id = put(&spool, plain()).unwrap();
+    drop(spool);
+    let spool = open(dir.path(), 1);
+    until_on_disk(&spool, 1);
+    assert_eq!(envelope(&spool, id), plain());
+    drop(spool);
+    assert_eq!(formats(dir.path()), BTreeSet::from([1]));
+}
+
+#[test]
+fn a_turn_to_a_format_that_is_not_known_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(dir.path(), 2);
+    assert_eq!(
+        spool.set_write_format(NEWEST_FORMAT + 1).wait(),
+        Err(CommitError::Format)
+    );
+    assert_eq!(spool.write_format(), 2);
 }
 
 #[test]

@@ -14,9 +14,15 @@ use crate::types::{ByMode, DeliverBy, Envelope};
 
 const REQUIRE_TLS: u8 = 1;
 const DELIVER_BY: u8 = 2;
+#[cfg(feature = "next-format")]
+const REMARK: u8 = 3;
 
 /// The oldest format that can say this envelope.
 pub const fn format_of(envelope: &Envelope) -> u32 {
+    #[cfg(feature = "next-format")]
+    if envelope.remark.is_some() {
+        return 3;
+    }
     if envelope.require_tls || envelope.deliver_by.is_some() {
         2
     } else {
@@ -32,6 +38,12 @@ pub fn put(out: &mut Writer, envelope: &Envelope) {
     }
     if let Some(by) = envelope.deliver_by {
         values.push((DELIVER_BY, deliver_by(by)));
+    }
+    #[cfg(feature = "next-format")]
+    if let Some(remark) = &envelope.remark {
+        let mut value = Writer::default();
+        value.text(remark);
+        values.push((REMARK, value));
     }
     out.u8(u8::try_from(values.len()).unwrap_or(u8::MAX));
     for (tag, value) in values {
@@ -50,6 +62,8 @@ pub fn read(input: &mut Reader<'_>, envelope: &mut Envelope) -> Option<()> {
         match tag {
             REQUIRE_TLS => envelope.require_tls = true,
             DELIVER_BY => envelope.deliver_by = Some(by(&mut value)?),
+            #[cfg(feature = "next-format")]
+            REMARK => envelope.remark = Some(value.text()?),
             _ => return None,
         }
         if !value.0.is_empty() {

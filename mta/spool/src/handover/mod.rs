@@ -24,6 +24,7 @@
 //! `tests/handover_model.rs` searches every order, loss, repetition and crash of these two functions, bounded;
 //! `tests/handover_chain_model.rs` the same for three spools in a chain, with a volume that is lost.
 
+pub mod item;
 pub mod source;
 pub mod target;
 pub(crate) mod verdicts;

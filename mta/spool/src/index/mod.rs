@@ -43,6 +43,8 @@ pub struct Index {
     pub segments: BTreeMap<Epoch, Segment>,
     /// In order of their epochs.
     pub free: Vec<Free>,
+    /// Formats of those whose header is just being written anew.
+    pub turning: Vec<u32>,
     /// The segment being written.
     pub active: Option<Epoch>,
     /// The last batch that was applied.

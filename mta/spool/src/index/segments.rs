@@ -1,5 +1,6 @@
 //! What the index knows of segments: which counts how much, which may be used again.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -141,12 +142,13 @@ impl Index {
             .map(|(epoch, _)| *epoch)
     }
 
-    /// The closed segment that gives most space when its survivors are copied, if at most `percent` of it lives.
-    pub fn sparse(&self, percent: u64) -> Option<Epoch> {
+    /// The closed segment that gives most space when its survivors are copied, if at most `percent` of it lives and it is
+    /// none of these.
+    pub fn sparse(&self, percent: u64, but: &HashSet<Epoch>) -> Option<Epoch> {
         let closed = self
             .segments
             .iter()
-            .filter(|(epoch, _)| Some(**epoch) != self.active);
+            .filter(|(epoch, _)| Some(**epoch) != self.active && !but.contains(epoch));
         let share = |s: &Segment| (s.live + s.pins * 64) * 100 / u64::from(s.size).max(1);
         let (epoch, segment) = closed.min_by_key(|(_, segment)| share(segment))?;
         (share(segment) < percent).then_some(*epoch)

@@ -45,6 +45,8 @@ pub enum Plan {
     },
     /// Commit the batch first.
     Conflict(Job),
+    /// Go on in a segment of the present format.
+    Turn(Reply<()>),
 }
 
 /// What a batch writes about.
@@ -74,7 +76,7 @@ impl Touched {
     fn conflicts(&self, job: &Job) -> bool {
         self.exclusive
             || match job {
-                Job::Message(..) | Job::Flush(_) => false,
+                Job::Message(..) | Job::Flush(_) | Job::Turn(_) => false,
                 Job::Hold(_, transfer, _) | Job::Orphan(Orphan::Held(transfer), _) => {
                     self.transfers.contains(transfer)
                 }
@@ -150,6 +152,7 @@ pub fn plan(job: Job, shared: &Shared, touched: &mut Touched) -> Plan {
         Job::Drained(from, seal, reply) => handover::drained(&index, touched, (from, seal), reply, max),
         Job::Orphan(orphan, reply) => handover::orphan(&index, touched, orphan, reply, max),
         Job::Seal(on, reply) => seal(&index, touched, shared, on, reply),
+        Job::Turn(reply) => Plan::Turn(reply),
         Job::Flush(reply) => write(Vec::new(), Box::new(move |result| drop(reply.send(result)))),
         Job::Evacuate(epoch, survivors, reply) => {
             touched.exclusive = true;

@@ -27,6 +27,9 @@ pub struct Envelope {
     pub require_tls: bool,
     /// BY of the MAIL command (RFC 2852 section 4).
     pub deliver_by: Option<DeliverBy>,
+    /// What only the test build of the next format keeps.
+    #[cfg(feature = "next-format")]
+    pub remark: Option<String>,
 }
 
 /// BY of the MAIL command (RFC 2852 section 4): when the sender wants to know or have it back.

@@ -1,0 +1,160 @@
+//! Which format is written, and the turn from one to the other while mail comes in.
+//!
+//! ```text
+//!   Spool::set_write_format ─► committer: goes on in a new segment of that format
+//!                           └► keeper: free segments get a new header; segments of a newer format are emptied
+//! ```
+//!
+//! A newer segment with a message that the older format cannot say stays until that message has ended. Once it is gone,
+//! nothing newer is on disk ([`Spool::format_on_disk`]), and an older version opens the spool.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::sync::Arc;
+
+use crate::completion::Completion;
+use crate::errors::CommitError;
+use crate::format::{FIRST, OLDEST, is_known};
+use crate::index::{Epoch, Index};
+use crate::keeper::{self, Keeper};
+use crate::shared::Job;
+use crate::spool::Spool;
+
+impl Spool {
+    /// The format of segments that are begun.
+    pub fn write_format(&self) -> u32 {
+        self.shared().write_format()
+    }
+
+    /// Writes this format from now on, in a new segment. Ready when that is durable. What is stored stays readable here;
+    /// a message that the new format cannot say is refused with [`CommitError::Format`].
+    pub fn set_write_format(&self, format: u32) -> Completion<()> {
+        if !is_known(format) {
+            return Completion::known(Err(CommitError::Format));
+        }
+        self.shared().set_write_format(format);
+        let (reply, completion) = Completion::channel();
+        self.shared().submit(Job::Turn(reply));
+        completion
+    }
+
+    /// Whether envelopes with [`Envelope::require_tls`] and [`Envelope::deliver_by`] are taken: offer REQUIRETLS and
+    /// DELIVERBY only then.
+    ///
+    /// [`Envelope::require_tls`]: crate::Envelope::require_tls
+    /// [`Envelope::deliver_by`]: crate::Envelope::deliver_by
+    pub fn keeps_extensions(&self) -> bool {
+        self.write_format() > FIRST
+    }
+
+    /// The newest format of any segment on disk.
+    pub fn format_on_disk(&self) -> u32 {
+        self.shared().index().newest_format()
+    }
+}
+
+impl Index {
+    /// A segment of another format is not gone on with; then it may be emptied like any other.
+    pub fn end_other_than(&mut self, format: u32) {
+        let active = self.active.and_then(|epoch| self.segments.get(&epoch));
+        if active.is_some_and(|segment| segment.format != format) {
+            self.active = None;
+        }
+    }
+
+    /// A header that was being written is written.
+    pub fn turned(&mut self, before: u32) {
+        if let Some(at) = self.turning.iter().position(|format| *format == before) {
+            self.turning.swap_remove(at);
+        }
+    }
+
+    /// How many segments there are of each format, free ones included; 0 where the header could not be read.
+    pub fn formats(&self) -> BTreeMap<u32, usize> {
+        let used = self.segments.values().map(|segment| segment.format);
+        let mut formats = BTreeMap::new();
+        let free = self.free.iter().map(|free| free.format);
+        for format in used.chain(free).chain(self.turning.iter().copied()) {
+            *formats.entry(format).or_default() += 1;
+        }
+        formats
+    }
+
+    /// The newest format of any segment, free ones included.
+    pub fn newest_format(&self) -> u32 {
+        let newest = self.formats().last_key_value().map(|(format, _)| *format);
+        newest.filter(|format| is_known(*format)).unwrap_or(OLDEST)
+    }
+
+    /// Segments whose messages cannot all be said in this format. They are not emptied while it is written.
+    pub fn unsayable(&self, format: u32) -> HashSet<Epoch> {
+        if self.segments.values().all(|segment| segment.format <= format) {
+            return HashSet::new();
+        }
+        let entries = self.entries.iter();
+        let newer = entries.filter(|(_, entry)| u32::from(entry.format) > format);
+        newer.map(|(_, entry)| entry.home.epoch).collect()
+    }
+
+    /// A closed segment of a newer format than this that can be emptied.
+    fn newer_than(&self, format: u32, but: &HashSet<Epoch>) -> Option<Epoch> {
+        let unsayable = self.unsayable(format);
+        let closed = self
+            .segments
+            .iter()
+            .filter(|(epoch, _)| Some(**epoch) != self.active);
+        closed
+            .filter(|(_, segment)| segment.format > format)
+            .map(|(epoch, _)| *epoch)
+            .find(|epoch| !unsayable.contains(epoch) && !but.contains(epoch))
+    }
+}
+
+impl Keeper {
+    /// Brings what is on disk to the format that is written, as far as it can be said in it.
+    pub(crate) fn turn(&mut self) {
+        if let Err(error) = self.turn_free() {
+            return self.shared.fail("the header of a segment", &error);
+        }
+        let format = self.shared.write_format();
+        if self.turned_to != format {
+            self.turned_to = format;
+            self.stuck.clear();
+        }
+        loop {
+            let newer = self.shared.index().newer_than(format, &self.stuck);
+            let Some(epoch) = newer else { return };
+            if self.empty(epoch).is_err() {
+                // No space, or the format has changed again: the next round finds out.
+                return;
+            }
+            if self.shared.index().segments.contains_key(&epoch) {
+                self.stuck.insert(epoch);
+            }
+        }
+    }
+
+    /// Free segments get the header of the present format. Only this thread makes new ones, so none takes the number of one
+    /// that is out of the index meanwhile.
+    fn turn_free(&self) -> io::Result<()> {
+        loop {
+            let format = self.shared.write_format();
+            let mut free = {
+                let mut index = self.shared.index();
+                let Some(at) = index.free.iter().position(|free| free.format != format) else {
+                    return Ok(());
+                };
+                let free = index.free.remove(at);
+                index.turning.push(free.format);
+                free
+            };
+            let before = free.format;
+            let file = Arc::clone(&free.file);
+            free.epoch = keeper::write_header(&self.shared, file.as_ref(), format)?;
+            free.format = format;
+            let mut index = self.shared.index();
+            index.turned(before);
+            index.add_free(free);
+        }
+    }
+}
