@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 
 use postroad_spool::EntryId;
+use postroad_spool::table::Table;
 
-use super::table::Table;
 use super::wheel::Timer;
 
 /// Number of a site, see `places.rs`.

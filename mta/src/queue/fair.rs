@@ -89,6 +89,8 @@ pub struct Fair<T> {
 struct Lane<T> {
     kind: Kind,
     credit: i32,
+    /// The tenant, while there is but one, as at most sites: of those there may be many.
+    only: Option<(u32, Backlog<T>)>,
     tenants: HashMap<u32, Backlog<T>>,
     /// Each tenant once.
     turns: VecDeque<u32>,
@@ -99,6 +101,15 @@ struct Backlog<T> {
     /// What the tenant may still spend in this turn.
     deficit: u32,
     jobs: Chain<T>,
+}
+
+impl<T> Default for Backlog<T> {
+    fn default() -> Self {
+        Self {
+            deficit: 0,
+            jobs: Chain::default(),
+        }
+    }
 }
 
 impl<T> Default for Fair<T> {
@@ -130,6 +141,7 @@ impl<T> Fair<T> {
             self.lanes.push(Lane {
                 kind: share.kind,
                 credit: 0,
+                only: None,
                 tenants: HashMap::new(),
                 turns: VecDeque::new(),
             });
@@ -155,7 +167,7 @@ impl<T> Fair<T> {
         lane.credit -= total;
         let kind = lane.kind;
         let job = lane.pop(recipients);
-        if lane.turns.is_empty() {
+        if lane.is_empty() {
             self.lanes.swap_remove(at);
         }
         self.len -= usize::from(job.is_some());
@@ -167,38 +179,58 @@ impl<T> Fair<T> {
         let mut taken = Vec::new();
         for lane in &mut self.lanes {
             let kind = lane.kind;
-            for (tenant, backlog) in &mut lane.tenants {
+            let only = lane.only.as_mut().map(|(tenant, backlog)| (&*tenant, backlog));
+            for (tenant, backlog) in only.into_iter().chain(&mut lane.tenants) {
                 let share = Share {
                     tenant: *tenant,
                     kind,
                 };
                 backlog.jobs.take_if(&wanted, |job| taken.push((share, job)));
             }
+            lane.only.take_if(|(_, backlog)| backlog.jobs.is_empty());
             lane.tenants.retain(|_, backlog| !backlog.jobs.is_empty());
             let tenants = &lane.tenants;
             lane.turns.retain(|tenant| tenants.contains_key(tenant));
         }
-        self.lanes.retain(|lane| !lane.turns.is_empty());
+        self.lanes.retain(|lane| !lane.is_empty());
         self.len -= taken.len();
         taken
     }
 }
 
 impl<T> Lane<T> {
+    fn is_empty(&self) -> bool {
+        self.only.is_none() && self.turns.is_empty()
+    }
+
     fn push(&mut self, tenant: u32, job: T) {
+        if self.turns.is_empty() {
+            let only = self.only.get_or_insert_with(|| (tenant, Backlog::default()));
+            if only.0 == tenant {
+                return only.1.jobs.push(job);
+            }
+        }
+        if let Some((first, backlog)) = self.only.take() {
+            self.turns.push_back(first);
+            self.tenants.insert(first, backlog);
+        }
         let turns = &mut self.turns;
         let backlog = self.tenants.entry(tenant).or_insert_with(|| {
             turns.push_back(tenant);
-            Backlog {
-                deficit: 0,
-                jobs: Chain::default(),
-            }
+            Backlog::default()
         });
         backlog.jobs.push(job);
     }
 
     /// After Shreedhar and Varghese: a tenant whose next job costs more than it may spend waits for its next turn.
     fn pop(&mut self, recipients: impl Fn(&T) -> usize) -> Option<(u32, T)> {
+        if let Some((tenant, backlog)) = &mut self.only {
+            let job = backlog.jobs.pop().map(|job| (*tenant, job));
+            if backlog.jobs.is_empty() {
+                self.only = None;
+            }
+            return job;
+        }
         loop {
             let tenant = *self.turns.front()?;
             let Some(backlog) = self.tenants.get_mut(&tenant) else {

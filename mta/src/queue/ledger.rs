@@ -77,7 +77,10 @@ impl Ledger {
             let delivered = updates
                 .iter()
                 .filter(|update| update.state.status == State::Delivered);
-            self.metrics.doubt(Doubt::Unrecorded, delivered.count() as u64);
+            // An entry that is gone is tried by nobody.
+            if error != RecordError::NoSuchEntry {
+                self.metrics.doubt(Doubt::Unrecorded, delivered.count() as u64);
+            }
             let finals = updates
                 .iter()
                 .filter(|update| update.state.status != State::Pending);
@@ -90,5 +93,55 @@ impl Ledger {
     pub(super) fn is_unrecorded(&self, entry: EntryId, recipient: u32) -> bool {
         let unrecorded = self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
         unrecorded.contains(&(entry, recipient))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use postroad_spool::io::memory::Memory;
+    use postroad_spool::{Envelope, Options, Recipient, RecipientState};
+
+    use super::*;
+
+    fn commit(spool: &Spool) -> Option<EntryId> {
+        let envelope = Envelope {
+            recipients: vec![Recipient::default(); 2],
+            ..Envelope::default()
+        };
+        spool.begin().commit(envelope, b"x\r\n".to_vec()).wait().ok()
+    }
+
+    #[test]
+    fn a_delivery_that_cannot_be_recorded_is_counted_and_not_repeated_by_this_process() {
+        let memory = Memory::new(64 << 20);
+        let options = Options {
+            segment_size: Some(1 << 20),
+            ..Options::default()
+        };
+        let (spool, _) = Spool::open_on(Arc::new(memory.clone()), Path::new("/spool"), &options).unwrap();
+        let entry = commit(&spool).unwrap();
+        let metrics = Arc::new(Metrics::new());
+        let folder = tempfile::tempdir().unwrap();
+        let moved = Moved::within(folder.path(), |_| true);
+        let ledger = Ledger::new(spool.clone(), Hot::new(0), moved, metrics.clone());
+        let update = |index, status| RecipientUpdate {
+            index,
+            state: RecipientState {
+                status,
+                ..RecipientState::default()
+            },
+        };
+        let updates = [update(0, State::Delivered), update(1, State::Pending)];
+        ledger.record(entry, &updates);
+        assert!(!ledger.is_unrecorded(entry, 0));
+        memory.fail_syncs(true);
+        assert_eq!(commit(&spool), None, "the volume fails");
+        ledger.record(entry, &updates);
+        assert!(ledger.is_unrecorded(entry, 0) && !ledger.is_unrecorded(entry, 1));
+        let text = metrics.text().unwrap();
+        let line = "postroad_mta_duplicates_possible_total{why=\"Unrecorded\"} 1";
+        assert!(text.contains(line), "{text}");
     }
 }

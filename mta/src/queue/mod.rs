@@ -28,7 +28,6 @@ mod scheduler;
 pub mod settle;
 mod sort;
 pub mod suspended;
-mod table;
 mod waiting;
 pub mod wheel;
 pub mod window;
