@@ -254,8 +254,7 @@ impl Handles {
 
     fn sessions(&self, queue: &Queue, dns: Dns) -> Result<Shared, StartError> {
         let queue = queue.clone();
-        let pressure = Pressure::of_this_process();
-        let budget = Budget::of_this_process(&pressure, &self.metrics);
+        let budget = Budget::new(&self.metrics);
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         Ok(Shared {
             live: self.live.clone(),
@@ -268,7 +267,7 @@ impl Handles {
             ),
             auth: Authenticator::new(2 * cores)?,
             callout: Callout::new(dns, ClientTls::public()?, budget.clone()),
-            pressure,
+            pressure: Pressure::of_this_process(),
             budget,
             metrics: Arc::clone(&self.metrics),
         })

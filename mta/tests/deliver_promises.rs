@@ -15,7 +15,7 @@ use postroad_mta::deliver::tls::ClientTls;
 use postroad_mta::dns::Dns;
 use postroad_mta::dns::table::Table;
 use postroad_mta::metrics::Metrics;
-use postroad_mta::net::{Budget, Pressure};
+use postroad_mta::net::Budget;
 use postroad_mta::queue::clock;
 use postroad_spool::{ByMode, DeliverBy, Envelope, Notify, Spool};
 use sink::{Script, Sink, Taken, Trick, eventually};
@@ -282,7 +282,7 @@ async fn a_store_is_asked_whether_it_keeps_requiretls() {
         })
     };
     let lmtp = |script: Script| Script { lmtp: true, ..script };
-    let budget = Budget::of_this_process(&Pressure::of_this_process(), &Metrics::new());
+    let budget = Budget::new(&Metrics::new());
     let callout = Callout::new(Dns::new(Table::default()), tls, budget);
     for (script, keeps) in [
         (inside(&acceptor, &["REQUIRETLS"]), Keeps::Yes),

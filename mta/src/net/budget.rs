@@ -9,8 +9,6 @@
 //! Nobody waits for room, so nobody can hold some and wait for more. Writers of body files do wait for each other, and hold
 //! nothing that another of them needs. What is short first: collecting, then messages of strangers, of known peers, of users.
 
-use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,7 +16,7 @@ use postroad_config::Octets;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::pressure::{Pressure, Rank};
+use super::pressure::Rank;
 use crate::metrics::Metrics;
 
 /// Octets for all sessions together. Cheap to clone.
@@ -31,8 +29,6 @@ struct Inner {
     used: Figure,
     limit: Figure,
     highest: Figure,
-    /// `limits.bufferMemory` where the settings do not name it.
-    usual: u64,
     writers: Arc<Semaphore>,
 }
 
@@ -47,29 +43,22 @@ pub struct Room {
 }
 
 impl Budget {
-    /// A fifth of the memory that this process may take.
-    pub fn of_this_process(pressure: &Pressure, metrics: &Metrics) -> Self {
-        let memory = pressure
-            .limit()
-            .or_else(|| all_memory(Path::new("/proc/meminfo")));
-        Self::new(usual(memory), metrics)
-    }
-
-    fn new(usual: u64, metrics: &Metrics) -> Self {
+    /// Shown by these metrics. Tell [`Budget::follow`] how much there is.
+    pub fn new(metrics: &Metrics) -> Self {
         let budget = Self(Arc::new(Inner {
             used: metrics.buffers.clone(),
             limit: metrics.buffer_limit.clone(),
             highest: metrics.buffers_highest.clone(),
-            usual,
             writers: Arc::new(Semaphore::new(WRITERS)),
         }));
-        budget.follow(None);
+        budget.follow(None, None);
         budget
     }
 
-    /// Takes over `limits.bufferMemory`. Room that was given stays given.
-    pub fn follow(&self, wanted: Option<Octets>) {
-        self.0.limit.set(wanted.map_or(self.0.usual, |wanted| wanted.0));
+    /// Takes over `limits.bufferMemory`; without it, a fifth of the memory that there is. Room that was given stays given.
+    pub fn follow(&self, wanted: Option<Octets>, memory: Option<u64>) {
+        let usual = (memory.unwrap_or(0) / 5).max(LEAST);
+        self.0.limit.set(wanted.map_or(usual, |wanted| wanted.0));
     }
 
     /// Room for one message of a client of that rank: a read, a piece, and a TLS record each way.
@@ -154,18 +143,6 @@ fn base(tls: bool) -> u64 {
     if tls { PIECES + RECORDS } else { PIECES }
 }
 
-fn usual(memory: Option<u64>) -> u64 {
-    memory.map_or(LEAST, |memory| (memory / 5).max(LEAST))
-}
-
-/// Of the machine, in octets.
-fn all_memory(meminfo: &Path) -> Option<u64> {
-    let text = fs::read_to_string(meminfo).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    kib.checked_mul(1_024)
-}
-
 /// Percent up to which bodies are collected; the rest is for messages that begin.
 const COLLECT: u64 = 50;
 /// A read that is not used up yet, and the piece that is worked on.
@@ -185,7 +162,9 @@ mod tests {
 
     fn budget(limit: u64) -> (Budget, Metrics) {
         let metrics = Metrics::new();
-        (Budget::new(limit, &metrics), metrics)
+        let budget = Budget::new(&metrics);
+        budget.follow(Some(Octets(limit)), None);
+        (budget, metrics)
     }
 
     #[test]
@@ -236,13 +215,19 @@ mod tests {
         let (budget, metrics) = budget(100 * MIB);
         let mut room = budget.begin(Rank::User, false).unwrap();
         assert!(room.collect(usize::try_from(40 * MIB).unwrap()));
-        budget.follow(Some(Octets(20 * MIB)));
+        budget.follow(Some(Octets(20 * MIB)), Some(1_000 * MIB));
         assert_eq!(metrics.buffer_limit.get(), 20 * MIB);
         assert!(budget.begin(Rank::User, false).is_none());
         room.release();
         assert!(budget.begin(Rank::User, false).is_some());
-        budget.follow(None);
-        assert_eq!(metrics.buffer_limit.get(), 100 * MIB);
+        for (memory, limit) in [
+            (Some(500 * MIB), 100 * MIB),
+            (Some(10 * MIB), LEAST),
+            (None, LEAST),
+        ] {
+            budget.follow(None, memory);
+            assert_eq!(metrics.buffer_limit.get(), limit, "a fifth, and never too little");
+        }
     }
 
     /// Many threads at once: the count never goes over, and comes back to nothing.
@@ -263,17 +248,5 @@ mod tests {
         });
         assert!(metrics.buffers_highest.get() <= 10 * MIB && metrics.buffers_highest.get() > 0);
         assert_eq!(metrics.buffers.get(), 0);
-    }
-
-    #[test]
-    fn a_fifth_of_the_memory_is_usual_and_never_too_little() {
-        assert_eq!(usual(Some(500 * MIB)), 100 * MIB);
-        assert_eq!(usual(Some(10 * MIB)), LEAST);
-        assert_eq!(usual(None), LEAST);
-        let directory = tempfile::tempdir().unwrap();
-        let meminfo = directory.path().join("meminfo");
-        fs::write(&meminfo, "MemFree: 1 kB\nMemTotal:       2048 kB\n").unwrap();
-        assert_eq!(all_memory(&meminfo), Some(2 * MIB));
-        assert_eq!(all_memory(directory.path()), None);
     }
 }

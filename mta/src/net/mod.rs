@@ -87,6 +87,11 @@ impl Ports {
             tokio::select! {
                 () = stop.cancelled() => return,
                 outcome = changed.changed() => if outcome.is_err() { return },
+                // The limit of a pod's memory may change while it runs.
+                () = tokio::time::sleep(LOOK_AT_MEMORY) => {
+                    self.follow_limits();
+                    continue;
+                }
             }
             self.follow_limits();
             self.apply();
@@ -95,7 +100,9 @@ impl Ports {
 
     fn follow_limits(&self) {
         let limits = &self.shared.live.current().set.file.limits;
-        self.shared.budget.follow(limits.buffer_memory);
+        self.shared
+            .budget
+            .follow(limits.buffer_memory, self.shared.pressure.memory());
     }
 
     /// Ends when all sessions have ended. New ones may come until then.
@@ -276,5 +283,6 @@ fn is_of_the_connection(error: &io::Error) -> bool {
     )
 }
 
+const LOOK_AT_MEMORY: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 const TURN_AWAY: Duration = Duration::from_secs(5);

@@ -102,9 +102,10 @@ impl Pressure {
         }))
     }
 
-    /// The memory that this process may take, in octets.
-    pub fn limit(&self) -> Option<u64> {
-        self.0.groups.iter().filter_map(Group::most).min()
+    /// The memory that this process may take, in octets: of its group, or of the machine.
+    pub fn memory(&self) -> Option<u64> {
+        let of_groups = self.0.groups.iter().filter_map(Group::most).min();
+        of_groups.or_else(|| all_memory(&fs::read_to_string("/proc/meminfo").ok()?))
     }
 
     /// Whether sessions and messages of this rank are turned away now.
@@ -135,6 +136,13 @@ impl Group {
         let used = number(&self.used)?.saturating_sub(field(&statistics, self.droppable));
         Some(used.saturating_mul(100) / limit)
     }
+}
+
+/// Of the machine, by `/proc/meminfo`.
+fn all_memory(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    kib.checked_mul(1_024)
 }
 
 fn number(path: &Path) -> Option<u64> {
@@ -232,10 +240,17 @@ mod tests {
             Pressure::new(list.iter().map(|(used, limit)| group(used, limit)).collect())
         };
         let inner = groups(&[("950", "1000"), ("1100", "9000")]);
-        assert!(inner.sheds(Rank::Stranger) && inner.limit() == Some(1_000));
+        assert!(inner.sheds(Rank::Stranger) && inner.memory() == Some(1_000));
         let outer = groups(&[("150", "max"), ("1080", "1100")]);
-        assert!(outer.sheds(Rank::Stranger) && outer.limit() == Some(1_100));
-        assert_eq!(groups(&[("1", "max")]).limit(), None);
+        assert!(outer.sheds(Rank::Stranger) && outer.memory() == Some(1_100));
+        let machine = all_memory(&fs::read_to_string("/proc/meminfo").unwrap());
+        assert!(machine.is_some());
+        assert_eq!(groups(&[("1", "max")]).memory(), machine);
+        assert_eq!(
+            all_memory("MemFree: 1 kB\nMemTotal:       2048 kB\n"),
+            Some(2 << 20)
+        );
+        assert_eq!(all_memory("MemTotal: much\n"), None);
     }
 
     #[test]
