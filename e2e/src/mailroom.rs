@@ -242,6 +242,29 @@ impl<'a> Mailroom<'a> {
         Ok(())
     }
 
+    /// Waits until these pods have that many messages in all, as they say themselves: the status follows a figure of the same
+    /// length within a minute only.
+    pub fn await_held(&self, pods: &[&str], messages: usize, limit: Duration) -> Outcome {
+        let mut last = 0;
+        until(limit, || {
+            last = 0;
+            for pod in pods {
+                let command = ["postroad-mta", "queue", "ls", "--json"]; // a line for each
+                // A pod that is just starting is asked again.
+                let Ok(said) = self.namespace().exec(pod, &command, b"") else {
+                    return Ok(false);
+                };
+                last += said.lines().count();
+            }
+            Ok(last == messages)
+        })
+        .map_err(|_| {
+            Failure::wrong(format!(
+                "{pods:?} have {last} messages, {messages} were expected within {limit:?}"
+            ))
+        })
+    }
+
     /// `kubectl scale`, without waiting.
     pub fn scale(&self, replicas: u32) -> Outcome {
         let object = format!("smtplistener/{LISTENER}");

@@ -1,13 +1,19 @@
 //! All stories, in the order in which they are played. Each is one file, told from the user's side.
 
+mod away;
 mod bad_object_refused;
 mod certificate_replaced;
+mod desk;
+mod examples_accepted;
 mod fields_followed;
 mod install_and_send;
+mod limits_followed;
 mod node_unplugged;
 mod operator_killed;
+mod orders;
 mod peers_alone;
 mod pod_killed;
+mod queue_ordered;
 mod scale_down;
 mod volume_full;
 
@@ -17,12 +23,15 @@ use crate::story::Story;
 pub const ALL: &[Story] = &[
     story("peers_keep_mail_as_it_is", peers_alone::play),
     story("bad_object_refused", bad_object_refused::play),
+    story("examples_accepted", examples_accepted::play),
     story("install_and_send", install_and_send::play),
     story(
         "certificate_replaced_while_session_open",
         certificate_replaced::play,
     ),
     story("fields_followed_without_restart", fields_followed::play),
+    story("limits_followed_without_restart", limits_followed::play),
+    story("queue_ordered_and_expired", queue_ordered::play),
     story("pod_killed_in_mid_transaction", pod_killed::play),
     story("scale_down_with_deferred_mail", scale_down::play),
     story("operator_killed_during_scale_down", operator_killed::play),

@@ -3,82 +3,41 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::away::Away;
+use super::desk::{Desk, ELSEWHERE, LIMIT, as_data, header_of};
 use crate::kubectl::{Failure, Outcome, until};
 use crate::mail::Mail;
-use crate::mail::dialogue::{Replies, dialogue};
 use crate::mail::mailbox::{self, Reader};
 use crate::mail::submit::Security;
-use crate::mailroom::{LISTENER, Mailroom};
+use crate::mailroom::Mailroom;
 use crate::story::Scene;
 
 /// Plays the story.
 pub fn play(scene: &Scene<'_>) -> Outcome {
-    let room = Mailroom::new(scene, 1).open()?;
-    let before = room.namespace().get(["pod/edge-0"])?;
+    let away = Away::new(scene)?;
+    let mut room = Mailroom::new(scene, 1);
+    room.listener["spec"]["queue"]["delayNotice"] = json!("1m");
+    away.reached_by(&mut room);
+    away.shut()?;
+    let room = room.open()?;
     let desk = Desk::new(&room, scene)?;
-    desk.relay_from()?;
+    // It waits for a minute, and the rest goes on meanwhile.
+    let waits = desk.waits(&away)?;
+    let mut mails = desk.relay_from()?;
     desk.proxy_protocol()?;
     desk.session_limit()?;
     desk.header_edits()?;
-    desk.route_rate()?;
-    desk.delay_notice()?;
-    let after = room.namespace().get(["pod/edge-0"])?;
-    let restarts = &after["status"]["containerStatuses"][0]["restartCount"];
-    if after["metadata"]["uid"] != before["metadata"]["uid"] || *restarts != 0 {
-        return Err(Failure::wrong("the pod was restarted for a change of a field"));
-    }
-    Ok(())
+    mails.extend(desk.route_rate()?);
+    desk.delay_notice(&away, &waits)?;
+    room.expect_at_far(&mails, LIMIT)?;
+    desk.same_process()
 }
 
-/// The room, and where its client and its pod are.
-struct Desk<'a> {
-    room: &'a Mailroom<'a>,
-    scene: &'a Scene<'a>,
-    client: String,
-    pod: String,
-}
-
-impl<'a> Desk<'a> {
-    fn new(room: &'a Mailroom<'a>, scene: &'a Scene<'a>) -> Outcome<Self> {
-        let address = |pod: &Value| pod["status"]["podIP"].as_str().unwrap_or_default().to_owned();
-        Ok(Self {
-            client: address(&scene.world.peers.namespace.get(["pod/client"])?),
-            pod: address(&room.namespace().get(["pod/edge-0"])?),
-            room,
-            scene,
-        })
-    }
-
-    /// Sets fields of the listener and waits until the pod says that it runs them.
-    fn set(&self, object: &str, spec: &Value) -> Outcome {
-        let namespace = self.room.namespace();
-        let listener = format!("smtplistener/{LISTENER}");
-        let last = namespace.get([listener.as_str()])?["status"]["configGeneration"].clone();
-        namespace.patch(object, &json!({"spec": spec}))?;
-        namespace.wait_for(&listener, "the change in the pod", LIMIT, |found| {
-            found["status"]["configGeneration"] != last
-        })?;
-        self.room.await_ready().map(drop)
-    }
-
-    fn listener(&self, spec: &Value) -> Outcome {
-        self.set(&format!("smtplistener/{LISTENER}"), spec)
-    }
-
-    fn talk(&self, first: &str, texts: &[&str]) -> Outcome<Replies> {
-        dialogue(
-            &self.scene.world.peers.namespace,
-            &self.pod,
-            TRANSFER,
-            first,
-            texts,
-        )
-    }
-
+impl Desk<'_> {
     /// A client of a trusted network relays without a password; before and afterwards it cannot.
-    fn relay_from(&self) -> Outcome {
+    fn relay_from(&self) -> Outcome<Vec<Mail>> {
         let mail = Mail::plain(
             &self.room.mark("relay"),
             &self.room.sender(),
@@ -92,10 +51,11 @@ impl<'a> Desk<'a> {
         self.listener(&json!({"relayFrom": [format!("{}/32", self.client)]}))?;
         let replies = self.talk("", &["EHLO client.example", &from, &to, "DATA", &content, "QUIT"])?;
         replies.expect(5, "250")?;
-        self.room.expect_at_far(&[mail], LIMIT)?;
+        self.arrived(&mail.to, &mail)?;
         self.listener(&json!({"relayFrom": null}))?;
         self.talk("", &["EHLO client.example", &from, &to])?
-            .expect(3, "55")
+            .expect(3, "55")?;
+        Ok(vec![mail])
     }
 
     /// The load balancer's word about the client is taken, is in the trace, and is required.
@@ -163,42 +123,35 @@ impl<'a> Desk<'a> {
     }
 
     /// A route of one message in three seconds takes at least twelve for five.
-    fn route_rate(&self) -> Outcome {
+    fn route_rate(&self) -> Outcome<Vec<Mail>> {
         let mut route = self.room.policy["spec"]["routes"][0].clone();
         route["limits"] = json!({"messages": [{"count": 1, "per": "3s"}]});
         self.set("relaypolicy/far", &json!({"routes": [route]}))?;
         let start = Instant::now();
         let mails = self.room.send_through(&["edge-0"], 5)?;
-        self.room.expect_at_far(&mails, LIMIT)?;
+        let sent: Vec<_> = mails.iter().collect();
+        let peers = &self.scene.world.peers;
+        mailbox::await_all(peers, &self.room.far_user(), Reader::Imap, &sent, LIMIT)?;
         if start.elapsed() < Duration::from_secs(12) {
             return Err(Failure::wrong(format!(
                 "five mails left within {:?} at one in three seconds",
                 start.elapsed()
             )));
         }
-        self.set(
-            "relaypolicy/far",
-            &json!({"routes": self.room.policy["spec"]["routes"]}),
-        )
+        let routes = json!({"routes": self.room.policy["spec"]["routes"]});
+        self.set("relaypolicy/far", &routes)?;
+        Ok(mails)
     }
 
-    /// A mail that waits for a minute is told of to its sender, and then delivered once.
-    fn delay_notice(&self) -> Outcome {
-        self.listener(&json!({"queue": {"delayNotice": "1m"}}))?;
-        let peers = &self.scene.world.peers;
-        peers.set_far_running(false)?;
-        let waits = self.with_far_down();
-        peers.set_far_running(true)?;
-        self.room.expect_at_far(&[waits?], LIMIT)
-    }
-
-    fn with_far_down(&self) -> Outcome<Mail> {
-        let mail = Mail::plain(
-            &self.room.mark("waits"),
-            &self.room.sender(),
-            &self.room.far_user(),
-        );
+    /// A mail for servers that are away.
+    fn waits(&self, away: &Away<'_>) -> Outcome<Mail> {
+        let mail = Mail::plain(&self.room.mark("waits"), &self.room.sender(), &away.user("waits"));
         self.room.send(&self.room.server(Security::StartTls)?, &mail)?;
+        Ok(mail)
+    }
+
+    /// When it has waited for a minute its sender is told; when its servers are back it is delivered once.
+    fn delay_notice(&self, away: &Away<'_>, mail: &Mail) -> Outcome {
         let peers = &self.scene.world.peers;
         until(Duration::from_mins(3), || {
             let found = mailbox::read(peers, &mail.from, Reader::Imap).unwrap_or_default();
@@ -208,46 +161,9 @@ impl<'a> Desk<'a> {
             }))
         })
         .map_err(|_| Failure::wrong("the sender was not told of the delay within three minutes"))?;
-        Ok(mail)
-    }
-
-    /// The mail as it lies in a mailbox.
-    fn arrived(&self, user: &str, mail: &Mail) -> Outcome<Vec<u8>> {
-        let mark = format!("Subject: {}\r\n", mail.mark);
-        let mut copy = None;
-        until(LIMIT, || {
-            let found = mailbox::read(&self.scene.world.peers, user, Reader::Imap).unwrap_or_default();
-            copy = found
-                .into_iter()
-                .find(|message| String::from_utf8_lossy(message).contains(&mark));
-            Ok(copy.is_some())
-        })
-        .map_err(|_| Failure::wrong(format!("{} did not arrive at {user}", mail.mark)))?;
-        Ok(copy.unwrap_or_default())
+        away.open()?;
+        mailbox::await_all(peers, &mail.to, Reader::Imap, &[mail], LIMIT)?;
+        self.room.await_queue(0, LIMIT)?;
+        mailbox::expect_exactly(peers, &mail.to, Reader::Imap, &[mail], Duration::ZERO)
     }
 }
-
-/// The content with its dots stuffed and the end behind it, but for the last CRLF (RFC 5321 section 4.5.2).
-fn as_data(mail: &Mail) -> String {
-    let text = String::from_utf8_lossy(&mail.content);
-    let stuffed = text.split_inclusive("\r\n").map(|line| {
-        if line.starts_with('.') {
-            format!(".{line}")
-        } else {
-            line.to_owned()
-        }
-    });
-    stuffed.collect::<String>() + "."
-}
-
-fn header_of(message: &[u8]) -> String {
-    let text = String::from_utf8_lossy(message).into_owned();
-    text.split("\r\n\r\n").next().unwrap_or_default().to_owned()
-}
-
-/// How long a change, and a mail, may take.
-const LIMIT: Duration = Duration::from_mins(2);
-/// The container's port for 25.
-const TRANSFER: u16 = 10_025;
-/// A client that is only known from hearsay (RFC 5737).
-const ELSEWHERE: &str = "198.51.100.7";

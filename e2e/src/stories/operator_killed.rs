@@ -18,8 +18,9 @@ pub fn play(scene: &Scene<'_>) -> Outcome {
 }
 
 fn with_far_down(scene: &Scene<'_>, room: &Mailroom<'_>) -> Outcome<Vec<Mail>> {
-    let mails = room.send_through(&["edge-0", "edge-1", "edge-2"], 3)?;
-    room.await_queue(9, Duration::from_mins(1))?;
+    let pods = ["edge-0", "edge-1", "edge-2"];
+    let mails = room.send_through(&pods, 3)?;
+    room.await_held(&pods, 9, Duration::from_mins(1))?;
     let operator = Namespace::new(&scene.world.cluster, install::NAMESPACE);
     room.scale(1)?;
     for _ in 0..KILLS {
@@ -32,7 +33,7 @@ fn with_far_down(scene: &Scene<'_>, room: &Mailroom<'_>) -> Outcome<Vec<Mail>> {
         })?;
     }
     room.await_pods(1, Duration::from_mins(4))?;
-    room.await_queue(9, Duration::from_mins(1))?;
+    room.await_held(&pods[..1], 9, Duration::from_mins(1))?;
     Ok(mails)
 }
 

@@ -18,11 +18,12 @@ pub fn play(scene: &Scene<'_>) -> Outcome {
 }
 
 fn with_far_down(room: &Mailroom<'_>) -> Outcome<Vec<crate::mail::Mail>> {
-    let mut mails = room.send_through(&["edge-0", "edge-1", "edge-2"], 4)?;
-    room.await_queue(12, Duration::from_mins(1))?;
+    let pods = ["edge-0", "edge-1", "edge-2"];
+    let mut mails = room.send_through(&pods, 4)?;
+    room.await_held(&pods, 12, Duration::from_mins(1))?;
     room.scale(1)?;
     room.await_pods(1, Duration::from_mins(3))?;
-    room.await_queue(12, Duration::from_mins(1))?;
+    room.await_held(&pods[..1], 12, Duration::from_mins(1))?;
     room.scale(3)?;
     room.await_pods(3, Duration::from_mins(2))?;
     room.await_ready()?;
