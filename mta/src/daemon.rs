@@ -350,6 +350,9 @@ fn tell(recovery: &Recovery) {
     tracing::info!(
         entries = recovery.entries,
         torn_tail = recovery.torn_tail,
+        checkpoint = recovery.checkpoint.name(),
+        segments = recovery.segments,
+        read = recovery.read,
         "spool is open"
     );
 }

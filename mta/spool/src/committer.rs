@@ -17,7 +17,7 @@ use crate::format::{BLOCK, BLOCK_U32};
 use crate::index::{Epoch, Free, Place, Segment, Tail};
 use crate::io::File;
 use crate::keeper;
-use crate::plan::{Draft, Notify, Plan, Touched, plan};
+use crate::plan::{Draft, Notify, Plan, Touched, globals, plan};
 use crate::shared::{Job, Reply, Shared};
 use crate::types::EntryId;
 
@@ -122,7 +122,9 @@ impl Committer {
                 self.settle();
             }
         }
-        self.settle();
+        if self.settle_all().is_err() {
+            self.shared.leave_unwritten();
+        }
         for parked in std::mem::take(&mut self.parked) {
             if let Parked::Mail(_, Some(notify)) = parked {
                 notify(Err(CommitError::Closed));
@@ -162,6 +164,10 @@ impl Committer {
                     return;
                 }
                 Plan::Turn(reply) => return self.turn(reply),
+                Plan::Settle(reply) => {
+                    let _ = reply.send(self.settle_all());
+                    return;
+                }
                 Plan::Conflict(again) => {
                     self.commit();
                     job = again;
@@ -280,18 +286,10 @@ impl Committer {
         index.active = Some(free.epoch);
         index.rolled += 1;
         index.segments.insert(free.epoch, Segment::fresh(free, BLOCK_U32));
-        let next_entry = self.shared.next_entry.load(std::sync::atomic::Ordering::Relaxed);
-        let globals = Record::Globals {
-            next_entry,
-            seal: index.seal,
-        };
+        let globals = globals(&self.shared, index.seal);
         drop(index);
         self.active = Some(active);
-        self.put(Draft::new(
-            EntryId::from_u64(0),
-            globals,
-            self.shared.max_payload(),
-        ));
+        self.put(globals);
         self.shared.poke();
         true
     }
@@ -368,6 +366,17 @@ impl Committer {
         }
         self.buffer.clear();
         self.records.clear();
+    }
+
+    /// Writes and syncs everything.
+    fn settle_all(&mut self) -> Result<(), CommitError> {
+        self.commit();
+        self.settle();
+        match self.shared.read_only() {
+            Some(reason) => Err(CommitError::ReadOnly(reason.to_owned())),
+            None if self.parked.is_empty() => Ok(()),
+            None => Err(CommitError::Full),
+        }
     }
 
     /// Syncs what was answered before its sync.

@@ -9,21 +9,23 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::checkpoint;
 use crate::errors::{OpenError, ReadError};
-use crate::io::Io;
 use crate::io::readonly::ReadOnly;
+use crate::io::{Disk, Io};
 use crate::keeper::Keeper;
 use crate::message::{self, Message};
-use crate::recovery::recover;
+use crate::recovery::{Trust, recover};
 use crate::shared::{Shared, segment_name, segments_dir};
 use crate::spool::Spool;
-use crate::types::{EntryId, Options, Recovery, SealState, SpoolUuid, Summary};
+use crate::types::{EntryId, FromCheckpoint, Options, Recovery, SealState, SpoolUuid, Summary};
 
 /// A spool that is looked at. Holds its lock, and changes nothing.
 #[derive(Debug)]
 pub struct Inspector {
     shared: Shared,
     report: Recovery,
+    checkpoint: FromCheckpoint,
 }
 
 impl Inspector {
@@ -39,7 +41,8 @@ impl Inspector {
         let lock = io
             .lock(&dir.join("lock"))?
             .ok_or_else(|| OpenError::Locked(dir.display().to_string()))?;
-        let recovered = recover(io.as_ref(), dir)?;
+        let recovered = recover(io.as_ref(), dir, Trust::Log)?;
+        let checkpoint = checkpoint::check(io.as_ref(), dir, recovered.uuid, &recovered.index);
         let shared = Shared::new(
             (io, dir.to_path_buf(), lock),
             recovered.uuid,
@@ -51,6 +54,7 @@ impl Inspector {
         Ok(Self {
             shared,
             report: recovered.report,
+            checkpoint,
         })
     }
 
@@ -72,6 +76,11 @@ impl Inspector {
     /// What reading the log found.
     pub fn report(&self) -> &Recovery {
         &self.report
+    }
+
+    /// Whether the next start can use the checkpoint of the index. Nothing here relies on it: all was read from the log.
+    pub fn checkpoint(&self) -> FromCheckpoint {
+        self.checkpoint
     }
 
     /// All entries, oldest id first.
@@ -131,7 +140,7 @@ pub fn repair(dir: &Path, options: &Options) -> Result<Repaired, OpenError> {
         ..options.clone()
     };
     let copies = set_aside(dir, &segments)?;
-    let (spool, _) = Spool::open(dir, options)?;
+    let (spool, _) = Spool::open_by(Arc::new(Disk), dir, options, Trust::Log)?;
     for id in &lost {
         if let Err(error) = spool.finish(*id) {
             tracing::warn!(entry = %id, %error, "a lost entry stays known: another spool has a part in it");
@@ -180,6 +189,7 @@ fn rewrite(spool: &Spool, segments: &[u32]) -> Result<(), OpenError> {
                 .filter(|epoch| index.active != Some(*epoch))
         };
         let Some(epoch) = epoch else { continue };
+        let _only = shared.keeping();
         if keeper.empty(epoch).is_err() {
             return Err(OpenError::Full);
         }

@@ -12,6 +12,7 @@
 //! ```
 
 mod blob;
+mod checkpoint;
 mod committer;
 mod completion;
 mod declared;

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::blob::{BlobFile, is_full};
+use crate::checkpoint::Marks;
 use crate::declared::{Drained, Orphan, Settled};
 use crate::errors::{CommitError, HandoverError};
 use crate::format::record::Record;
@@ -71,6 +72,8 @@ pub enum Job {
     Flush(Reply<()>),
     /// Go on in the format that is written now.
     Turn(Reply<()>),
+    /// Everything given so far is written and synced, also what may be late; an error if it cannot be.
+    Settle(Reply<()>),
     Evacuate(Epoch, Vec<Survivor>, Reply<()>),
 }
 
@@ -127,13 +130,19 @@ pub struct Shared {
     /// [`Options::write_format`] now.
     write_format: AtomicU32,
     read_only: OnceLock<String>,
+    /// Where the last checkpoint ended; who writes one holds it.
+    marks: Mutex<Marks>,
+    /// Held by a keeper that changes segments: a repair has one of its own.
+    keeping: Mutex<()>,
+    /// The committer ended with something that it could not write.
+    unwritten: AtomicBool,
     /// Whether the volume was above the high-water mark when that was last looked at.
     fullness: Mutex<Option<(Instant, bool)>>,
     _lock: Box<dyn Lock>,
 }
 
 /// Where to start counting.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counters {
     pub entry: u64,
     pub epoch: u64,
@@ -179,8 +188,34 @@ impl Shared {
             relaxed: AtomicBool::new(relaxed),
             write_format: AtomicU32::new(write_format),
             read_only: OnceLock::new(),
+            marks: Mutex::default(),
+            keeping: Mutex::default(),
+            unwritten: AtomicBool::new(false),
             fullness: Mutex::default(),
         }
+    }
+
+    /// One keeper at a time makes, uses again and removes segments.
+    pub fn keeping(&self) -> MutexGuard<'_, ()> {
+        lock(&self.keeping)
+    }
+
+    pub fn marks(&self) -> MutexGuard<'_, Marks> {
+        lock(&self.marks)
+    }
+
+    /// The same; `None` while one is written.
+    pub fn idle_marks(&self) -> Option<Marks> {
+        self.marks.try_lock().ok().map(|marks| *marks)
+    }
+
+    /// Says that not everything that is in the index is in the log.
+    pub fn leave_unwritten(&self) {
+        self.unwritten.store(true, Ordering::Relaxed);
+    }
+
+    pub fn left_unwritten(&self) -> bool {
+        self.unwritten.load(Ordering::Relaxed)
     }
 
     pub fn index(&self) -> MutexGuard<'_, Index> {
@@ -346,14 +381,19 @@ impl Shared {
         orders.answered >= request || orders.closing
     }
 
-    /// Keeper: waits for something to do. `None`: closing.
-    pub fn await_orders(&self) -> Option<u64> {
+    /// Keeper: waits for something to do, until `latest` at most. `None`: closing.
+    pub fn await_orders(&self, latest: Instant) -> Option<u64> {
         let mut orders = lock(&self.orders);
         while !orders.poked && !orders.closing {
+            let left = latest.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
             orders = self
                 .orders_wake
-                .wait(orders)
-                .unwrap_or_else(PoisonError::into_inner);
+                .wait_timeout(orders, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
         orders.poked = false;
         (!orders.closing).then_some(orders.requests)
@@ -364,6 +404,12 @@ impl Shared {
         let orders = lock(&self.orders);
         let idle = |orders: &mut Orders| orders.requests == orders.answered && !orders.closing;
         drop(self.orders_wake.wait_timeout_while(orders, pause, idle));
+    }
+
+    /// Keeper: something is wanted that cannot wait until the present work is done.
+    pub fn pressing(&self) -> Option<u64> {
+        let orders = lock(&self.orders);
+        (orders.requests > orders.answered && !orders.closing).then_some(orders.requests)
     }
 
     /// Keeper: all requests up to this one were tried.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use crate::checkpoint;
 use crate::committer::{Committer, RESERVE};
 use crate::completion::Completion;
 use crate::errors::{CommitError, HandoverError, OpenError, ReadError, RecordError};
@@ -16,7 +17,7 @@ use crate::index::Entry;
 use crate::io::{Disk, Io};
 use crate::keeper::{self, Keeper};
 use crate::message::{self, Message};
-use crate::recovery::{make_dirs, recover};
+use crate::recovery::{Trust, make_dirs, recover};
 use crate::shared::{Job, Shared};
 use crate::types::{
     Durability, EntryId, Envelope, Options, Ownership, RecipientState, RecipientUpdate, Recovery, SealState,
@@ -123,6 +124,15 @@ impl Spool {
 
     /// [`Spool::open`] on another file system.
     pub fn open_on(io: Arc<dyn Io>, dir: &Path, options: &Options) -> Result<(Self, Recovery), OpenError> {
+        Self::open_by(io, dir, options, Trust::Checkpoint)
+    }
+
+    pub(crate) fn open_by(
+        io: Arc<dyn Io>,
+        dir: &Path,
+        options: &Options,
+        trust: Trust,
+    ) -> Result<(Self, Recovery), OpenError> {
         let lock = make_dirs(io.as_ref(), dir)?;
         let lock = io
             .lock(&lock)?
@@ -134,7 +144,7 @@ impl Spool {
         }
         let volume = io.space(dir)?;
         let segment_size = segment_size(options, volume.total)?;
-        let mut recovered = recover(io.as_ref(), dir)?;
+        let mut recovered = recover(io.as_ref(), dir, trust)?;
         recovered.index.end_other_than(options.write_format);
         let keep_free = (volume.total / 50).clamp(64 * 1024, 256 << 20);
         let shared = Arc::new(Shared::new(
@@ -145,6 +155,7 @@ impl Spool {
             recovered.index,
             recovered.next,
         ));
+        shared.marks().batch = recovered.checkpoint.unwrap_or(0);
         let nothing = {
             let index = shared.index();
             index.free.is_empty() && index.active.is_none()
@@ -239,6 +250,13 @@ impl Spool {
     /// Makes everything recorded so far durable.
     pub fn flush(&self) -> Completion<()> {
         self.ask(Job::Flush)
+    }
+
+    /// Writes a checkpoint of the index now, so that opening again is quick; it is done from time to time and at the end
+    /// anyway. Blocks on the disk. False: there was no need. Errors: there is no room, or the volume failed; the spool
+    /// goes on all the same.
+    pub fn checkpoint(&self) -> std::io::Result<bool> {
+        checkpoint::now(&self.shared, false)
     }
 
     /// Reads an entry. Blocks on the disk: call it off the reactor.

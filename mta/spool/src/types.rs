@@ -184,6 +184,35 @@ pub struct Damage {
     pub to: u32,
 }
 
+/// Whether a checkpoint of the index helped to open the spool. If not, all segments were read; nothing is lost by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FromCheckpoint {
+    /// There was none.
+    #[default]
+    Missing,
+    /// It did: only what was written since was read.
+    Used,
+    /// It did not have its checksums: a fault of the device.
+    Damaged,
+    /// It was of another spool, or of a version that this program does not know.
+    Foreign,
+    /// It did not fit the log: one of the two is from another time.
+    Stale,
+}
+
+impl FromCheckpoint {
+    /// In one word, as people and programs are told.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Used => "used",
+            Self::Damaged => "damaged",
+            Self::Foreign => "foreign",
+            Self::Stale => "stale",
+        }
+    }
+}
+
 /// What opening found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
@@ -201,6 +230,10 @@ pub struct Recovery {
     pub lost: u64,
     /// Body files removed that no acknowledged message refers to.
     pub orphans: u64,
+    /// What became of the checkpoint of the index.
+    pub checkpoint: FromCheckpoint,
+    /// Segments of which the records were read: all that are in use, unless there was a checkpoint.
+    pub read: usize,
 }
 
 /// Space and health of the spool.
@@ -267,6 +300,10 @@ pub struct Options {
     /// The format of segments that are begun, [`crate::OLDEST_FORMAT`] to [`crate::NEWEST_FORMAT`]. With an older one, an
     /// envelope that it cannot say is [`crate::CommitError::Format`].
     pub write_format: u32,
+    /// A checkpoint of the index is written after so many segments; 0 is never, not even at the end.
+    pub checkpoint_segments: u64,
+    /// And when nothing was committed for so long, in milliseconds.
+    pub checkpoint_idle_ms: u64,
 }
 
 impl Default for Options {
@@ -279,6 +316,8 @@ impl Default for Options {
             durability: Durability::Durable,
             max_body: 4 << 30,
             write_format: crate::NEWEST_FORMAT,
+            checkpoint_segments: 8,
+            checkpoint_idle_ms: 30_000,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! A power cut behind every single change the spool makes to its volume, under a scripted load.
 //!
 //! The load runs once on a recording volume; then, for every prefix of the record and several draws of what an
-//! un-synced change left behind (kept, dropped, torn), the spool is opened and must hold what was acknowledged.
+//! un-synced change left behind (kept, dropped, torn), the spool is opened and must hold what was acknowledged. The load
+//! writes checkpoints of the index all the way; each volume is opened without its checkpoint too, and both must find the same.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,18 +19,25 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use postroad_spool::handover::{ToSource, ToTarget, TransferId};
+use postroad_spool::io::Io as _;
 use postroad_spool::io::memory::{Memory, Op};
 use postroad_spool::{
-    EntryId, Envelope, Item, Options, Ownership, Recipient, RecipientState, RecipientUpdate, Spool, Status,
+    EntryId, Envelope, FromCheckpoint, Item, Options, Ownership, Recipient, RecipientState, RecipientUpdate,
+    Spool, Status,
 };
 
 const SEEDS: u64 = 4;
+
+/// A checkpoint is written at one in so many places where the load knows something; this and what goes on behind make
+/// that every place, over the loads.
+const CHECKPOINT_EVERY: usize = 3;
 
 fn options() -> Options {
     Options {
         segment_size: Some(32 * 1024),
         inline_limit: 4 * 1024,
         lazy_ms: 5,
+        checkpoint_segments: 3,
         ..Options::default()
     }
 }
@@ -108,6 +116,9 @@ impl Load {
     }
 
     fn know(&mut self, known: Known) {
+        if self.known.len().is_multiple_of(CHECKPOINT_EVERY) {
+            self.spool.checkpoint().unwrap();
+        }
         self.volume.mark(self.known.len() as u64);
         self.known.push(known);
     }
@@ -168,6 +179,37 @@ fn fewer_segments(spool: &Spool, than: usize) {
     }
 }
 
+/// All that a user can see of a spool, but for what is on its way out.
+fn seen(spool: &Spool) -> String {
+    let entries = spool.entries();
+    let states: Vec<_> = entries.iter().map(|entry| spool.states(entry.id)).collect();
+    let (mut standing, mut holds) = (spool.standing(), spool.holds());
+    standing.sort_by_key(|offer| offer.transfer);
+    holds.sort_by_key(|hold| hold.transfer);
+    let usage = spool.usage();
+    let bytes = (usage.live_bytes, usage.blob_bytes);
+    let (seal, census) = (spool.seal_state(), spool.census());
+    format!("{entries:?}\n{states:?}\n{standing:?}\n{holds:?}\n{seal:?} {census:?} {bytes:?}")
+}
+
+/// Opens the volume as it is, and once more without its checkpoint: nobody can tell. Whether it had one that was used.
+fn compare(log: &[Op], ops: usize, seed: u64) -> bool {
+    let (volume, without) = (Memory::crash(log, ops, seed), Memory::crash(log, ops, seed));
+    let had = without.remove(Path::new("/spool/checkpoint")).is_ok();
+    let (with, recovery) = open(&volume);
+    let (without, everything) = open(&without);
+    let at = format!("cut behind change {ops}, draw {seed}");
+    assert_eq!(everything.checkpoint, FromCheckpoint::Missing, "{at}");
+    let expected = if had {
+        FromCheckpoint::Used
+    } else {
+        FromCheckpoint::Missing
+    };
+    assert_eq!(recovery.checkpoint, expected, "{at}: whole or not there");
+    assert_eq!(seen(&with), seen(&without), "{at}");
+    had
+}
+
 /// Opens the volume after a cut behind `ops` changes and compares with what was known then.
 fn verify(load: &Load, log: &[Op], ops: usize, seed: u64) {
     let volume = Memory::crash(log, ops, seed);
@@ -223,7 +265,10 @@ fn verify(load: &Load, log: &[Op], ops: usize, seed: u64) {
             assert_eq!(summary.ownership, owner, "{at}: {id}");
         }
     }
-    // It goes on, and what it takes now is there after a clean restart.
+    // It goes on, and what it takes now is there after a clean restart. Sealed and empty it would take nothing.
+    if spool.seal_state().sealed {
+        spool.unseal().wait().unwrap();
+    }
     let fresh = spool.begin().commit(envelope(1), Vec::new()).wait().unwrap();
     assert!(must.iter().all(|id| *id < fresh), "{at}");
     drop(spool);
@@ -253,6 +298,7 @@ fn kind(op: &Op) -> &'static str {
 /// A cut behind every change, several draws each; the last change of a prefix is the one in flight.
 fn verify_all(load: &Load) {
     let log = load.volume.log();
+    let mut used = 0;
     for ops in 0..=log.len() {
         if ops < log.len() && matches!(log.get(ops.saturating_sub(1)), Some(Op::Mark(_))) {
             continue;
@@ -260,7 +306,13 @@ fn verify_all(load: &Load) {
         for seed in 0..SEEDS {
             verify(load, &log, ops, (ops as u64) << 8 | seed << 1 | 1);
         }
+        used += usize::from(compare(&log, ops, ops as u64 | 1));
     }
+    assert!(
+        used > log.len() / 2,
+        "{used} of {} cuts had a checkpoint",
+        log.len()
+    );
 }
 
 #[test]

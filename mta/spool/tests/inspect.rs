@@ -13,7 +13,7 @@ use std::io::Read;
 use std::path::Path;
 
 use postroad_spool::inspect::{Inspector, repair};
-use postroad_spool::{EntryId, Envelope, OpenError, Options, ReadError, Recipient, Spool};
+use postroad_spool::{EntryId, Envelope, FromCheckpoint, OpenError, Options, ReadError, Recipient, Spool};
 
 fn options() -> Options {
     Options {
@@ -92,6 +92,7 @@ fn looking_changes_nothing_and_shows_every_message() {
         seen.read(ids[3]).unwrap().body.read_to_string(&mut body).unwrap();
         assert!(body.starts_with("body 3 "));
         assert_eq!((seen.report().damaged, seen.report().entries), (0, 20));
+        assert_eq!(seen.checkpoint(), FromCheckpoint::Used);
         assert!(
             matches!(Spool::open(dir.path(), &options()), Err(OpenError::Locked(_))),
             "nobody writes while we look"

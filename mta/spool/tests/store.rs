@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use postroad_spool::io::memory::{Memory, Op};
 use postroad_spool::{
-    CommitError, Durability, EntryId, Envelope, OpenError, Options, ReadError, Recipient, RecipientState,
-    RecipientUpdate, RecordError, Recovery, Spool, Status,
+    CommitError, Durability, EntryId, Envelope, FromCheckpoint, OpenError, Options, ReadError, Recipient,
+    RecipientState, RecipientUpdate, RecordError, Recovery, Spool, Status,
 };
 
 const SMALL: u32 = 64 * 1024;
@@ -290,9 +290,21 @@ fn damage_in_the_middle_is_skipped_counted_and_told() {
     drop(spool);
     // The second batch begins behind the header and the first batch (globals and message, one block).
     volume.damage(Path::new("/spool/segments/00000001.seg"), 4096 + 4096 + 100);
+    // The checkpoint of the index knows all five: the damage is found when the message is read.
+    let (spool, recovery) = on(&volume);
+    assert_eq!((recovery.entries, recovery.damaged), (5, 0));
+    assert!(matches!(spool.read(ids[1]), Err(ReadError::Damaged)));
+    check(&spool, ids[4], 4, 3000);
+    drop(spool);
+    postroad_spool::io::Io::remove(&volume, Path::new("/spool/checkpoint")).unwrap();
     let (spool, recovery) = on(&volume);
     assert_eq!((recovery.entries, recovery.damaged), (4, 1));
     assert!(matches!(spool.read(ids[1]), Err(ReadError::NoSuchEntry)));
+    drop(spool);
+    // Once found it is remembered, and told at each start.
+    let (spool, recovery) = on(&volume);
+    assert_eq!(recovery.checkpoint, FromCheckpoint::Used);
+    assert_eq!((recovery.entries, recovery.damaged), (4, 1));
     check(&spool, ids[0], 0, 3000);
     check(&spool, ids[4], 4, 3000);
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use postroad_spool::inspect::{Inspector, repair as repair_spool};
-use postroad_spool::{EntryId, Message, OpenError, Options, Ownership, Recovery, Summary};
+use postroad_spool::{EntryId, FromCheckpoint, Message, OpenError, Options, Ownership, Recovery, Summary};
 use serde_json::{Value, json};
 
 use crate::log::clean;
@@ -226,6 +226,7 @@ fn checked(spool: &Inspector, entries: usize, unreadable: &[(EntryId, String)]) 
         "spool": spool.uuid().to_string(), "sealed": spool.seal_state().sealed, "entries": entries,
         "segments": report.segments, "damaged": report.damaged, "damage": damage.collect::<Vec<_>>(),
         "lost": report.lost, "orphans": report.orphans, "tornTail": report.torn_tail,
+        "checkpoint": spool.checkpoint().name(),
         "unreadable": unreadable.collect::<Vec<_>>(),
     })
 }
@@ -259,6 +260,13 @@ fn tell(spool: &Inspector, entries: usize, report: &Recovery, unreadable: &[(Ent
             "{} body files belong to no message; the next start removes them",
             report.orphans
         );
+    }
+    match spool.checkpoint() {
+        FromCheckpoint::Used => println!("the next start uses the checkpoint of the index"),
+        other => println!(
+            "the next start reads everything: the checkpoint of the index is {}",
+            other.name()
+        ),
     }
     let whole = report.damaged == 0 && report.lost == 0 && unreadable.is_empty();
     println!(

@@ -7,7 +7,7 @@ use crate::format::record::{MessageInfo, Owner};
 use crate::handover::source::Source;
 use crate::index::OURS;
 use crate::index::states::{Replies, States};
-use crate::types::{EntryId, Ownership, Summary};
+use crate::types::{EntryId, Ownership, RecipientState, Summary};
 
 /// A use of a segment, as it is counted in memory; on disk it has 64 bits. So many uses of the smallest segment are 2^47
 /// octets of log. 0 is none.
@@ -46,6 +46,23 @@ pub struct Entry {
     pub finished: bool,
 }
 
+/// An entry as a checkpoint has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    pub home: Place,
+    pub blob: bool,
+    pub handed: bool,
+    pub format: u32,
+    pub prefix_len: u64,
+    pub body_len: u64,
+    pub arrived: u64,
+    pub expires: u64,
+    pub owner: Owner,
+    pub noted: Vec<Epoch>,
+    pub stale: Vec<Epoch>,
+    pub states: Vec<RecipientState>,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 struct Rare {
     owner: Owner,
@@ -55,6 +72,11 @@ struct Rare {
     noted: Vec<Epoch>,
     /// Earlier homes in segments that were not used again yet.
     stale: Vec<Epoch>,
+}
+
+impl Kept {
+    /// The owner of nearly every entry.
+    pub const OURS: Owner = OURS;
 }
 
 const PLAIN: Rare = Rare {
@@ -95,6 +117,34 @@ impl Entry {
         }
         entry.set_owner(owner);
         entry
+    }
+
+    /// The entry that a checkpoint had.
+    pub fn restore(kept: Kept, replies: &mut Replies) -> Self {
+        let info = MessageInfo {
+            format: kept.format,
+            blob: kept.blob,
+            prefix_len: kept.prefix_len,
+            body_len: kept.body_len,
+            arrived: kept.arrived,
+            expires: kept.expires,
+            states: kept.states,
+            origin: None,
+        };
+        let mut entry = Self::new(&info, kept.home, kept.owner, replies);
+        entry.handed = kept.handed;
+        for epoch in kept.noted {
+            entry.note(epoch);
+        }
+        if !kept.stale.is_empty() {
+            entry.rare().stale = kept.stale;
+        }
+        entry
+    }
+
+    /// Octets in front of the body.
+    pub const fn prefix_len(&self) -> u32 {
+        self.prefix_len
     }
 
     fn rare(&mut self) -> &mut Rare {
@@ -226,7 +276,7 @@ impl Entry {
 mod tests {
     use super::*;
     use crate::handover::TransferId;
-    use crate::types::{RecipientState, SpoolUuid};
+    use crate::types::SpoolUuid;
 
     const HOME: Place = Place {
         epoch: 3,

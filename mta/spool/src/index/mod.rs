@@ -18,7 +18,7 @@ use crate::format::record::{MessageInfo, Owner, Record};
 use crate::handover::TransferId;
 use crate::handover::source::Source;
 use crate::handover::target::Target;
-pub use crate::index::entry::{Entry, Epoch, Place};
+pub use crate::index::entry::{Entry, Epoch, Kept, Place};
 pub use crate::index::segments::{Free, Segment, Tail, Tomb};
 pub use crate::index::states::Replies;
 use crate::table::Table;
@@ -247,6 +247,25 @@ impl Index {
     pub fn forget(&mut self, transfer: &TransferId) {
         if let Some(known) = self.transfers.remove(transfer) {
             self.unpin(known.homes.last().copied());
+        }
+    }
+
+    /// After a checkpoint and all records since: what has its message, or its release, in a use of a segment that is no more
+    /// has ended.
+    pub fn drop_ended(&mut self) {
+        let entries = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| !self.exists(entry.home.epoch));
+        let entries: Vec<EntryId> = entries.map(|(id, _)| id).collect();
+        for id in entries {
+            self.remove(id);
+        }
+        let gone = |known: &Transfer| known.homes.last().is_some_and(|last| !self.exists(*last));
+        let releases = self.transfers.iter().filter(|(_, known)| gone(known));
+        let releases: Vec<TransferId> = releases.map(|(transfer, _)| *transfer).collect();
+        for transfer in releases {
+            self.forget(&transfer);
         }
     }
 

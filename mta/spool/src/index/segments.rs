@@ -133,10 +133,13 @@ impl Index {
         homes.any(|home| self.exists(*home))
     }
 
-    /// A segment in which nothing counts any more.
+    /// A segment in which nothing counts any more. The last one with a batch counts in any case: as long as nothing is on
+    /// disk in the one behind it, the seal is known from there alone.
     pub fn recyclable(&self) -> Option<Epoch> {
+        let tail = self.tail.map(|tail| tail.epoch);
         let mut idle = self.segments.iter().filter(|(epoch, segment)| {
-            Some(**epoch) != self.active && segment.live == 0 && segment.pins == 0
+            let open = Some(**epoch) == self.active || Some(**epoch) == tail;
+            !open && segment.live == 0 && segment.pins == 0
         });
         idle.find(|(_, segment)| !self.needs_tombs(segment))
             .map(|(epoch, _)| *epoch)
@@ -171,5 +174,72 @@ impl Index {
         if let Some(segment) = epoch.and_then(|e| self.segments.get_mut(&e)) {
             segment.pins = segment.pins.saturating_sub(1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::format::BLOCK_U32;
+    use crate::io::Io as _;
+    use crate::io::memory::Memory;
+
+    fn segment(epoch: Epoch) -> Segment {
+        let file = Memory::new(1 << 20).create(Path::new("f")).unwrap();
+        let free = Free {
+            number: epoch,
+            format: 1,
+            size: 8 * BLOCK_U32,
+            file,
+            epoch,
+        };
+        Segment::fresh(free, 2 * BLOCK_U32)
+    }
+
+    fn tail(epoch: Epoch) -> Tail {
+        Tail {
+            batch: 7,
+            epoch,
+            last: BLOCK_U32,
+            used: 2 * BLOCK_U32,
+        }
+    }
+
+    #[test]
+    fn the_last_segment_with_a_batch_stays_until_there_is_one_behind_it() {
+        let mut index = Index::default();
+        for epoch in [1, 2] {
+            index.segments.insert(epoch, segment(epoch));
+        }
+        index.active = Some(2);
+        index.tail = Some(tail(1));
+        assert_eq!(index.recyclable(), None, "the seal is known from there");
+        index.tail = Some(tail(2));
+        assert_eq!(index.recyclable(), Some(1));
+    }
+
+    #[test]
+    fn a_tomb_counts_only_while_another_segment_holds_what_is_dead() {
+        let mut index = Index::default();
+        for epoch in [1, 2, 3] {
+            index.segments.insert(epoch, segment(epoch));
+        }
+        (index.active, index.tail) = (Some(3), Some(tail(3)));
+        let dead = |homes: &[Epoch]| Tomb {
+            entry: EntryId::from_u64(1),
+            transfer: None,
+            homes: homes.iter().copied().collect(),
+        };
+        index.bury(2, dead(&[2]));
+        assert!(index.needed_tombs(2).is_empty(), "they go together");
+        index.bury(2, dead(&[1, 2, 9]));
+        assert_eq!(index.needed_tombs(2), [dead(&[1])]);
+        assert_eq!(index.recyclable(), Some(1));
+        index.segments.get_mut(&1).unwrap().live = 9;
+        assert_eq!(index.recyclable(), None);
+        index.segments.remove(&1);
+        assert_eq!(index.recyclable(), Some(2));
     }
 }

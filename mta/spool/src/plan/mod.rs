@@ -47,6 +47,8 @@ pub enum Plan {
     Conflict(Job),
     /// Go on in a segment of the present format.
     Turn(Reply<()>),
+    /// Commit, sync, and say whether anything is left.
+    Settle(Reply<()>),
 }
 
 /// What a batch writes about.
@@ -76,7 +78,7 @@ impl Touched {
     fn conflicts(&self, job: &Job) -> bool {
         self.exclusive
             || match job {
-                Job::Message(..) | Job::Flush(_) | Job::Turn(_) => false,
+                Job::Message(..) | Job::Flush(_) | Job::Turn(_) | Job::Settle(_) => false,
                 Job::Hold(_, transfer, _) | Job::Orphan(Orphan::Held(transfer), _) => {
                     self.transfers.contains(transfer)
                 }
@@ -154,12 +156,15 @@ pub fn plan(job: Job, shared: &Shared, touched: &mut Touched) -> Plan {
         Job::Seal(on, reply) => seal(&index, touched, shared, on, reply),
         Job::Turn(reply) => Plan::Turn(reply),
         Job::Flush(reply) => write(Vec::new(), Box::new(move |result| drop(reply.send(result)))),
+        Job::Settle(reply) => Plan::Settle(reply),
         Job::Evacuate(epoch, survivors, reply) => {
             touched.exclusive = true;
-            let drafts = survivors
-                .into_iter()
-                .flat_map(|s| survivors::carry(&index, epoch, s, max))
-                .collect();
+            // Out of the last segment goes what is not about one entry as well.
+            let last = index.tail.is_some_and(|tail| tail.epoch == epoch);
+            let globals = last.then(|| globals(shared, index.seal));
+            let copies = survivors.into_iter();
+            let copies = copies.flat_map(|s| survivors::carry(&index, epoch, s, max));
+            let drafts = globals.into_iter().chain(copies).collect();
             write(drafts, Box::new(move |result| drop(reply.send(result))))
         }
     }
@@ -223,6 +228,13 @@ fn finish(index: &Index, touched: &mut Touched, id: EntryId, max: usize) -> Plan
     }
 }
 
+/// What is not about one entry.
+pub fn globals(shared: &Shared, seal: SealState) -> Draft {
+    let next_entry = shared.next_entry.load(Ordering::Relaxed);
+    let record = Record::Globals { next_entry, seal };
+    Draft::new(EntryId::from_u64(0), record, shared.max_payload())
+}
+
 fn seal(index: &Index, touched: &mut Touched, shared: &Shared, on: bool, reply: Reply<SealState>) -> Plan {
     let now = index.seal;
     if now.sealed == on {
@@ -234,11 +246,8 @@ fn seal(index: &Index, touched: &mut Touched, shared: &Shared, on: bool, reply: 
         number: now.number + u64::from(on),
     };
     touched.exclusive = true;
-    let next_entry = shared.next_entry.load(Ordering::Relaxed);
-    let record = Record::Globals { next_entry, seal };
-    let draft = Draft::new(EntryId::from_u64(0), record, shared.max_payload());
     write(
-        vec![draft],
+        vec![globals(shared, seal)],
         Box::new(move |result| drop(reply.send(result.map(|()| seal)))),
     )
 }

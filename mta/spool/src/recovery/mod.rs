@@ -1,6 +1,7 @@
 //! Opening: rebuilds the index from the segments, throws away what was never acknowledged.
 //!
-//! Segments are used one after the other, so they are read one after the other, in the order of their first records.
+//! From a checkpoint and what was written since, or from all segments ([`crate::checkpoint`] says when). Segments are used
+//! one after the other, so they are read one after the other, in the order of their first records.
 //! What is decided here:
 //! a gap in the last batch of the log is a torn write, never acknowledged: what follows the gap is erased;
 //! a gap anywhere else is damage: skipped, counted, told; no file content keeps the spool from opening, except a
@@ -8,12 +9,14 @@
 
 mod files;
 mod identity;
+mod since;
 
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::checkpoint::{self, Checkpoint};
 use crate::errors::OpenError;
 use crate::format::{BLOCK, BLOCK_U32};
 use crate::handover::verdicts;
@@ -21,9 +24,10 @@ use crate::index::{Epoch, Index, Place, Segment, Tail};
 use crate::io::{File, Io};
 use crate::recovery::files::SegmentFile;
 use crate::recovery::identity::{new_uuid, read_uuid, write_uuid};
+use crate::recovery::since::since;
 use crate::scan::{Found, Scan, scan_from};
 use crate::shared::{Counters, blobs_dir, segments_dir};
-use crate::types::{Damage, EntryId, Recovery, SpoolUuid};
+use crate::types::{Damage, EntryId, FromCheckpoint, Recovery, SpoolUuid};
 use crate::window::Window;
 
 /// Written at once when the end of a segment is erased.
@@ -35,6 +39,8 @@ pub struct Recovered {
     pub index: Index,
     pub next: Counters,
     pub report: Recovery,
+    /// The last batch of the checkpoint that was used.
+    pub checkpoint: Option<u64>,
 }
 
 struct Reading<'a> {
@@ -44,6 +50,17 @@ struct Reading<'a> {
     index: Index,
     next: Counters,
     report: Recovery,
+    /// The first batch that the checkpoint does not have.
+    since: u64,
+}
+
+/// How to open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// With the checkpoint, if there is one that can be used.
+    Checkpoint,
+    /// By reading everything; what is in the log alone counts.
+    Log,
 }
 
 /// A segment to be read.
@@ -57,7 +74,7 @@ struct Part {
 }
 
 /// Reads a spool directory. Repairs what a crash left: torn writes, orphans, temporary files.
-pub fn recover(io: &dyn Io, dir: &Path) -> Result<Recovered, OpenError> {
+pub fn recover(io: &dyn Io, dir: &Path, trust: Trust) -> Result<Recovered, OpenError> {
     let mut reading = Reading {
         io,
         dir,
@@ -69,23 +86,40 @@ pub fn recover(io: &dyn Io, dir: &Path) -> Result<Recovered, OpenError> {
             batch: 1,
         },
         report: Recovery::default(),
+        since: 0,
     };
     let files = reading.files()?;
     let uuid = reading.uuid.map_or_else(new_uuid, Ok)?;
     write_uuid(io, dir, uuid)?;
-    let parts = reading.parts(files)?;
+    let since = match trust {
+        Trust::Checkpoint => reading.checkpoint(&files, uuid)?,
+        Trust::Log => {
+            checkpoint::remove(io, dir)?;
+            None
+        }
+    };
+    let parts = match since {
+        Some(parts) => parts,
+        None => reading.parts(files)?,
+    };
+    reading.report.read = parts.len();
     reading.replay(&parts)?;
     reading.blobs()?;
     reading.drained()?;
     reading.report.entries = reading.index.entries.len();
     let Reading {
-        index, next, report, ..
+        index,
+        next,
+        report,
+        since,
+        ..
     } = reading;
     Ok(Recovered {
         uuid,
         index,
         next,
         report,
+        checkpoint: since.checked_sub(1),
     })
 }
 
@@ -146,6 +180,68 @@ impl Reading<'_> {
         Ok(())
     }
 
+    /// Takes the checkpoint, if it can be used: what is left to be read then.
+    fn checkpoint(&mut self, files: &[SegmentFile], uuid: SpoolUuid) -> Result<Option<Vec<Part>>, OpenError> {
+        let parts = match checkpoint::open(self.io, self.dir, Some(uuid)) {
+            Ok(checkpoint) => self.fill(checkpoint, files)?,
+            Err(why) => Err(why),
+        };
+        match parts {
+            Ok(parts) => {
+                self.report.checkpoint = FromCheckpoint::Used;
+                Ok(Some(parts))
+            }
+            Err(why) => {
+                self.report.checkpoint = why;
+                self.index = Index::default();
+                if why != FromCheckpoint::Missing {
+                    tracing::warn!(reason = ?why, "the checkpoint of the index cannot be used: everything is read");
+                    checkpoint::remove(self.io, self.dir)?;
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    fn fill(
+        &mut self,
+        checkpoint: Checkpoint,
+        files: &[SegmentFile],
+    ) -> Result<Result<Vec<Part>, FromCheckpoint>, OpenError> {
+        let Some(since) = since(&checkpoint.head, files)? else {
+            return Ok(Err(FromCheckpoint::Stale));
+        };
+        let segments = &mut self.index.segments;
+        for file in since.closed {
+            let size = file.size;
+            segments.insert(file.epoch, Segment::fresh(file.free(), size));
+        }
+        let mut parts = Vec::new();
+        for (file, part) in since.open {
+            let used = u32::try_from(part.from).unwrap_or(u32::MAX);
+            segments.insert(part.epoch, Segment::fresh(file.free(), used));
+            parts.push(part);
+        }
+        let head = checkpoint.head.clone();
+        if checkpoint.fill(&mut self.index).is_none() {
+            return Ok(Err(FromCheckpoint::Damaged));
+        }
+        for file in since.free.into_iter().filter(|file| file.header.is_some()) {
+            self.index.add_free(file.free());
+        }
+        self.index.active = Some(head.tail.epoch).filter(|epoch| self.index.exists(*epoch));
+        for (epoch, place) in head.damage {
+            if self.index.exists(epoch) {
+                self.damaged(epoch, place);
+            }
+        }
+        self.since = head.tail.batch + 1;
+        self.next.entry = self.next.entry.max(head.next.entry);
+        self.next.epoch = self.next.epoch.max(head.next.epoch);
+        self.next.batch = self.next.batch.max(head.next.batch);
+        Ok(Ok(parts))
+    }
+
     /// Tells the segments in use from the free ones; the former in the order of their use.
     fn parts(&mut self, files: Vec<SegmentFile>) -> Result<Vec<Part>, OpenError> {
         let mut parts = Vec::new();
@@ -182,7 +278,7 @@ impl Reading<'_> {
             let Some(segment) = self.index.segments.get(&part.epoch) else {
                 continue;
             };
-            let mut scanned = read(&segment.file, part.epoch, part.from, 0)?;
+            let mut scanned = read(&segment.file, part.epoch, part.from, self.since)?;
             for found in &scanned.records {
                 self.next.batch = self.next.batch.max(found.batch + 1);
                 self.next.entry = self.next.entry.max(found.entry.as_u64().saturating_add(1));
@@ -192,6 +288,7 @@ impl Reading<'_> {
             }
             self.apply(part.epoch, scanned);
         }
+        self.index.drop_ended();
         let active = self.index.active;
         if self.index.damage.iter().any(|(epoch, _)| Some(*epoch) == active) {
             // Nothing more is written where the device has failed once.
@@ -237,6 +334,10 @@ impl Reading<'_> {
             from,
             to: found.offset,
         };
+        self.damaged(epoch, place);
+    }
+
+    fn damaged(&mut self, epoch: Epoch, place: Damage) {
         self.report.damaged += 1;
         self.report.damage.push(place);
         self.index.damage.push((epoch, place));

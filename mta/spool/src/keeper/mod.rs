@@ -1,41 +1,40 @@
 //! The keeper: a thread that has free segments ready and gives space back.
 //!
 //! Recycles segments in which nothing counts (a new epoch in the header, synced, makes all their records invalid),
-//! zero-fills new ones, copies the survivors out of sparse ones, removes body files that nobody needs.
+//! zero-fills new ones, copies the survivors out of sparse ones, removes body files that nobody needs, writes
+//! checkpoints of the index.
+
+mod due;
+mod segments;
 
 use std::collections::HashSet;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use crate::checkpoint::{self, Writing};
 use crate::committer::RESERVE;
 use crate::completion::Completion;
 use crate::errors::CommitError;
-use crate::format::BLOCK;
 use crate::format::frame::Frame;
-use crate::format::header::Header;
 use crate::index::{Epoch, Free};
 use crate::io::File;
+use crate::keeper::due::Due;
+pub use crate::keeper::segments::{create, write_header};
 use crate::shared::{Job, Shared, Survivor, segment_name};
 use crate::types::EntryId;
 
 /// Free segments kept ready.
 const SPARE: usize = RESERVE + 2;
 
-/// A new segment is filled in steps of so many octets, each synced: a commit waits for one step at most.
-const FILL_STEP: usize = 256 * BLOCK;
-/// Behind a step the device is left to the commits for so many times as long as the step took, while there are segments.
-const FILL_YIELD: u32 = 3;
-/// At most so long.
-const LONGEST_YIELD: Duration = Duration::from_millis(20);
 /// More free segments than this are removed.
 const MOST_FREE: usize = 8;
 /// Copies handed to the committer at once.
 const COPY_BYTES: usize = 1 << 20;
 /// Segments emptied without a gain before packing is given up.
 const VAIN: usize = 4;
+/// Entries looked at while the index is locked.
+const LOOK: usize = 4096;
 /// Segments emptied in one round.
 const ROUND: usize = 8;
 
@@ -46,12 +45,14 @@ pub struct Keeper {
     pub(crate) stuck: HashSet<Epoch>,
     /// The format for which that was found.
     pub(crate) turned_to: u32,
+    due: Due,
 }
 
 impl Keeper {
     pub fn new(shared: Arc<Shared>) -> Self {
         Self {
             turned_to: shared.write_format(),
+            due: Due::new(&shared, Instant::now()),
             shared,
             stuck: HashSet::new(),
         }
@@ -59,13 +60,43 @@ impl Keeper {
 
     /// Works until it is closed.
     pub fn run(mut self) {
-        while let Some(request) = self.shared.await_orders() {
-            if self.shared.read_only().is_none() {
-                self.round();
-            }
-            self.shared.answer(request);
+        while let Some(request) = self.shared.await_orders(self.due.look()) {
+            self.attend(request);
+            self.checkpoint();
         }
         self.shared.remove_dead_blobs();
+        if self.shared.options.checkpoint_segments > 0 && self.shared.read_only().is_none() {
+            tell(checkpoint::now(&self.shared, true));
+        }
+    }
+
+    fn attend(&mut self, request: u64) {
+        if self.shared.read_only().is_none() {
+            let shared = Arc::clone(&self.shared);
+            let _only = shared.keeping();
+            self.round();
+        }
+        self.shared.answer(request);
+    }
+
+    /// Writes a checkpoint when one is due. What the committer asks for meanwhile does not wait for its end.
+    fn checkpoint(&mut self) {
+        if self.shared.read_only().is_some() || !self.due.is_due(&self.shared, Instant::now()) {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        let written = Writing::begin(&shared).and_then(|writing| {
+            let Some(mut writing) = writing else {
+                return Ok(false);
+            };
+            while writing.step()? {
+                if let Some(request) = self.shared.pressing() {
+                    self.attend(request);
+                }
+            }
+            writing.finish(false)
+        });
+        tell(written);
     }
 
     fn round(&mut self) {
@@ -191,7 +222,7 @@ impl Keeper {
         gone
     }
 
-    /// Copies the survivors of a segment forward and recycles it, if all of them could be copied.
+    /// In [`Shared::keeping`]: copies the survivors of a segment forward and recycles it, if all of them could be copied.
     pub fn empty(&mut self, epoch: Epoch) -> Result<(), CommitError> {
         self.evacuate(epoch)?;
         self.recycle_all();
@@ -200,19 +231,11 @@ impl Keeper {
 
     fn evacuate(&self, epoch: Epoch) -> Result<(), CommitError> {
         let (file, messages, mut survivors) = {
+            let (messages, mut survivors) = self.survivors(epoch);
             let index = self.shared.index();
             let Some(segment) = index.segments.get(&epoch) else {
                 return Ok(());
             };
-            let mut messages: Vec<(EntryId, u32, u32)> = Vec::new();
-            let mut survivors = Vec::new();
-            for (id, entry) in index.entries.iter() {
-                if entry.home.epoch == epoch {
-                    messages.push((id, entry.home.offset, entry.home.len));
-                } else if entry.noted().any(|noted| noted == epoch) {
-                    survivors.push(Survivor::State(id));
-                }
-            }
             let releases = index
                 .transfers
                 .iter()
@@ -242,10 +265,42 @@ impl Keeper {
         Ok(())
     }
 
+    /// Messages in a closed segment with their places, and entries with records there. Looks at some at a time: nothing new
+    /// comes into a closed segment, and what is gone meanwhile is seen when its copy is planned.
+    fn survivors(&self, epoch: Epoch) -> (Vec<(EntryId, u32, u32)>, Vec<Survivor>) {
+        let (mut messages, mut states) = (Vec::new(), Vec::new());
+        let mut after = None;
+        loop {
+            let index = self.shared.index();
+            let mut looked = 0;
+            for (id, entry) in index.entries.iter_behind(after).take(LOOK) {
+                looked += 1;
+                after = Some(id);
+                if entry.home.epoch == epoch {
+                    messages.push((id, entry.home.offset, entry.home.len));
+                } else if entry.noted().any(|noted| noted == epoch) {
+                    states.push(Survivor::State(id));
+                }
+            }
+            if looked < LOOK {
+                return (messages, states);
+            }
+        }
+    }
+
     fn copy(&self, epoch: Epoch, survivors: Vec<Survivor>) -> Result<(), CommitError> {
         let (reply, done) = Completion::<(), CommitError>::channel();
         self.shared.submit(Job::Evacuate(epoch, survivors, reply));
         done.wait()
+    }
+}
+
+fn tell(written: io::Result<bool>) {
+    match written {
+        Ok(written) => tracing::debug!(written, "checkpoint of the index"),
+        Err(error) => {
+            tracing::warn!(%error, "no checkpoint of the index could be written; the next start reads more");
+        }
     }
 }
 
@@ -254,75 +309,4 @@ fn read_payload(file: &dyn File, offset: u32, len: u32, epoch: Epoch) -> Option<
     file.read_at(&mut bytes, u64::from(offset)).ok()?;
     let (frame, payload) = Frame::read(&bytes)?;
     (frame.epoch == u64::from(epoch)).then(|| payload.to_vec())
-}
-
-/// Begins a new use of the segment, of this format, durably. Gives its epoch.
-pub fn write_header(shared: &Shared, file: &dyn File, format: u32) -> io::Result<Epoch> {
-    let header = Header {
-        format,
-        uuid: shared.uuid,
-        epoch: shared.next_epoch.fetch_add(1, Ordering::Relaxed),
-        next_batch: shared.next_batch.load(Ordering::Relaxed),
-        next_entry: shared.next_entry.load(Ordering::Relaxed),
-    };
-    file.write_at(&header.encode(), 0)?;
-    file.sync()?;
-    Epoch::try_from(header.epoch).map_err(io::Error::other)
-}
-
-/// Makes a new segment: written with zeros, so that later syncs need no change of metadata.
-pub fn create(shared: &Shared) -> io::Result<Free> {
-    let size = shared.segment_size;
-    let space = shared.io.space(&shared.dir)?;
-    if space.available < u64::from(size) + shared.keep_free {
-        return Err(io::ErrorKind::StorageFull.into());
-    }
-    let dir = shared.segments_dir();
-    let number = {
-        let index = shared.index();
-        let used = index
-            .segments
-            .values()
-            .map(|s| s.number)
-            .chain(index.free.iter().map(|f| f.number));
-        let used: HashSet<u32> = used.collect();
-        (1..u32::MAX).find(|n| !used.contains(n)).unwrap_or(u32::MAX)
-    };
-    let temporary = dir.join("new.tmp");
-    let format = shared.write_format();
-    let filled = fill(shared, &temporary, format).and_then(|(file, epoch)| {
-        shared.io.rename(&temporary, &dir.join(segment_name(number)))?;
-        shared.io.sync_dir(&dir)?;
-        Ok(Free {
-            number,
-            format,
-            size,
-            file,
-            epoch,
-        })
-    });
-    if filled.is_err() {
-        let _ = shared.io.remove(&temporary);
-    }
-    filled
-}
-
-fn fill(shared: &Shared, path: &Path, format: u32) -> io::Result<(Arc<dyn File>, Epoch)> {
-    let file = shared.io.create(path)?;
-    let size = shared.segment_size as usize;
-    let zeros = vec![0; FILL_STEP.min(size)];
-    let mut at = 0;
-    while at < size {
-        let n = zeros.len().min(size - at);
-        file.write_at(&zeros[..n], at as u64)?;
-        // A sync of the whole segment at the end would hold up the commits of that moment.
-        let began = Instant::now();
-        file.sync()?;
-        at += n;
-        if shared.index().free.len() > RESERVE {
-            shared.pause_keeper((began.elapsed() * FILL_YIELD).min(LONGEST_YIELD));
-        }
-    }
-    let epoch = write_header(shared, file.as_ref(), format)?;
-    Ok((file, epoch))
 }

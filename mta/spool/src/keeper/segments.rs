@@ -1,0 +1,93 @@
+//! New segments, and new uses of old ones.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::committer::RESERVE;
+use crate::format::BLOCK;
+use crate::format::header::Header;
+use crate::index::{Epoch, Free};
+use crate::io::File;
+use crate::shared::{Shared, segment_name};
+
+/// A new segment is filled in steps of so many octets, each synced: a commit waits for one step at most.
+const FILL_STEP: usize = 256 * BLOCK;
+/// Behind a step the device is left to the commits for so many times as long as the step took, while there are segments.
+const FILL_YIELD: u32 = 3;
+/// At most so long.
+const LONGEST_YIELD: Duration = Duration::from_millis(20);
+
+/// Begins a new use of the segment, of this format, durably. Gives its epoch.
+pub fn write_header(shared: &Shared, file: &dyn File, format: u32) -> io::Result<Epoch> {
+    let header = Header {
+        format,
+        uuid: shared.uuid,
+        epoch: shared.next_epoch.fetch_add(1, Ordering::Relaxed),
+        next_batch: shared.next_batch.load(Ordering::Relaxed),
+        next_entry: shared.next_entry.load(Ordering::Relaxed),
+    };
+    file.write_at(&header.encode(), 0)?;
+    file.sync()?;
+    Epoch::try_from(header.epoch).map_err(io::Error::other)
+}
+
+/// Makes a new segment: written with zeros, so that later syncs need no change of metadata.
+pub fn create(shared: &Shared) -> io::Result<Free> {
+    let size = shared.segment_size;
+    let space = shared.io.space(&shared.dir)?;
+    if space.available < u64::from(size) + shared.keep_free {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
+    let dir = shared.segments_dir();
+    let number = {
+        let index = shared.index();
+        let used = index
+            .segments
+            .values()
+            .map(|s| s.number)
+            .chain(index.free.iter().map(|f| f.number));
+        let used: HashSet<u32> = used.collect();
+        (1..u32::MAX).find(|n| !used.contains(n)).unwrap_or(u32::MAX)
+    };
+    let temporary = dir.join("new.tmp");
+    let format = shared.write_format();
+    let filled = fill(shared, &temporary, format).and_then(|(file, epoch)| {
+        shared.io.rename(&temporary, &dir.join(segment_name(number)))?;
+        shared.io.sync_dir(&dir)?;
+        Ok(Free {
+            number,
+            format,
+            size,
+            file,
+            epoch,
+        })
+    });
+    if filled.is_err() {
+        let _ = shared.io.remove(&temporary);
+    }
+    filled
+}
+
+fn fill(shared: &Shared, path: &Path, format: u32) -> io::Result<(Arc<dyn File>, Epoch)> {
+    let file = shared.io.create(path)?;
+    let size = shared.segment_size as usize;
+    let zeros = vec![0; FILL_STEP.min(size)];
+    let mut at = 0;
+    while at < size {
+        let n = zeros.len().min(size - at);
+        file.write_at(&zeros[..n], at as u64)?;
+        // A sync of the whole segment at the end would hold up the commits of that moment.
+        let began = Instant::now();
+        file.sync()?;
+        at += n;
+        if shared.index().free.len() > RESERVE {
+            shared.pause_keeper((began.elapsed() * FILL_YIELD).min(LONGEST_YIELD));
+        }
+    }
+    let epoch = write_header(shared, file.as_ref(), format)?;
+    Ok((file, epoch))
+}
