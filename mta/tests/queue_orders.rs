@@ -16,7 +16,7 @@ use std::process::{Child, Command, Output};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use postroad_spool::{Envelope, Options, Recipient, Spool};
+use postroad_spool::{ByMode, DeliverBy, Envelope, Options, Recipient, Spool};
 use serde_json::Value;
 use sink::{Script, Sink};
 
@@ -71,6 +71,9 @@ impl Server {
                 }],
                 arrived: now(),
                 expires: u64::MAX / 2,
+                // What is promised to a sender of this name.
+                require_tls: sender.starts_with("promised"),
+                deliver_by: sender.starts_with("promised").then_some(PROMISED),
                 ..Envelope::default()
             };
             incoming.commit(envelope, Vec::new()).wait().unwrap();
@@ -162,6 +165,12 @@ impl Server {
     }
 }
 
+const PROMISED: DeliverBy = DeliverBy {
+    deadline: 4_000_000_000_000,
+    mode: ByMode::Return,
+    trace: false,
+};
+
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
@@ -188,6 +197,30 @@ fn until(what: &str, holds: impl Fn() -> bool) {
 
 fn id(row: &Value) -> &str {
     row["id"].as_str().unwrap()
+}
+
+#[test]
+fn what_a_sender_was_promised_is_shown() {
+    let server = Server::new(&[
+        ("promised@example.org", "one@far.example"),
+        ("ann@example.org", "two@far.example"),
+    ]);
+    let rows = server.rows(&["ls"]);
+    assert_eq!(rows[0]["requireTls"], true);
+    assert_eq!(rows[0]["deliverBy"], PROMISED.deadline);
+    assert_eq!(rows[0]["orReturn"], true);
+    assert!(rows[1].get("requireTls").is_none() && rows[1].get("deliverBy").is_none());
+    let text = Command::new(PROGRAM)
+        .args(["queue", "--config"])
+        .arg(server.config())
+        .args(["show", id(&rows[0])])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(
+        text.contains("TLS or back  until 2096-10-02 07:06:40 or back"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -208,6 +208,15 @@ pub struct Entry {
     /// The policy that a person moved it to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_to: Option<String>,
+    /// It leaves inside TLS alone, or comes back (REQUIRETLS).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub require_tls: bool,
+    /// Until when its sender wants it delivered, milliseconds since 1970 (DELIVERBY).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deliver_by: Option<u64>,
+    /// It comes back then; otherwise its sender is told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub or_return: bool,
     /// Recipients.
     pub recipients: Vec<EntryRecipient>,
 }

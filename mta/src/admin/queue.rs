@@ -11,7 +11,7 @@ use axum::{Extension, Json, Router};
 use postroad_config::admin::{
     Carried, Entry, EntryRecipient, ListQuery, Page, Selection, Site, SiteOrder, SuspendedSites,
 };
-use postroad_spool::{EntryId, Message, Ownership, Spool, Status};
+use postroad_spool::{ByMode, EntryId, Message, Ownership, Spool, Status};
 
 use super::access::refuse;
 use crate::log::clean;
@@ -332,6 +332,9 @@ impl Desk {
             expires: envelope.expires,
             size: message.item.prefix.len() as u64 + message.body.len(),
             moved_to: self.queue.moved_to(message.id).map(|policy| policy.to_string()),
+            require_tls: envelope.require_tls,
+            deliver_by: envelope.deliver_by.map(|by| by.deadline),
+            or_return: envelope.deliver_by.is_some_and(|by| by.mode == ByMode::Return),
             recipients: recipients.collect(),
         }
     }

@@ -207,8 +207,12 @@ fn print_entry(entry: &Entry) {
     let (id, size, sender) = (&entry.id, entry.size, &entry.sender);
     let moved = entry.moved_to.as_ref();
     let moved = moved.map(|policy| format!("  by {policy}")).unwrap_or_default();
+    let tls = if entry.require_tls { "  TLS or back" } else { "" };
+    let back = if entry.or_return { " or back" } else { "" };
+    let by = entry.deliver_by.map(|at| format!("  until {}{back}", when(at)));
+    let by = by.unwrap_or_default();
     println!(
-        "{id}  {}  {size:>9}  {:<7}  <{sender}>{moved}",
+        "{id}  {}  {size:>9}  {:<7}  <{sender}>{moved}{tls}{by}",
         when(entry.arrived),
         entry.owner
     );
