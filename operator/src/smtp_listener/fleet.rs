@@ -85,7 +85,7 @@ pub async fn run(
     discard_drained(listener, names, children, &fleet, ctx).await?;
     let rolling = roll(wanted, &members, set.as_ref(), ctx).await?;
     let mut found = found(listener, names, prepared, base, set.as_ref(), members, rolling);
-    losses::tell(listener, names, &fleet, lost, &mut found, ctx).await;
+    losses::tell(listener, lost, &mut found, ctx).await;
     Ok(found)
 }
 

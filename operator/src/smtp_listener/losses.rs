@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::admin;
 use super::fleet::{Member, gone_is_fine};
-use super::lost::{self, Declared};
+use super::lost;
 use super::names::{LOST, Names, VOLUME_LOST};
 use super::scale::Fleet;
 use super::status::Found;
@@ -17,6 +17,12 @@ use crate::apply;
 use crate::context::Ctx;
 use crate::driver::event;
 use crate::error::Error;
+
+/// What is declared lost.
+pub struct Losses {
+    spools: Vec<String>,
+    wrong: Vec<String>,
+}
 
 /// Marks claims, and tells the pods that answer. The mark comes first: it is what the configuration is made of.
 pub async fn run(
@@ -26,7 +32,7 @@ pub async fn run(
     members: &mut [Member],
     access: Option<&admin::Fleet>,
     ctx: &Ctx,
-) -> Result<Declared, Error> {
+) -> Result<Losses, Error> {
     for (ordinal, annotations) in lost::labels(fleet) {
         annotate(names, ordinal, annotations, ctx).await?;
     }
@@ -39,13 +45,17 @@ pub async fn run(
         );
         event(ctx, listener, EventType::Warning, "VolumeLost", &note).await;
     }
+    let mut spools = lost::spools(annotation(listener), names, &fleet.claims, Vec::new());
+    spools.extend(declared.mark.into_iter().map(|(_, spool)| spool));
     if let Some(access) = access {
-        let spools = lost::spools(annotation(listener), names, &fleet.claims, Vec::new());
         for member in members {
             tell_pod(member, &spools, access).await;
         }
     }
-    Ok(declared)
+    Ok(Losses {
+        spools,
+        wrong: declared.wrong,
+    })
 }
 
 fn annotation(listener: &SmtpListener) -> Option<&str> {
@@ -77,15 +87,7 @@ async fn tell_pod(member: &mut Member, spools: &[String], access: &admin::Fleet)
 }
 
 /// What the pods did, for the status, and an Event where it is more than was told before.
-pub async fn tell(
-    listener: &SmtpListener,
-    names: &Names,
-    fleet: &Fleet,
-    declared: Declared,
-    found: &mut Found,
-    ctx: &Ctx,
-) {
-    let spools = lost::spools(annotation(listener), names, &fleet.claims, Vec::new());
+pub async fn tell(listener: &SmtpListener, losses: Losses, found: &mut Found, ctx: &Ctx) {
     let before = listener.status.as_ref().map(|status| status.lost.as_slice());
     let before = before.unwrap_or_default();
     let states: Vec<_> = found
@@ -94,7 +96,7 @@ pub async fn tell(
         .filter_map(|pod| pod.state.as_ref().ok())
         .collect();
     let said: Vec<_> = states.iter().flat_map(|state| &state.lost).collect();
-    let next = lost::volumes(&spools, &said, before);
+    let next = lost::volumes(&losses.spools, &said, before);
     for (volume, more) in next.iter().map(|volume| (volume, is_news(volume, before))) {
         if more {
             let note = format!(
@@ -105,7 +107,7 @@ pub async fn tell(
         }
     }
     found.lost = next;
-    found.not_lost = declared.wrong;
+    found.not_lost = losses.wrong;
 }
 
 fn is_news(volume: &LostVolume, before: &[LostVolume]) -> bool {

@@ -109,14 +109,15 @@ impl Fleet {
         self.pods.iter().filter(|pod| pod.ordinal >= self.wanted)
     }
 
-    /// Ordinals whose pods leave, whether they are there or come back once more for their mail. They start sealed.
+    /// Ordinals whose pods leave, whether they are there or come back once more for their mail; and those that a
+    /// StatefulSet has to make below one that comes back. They start sealed.
     pub fn sealed(&self) -> Vec<i32> {
         let held = self.claims.iter().filter(|claim| claim.bound);
         let pods = self.pods.iter().map(|pod| pod.ordinal);
         let mut ordinals: Vec<i32> = held
             .map(|claim| claim.ordinal)
             .chain(pods)
-            .chain(self.wanted..self.live.unwrap_or(0))
+            .chain(self.wanted..self.live.unwrap_or(0).max(self.floor()))
             .filter(|ordinal| *ordinal >= self.wanted)
             .collect();
         ordinals.sort_unstable();
@@ -421,7 +422,11 @@ mod tests {
         };
         let claims = vec![claim(0, None), claim(1, Some("s1/7")), claim(5, None), pending];
         let fleet = fleet(1, 3, vec![serving(0), serving(1)], claims);
-        assert_eq!(fleet.sealed(), [1, 2, 5]);
+        assert_eq!(
+            fleet.sealed(),
+            [1, 2, 3, 4, 5],
+            "the pods below a returning one too"
+        );
         let steady = Fleet {
             wanted: 3,
             claims: vec![claim(0, None), claim(1, None)],

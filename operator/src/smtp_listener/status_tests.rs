@@ -252,3 +252,46 @@ fn figures_move_with_their_class_and_not_with_every_message() {
     assert_eq!(status(&listener, &with(120), now()).queue.unwrap().messages, 120);
     assert_eq!(status(&listener, &with(0), now()).queue.unwrap().messages, 0);
 }
+
+#[test]
+fn a_volume_that_was_declared_lost_is_told_until_the_annotation_is_taken_off() {
+    let lost = LostVolume {
+        spool: "s9".into(),
+        released: 3,
+        taken_back: 2,
+        perhaps_twice: 4,
+    };
+    let found = Found {
+        lost: vec![lost.clone()],
+        not_lost: vec!["edge-1 answers".into()],
+        ..found(vec![pod("edge-0", |_| {})])
+    };
+    let mut listener = listener(1);
+    let calm = status(&listener, &found, now());
+    assert_eq!(status_of(&calm.conditions, QUEUE_HEALTHY), Some(true));
+    assert_eq!(calm.lost, [lost]);
+    let annotations = [(VOLUME_LOST.to_owned(), "2".to_owned())];
+    listener.metadata.annotations = Some(annotations.into());
+    let told = status(&listener, &found, now());
+    let condition = told.conditions.iter().find(|known| known.type_ == QUEUE_HEALTHY);
+    let condition = condition.unwrap();
+    assert_eq!(
+        (condition.status.as_str(), condition.reason.as_str()),
+        ("False", reason::VOLUME_LOST)
+    );
+    for part in [
+        "edge-1 answers",
+        "s9",
+        "3 messages",
+        "2 that stood",
+        "4 of them",
+        VOLUME_LOST,
+    ] {
+        assert!(condition.message.contains(part), "{part}: {}", condition.message);
+    }
+    assert_eq!(
+        status_of(&told.conditions, READY),
+        Some(true),
+        "it serves all the same"
+    );
+}
