@@ -260,3 +260,41 @@ async fn a_drained_record_ends_what_waits_for_a_source_that_is_gone() {
     .await;
     assert_eq!(staying.mail().len(), 10, "the mail is ours and stays");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_never_arrived_at_a_target_that_was_drained_and_went_goes_to_another() {
+    let fleet = Fleet::new();
+    let (fault, count) = fault(Step::Offered, 1);
+    let start = Start {
+        fault: Some(fault),
+        ..Start::default()
+    };
+    let leaving = fleet.start("two", start).await;
+    let (middle, staying) = (
+        fleet.start("one", Start::default()).await,
+        fleet.start("zero", Start::default()).await,
+    );
+    fill(&leaving).await;
+    leaving.seal(&[middle.address()]).await;
+    until("the offers are durable and were not sent", || {
+        count.load(Ordering::SeqCst) >= 1
+    })
+    .await;
+    leaving.end().await;
+    // The middle leaves as well, is empty, and goes.
+    middle.seal(&[]).await;
+    assert!(middle.is_drained());
+    let record = Drained {
+        spool: middle.spool.uuid().to_string(),
+        seal: middle.spool.seal_state().number,
+    };
+    middle.end().await;
+    let start = Start {
+        drained: vec![record],
+        ..Start::default()
+    };
+    let leaving = fleet.start("two", start).await;
+    assert!(!leaving.spool.standing().is_empty());
+    leaving.seal(&[staying.address()]).await;
+    assert_drained(&leaving, &staying).await;
+}

@@ -134,10 +134,40 @@ impl World {
         !node.entries.values().any(blocks) && node.transfers.iter().all(|known| node.is_answered(known))
     }
 
-    /// Entries of spools that are left.
+    /// Copies that spools which are left answer for. Bytes that another has taken over, or that were taken back from
+    /// their holder, are left over: whoever has the entry by then may be lost with it.
     fn copies(&self) -> usize {
         let here = (0..3).filter(|node| self.is_here(*node));
-        here.map(|node| self.nodes[node].entries.len()).sum()
+        here.map(|node| {
+            let ours = self.nodes[node].entries.values();
+            let ours = ours.filter(|local| self.counts(local)).count();
+            let held = self.nodes[node].transfers.iter();
+            ours + held.filter(|known| self.is_held_for_its_source(*known)).count()
+        })
+        .sum()
+    }
+
+    fn counts(&self, local: &Local) -> bool {
+        match local {
+            Local::Ours(Source::Given { transfer, target, .. }) => {
+                let target = &self.nodes[number(*target)];
+                target.lost || matches!(target.transfers.get(transfer), Some(Target::Held { .. }))
+            }
+            Local::Ours(_) => true,
+            // Counted by its transfer.
+            Local::Held => false,
+        }
+    }
+
+    fn is_held_for_its_source(&self, (transfer, state): (&TransferId, &Target)) -> bool {
+        let source = &self.nodes[number(transfer.source)];
+        let current = match source.entries.get(&transfer.entry) {
+            Some(Local::Ours(Source::Offered { transfer, .. } | Source::Given { transfer, .. })) => {
+                Some(transfer)
+            }
+            _ => None,
+        };
+        matches!(state, Target::Held { .. }) && (source.lost || current == Some(transfer))
     }
 
     fn fault(&self) -> Option<&'static str> {
@@ -355,11 +385,34 @@ impl World {
                 }
                 next.push((world, false));
             }
+            if self.nodes[other].lowered {
+                let mut world = self.clone();
+                world.nothing_there(at, other, letters);
+                next.push((world, false));
+            }
             if self.nodes[other].lost {
                 let mut world = self.clone();
                 world.declare(at, other, bounds, letters);
                 next.push((world, false));
             }
+        }
+    }
+
+    /// What still stands offered to a drained spool never arrived there.
+    fn nothing_there(&mut self, at: usize, other: usize, letters: &mut Letters) {
+        let offered = |(entry, local): (&EntryId, &Local)| match local {
+            Local::Ours(Source::Offered { transfer, target }) if number(*target) == other => {
+                Some((*entry, *transfer))
+            }
+            _ => None,
+        };
+        let offered: Vec<_> = self.nodes[at].entries.iter().filter_map(offered).collect();
+        for (entry, transfer) in offered {
+            let input = source::Input::Heard {
+                from: SPOOLS[other],
+                message: ToSource::Unknown(transfer),
+            };
+            self.source_step(at, entry, &input, letters);
         }
     }
 
@@ -408,6 +461,7 @@ fn search(bounds: Bounds) -> Found {
     let mut numbers: HashMap<World, u32> = HashMap::from([(World::start(), 0)]);
     let mut queue = VecDeque::from([(0, World::start())]);
     let mut before: Vec<Vec<u32>> = vec![Vec::new()];
+    let mut worlds = vec![World::start()];
     let mut ends = Vec::new();
     while let Some((number, world)) = queue.pop_front() {
         if world.done() {
@@ -415,6 +469,8 @@ fn search(bounds: Bounds) -> Found {
         }
         for next in world.successors(bounds, &mut letters) {
             if let Some(fault) = world.broken(&next) {
+                println!("{fault}, by:\n{:?}", next.0.nodes);
+                tell_way(number, &before, &worlds);
                 return Found {
                     states: numbers.len(),
                     fault: Some(fault),
@@ -425,6 +481,7 @@ fn search(bounds: Bounds) -> Found {
             let known = *numbers.entry(next.0.clone()).or_insert(fresh);
             if known == fresh {
                 before.push(Vec::new());
+                worlds.push(next.0.clone());
                 queue.push_back((known, next.0));
             }
             before[known as usize].push(number);
@@ -436,10 +493,25 @@ fn search(bounds: Bounds) -> Found {
             ends.extend(&before[end as usize]);
         }
     }
+    if let Some(stuck) = reaches.iter().position(|reaches| !*reaches) {
+        println!("no end from here:");
+        tell_way(u32::try_from(stuck).unwrap(), &before, &worlds);
+    }
     Found {
         states: numbers.len(),
         fault: None,
         stuck: reaches.iter().filter(|reaches| !**reaches).count(),
+    }
+}
+
+/// How a state came about, backwards.
+fn tell_way(number: u32, before: &[Vec<u32>], worlds: &[World]) {
+    let mut at = Some(number);
+    while let Some(number) = at {
+        let world = &worlds[number as usize];
+        println!("delivered {}: {:?}", world.delivered, world.nodes);
+        // The first way to a state is the shortest one.
+        at = before[number as usize].first().copied();
     }
 }
 

@@ -3,13 +3,14 @@
 //!
 //! ```text
 //!   every quarter minute: holds older than a minute ─► by source ─► POST /v1/handover/ask ─► Release, Freed, Abort ─► spool
+//!   every quarter minute: offers to drained spools that nobody answers ─► taken back
 //!   settings changed: peers.drained, peers.lost, peers.sealed ─► spool
 //! ```
 //!
 //! A source that cannot be reached is asked again; nothing is ever decided without its word, a drained record,
 //! or a person's word that its volume is lost.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,7 +19,7 @@ use postroad_spool::handover::{ToSource, ToTarget, TransferId};
 use postroad_spool::{Hold, SpoolUuid};
 
 use super::client::{Ourselves, Peer};
-use super::source::{RoundError, probe};
+use super::source::{RoundError, probe, take_back};
 use super::{Inner, Step, leaving, locked, lost};
 use crate::metrics::Side;
 
@@ -26,12 +27,14 @@ use crate::metrics::Side;
 pub(super) async fn run(inner: &Arc<Inner>) {
     let mut changed = inner.live.changed();
     let mut since: HashMap<TransferId, Instant> = HashMap::new();
+    let mut stood = HashSet::new();
     changes(inner).await;
     loop {
         tokio::select! {
             () = tokio::time::sleep(inner.timing.ask_every) => {
                 ask_all(inner, &mut since).await;
                 lost::settle_all(inner).await;
+                never_arrived(inner, &mut stood).await;
             }
             Ok(()) = changed.changed() => changes(inner).await,
         }
@@ -61,6 +64,38 @@ async fn drained(inner: &Arc<Inner>) {
             Ok(_) => {}
             Err(error) => tracing::warn!(%spool, %error, "the drained record could not be applied"),
         }
+    }
+}
+
+/// What stands offered to a drained spool, and has for two looks (`stood`: at the last one), never arrived there: it was
+/// empty when its pod went, and nobody will answer. Two looks, as the spool may be back as a target.
+async fn never_arrived(inner: &Arc<Inner>, stood: &mut HashSet<TransferId>) {
+    let settings = inner.live.current();
+    let drained: HashSet<SpoolUuid> = settings
+        .set
+        .file
+        .peers
+        .drained
+        .iter()
+        .filter_map(|record| record.spool.parse().ok())
+        .collect();
+    let mut stand = HashSet::new();
+    if !drained.is_empty() && inner.spool.seal_state().sealed {
+        let standing = inner.spool.standing().into_iter();
+        let there = standing.filter(|standing| !standing.given && drained.contains(&standing.target));
+        stand.extend(there.map(|standing| standing.transfer));
+    }
+    let both: HashSet<TransferId> = stand.intersection(stood).copied().collect();
+    *stood = stand;
+    if both.is_empty() {
+        return;
+    }
+    match take_back(inner, |standing| both.contains(&standing.transfer)).await {
+        Ok(()) => {
+            tracing::info!(entries = both.len(), "offers to drained spools are taken back");
+            inner.wake.notify_one();
+        }
+        Err(error) => tracing::warn!(%error, "offers to drained spools could not be taken back"),
     }
 }
 

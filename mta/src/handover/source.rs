@@ -74,7 +74,7 @@ pub(super) struct Target {
 async fn round(inner: &Arc<Inner>, unreadable: &mut HashSet<EntryId>) -> Result<Round, RoundError> {
     let sealed = inner.spool.seal_state().sealed;
     if !sealed || inner.is_turning() {
-        take_back(inner).await?;
+        take_back(inner, |_| true).await?;
     }
     let standing = inner.spool.standing();
     if !sealed && standing.is_empty() {
@@ -120,13 +120,17 @@ fn listed(mut reasons: Vec<String>) -> String {
     reasons.join("; ")
 }
 
-/// Turning round: every offer that the target is not known to hold ends, with the next generation.
-async fn take_back(inner: &Arc<Inner>) -> Result<(), RoundError> {
+/// Ends such offers that the target is not known to hold, with the next generation. Should it hold one all the same, it
+/// asks, and drops it.
+pub(super) async fn take_back(
+    inner: &Arc<Inner>,
+    such: impl Fn(&Standing) -> bool,
+) -> Result<(), RoundError> {
     let offers: Vec<Standing> = inner
         .spool
         .standing()
         .into_iter()
-        .filter(|standing| !standing.given)
+        .filter(|standing| !standing.given && such(standing))
         .collect();
     let answers = offers.iter().map(|standing| {
         inner

@@ -17,7 +17,7 @@
 //! ```
 //!
 //! Two verdicts come from outside. *Drained* (spool and seal): its pod was seen empty and went; what is held for it is
-//! dropped, what it released is ours alone. It is kept in a file (`verdicts`), so that it holds after a restart too.
+//! dropped, what it released is ours alone, what stands offered to it never arrived. It is kept in a file (`verdicts`), so that it holds after a restart too.
 //! *Lost*, a person's word: nobody will ever hear of that spool. Then what is held for it is released, what stands offered
 //! or given to it is taken back, and an entry may be delivered twice: how many is told.
 //!
