@@ -145,7 +145,7 @@ impl Daemon {
         let admin = admin::start(handles.admin_parts(handover, queue.clone()), &background, &stop).await?;
         let ports = Ports::start(handles.sessions(&queue, dns)?)?;
         background.spawn(ports.clone().follow());
-        background.spawn(follow_durability(
+        background.spawn(follow_spool(
             handles.spool.clone(),
             handles.live.clone(),
             stop.clone(),
@@ -280,6 +280,7 @@ async fn open_spool(settings: &Settings) -> Result<(Spool, Recovery), StartError
     let options = Options {
         high_water_percent: file.spool.high_water_percent,
         durability: durability(settings),
+        write_format: file.spool.format(),
         ..Options::default()
     };
     let shown = directory.clone();
@@ -306,7 +307,7 @@ fn durability(settings: &Settings) -> Durability {
 }
 
 /// Keeps the spool as the settings want it.
-async fn follow_durability(spool: Spool, live: Live, stop: CancellationToken) {
+async fn follow_spool(spool: Spool, live: Live, stop: CancellationToken) {
     let mut changed = live.changed();
     while let Some(Ok(())) = stop.run_until_cancelled(changed.changed()).await {
         let settings = live.current();
@@ -314,6 +315,13 @@ async fn follow_durability(spool: Spool, live: Live, stop: CancellationToken) {
         if wanted != spool.durability() {
             tracing::info!(durability = ?wanted, "queue.durability has changed");
             spool.set_durability(wanted);
+        }
+        let format = settings.set.file.spool.format();
+        if format != spool.write_format() {
+            tracing::info!(format, "spool.writeFormat has changed");
+            if let Err(error) = spool.set_write_format(format).await {
+                tracing::error!(format, %error, "the spool does not turn to another format");
+            }
         }
     }
 }

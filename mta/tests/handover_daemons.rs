@@ -114,3 +114,61 @@ async fn a_sealed_daemon_hands_over_in_mid_delivery_and_each_message_arrives_onc
     staying.stop(AT_ONCE).await;
     assert_eq!(next_hop.taken().len(), all, "nothing comes twice");
 }
+
+/// Another format to write, as the operator renders it; waits until the daemon says that it writes it.
+async fn turn(fleet: &Fleet, daemon: &Daemon, config: &std::path::Path, format: Option<u32>) -> State {
+    let text = std::fs::read_to_string(config).unwrap();
+    let set = postroad_config::assemble(&text, &std::collections::BTreeMap::new()).unwrap();
+    let mut file = set.file;
+    file.generation += 1;
+    file.spool.write_format = format;
+    let next = config.with_file_name("next.yaml");
+    std::fs::write(&next, postroad_config::render(&file).unwrap()).unwrap();
+    std::fs::rename(&next, config).unwrap();
+    let end = std::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        let state = call(fleet, daemon, "GET", "/v1/state", "").await;
+        let wanted = format.unwrap_or(postroad_config::OLDEST_SPOOL_FORMAT);
+        if state.spool_format.writes == wanted && state.spool_format.on_disk == wanted {
+            return state;
+        }
+        assert!(std::time::Instant::now() < end, "it follows: {state:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_format_of_the_spool_follows_the_configuration_without_a_restart() {
+    let fleet = Fleet::new();
+    let next_hop = Sink::start(Script::default()).await;
+    let config = configure(&fleet, "one", next_hop.address);
+    let daemon = Daemon::start(&config).await.unwrap();
+    let state = call(&fleet, &daemon, "GET", "/v1/state", "").await;
+    assert_eq!(
+        (
+            state.spool_format.reads,
+            state.spool_format.writes,
+            state.spool_format.on_disk
+        ),
+        (2, 1, 1),
+        "the older one until something else is said"
+    );
+    assert!(!daemon.handles().spool.keeps_extensions());
+    let newer = turn(&fleet, &daemon, &config, Some(2)).await;
+    assert!(daemon.handles().spool.keeps_extensions());
+    let older = turn(&fleet, &daemon, &config, None).await;
+    assert!(!daemon.handles().spool.keeps_extensions());
+    assert_eq!(newer.boot_id, older.boot_id, "the same process");
+    daemon.stop(AT_ONCE).await;
+}
+
+#[test]
+fn the_configuration_and_the_spool_name_the_same_formats() {
+    assert_eq!(
+        (
+            postroad_config::OLDEST_SPOOL_FORMAT,
+            postroad_config::NEWEST_SPOOL_FORMAT
+        ),
+        (postroad_spool::OLDEST_FORMAT, postroad_spool::NEWEST_FORMAT)
+    );
+}

@@ -6,7 +6,7 @@ mod fleet;
 
 use std::time::Duration;
 
-use fleet::{Fleet, Start, until};
+use fleet::{EXTENDED, Fleet, Start, until};
 use postroad_spool::Ownership;
 
 /// Sizes from empty to larger than fits into the log.
@@ -181,4 +181,61 @@ async fn small_messages_move_in_batches() {
         start.elapsed().max(Duration::from_millis(1))
     );
     assert_eq!(staying.mail().len(), 2_000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_older_format_cannot_say_waits_for_a_pod_that_writes_the_newer_one() {
+    let fleet = Fleet::new();
+    let older = Start {
+        write_format: Some(1),
+        ..Start::default()
+    };
+    let (leaving, staying) = (
+        fleet.start("two", Start::default()).await,
+        fleet.start("one", older).await,
+    );
+    for tag in (0..20).chain(EXTENDED..EXTENDED + 5) {
+        leaving.accept(tag, 100).await;
+    }
+    leaving.seal(&[staying.address()]).await;
+    until("what can be said is over there", || staying.book.queued() == 20).await;
+    let of = |tags: std::ops::Range<u64>| tags.map(|tag| (tag, 100)).collect::<Vec<_>>();
+    assert_eq!(staying.mail(), of(0..20));
+    let told = || leaving.handover.stuck().unwrap_or_default();
+    until("it is told why the rest stays", || {
+        told().contains("writes spool format 1")
+    })
+    .await;
+    assert_eq!(
+        leaving.mail(),
+        of(EXTENDED..EXTENDED + 5),
+        "owned and delivered here"
+    );
+    assert!(!leaving.is_drained());
+
+    staying.spool.set_write_format(2).await.unwrap();
+    until("the leaving pod is empty", || leaving.is_drained()).await;
+    until("the staying pod owns all", || staying.book.queued() == 25).await;
+    assert_eq!(staying.mail(), [of(0..20), of(EXTENDED..EXTENDED + 5)].concat());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_that_can_keep_all_is_preferred() {
+    let fleet = Fleet::new();
+    let older = || Start {
+        write_format: Some(1),
+        ..Start::default()
+    };
+    let leaving = fleet.start("three", Start::default()).await;
+    let (one, two) = (
+        fleet.start("one", older()).await,
+        fleet.start("two", Start::default()).await,
+    );
+    for tag in (0..5).chain(EXTENDED..EXTENDED + 5) {
+        leaving.accept(tag, 100).await;
+    }
+    leaving.seal(&[one.address(), two.address()]).await;
+    until("the leaving pod is empty", || leaving.is_drained()).await;
+    until("the newer one owns all", || two.book.queued() == 10).await;
+    assert!(one.mail().is_empty());
 }

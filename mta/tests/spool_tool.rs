@@ -97,6 +97,64 @@ fn a_spool_is_listed_read_checked_and_repaired() {
     assert!(tool(&["check"], at).status.success());
 }
 
+#[test]
+fn both_formats_are_named_checked_and_repaired_and_a_repair_raises_none() {
+    for (first, second, named) in [
+        (1, 1, "segments of format 1\n"),
+        (2, 2, "segments of format 2\n"),
+        (1, 2, "format 1 (1), format 2 ("),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path();
+        let open = |format| {
+            let options = Options {
+                segment_size: Some(64 << 10),
+                write_format: format,
+                ..Options::default()
+            };
+            Spool::open(at, &options).unwrap().0
+        };
+        put(&open(first), "Subject: 0\r\n\r\n");
+        let spool = open(second);
+        for n in 1..3 {
+            put(&spool, &format!("Subject: {n}\r\n\r\n"));
+        }
+        drop(spool);
+        let checked = tool(&["check"], at);
+        assert!(text(&checked.stdout).contains(named), "{}", text(&checked.stdout));
+        damage(at, b"Subject: 1");
+        assert!(!tool(&["check"], at).status.success());
+        let repaired = tool(&["repair"], at);
+        assert!(
+            text(&repaired.stdout).contains("2 messages are there"),
+            "{}",
+            text(&repaired.stderr)
+        );
+        let checked: serde_json::Value =
+            serde_json::from_slice(&tool(&["check", "--json"], at).stdout).unwrap();
+        assert_eq!(checked["entries"], 2);
+        let newest = checked["formats"].as_object().unwrap().keys().max().cloned();
+        assert_eq!(newest, Some(second.to_string()), "{checked}");
+    }
+}
+
+#[test]
+fn a_spool_of_a_newer_format_is_refused_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, _) = Spool::open(dir.path(), &Options::default()).unwrap();
+    drop(spool);
+    std::fs::write(dir.path().join("uuid"), "postroad-spool 9\nx\n").unwrap();
+    for verb in ["ls", "check", "repair"] {
+        let refused = tool(&[verb], dir.path());
+        let told = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{told}");
+        assert!(
+            told.contains("has format 9") && told.contains("start a newer version"),
+            "{told}"
+        );
+    }
+}
+
 fn damage(at: &Path, needle: &[u8]) {
     for entry in std::fs::read_dir(at.join("segments")).unwrap() {
         let path = entry.unwrap().path();

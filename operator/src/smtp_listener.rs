@@ -7,6 +7,7 @@
 //! * [`validate`]: the spec and the users' Secret, parsed once. [`build`]: desired objects, certificates, configuration.
 //! * [`scale`]: who leaves, who may go. [`fleet`]: the pods asked, and the plan carried out.
 //! * [`lost`]: volumes that a person declared lost. `losses`: claims marked, pods told.
+//! * [`spool_format`]: the format of the spools that every pod reads.
 //! * [`cleanup`]: the end of a listener; needs no valid spec.
 //!
 //! Nothing waits here: what is not there yet is looked for again a moment later.
@@ -21,6 +22,7 @@ pub mod lost;
 pub mod names;
 mod prepare;
 pub mod scale;
+mod spool_format;
 pub mod status;
 pub mod validate;
 
@@ -78,7 +80,8 @@ async fn conclude(listener: &SmtpListener, found: &status::Found, ctx: &Ctx) -> 
     let next = status::status(listener, found, Timestamp::now());
     announce(listener, &next, ctx).await;
     write_status(listener, &next, ctx).await?;
-    Ok(Action::requeue(pause(found, &next)))
+    let before = listener.status.as_ref().and_then(|status| status.spool_format);
+    Ok(Action::requeue(pause(found, &next, before)))
 }
 
 /// What the API server refuses, and what is not ours, stands in the status; other errors pass by themselves.
@@ -116,11 +119,13 @@ async fn refused(listener: &SmtpListener, names: &Names, error: Error, ctx: &Ctx
     again
 }
 
-fn pause(found: &status::Found, next: &SmtpListenerStatus) -> Duration {
+/// `before`: the format of the spools that the status said so far; another one is to be rendered at once.
+fn pause(found: &status::Found, next: &SmtpListenerStatus, before: Option<i32>) -> Duration {
     if found.obstacle.is_some() {
         LATER
     } else if status_of(&next.conditions, RECONCILING) == Some(true)
         || status_of(&next.conditions, READY) != Some(true)
+        || next.spool_format != before
     {
         SOON
     } else if next.queue.as_ref().is_some_and(|queue| queue.messages > 0) {

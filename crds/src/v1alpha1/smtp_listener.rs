@@ -468,6 +468,12 @@ pub struct SmtpListenerStatus {
     /// Volumes that a person declared lost, and what became of the messages that only they could have settled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<LostVolume>,
+    /// Format that the pods write their spools in: the newest that all of them read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spool_format: Option<i32>,
+    /// Newest format on the disk of any pod. A version that does not read it refuses that spool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spool_format_on_disk: Option<i32>,
     /// Conditions: Ready, Reconciling, Stalled, CertificateServed, ConfigApplied, QueueHealthy, Draining.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[serde(default)]

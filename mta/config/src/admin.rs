@@ -28,6 +28,9 @@ pub struct State {
     pub version: String,
     /// UUID of the spool, drawn when it was made.
     pub spool: String,
+    /// Formats of the spool.
+    #[serde(default)]
+    pub spool_format: SpoolFormatState,
     /// The configuration that is run.
     pub config: ConfigState,
     /// The certificate that the ports show; absent where TLS is not configured.
@@ -68,6 +71,28 @@ pub struct LostSpool {
 pub struct LostRequest {
     /// UUID of the spool on it.
     pub spool: String,
+}
+
+/// Formats of the spool, see `docs/reference/spool-format.md`. A pod that does not say them knows the first only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SpoolFormatState {
+    /// The newest format that this daemon reads, and could write. It reads the one before, too.
+    pub reads: u32,
+    /// The format that it writes now, and the newest that it takes in a hand-over.
+    pub writes: u32,
+    /// The newest format of any part of what is on disk: an older daemon than that refuses the spool.
+    pub on_disk: u32,
+}
+
+impl Default for SpoolFormatState {
+    fn default() -> Self {
+        Self {
+            reads: 1,
+            writes: 1,
+            on_disk: 1,
+        }
+    }
 }
 
 /// The configuration that a pod runs.

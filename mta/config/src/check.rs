@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use crate::access::{Access, Headers, ProxyProtocol};
 use crate::file::{ConfigFile, Domain, Policy, RecipientMode, Role, RouteTarget, TlsMode};
 use crate::limits::{Limits, QueueSection};
+use crate::spool::{NEWEST_SPOOL_FORMAT, OLDEST_SPOOL_FORMAT};
 use crate::text::shorten;
 use crate::{access, limits, users};
 
@@ -190,6 +191,16 @@ fn check_sections(file: &ConfigFile, found: &mut Findings) {
         (50..=99).contains(&file.spool.high_water_percent),
         || "spool.highWaterPercent".into(),
         || format!("{} is not between 50 and 99", file.spool.high_water_percent),
+    );
+    found.require(
+        (OLDEST_SPOOL_FORMAT..=NEWEST_SPOOL_FORMAT).contains(&file.spool.format()),
+        || "spool.writeFormat".into(),
+        || {
+            format!(
+                "{} is not a format that this version writes: {OLDEST_SPOOL_FORMAT} or {NEWEST_SPOOL_FORMAT}",
+                file.spool.format()
+            )
+        },
     );
     Sections {
         relay_from: &file.relay_from,
@@ -385,6 +396,11 @@ policies:
                 "directory: /tmp/x",
                 "directory: /tmp/x, highWaterPercent: 100",
                 "spool.highWaterPercent",
+            ),
+            (
+                "directory: /tmp/x",
+                "directory: /tmp/x, writeFormat: 3",
+                "spool.writeFormat",
             ),
             (
                 "users:",

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::{Access, Headers, ProxyProtocol};
 use crate::domain::DomainName;
 use crate::limits::{Limits, QueueSection, RouteLimits};
+use crate::spool::SpoolSection;
 use crate::text::Period;
 
 /// The format that this version writes. It reads this one (and, once there is one, the format before it).
@@ -84,21 +85,6 @@ pub struct ConfigFile {
 /// file.
 pub(crate) fn unset<T: Default + PartialEq>(section: &T) -> bool {
     *section == T::default()
-}
-
-/// The queue's place on disk.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct SpoolSection {
-    /// Directory of the spool; made when absent. Exactly one daemon at a time uses it.
-    pub directory: PathBuf,
-    /// Above this share of the volume in use, new mail gets 452 (RFC 5321 section 4.2.3). Percent, 50 to 99.
-    #[serde(default = "default_high_water")]
-    pub high_water_percent: u8,
-}
-
-fn default_high_water() -> u8 {
-    90
 }
 
 /// One port that is served.

@@ -20,6 +20,7 @@ mod file;
 mod limits;
 mod set;
 mod shard;
+mod spool;
 mod text;
 mod users;
 
@@ -29,12 +30,13 @@ pub use domain::{DomainName, DomainNameError};
 pub use explain::{Explained, explain, locate};
 pub use file::{
     AdminApi, AdminSection, Alias, ConfigFile, Deliver, Domain, Drained, Endpoint, FORMAT, Inbound, Match,
-    Peers, Policy, Port, RecipientMode, Recipients, Retry, Role, Route, RouteTarget, Sender, SpoolSection,
-    TlsMode, TlsSource, TokenAuthority, TokenRole, TokenRule, User,
+    Peers, Policy, Port, RecipientMode, Recipients, Retry, Role, Route, RouteTarget, Sender, TlsMode,
+    TlsSource, TokenAuthority, TokenRole, TokenRule, User,
 };
 pub use limits::{Durability, Limits, QueueSection, Rate, RouteLimits};
 pub use set::{AssembleError, ConfigSet, assemble, base_alone};
 pub use shard::{SHARDS, ShardFile, hash, shard_file_name, shard_of};
+pub use spool::{NEWEST_SPOOL_FORMAT, OLDEST_SPOOL_FORMAT, SpoolSection};
 pub use text::{Octets, Period, TextError};
 pub use users::check_user_name;
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use postroad_config::admin::{QueueState, SealState, State};
-use postroad_spool::{Spool, Usage};
+use postroad_config::admin::{QueueState, SealState, SpoolFormatState, State};
+use postroad_spool::{NEWEST_FORMAT, Spool, Usage};
 
 use super::Parts;
 use crate::handover::Handover;
@@ -47,6 +47,11 @@ impl Status {
             boot_id: self.boot_id.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             spool: self.spool.uuid().to_string(),
+            spool_format: SpoolFormatState {
+                reads: NEWEST_FORMAT,
+                writes: self.spool.write_format(),
+                on_disk: looked.on_disk,
+            },
             config: self.live.state(),
             certificate: self.live.current().certificate().cloned(),
             queue: queue(&looked, self.damaged),
@@ -91,6 +96,7 @@ struct Looked {
     seal: Option<u64>,
     empty: bool,
     unconfirmed: usize,
+    on_disk: u32,
 }
 
 impl Looked {
@@ -104,6 +110,7 @@ impl Looked {
             // A promise, so it is asked of a sealed spool only, and once the last outcomes are durable.
             empty: seal.sealed && spool.flush().wait().is_ok() && spool.is_empty(),
             unconfirmed: spool.holds().len(),
+            on_disk: spool.format_on_disk(),
         }
     }
 

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use postroad_spool::inspect::{Inspector, repair as repair_spool};
-use postroad_spool::{EntryId, FromCheckpoint, Message, OpenError, Options, Ownership, Recovery, Summary};
+use postroad_spool::{
+    ByMode, DeliverBy, EntryId, FromCheckpoint, Message, OpenError, Options, Ownership, Recovery, Summary,
+};
 use serde_json::{Value, json};
 
 use crate::log::clean;
@@ -210,7 +212,16 @@ fn described(message: &Message) -> Value {
         "recipients": recipients(message), "identity": envelope.identity, "client": envelope.client,
         "arrived": envelope.arrived, "expires": envelope.expires, "smtputf8": envelope.smtputf8,
         "envid": envelope.envid, "size": message.item.prefix.len() as u64 + message.body.len(),
+        "requireTls": envelope.require_tls, "deliverBy": envelope.deliver_by.map(deliver_by),
     })
+}
+
+fn deliver_by(by: DeliverBy) -> Value {
+    let mode = match by.mode {
+        ByMode::Return => "return",
+        ByMode::Notify => "notify",
+    };
+    json!({"deadline": by.deadline, "mode": mode, "trace": by.trace})
 }
 
 fn checked(spool: &Inspector, entries: usize, unreadable: &[(EntryId, String)]) -> Value {
@@ -224,8 +235,8 @@ fn checked(spool: &Inspector, entries: usize, unreadable: &[(EntryId, String)]) 
         .map(|(id, error)| json!({"id": id.to_string(), "error": error}));
     json!({
         "spool": spool.uuid().to_string(), "sealed": spool.seal_state().sealed, "entries": entries,
-        "segments": report.segments, "damaged": report.damaged, "damage": damage.collect::<Vec<_>>(),
-        "lost": report.lost, "orphans": report.orphans, "tornTail": report.torn_tail,
+        "segments": report.segments, "formats": spool.formats(), "damaged": report.damaged,
+        "damage": damage.collect::<Vec<_>>(), "lost": report.lost, "orphans": report.orphans, "tornTail": report.torn_tail,
         "checkpoint": spool.checkpoint().name(),
         "unreadable": unreadable.collect::<Vec<_>>(),
     })
@@ -233,9 +244,10 @@ fn checked(spool: &Inspector, entries: usize, unreadable: &[(EntryId, String)]) 
 
 fn tell(spool: &Inspector, entries: usize, report: &Recovery, unreadable: &[(EntryId, String)]) {
     println!(
-        "spool {}: {entries} messages in {} segments",
+        "spool {}: {entries} messages in {} segments of {}",
         spool.uuid(),
-        report.segments
+        report.segments,
+        formats(spool)
     );
     for place in &report.damage {
         println!(
@@ -277,6 +289,17 @@ fn tell(spool: &Inspector, entries: usize, report: &Recovery, unreadable: &[(Ent
             "NOT whole: `postroad-mta spool repair` mends what can be mended"
         }
     );
+}
+
+/// `format 1`, or with both: `format 1 (3), format 2 (1)`.
+fn formats(spool: &Inspector) -> String {
+    let formats = spool.formats();
+    let one = |(format, count): (&u32, &usize)| match (format, formats.len()) {
+        (0, _) => format!("unknown format ({count})"),
+        (_, 1) => format!("format {format}"),
+        _ => format!("format {format} ({count})"),
+    };
+    formats.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 const fn owner(ownership: Ownership) -> &'static str {

@@ -86,7 +86,7 @@ async fn round(inner: &Arc<Inner>, unreadable: &mut HashSet<EntryId>) -> Result<
         inner.say((!silent.is_empty() && !inner.spool.standing().is_empty()).then(|| listed(silent)));
         return Ok(Round::Waiting);
     }
-    let owned = owned(inner, unreadable);
+    let mut owned = owned(inner, unreadable);
     if owned.is_empty() {
         greet(inner, targets).await;
         let waits = !inner.spool.standing().is_empty();
@@ -97,13 +97,26 @@ async fn round(inner: &Arc<Inner>, unreadable: &mut HashSet<EntryId>) -> Result<
         }
         return Ok(if waits { Round::Waiting } else { Round::Idle });
     }
-    let Some(best) = best(targets, inner.spool.uuid(), &mut silent) else {
+    let needed = owned.iter().map(|entry| entry.format).max().unwrap_or(1);
+    let Some(best) = best(targets, inner.spool.uuid(), needed, &mut silent) else {
         let reasons = listed(silent);
         inner.say(Some(format!(
             "no target: the entries stay and are delivered on schedule ({reasons})"
         )));
         return Ok(Round::Waiting);
     };
+    let writes = best.state.spool_format.writes;
+    let kept = keep_unsayable(&mut owned, writes);
+    if kept > 0 {
+        silent.push(format!(
+            "{}: it writes spool format {writes}, which {kept} entries with REQUIRETLS or DELIVERBY cannot be said in",
+            best.address
+        ));
+    }
+    if owned.is_empty() {
+        inner.say(Some(listed(silent)));
+        return Ok(Round::Waiting);
+    }
     let mut lane = Lane::new(inner.clone(), best.peer, best.spool);
     give(inner, &mut lane, &owned, unreadable).await?;
     if lane.freed > 0 {
@@ -241,8 +254,23 @@ fn owned(inner: &Arc<Inner>, unreadable: &HashSet<EntryId>) -> Vec<Summary> {
     owned
 }
 
-/// The target to give to; why each other one is none is added to `reasons`.
-fn best(targets: Vec<Target>, ourselves: SpoolUuid, reasons: &mut Vec<String>) -> Option<Target> {
+/// Takes out what a target that writes this format of the spool could not keep whole; gives how many that were. They
+/// stay here and are delivered on schedule until a target writes a newer one.
+fn keep_unsayable(owned: &mut Vec<Summary>, writes: u32) -> usize {
+    let all = owned.len();
+    owned.retain(|entry| entry.format <= writes);
+    all - owned.len()
+}
+
+/// The target to give to: one that can keep all that waits, if there is one, and of those the one with most space. Why
+/// each other one is none is added to `reasons`.
+fn best(
+    targets: Vec<Target>,
+    ourselves: SpoolUuid,
+    needed: u32,
+    reasons: &mut Vec<String>,
+) -> Option<Target> {
+    let rank = |state: &State| (state.spool_format.writes.min(needed), state.queue.free_bytes);
     let mut best: Option<Target> = None;
     for target in targets {
         if let Some(reason) = unfit(&target.state, target.spool == ourselves) {
@@ -251,7 +279,7 @@ fn best(targets: Vec<Target>, ourselves: SpoolUuid, reasons: &mut Vec<String>) -
         }
         let more = best
             .as_ref()
-            .is_none_or(|best| target.state.queue.free_bytes > best.state.queue.free_bytes);
+            .is_none_or(|best| rank(&target.state) > rank(&best.state));
         if more {
             best = Some(target);
         }
@@ -351,7 +379,7 @@ const PROBE_AFTER: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
-    use postroad_config::admin::{ConfigState, QueueState, SealState};
+    use postroad_config::admin::{ConfigState, QueueState, SealState, SpoolFormatState};
 
     use super::*;
 
@@ -374,6 +402,7 @@ mod tests {
             boot_id: String::new(),
             version: String::new(),
             spool: String::new(),
+            spool_format: SpoolFormatState::default(),
             config: ConfigState::default(),
             certificate: None,
             queue: QueueState {
@@ -400,6 +429,20 @@ mod tests {
         ];
         assert_eq!(batches(&mixed).map(<[_]>::len).collect::<Vec<_>>(), [2, 1, 2]);
         assert_eq!(batches(&[]).count(), 0);
+    }
+
+    #[test]
+    fn what_a_target_could_not_keep_whole_is_not_offered_to_it() {
+        let extended = Summary {
+            format: 2,
+            ..entry(1, 1)
+        };
+        let all = vec![entry(0, 1), extended, entry(2, 1)];
+        for (writes, kept, left) in [(1, 1, 2), (2, 0, 3), (3, 0, 3)] {
+            let mut owned = all.clone();
+            assert_eq!(keep_unsayable(&mut owned, writes), kept, "{writes}");
+            assert_eq!(owned.len(), left, "{writes}");
+        }
     }
 
     #[test]

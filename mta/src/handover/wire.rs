@@ -1,4 +1,5 @@
-//! What pods say to each other in a hand-over, as octets. Its own format, apart from that of the disk.
+//! What pods say to each other in a hand-over, as octets. Its own format, apart from that of the disk; how an entry is
+//! said is [`postroad_spool::handover::item`]'s.
 //!
 //! ```text
 //!   frame     length 4 | kind 1 | payload         numbers little-endian; the length counts kind and payload
@@ -11,11 +12,8 @@
 //! End closes each of them: a stream that was cut is never taken for a whole one. Pure; decoding never panics and never
 //! reserves more than the input is long.
 
-use postroad_spool::handover::{ToSource, ToTarget, TransferId};
-use postroad_spool::{
-    BodyKind, ByMode, DeliverBy, EntryId, Envelope, Item, Notify, Recipient, RecipientState, Ret, SpoolUuid,
-    Status,
-};
+use postroad_spool::handover::{ToSource, ToTarget, TransferId, item};
+use postroad_spool::{EntryId, Item, SpoolUuid};
 
 /// Longest frame: an item with 50,000 recipients and their states.
 pub const LONGEST_FRAME: usize = 64 << 20;
@@ -61,18 +59,13 @@ impl Frame {
             Self::ToTarget(message) => put_to_target(to, message),
             Self::ToSource(message) => put_to_source(to, message),
             Self::Offered(offered) => {
-                let extended = is_extended(&offered.item.envelope);
-                put_kind(to, if extended { 22 } else { 20 }, &offered.transfer);
-                put_envelope(to, &offered.item.envelope);
-                put_length(to, offered.item.recipients.len());
-                for state in &offered.item.recipients {
-                    put_state(to, state);
-                }
-                put_bytes(to, &offered.item.prefix);
-                to.extend_from_slice(&offered.body.to_le_bytes());
-                if extended {
-                    put_extensions(to, &offered.item.envelope);
-                }
+                let kind = if item::is_plain(&offered.item.envelope) {
+                    20
+                } else {
+                    22
+                };
+                put_kind(to, kind, &offered.transfer);
+                to.extend(item::encode(&offered.item, offered.body));
             }
             Self::End { accepting } => to.extend_from_slice(&[21, u8::from(*accepting)]),
         }
@@ -101,8 +94,9 @@ impl Frame {
                 transfer: from.transfer()?,
                 released: from.flag()?,
             }),
-            20 => Self::Offered(Box::new(from.offered()?)),
-            22 => Self::Offered(Box::new(from.extended()?)),
+            20 => Self::Offered(Box::new(from.offered(true)?)),
+            // A pod that reads the first format of the spool only does not know this kind, and is never sent one.
+            22 => Self::Offered(Box::new(from.offered(false)?)),
             21 => Self::End {
                 accepting: from.flag()?,
             },
@@ -152,80 +146,6 @@ fn put_to_source(to: &mut Vec<u8>, message: &ToSource) {
     }
 }
 
-fn put_length(to: &mut Vec<u8>, length: usize) {
-    to.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
-}
-
-fn put_bytes(to: &mut Vec<u8>, bytes: &[u8]) {
-    put_length(to, bytes.len());
-    to.extend_from_slice(bytes);
-}
-
-fn put_optional(to: &mut Vec<u8>, text: Option<&str>) {
-    to.push(u8::from(text.is_some()));
-    if let Some(text) = text {
-        put_bytes(to, text.as_bytes());
-    }
-}
-
-fn put_envelope(to: &mut Vec<u8>, envelope: &Envelope) {
-    put_bytes(to, envelope.reverse_path.as_bytes());
-    put_length(to, envelope.recipients.len());
-    for recipient in &envelope.recipients {
-        put_bytes(to, recipient.forward_path.as_bytes());
-        to.push(recipient.notify.bits());
-        put_optional(to, recipient.orcpt.as_deref());
-        put_optional(to, recipient.original.as_deref());
-    }
-    to.push(match envelope.ret {
-        None => 0,
-        Some(Ret::Full) => 1,
-        Some(Ret::Headers) => 2,
-    });
-    put_optional(to, envelope.envid.as_deref());
-    to.push(match envelope.body {
-        BodyKind::SevenBit => 0,
-        BodyKind::EightBitMime => 1,
-        BodyKind::BinaryMime => 2,
-    });
-    to.push(u8::from(envelope.smtputf8));
-    put_optional(to, envelope.identity.as_deref());
-    put_bytes(to, envelope.client.as_bytes());
-    to.extend_from_slice(&envelope.arrived.to_le_bytes());
-    to.extend_from_slice(&envelope.expires.to_le_bytes());
-}
-
-/// An envelope that a pod without format 2 of the spool cannot read; it is never offered one, see `source`.
-const fn is_extended(envelope: &Envelope) -> bool {
-    envelope.require_tls || envelope.deliver_by.is_some()
-}
-
-fn put_extensions(to: &mut Vec<u8>, envelope: &Envelope) {
-    to.push(u8::from(envelope.require_tls));
-    to.push(u8::from(envelope.deliver_by.is_some()));
-    if let Some(by) = envelope.deliver_by {
-        to.extend_from_slice(&by.deadline.to_le_bytes());
-        to.push(match by.mode {
-            ByMode::Return => 1,
-            ByMode::Notify => 2,
-        });
-        to.push(u8::from(by.trace));
-    }
-}
-
-fn put_state(to: &mut Vec<u8>, state: &RecipientState) {
-    to.push(match state.status {
-        Status::Pending => 0,
-        Status::Delivered => 1,
-        Status::Failed => 2,
-        Status::Expired => 3,
-    });
-    to.extend_from_slice(&state.attempts.to_le_bytes());
-    to.extend_from_slice(&state.next_attempt.to_le_bytes());
-    to.push(u8::from(state.delay_notified) | u8::from(state.by_notified) << 1);
-    put_bytes(to, state.reply.as_bytes());
-}
-
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -263,38 +183,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn bytes(&mut self) -> Result<&'a [u8], WireError> {
-        let length = usize::try_from(self.u32()?).map_err(|_| SHORT)?;
-        self.take(length)
-    }
-
-    fn text(&mut self) -> Result<String, WireError> {
-        let bytes = self.bytes()?;
-        std::str::from_utf8(bytes)
-            .map(str::to_owned)
-            .map_err(|_| WireError("a text is not UTF-8"))
-    }
-
-    fn optional(&mut self) -> Result<Option<String>, WireError> {
-        if self.flag()? {
-            self.text().map(Some)
-        } else {
-            Ok(None)
-        }
-    }
-
-    fn list<T>(
-        &mut self,
-        mut each: impl FnMut(&mut Self) -> Result<T, WireError>,
-    ) -> Result<Vec<T>, WireError> {
-        let count = usize::try_from(self.u32()?).map_err(|_| SHORT)?;
-        // The shortest item of any list takes more than four octets.
-        if count > self.0.len() / 4 {
-            return Err(SHORT);
-        }
-        (0..count).map(|_| each(self)).collect()
-    }
-
     fn transfer(&mut self) -> Result<TransferId, WireError> {
         Ok(TransferId {
             source: SpoolUuid(self.array()?),
@@ -304,102 +192,13 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn offered(&mut self) -> Result<Offered, WireError> {
+    /// All that is left.
+    fn offered(&mut self, plain: bool) -> Result<Offered, WireError> {
         let transfer = self.transfer()?;
-        let item = Item {
-            envelope: self.envelope()?,
-            recipients: self.list(Self::state)?,
-            prefix: self.bytes()?.to_vec(),
-        };
-        if item.recipients.len() != item.envelope.recipients.len() {
-            return Err(WireError("an entry has more or fewer states than recipients"));
-        }
-        Ok(Offered {
-            transfer,
-            item,
-            body: self.u64()?,
-        })
-    }
-
-    fn envelope(&mut self) -> Result<Envelope, WireError> {
-        Ok(Envelope {
-            reverse_path: self.text()?,
-            recipients: self.list(Self::recipient)?,
-            ret: match self.u8()? {
-                0 => None,
-                1 => Some(Ret::Full),
-                2 => Some(Ret::Headers),
-                _ => return Err(WireError("RET is unknown")),
-            },
-            envid: self.optional()?,
-            body: match self.u8()? {
-                0 => BodyKind::SevenBit,
-                1 => BodyKind::EightBitMime,
-                2 => BodyKind::BinaryMime,
-                _ => return Err(WireError("BODY is unknown")),
-            },
-            smtputf8: self.flag()?,
-            identity: self.optional()?,
-            client: self.text()?,
-            arrived: self.u64()?,
-            expires: self.u64()?,
-            ..Envelope::default()
-        })
-    }
-
-    fn extended(&mut self) -> Result<Offered, WireError> {
-        let mut offered = self.offered()?;
-        let envelope = &mut offered.item.envelope;
-        envelope.require_tls = self.flag()?;
-        envelope.deliver_by = if self.flag()? {
-            Some(self.deliver_by()?)
-        } else {
-            None
-        };
-        Ok(offered)
-    }
-
-    fn deliver_by(&mut self) -> Result<DeliverBy, WireError> {
-        Ok(DeliverBy {
-            deadline: self.u64()?,
-            mode: match self.u8()? {
-                1 => ByMode::Return,
-                2 => ByMode::Notify,
-                _ => return Err(WireError("what happens at a deadline is unknown")),
-            },
-            trace: self.flag()?,
-        })
-    }
-
-    fn recipient(&mut self) -> Result<Recipient, WireError> {
-        Ok(Recipient {
-            forward_path: self.text()?,
-            notify: Notify::from_bits(self.u8()?),
-            orcpt: self.optional()?,
-            original: self.optional()?,
-        })
-    }
-
-    fn state(&mut self) -> Result<RecipientState, WireError> {
-        let status = match self.u8()? {
-            0 => Status::Pending,
-            1 => Status::Delivered,
-            2 => Status::Failed,
-            3 => Status::Expired,
-            _ => return Err(WireError("a recipient's status is unknown")),
-        };
-        let (attempts, next_attempt, notices) = (self.u32()?, self.u64()?, self.u8()?);
-        if notices > 3 {
-            return Err(WireError("a notice is unknown"));
-        }
-        Ok(RecipientState {
-            status,
-            attempts,
-            next_attempt,
-            delay_notified: notices & 1 != 0,
-            by_notified: notices & 2 != 0,
-            reply: self.text()?,
-        })
+        let octets = std::mem::take(&mut self.0);
+        let (item, body) =
+            item::decode(octets, plain).ok_or(WireError("an offered entry is not as it should be"))?;
+        Ok(Offered { transfer, item, body })
     }
 }
 
@@ -407,6 +206,9 @@ const SHORT: WireError = WireError("it ends too early");
 
 #[cfg(test)]
 mod tests {
+    use postroad_spool::{
+        BodyKind, ByMode, DeliverBy, Envelope, Notify, Recipient, RecipientState, Ret, Status,
+    };
     use proptest::prelude::*;
 
     use super::*;

@@ -431,7 +431,7 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
-    use postroad_config::admin::{ConfigState, QueueState, SealState};
+    use postroad_config::admin::{ConfigState, QueueState, SealState, SpoolFormatState};
 
     use super::*;
 
@@ -440,6 +440,7 @@ mod tests {
             boot_id: "b".into(),
             version: "0".into(),
             spool: "s".into(),
+            spool_format: SpoolFormatState::default(),
             config: ConfigState {
                 generation: 7,
                 ..Default::default()

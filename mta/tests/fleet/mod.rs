@@ -24,7 +24,8 @@ use postroad_mta::metrics::Metrics;
 use postroad_mta::settings::{Live, Settings};
 use postroad_spool::io::memory::Memory;
 use postroad_spool::{
-    EntryId, Envelope, Options, Ownership, Recipient, RecipientState, RecipientUpdate, Spool, Status,
+    ByMode, DeliverBy, EntryId, Envelope, NEWEST_FORMAT, Options, Ownership, Recipient, RecipientState,
+    RecipientUpdate, Spool, Status,
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::json;
@@ -66,6 +67,7 @@ pub struct Start {
     pub high_water_percent: Option<u8>,
     /// A volume of its own, in memory, in place of the directory.
     pub volume: Option<Memory>,
+    pub write_format: Option<u32>,
 }
 
 /// Stands for the queue: which entries would be delivered.
@@ -259,11 +261,12 @@ impl Fleet {
 
 /// Opens a spool, waiting for a lock that an ended pod is just giving back.
 async fn open(directory: &Path, start: &Start) -> Spool {
-    let mut options = Options {
+    let options = Options {
         segment_size: Some(1 << 20),
+        high_water_percent: start.high_water_percent.unwrap_or(99),
+        write_format: start.write_format.unwrap_or(NEWEST_FORMAT),
         ..Options::default()
     };
-    options.high_water_percent = start.high_water_percent.unwrap_or(99);
     let until = Instant::now() + LONG;
     loop {
         let opened = match &start.volume {
@@ -380,8 +383,18 @@ impl Pod {
     }
 }
 
+/// Messages from here on have what only the second format of the spool keeps.
+pub const EXTENDED: u64 = 10_000;
+
 pub fn envelope(tag: u64) -> Envelope {
+    let deliver_by = DeliverBy {
+        deadline: 1_700_000_900_000 + tag,
+        mode: ByMode::Notify,
+        trace: true,
+    };
     Envelope {
+        require_tls: tag >= EXTENDED,
+        deliver_by: (tag >= EXTENDED).then_some(deliver_by),
         reverse_path: format!("{tag}@sender.example"),
         recipients: vec![
             Recipient {

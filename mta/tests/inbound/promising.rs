@@ -114,3 +114,44 @@ async fn a_message_is_not_held_beyond_its_time() {
         .await;
     stage.stop().await;
 }
+
+/// It would have to be dropped: the first format of the spool cannot say it.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_promised_while_the_first_format_of_the_spool_is_written() {
+    let stage = Play {
+        more: "relayFrom: [127.0.0.0/8]\n".to_owned(),
+        format: 1,
+        ..Play::default()
+    }
+    .start()
+    .await;
+    let mut client = secure(&stage).await;
+    let offers = client.say("EHLO client.example").await;
+    assert!(
+        !offers.offers("REQUIRETLS") && !offers.offers("DELIVERBY"),
+        "{offers:?}"
+    );
+    for (parameter, code) in [("REQUIRETLS", 555), ("BY=600;R", 555)] {
+        let reply = client
+            .say(&format!("MAIL FROM:<a@else.example> {parameter}"))
+            .await;
+        assert_eq!(reply.code, code, "{parameter}: {reply:?}");
+    }
+    // Offered before the format was lowered: the message is not taken without its promise.
+    let spool = &stage.daemon.handles().spool;
+    spool.set_write_format(2).await.unwrap();
+    let mut client = secure(&stage).await;
+    client
+        .expect(&[
+            ("EHLO client.example", 250),
+            ("MAIL FROM:<a@else.example> REQUIRETLS", 250),
+            ("RCPT TO:<x@else.example>", 250),
+        ])
+        .await;
+    spool.set_write_format(1).await.unwrap();
+    let reply = client.data(MAIL).await;
+    assert_eq!(reply.code, 451, "{reply:?}");
+    assert!(reply.lines[0].starts_with("4.3.3 "), "{reply:?}");
+    assert!(stage.entries().is_empty());
+    stage.stop().await;
+}

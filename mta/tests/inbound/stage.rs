@@ -23,6 +23,8 @@ pub struct Play {
     pub domains: String,
     /// More sections.
     pub more: String,
+    /// `spool.writeFormat`.
+    pub format: u32,
 }
 
 impl Default for Play {
@@ -32,6 +34,7 @@ impl Default for Play {
             users: Vec::new(),
             domains: DOMAINS.to_owned(),
             more: String::new(),
+            format: 2,
         }
     }
 }
@@ -79,12 +82,14 @@ impl Play {
     pub fn text(&self, directory: &std::path::Path, domains: &str) -> String {
         let at = directory.display();
         let mut text = format!(
-            "format: 1\nhostname: mail.example.com\nspool: {{directory: {at}/spool, highWaterPercent: 99}}\n\
+            "format: 1\nhostname: mail.example.com\nspool: {{directory: {at}/spool, \
+             highWaterPercent: 99, writeFormat: {format}}}\n\
              tls: {{certificateFile: {at}/tls.crt, keyFile: {at}/tls.key}}\nlimits: {limits}\n\
              admin: {{health: '127.0.0.1:0'}}\nresolvers: ['127.0.0.1:1']\nports:\n\
              \x20 - {{name: smtp, address: '127.0.0.1:0', role: Transfer, tls: Opportunistic}}\n\
              \x20 - {{name: submission, address: '127.0.0.1:0', role: Submission, tls: StartTls}}\n\
              \x20 - {{name: submissions, address: '127.0.0.1:0', role: Submission, tls: Implicit}}\n",
+            format = self.format,
             limits = self.limits,
         );
         if !self.users.is_empty() {

@@ -82,7 +82,7 @@ fn a_daemon_that_stops_says_421_in_every_state() {
     let directory = tempfile::tempdir().unwrap();
     let (config, port) = (directory.path().join("postroad.yaml"), free_port());
     let text = format!(
-        "format: 1\nhostname: mail.example.com\nspool: {{directory: {}/spool, highWaterPercent: 99}}\nports:\n\
+        "format: 1\nhostname: mail.example.com\nspool: {{directory: {}/spool, highWaterPercent: 99, writeFormat: 2}}\nports:\n\
          \x20 - {{name: smtp, address: '{port}', role: Transfer, tls: Disabled}}\ndomains:\n  - name: example.com\n    inbound:\n\
          \x20     recipients: {{mode: Any}}\n      deliverTo: {{lmtp: {{host: 127.0.0.1, port: 1}}}}\n",
         directory.path().display()

@@ -101,7 +101,7 @@ impl Play {
         });
         let verifier = postroad_mta::auth::Verifier::scram(PASSWORD).unwrap();
         format!(
-            "format: 1\nhostname: mail.example.com\nspool: {{directory: {at}/spool, highWaterPercent: 99}}\n\
+            "format: 1\nhostname: mail.example.com\nspool: {{directory: {at}/spool, highWaterPercent: 99, writeFormat: 2}}\n\
              tls: {{certificateFile: {at}/tls.crt, keyFile: {at}/tls.key}}\nlimits: {limits}\n\
              relayFrom: [{trusted}]\nusers: [{{name: alice, verifier: '{verifier}'}}]\nports:\n\
              \x20 - {{name: smtp, address: '{transfer}', role: Transfer, tls: Opportunistic}}\n\

@@ -17,6 +17,7 @@ use super::losses;
 use super::names::{CONFIG_HASH, DRAINED, Names};
 use super::prepare::Prepared;
 use super::scale::{self, Plan, Said};
+use super::spool_format::SPOOL_FORMAT;
 use super::status::{Found, Seen};
 use crate::apply;
 use crate::context::Ctx;
@@ -424,5 +425,9 @@ fn found(
         certificate: prepared.and_then(|prepared| prepared.certificate.clone()),
         selector: names.selector(),
         rolling,
+        format_cap: listener
+            .annotations()
+            .get(SPOOL_FORMAT)
+            .and_then(|cap| cap.parse().ok()),
     }
 }

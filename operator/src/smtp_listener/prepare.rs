@@ -19,6 +19,7 @@ use super::gather::{self, Children};
 use super::lost;
 use super::names::{BASE, Names, VOLUME_LOST};
 use super::scale;
+use super::spool_format;
 use super::status::Obstacle;
 use super::validate::{self, Valid};
 use crate::apply;
@@ -110,6 +111,7 @@ async fn write(
             .collect(),
         pods: sending_pods(listener, children),
         peers: peers(listener, names, children, before.as_deref()),
+        spool_format: spool_format::rendered(agreed_format(listener)),
     };
     let rendered = match config::rendered(parts, before.as_deref()) {
         Ok(rendered) => rendered,
@@ -123,6 +125,12 @@ async fn write(
         authority: authority.certificate,
         rendered,
     }))
+}
+
+/// The format that the pods were last seen to agree on.
+fn agreed_format(listener: &SmtpListener) -> Option<u32> {
+    let status = listener.status.as_ref()?;
+    status.spool_format.and_then(|format| u32::try_from(format).ok())
 }
 
 /// Pods that send: those that are wanted, and those that are still there to hand their mail over.

@@ -11,6 +11,7 @@ use postroad_crds::{SmtpListener, SmtpListenerStatus};
 
 use super::build::certificates::Facts;
 use super::names::VOLUME_LOST;
+use super::spool_format;
 
 /// One pod and what it said.
 #[derive(Clone, Debug)]
@@ -70,6 +71,8 @@ pub struct Found {
     pub selector: String,
     /// Pods are being replaced by newer ones.
     pub rolling: bool,
+    /// A person's word, see [`spool_format::SPOOL_FORMAT`].
+    pub format_cap: Option<u32>,
 }
 
 /// Days before its end that a certificate is warned of.
@@ -96,6 +99,9 @@ pub fn status(listener: &SmtpListener, found: &Found, now: Timestamp) -> SmtpLis
         certificate: certificate(&serving, found),
         draining: draining(&before, found, now),
         lost: found.lost.clone(),
+        spool_format: Some(spool_format(listener, &before, found)),
+        spool_format_on_disk: spool_format::on_disk(&found.pods)
+            .map_or(before.spool_format_on_disk, |format| i32::try_from(format).ok()),
         conditions: before.conditions.clone(),
     };
     let conditions = [
@@ -126,6 +132,14 @@ pub fn status(listener: &SmtpListener, found: &Found, now: Timestamp) -> SmtpLis
         set_condition(&mut next.conditions, condition, generation, now);
     }
     next
+}
+
+/// See [`spool_format`].
+fn spool_format(listener: &SmtpListener, before: &SmtpListenerStatus, found: &Found) -> i32 {
+    let expected = usize::try_from(found.replicas.max(listener.spec.replicas)).unwrap_or(0);
+    let stands = before.spool_format.and_then(|format| u32::try_from(format).ok());
+    let agreed = spool_format::agreed(&found.pods, expected, stands, found.format_cap);
+    i32::try_from(agreed).unwrap_or(1)
 }
 
 fn ready(wanted: i32, serving: &[&Seen], found: &Found, conditions: &[NewCondition]) -> NewCondition {

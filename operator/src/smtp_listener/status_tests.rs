@@ -1,6 +1,6 @@
 //! Each row: what was found, and what the conditions say.
 
-use postroad_config::admin::{CertificateState, ConfigState, QueueState, SealState};
+use postroad_config::admin::{CertificateState, ConfigState, QueueState, SealState, SpoolFormatState};
 use postroad_crds::conditions::status_of;
 use serde_json::json;
 
@@ -23,6 +23,7 @@ fn state() -> State {
         boot_id: "b".into(),
         version: "1".into(),
         spool: "s".into(),
+        spool_format: SpoolFormatState::default(),
         config: ConfigState {
             generation: 3,
             hash: "h3".into(),

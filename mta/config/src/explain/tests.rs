@@ -75,7 +75,7 @@ const ROWS: &[Row] = &[
     ("relayFrom: [192.0.2.0/24]", "relayFrom: 192.0.2.0/24", 11, "relayFrom", "where a list is needed"),
     ("  lifetime: 5d", "  lifetime: {days: 5}", 10, "queue.lifetime", "a section stands where a text is needed"),
     ("addresses: [alice]", "addresses: alice", 29, "domains[0].inbound.recipients.addresses", "where a list"),
-    ("  directory: /var/spool/postroad", "  /var/spool/postroad", 4, "spool", "write directory or highWaterPercent under it"),
+    ("  directory: /var/spool/postroad", "  /var/spool/postroad", 4, "spool", "write directory, highWaterPercent or writeFormat under it"),
     // Wrong values.
     ("hostname: mail.example.com", "hostname: mail_example", 2, "hostname", "`mail_example` is not a domain name"),
     ("  messageSize: 50Mi", "  messageSize: 50MB", 7, "limits.messageSize", "`50MB` is not a size: write"),

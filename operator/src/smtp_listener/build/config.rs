@@ -39,6 +39,8 @@ pub struct Parts<'a> {
     pub pods: u32,
     /// What is said of other pods.
     pub peers: Peers,
+    /// `spool.writeFormat`.
+    pub spool_format: Option<u32>,
 }
 
 /// Issuer of the cluster's ServiceAccount tokens.
@@ -156,6 +158,7 @@ fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
         policies,
         pods,
         peers,
+        spool_format,
     } = parts;
     let any = |port: u16| std::net::SocketAddr::from(([0_u16; 8], port));
     let rule = |audience, subject, role| TokenRule {
@@ -176,6 +179,7 @@ fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
         spool: SpoolSection {
             directory: format!("{QUEUE_MOUNT}/spool").into(),
             high_water_percent: 90,
+            write_format: spool_format,
         },
         ports: valid.ports.clone(),
         tls: tls.map(|pair| TlsSource::Inline {
@@ -272,6 +276,7 @@ mod tests {
             policies: vec![],
             pods: 1,
             peers: Peers::default(),
+            spool_format: None,
         };
         rendered(parts, before).unwrap()
     }
@@ -280,6 +285,10 @@ mod tests {
     fn the_generation_counts_changes_and_nothing_else() {
         let first = render_with(vec![domain("a.example")], None);
         assert_eq!(first.generation, 1);
+        assert!(
+            !first.base.contains("writeFormat"),
+            "a pod that knows the first format only reads the file"
+        );
         let same = render_with(vec![domain("a.example")], Some(&first.base));
         assert_eq!(same, first);
         let other = render_with(vec![domain("a.example"), domain("b.example")], Some(&first.base));
@@ -322,9 +331,11 @@ mod tests {
             policies: vec![],
             pods: 1,
             peers: Peers::default(),
+            spool_format: Some(2),
         };
         let rendered = rendered(parts, None).unwrap();
         let set = assemble(&rendered.base, &rendered.shards).unwrap();
+        assert_eq!(set.file.spool.format(), 2);
         assert_eq!(
             set.file.tls,
             Some(TlsSource::Inline {
