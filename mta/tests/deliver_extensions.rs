@@ -143,3 +143,16 @@ async fn the_next_connection_goes_on_with_the_session_of_the_last() {
     eventually("sessions were resumed", || sink.resumed() == 2).await;
     bench.stop().await;
 }
+
+/// RFC 9422 section 4.3: the hop takes recipients of one domain at a time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hop_that_limits_domains_gets_a_transaction_for_each() {
+    let to = ["a@one.example", "b@two.example", "c@ONE.example"];
+    for (extensions, transactions) in [(&["LIMITS RCPTDOMAINMAX=1"][..], 2), (&["PIPELINING"], 1)] {
+        let (taken, ..) = send(extensions, envelope("", &to), &message("x")).await;
+        let mut sizes: Vec<usize> = taken.iter().map(|taken| taken.rcpt.len()).collect();
+        sizes.sort_unstable();
+        assert_eq!(sizes.len(), transactions, "{extensions:?}: {taken:?}");
+        assert_eq!(sizes.iter().sum::<usize>(), to.len());
+    }
+}
