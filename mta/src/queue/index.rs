@@ -37,6 +37,8 @@ pub use told::Tally;
 #[derive(Debug)]
 pub struct Index {
     entries: Entries,
+    /// Mail that was just accepted. May name entries that have gone on meanwhile.
+    fresh: VecDeque<EntryId>,
     timers: Wheel<EntryId>,
     places: Places,
     /// Sites that may have a job to start.
@@ -67,6 +69,7 @@ impl Index {
     pub fn new(most_running: usize, now: u64) -> Self {
         Self {
             entries: Entries::default(),
+            fresh: VecDeque::new(),
             timers: Wheel::new(now),
             places: Places::default(),
             lively: VecDeque::new(),
@@ -84,6 +87,13 @@ impl Index {
     pub fn add(&mut self, entry: EntryId, at: u64) {
         if self.entries.add(entry) {
             self.arm(entry, at);
+        }
+    }
+
+    /// Takes in an entry that was just accepted: due at once, before all that waited for its time.
+    pub fn accept(&mut self, entry: EntryId) {
+        if self.entries.add(entry) {
+            self.fresh.push_back(entry);
         }
     }
 
@@ -159,9 +169,30 @@ impl Index {
     /// Entries whose time has come; each is to be sorted, then [`Index::sorted`] is to be called.
     pub fn due(&mut self, now: u64, most: usize) -> Vec<EntryId> {
         let mut due = vec![];
+        // After a start, or new settings, a million may be due: fresh mail is not behind them, nor they behind it.
+        self.take_fresh(&mut due, most - most / 4);
+        self.take_due(&mut due, now, most);
+        self.take_fresh(&mut due, most);
+        due
+    }
+
+    fn take_fresh(&mut self, due: &mut Vec<EntryId>, most: usize) {
+        while due.len() < most {
+            let Some(entry) = self.fresh.pop_front() else {
+                return;
+            };
+            // One that an order took out and in again is sorted once more, and goes on as it was.
+            if let Some(known) = self.entries.get_mut(entry).filter(|known| !known.sorting) {
+                known.sorting = true;
+                due.push(entry);
+            }
+        }
+    }
+
+    fn take_due(&mut self, due: &mut Vec<EntryId>, now: u64, most: usize) {
         while due.len() < most {
             let Some(entry) = self.timers.pop(now) else {
-                break;
+                return;
             };
             let Some(known) = self.entries.get_mut(entry) else {
                 continue;
@@ -175,7 +206,6 @@ impl Index {
             known.sorting = true;
             due.push(entry);
         }
-        due
     }
 
     /// Takes in what reading an entry showed. `None`: the entry is gone, or cannot be read; it is forgotten.
@@ -351,7 +381,10 @@ impl Index {
     /// Sends all that waits for a site back to be sorted: the settings changed, and with them perhaps the sites.
     pub fn resort(&mut self, now: u64) {
         self.limiters.retain(|_, limiter| !limiter.is_idle(now));
-        for number in self.places.all() {
+        // Who waits with few others is not sorted behind a million.
+        let mut all = self.places.all();
+        all.sort_by_cached_key(|number| self.places.get(*number).map(super::places::Site::waiting));
+        for number in all {
             let Some(site) = self.places.get_mut(number) else {
                 continue;
             };
@@ -366,7 +399,8 @@ impl Index {
 
     /// When something can happen next without an event from outside.
     pub fn wakes_at(&self) -> Option<u64> {
-        let next = [self.timers.next_at(), self.alarms.next_at()];
+        let fresh = (!self.fresh.is_empty()).then_some(0);
+        let next = [fresh, self.timers.next_at(), self.alarms.next_at()];
         next.into_iter().flatten().min()
     }
 

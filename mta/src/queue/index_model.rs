@@ -76,7 +76,7 @@ impl World {
                 self.accepted += 1;
                 let recipients = sites.into_iter().map(|site| Recipient { site, next: 0 });
                 self.mails.insert(self.accepted, (0..).zip(recipients).collect());
-                self.index.add(EntryId::from_u64(self.accepted), self.now);
+                self.index.accept(EntryId::from_u64(self.accepted));
             }
             Step::Read => {
                 for entry in self.index.due(self.now, 2) {

@@ -479,3 +479,44 @@ fn a_time_that_the_sender_gave_is_kept_whatever_the_site_does() {
     );
     assert!(index.start(12_000).is_some_and(|job| job.instead.is_none()));
 }
+
+#[test]
+fn fresh_mail_is_not_behind_a_million_that_are_due() {
+    let mut index = index();
+    for entry in 0..1_000 {
+        index.add(id(entry), 0);
+    }
+    for entry in 1_000..1_100 {
+        index.accept(id(entry));
+    }
+    assert_eq!(index.wakes_at(), Some(0));
+    let due = index.due(0, 64);
+    assert_eq!(due.len(), 64);
+    assert!(due[..48].iter().all(|entry| entry.as_u64() >= 1_000));
+    assert!(
+        due[48..].iter().all(|entry| entry.as_u64() < 16),
+        "nor they behind it"
+    );
+    // Taken out and in again, it is sorted once.
+    assert!(index.remove(id(1_050)));
+    index.add(id(1_050), 0);
+    let mut due: Vec<EntryId> = std::iter::from_fn(|| Some(index.due(0, 64)).filter(|due| !due.is_empty()))
+        .flatten()
+        .collect();
+    let count = due.len();
+    due.sort();
+    due.dedup();
+    assert_eq!((due.len(), count), (1_036, 1_036));
+}
+
+#[test]
+fn new_settings_sort_those_first_who_wait_with_few_others() {
+    let mut index = index();
+    index.suspend(["a".to_owned(), "b".to_owned()].into());
+    for entry in 0..50 {
+        ready(&mut index, entry, &["a"]);
+    }
+    ready(&mut index, 50, &["b"]);
+    index.resort(0);
+    assert_eq!(index.due(0, 1), [id(50)]);
+}

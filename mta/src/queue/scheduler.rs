@@ -209,7 +209,12 @@ impl Scheduler {
                         .spool
                         .summary(entry)
                         .map_or(0, |summary| summary.next_attempt);
-                    self.index.add(entry, next.max(clock::now()));
+                    let now = clock::now();
+                    if next <= now {
+                        self.index.accept(entry);
+                    } else {
+                        self.index.add(entry, next);
+                    }
                 }
             }
             Command::Standing(answer) => {

@@ -60,7 +60,7 @@ impl Index {
     /// How much waits for what.
     pub fn tally(&self, now: u64) -> Tally {
         let mut tally = Tally {
-            scheduled: self.timers.len(),
+            scheduled: self.timers.len() + self.fresh.len(),
             running: self.running,
             held: self.held,
             ..Tally::default()
