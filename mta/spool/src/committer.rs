@@ -231,6 +231,9 @@ impl Committer {
                 return self.no_room(std::iter::once(draft).chain(rest).collect(), notify, message);
             }
         }
+        if message {
+            self.shared.count_mail();
+        }
         self.notifies.extend(notify);
     }
 

@@ -130,6 +130,8 @@ pub struct Shared {
     /// [`Options::write_format`] now.
     write_format: AtomicU32,
     read_only: OnceLock<String>,
+    /// Messages stored or held since the start.
+    mail: AtomicU64,
     /// Where the last checkpoint ended; who writes one holds it.
     marks: Mutex<Marks>,
     /// Held by a keeper that changes segments: a repair has one of its own.
@@ -190,9 +192,20 @@ impl Shared {
             read_only: OnceLock::new(),
             marks: Mutex::default(),
             keeping: Mutex::default(),
+            mail: AtomicU64::new(0),
             unwritten: AtomicBool::new(false),
             fullness: Mutex::default(),
         }
+    }
+
+    /// A message is written.
+    pub fn count_mail(&self) {
+        self.mail.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many were.
+    pub fn mail(&self) -> u64 {
+        self.mail.load(Ordering::Relaxed)
     }
 
     /// One keeper at a time makes, uses again and removes segments.

@@ -5,6 +5,8 @@
 //! checkpoints of the index.
 
 mod due;
+mod evacuate;
+mod pace;
 mod segments;
 
 use std::collections::HashSet;
@@ -14,27 +16,19 @@ use std::time::Instant;
 
 use crate::checkpoint::{self, Writing};
 use crate::committer::RESERVE;
-use crate::completion::Completion;
 use crate::errors::CommitError;
-use crate::format::frame::Frame;
 use crate::index::{Epoch, Free};
-use crate::io::File;
 use crate::keeper::due::Due;
 pub use crate::keeper::segments::{create, write_header};
-use crate::shared::{Job, Shared, Survivor, segment_name};
-use crate::types::EntryId;
+use crate::shared::{Shared, segment_name};
 
 /// Free segments kept ready.
 const SPARE: usize = RESERVE + 2;
 
 /// More free segments than this are removed.
 const MOST_FREE: usize = 8;
-/// Copies handed to the committer at once.
-const COPY_BYTES: usize = 1 << 20;
 /// Segments emptied without a gain before packing is given up.
 const VAIN: usize = 4;
-/// Entries looked at while the index is locked.
-const LOOK: usize = 4096;
 /// Segments emptied in one round.
 const ROUND: usize = 8;
 
@@ -228,71 +222,6 @@ impl Keeper {
         self.recycle_all();
         Ok(())
     }
-
-    fn evacuate(&self, epoch: Epoch) -> Result<(), CommitError> {
-        let (file, messages, mut survivors) = {
-            let (messages, mut survivors) = self.survivors(epoch);
-            let index = self.shared.index();
-            let Some(segment) = index.segments.get(&epoch) else {
-                return Ok(());
-            };
-            let releases = index
-                .transfers
-                .iter()
-                .filter(|(_, t)| t.homes.last() == Some(&epoch));
-            survivors.extend(releases.map(|(transfer, _)| Survivor::Release(*transfer)));
-            survivors.extend(index.needed_tombs(epoch).into_iter().map(Survivor::Tomb));
-            (Arc::clone(&segment.file), messages, survivors)
-        };
-        let mut bytes = 0;
-        for (id, offset, len) in messages {
-            let Some(payload) = read_payload(file.as_ref(), offset, len, epoch) else {
-                tracing::error!(entry = %id, "a message is damaged on disk and cannot be copied");
-                continue;
-            };
-            bytes += payload.len();
-            survivors.push(Survivor::Message(id, payload));
-            if bytes >= COPY_BYTES {
-                bytes = 0;
-                self.copy(epoch, std::mem::take(&mut survivors))?;
-            }
-        }
-        self.copy(epoch, survivors)?;
-        // They count in the segment they were copied to.
-        if let Some(segment) = self.shared.index().segments.get_mut(&epoch) {
-            segment.tombs.clear();
-        }
-        Ok(())
-    }
-
-    /// Messages in a closed segment with their places, and entries with records there. Looks at some at a time: nothing new
-    /// comes into a closed segment, and what is gone meanwhile is seen when its copy is planned.
-    fn survivors(&self, epoch: Epoch) -> (Vec<(EntryId, u32, u32)>, Vec<Survivor>) {
-        let (mut messages, mut states) = (Vec::new(), Vec::new());
-        let mut after = None;
-        loop {
-            let index = self.shared.index();
-            let mut looked = 0;
-            for (id, entry) in index.entries.iter_behind(after).take(LOOK) {
-                looked += 1;
-                after = Some(id);
-                if entry.home.epoch == epoch {
-                    messages.push((id, entry.home.offset, entry.home.len));
-                } else if entry.noted().any(|noted| noted == epoch) {
-                    states.push(Survivor::State(id));
-                }
-            }
-            if looked < LOOK {
-                return (messages, states);
-            }
-        }
-    }
-
-    fn copy(&self, epoch: Epoch, survivors: Vec<Survivor>) -> Result<(), CommitError> {
-        let (reply, done) = Completion::<(), CommitError>::channel();
-        self.shared.submit(Job::Evacuate(epoch, survivors, reply));
-        done.wait()
-    }
 }
 
 fn tell(written: io::Result<bool>) {
@@ -302,11 +231,4 @@ fn tell(written: io::Result<bool>) {
             tracing::warn!(%error, "no checkpoint of the index could be written; the next start reads more");
         }
     }
-}
-
-fn read_payload(file: &dyn File, offset: u32, len: u32, epoch: Epoch) -> Option<Vec<u8>> {
-    let mut bytes = vec![0; usize::try_from(len).ok()?];
-    file.read_at(&mut bytes, u64::from(offset)).ok()?;
-    let (frame, payload) = Frame::read(&bytes)?;
-    (frame.epoch == u64::from(epoch)).then(|| payload.to_vec())
 }
