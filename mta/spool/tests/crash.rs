@@ -22,8 +22,8 @@ use postroad_spool::handover::{ToSource, ToTarget, TransferId};
 use postroad_spool::io::Io as _;
 use postroad_spool::io::memory::{Memory, Op};
 use postroad_spool::{
-    EntryId, Envelope, FromCheckpoint, Item, Options, Ownership, Recipient, RecipientState, RecipientUpdate,
-    Spool, Status,
+    EntryId, Envelope, FromCheckpoint, Item, NEWEST_FORMAT, OLDEST_FORMAT, Options, Ownership, Recipient,
+    RecipientState, RecipientUpdate, Spool, Status,
 };
 
 const SEEDS: u64 = 4;
@@ -43,8 +43,19 @@ fn options() -> Options {
 }
 
 fn open(volume: &Memory) -> (Spool, postroad_spool::Recovery) {
-    Spool::open_on(Arc::new(volume.clone()), Path::new("/spool"), &options()).expect("a spool always opens")
+    open_writing(volume, NEWEST_FORMAT)
 }
+
+fn open_writing(volume: &Memory, format: u32) -> (Spool, postroad_spool::Recovery) {
+    let options = Options {
+        write_format: format,
+        ..options()
+    };
+    Spool::open_on(Arc::new(volume.clone()), Path::new("/spool"), &options).expect("a spool always opens")
+}
+
+/// Messages from here on have what only the newest format says.
+const EXTENDED: u64 = 1_000_000;
 
 /// What the load knows, at the point of the record where it knows it.
 #[derive(Clone, Debug)]
@@ -83,6 +94,7 @@ fn envelope(n: u64) -> Envelope {
             2
         ],
         arrived: n,
+        require_tls: n >= EXTENDED,
         ..Envelope::default()
     }
 }
@@ -137,6 +149,10 @@ impl Load {
     fn finish(&mut self, id: EntryId) {
         self.know(Known::Ending(id));
         self.spool.finish(id).unwrap();
+    }
+
+    fn turn(&mut self, format: u32) {
+        self.spool.set_write_format(format).wait().unwrap();
     }
 
     fn flush(&mut self, then: &[Known]) {
@@ -213,7 +229,13 @@ fn compare(log: &[Op], ops: usize, seed: u64) -> bool {
 /// Opens the volume after a cut behind `ops` changes and compares with what was known then.
 fn verify(load: &Load, log: &[Op], ops: usize, seed: u64) {
     let volume = Memory::crash(log, ops, seed);
-    let (spool, recovery) = open(&volume);
+    // In every other draw the next start writes the older format.
+    let format = if seed & 2 == 0 {
+        NEWEST_FORMAT
+    } else {
+        OLDEST_FORMAT
+    };
+    let (spool, recovery) = open_writing(&volume, format);
     let at = format!(
         "cut behind change {ops}, draw {seed}: {:?}",
         log.get(ops.saturating_sub(1)).map(kind)
@@ -424,5 +446,29 @@ fn survivors_copied_out_of_sparse_segments_survive_a_power_cut_at_every_change()
     }
     load.flush(&[]);
     fewer_segments(&load.spool, 20);
+    verify_all(&load);
+}
+
+#[test]
+fn a_turn_between_the_formats_survives_a_power_cut_at_every_change() {
+    let mut load = Load::new();
+    let mut promises = vec![load.put(EXTENDED, 500)];
+    load.churn(10, 6);
+    for (round, format) in (0..).zip([OLDEST_FORMAT, NEWEST_FORMAT, OLDEST_FORMAT]) {
+        load.turn(format);
+        load.churn(100 + round * 20, 7);
+        if format == NEWEST_FORMAT {
+            promises.push(load.put(EXTENDED + 1, 5_000));
+        }
+    }
+    for promise in promises {
+        load.finish(promise);
+        load.flush(&[Known::Ended(promise)]);
+    }
+    let end = Instant::now() + Duration::from_secs(30);
+    while load.spool.format_on_disk() > OLDEST_FORMAT {
+        assert!(Instant::now() < end, "something newer stays on disk");
+        std::thread::sleep(Duration::from_millis(2));
+    }
     verify_all(&load);
 }
