@@ -13,7 +13,7 @@ use crate::blob::is_full;
 use crate::errors::CommitError;
 use crate::format::frame::Frame;
 use crate::format::record::Record;
-use crate::format::{BLOCK, BLOCK_U32};
+use crate::format::{BLOCK, BLOCK_U32, FIRST};
 use crate::index::{Epoch, Free, Place, Segment, Tail};
 use crate::io::File;
 use crate::keeper;
@@ -217,7 +217,9 @@ impl Committer {
             }
             return;
         }
-        if drafts.iter().any(|draft| draft.record.format() > self.format) {
+        let needs = drafts.iter().map(|draft| draft.record.format()).max();
+        let needs = needs.unwrap_or(FIRST);
+        if needs > self.format {
             if let Some(notify) = notify {
                 notify(Err(CommitError::Format));
             }
@@ -225,7 +227,8 @@ impl Committer {
         }
         let mut rest = drafts.into_iter();
         while let Some(draft) = rest.next() {
-            if self.make_room(Frame::space(draft.head.len() + draft.body.len()), message) {
+            let space = Frame::space(draft.head.len() + draft.body.len());
+            if self.make_room(space, message, needs) {
                 self.put(draft);
             } else {
                 return self.no_room(std::iter::once(draft).chain(rest).collect(), notify, message);
@@ -238,22 +241,23 @@ impl Committer {
     }
 
     /// The record fits in the batch behind what is there, perhaps after a commit and in a new segment. A segment of
-    /// another format than the present one is not gone on with.
-    fn make_room(&mut self, space: usize, message: bool) -> bool {
-        let format = self.format;
+    /// another format than the present one is gone on with only where there is no other, and if it can say the record.
+    fn make_room(&mut self, space: usize, message: bool, needs: u32) -> bool {
         let fits = |active: Option<&Active>, buffered: usize| {
-            active.is_some_and(|a| {
-                a.format == format && a.used + (buffered + space).next_multiple_of(BLOCK) <= a.size
-            })
+            active.is_some_and(|a| a.used + (buffered + space).next_multiple_of(BLOCK) <= a.size)
         };
+        let is = |active: Option<&Active>, format: u32| active.is_some_and(|a| a.format == format);
         let full = self.records.len() >= BATCH_RECORDS || self.buffer.len() + space > BATCH_BYTES;
-        if full || !fits(self.active.as_ref(), self.buffer.len()) {
+        let present = is(self.active.as_ref(), self.format);
+        if full || !present || !fits(self.active.as_ref(), self.buffer.len()) {
             self.commit();
         }
-        if fits(self.active.as_ref(), self.buffer.len()) {
+        if present && fits(self.active.as_ref(), self.buffer.len()) {
             return true;
         }
-        self.roll(message) && fits(self.active.as_ref(), self.buffer.len())
+        let said = self.active.as_ref().is_some_and(|a| a.format >= needs);
+        (self.roll(message) || (!message && said && self.shared.read_only().is_none()))
+            && fits(self.active.as_ref(), self.buffer.len())
     }
 
     /// Goes on in a free segment. Its first record repeats what is not about one entry, so no older segment is

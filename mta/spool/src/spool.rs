@@ -144,8 +144,7 @@ impl Spool {
         }
         let volume = io.space(dir)?;
         let segment_size = segment_size(options, volume.total)?;
-        let mut recovered = recover(io.as_ref(), dir, trust)?;
-        recovered.index.end_other_than(options.write_format);
+        let recovered = recover(io.as_ref(), dir, trust)?;
         let keep_free = (volume.total / 50).clamp(64 * 1024, 256 << 20);
         let shared = Arc::new(Shared::new(
             (io, dir.to_path_buf(), lock),
@@ -188,6 +187,7 @@ impl Spool {
             _threads: Arc::new(threads),
         };
         spool.finish_drained();
+        spool.turn_if_other();
         Ok((spool, recovered.report))
     }
 

@@ -38,6 +38,20 @@ impl Spool {
         completion
     }
 
+    /// After a start with another format than the last segment has: as if it had been turned now.
+    pub(crate) fn turn_if_other(&self) {
+        let other = {
+            let index = self.shared().index();
+            let active = index.active.and_then(|epoch| index.segments.get(&epoch));
+            active.is_some_and(|segment| segment.format != self.write_format())
+        };
+        if other {
+            // Nobody waits for it. On a full volume it comes with the next segment.
+            let (reply, _) = Completion::channel();
+            self.shared().submit(Job::Turn(reply));
+        }
+    }
+
     /// Whether envelopes with [`Envelope::require_tls`] and [`Envelope::deliver_by`] are taken: offer REQUIRETLS and
     /// DELIVERBY only then.
     ///
@@ -54,14 +68,6 @@ impl Spool {
 }
 
 impl Index {
-    /// A segment of another format is not gone on with; then it may be emptied like any other.
-    pub fn end_other_than(&mut self, format: u32) {
-        let active = self.active.and_then(|epoch| self.segments.get(&epoch));
-        if active.is_some_and(|segment| segment.format != format) {
-            self.active = None;
-        }
-    }
-
     /// A header that was being written is written.
     pub fn turned(&mut self, before: u32) {
         if let Some(at) = self.turning.iter().position(|format| *format == before) {

@@ -291,6 +291,7 @@ fn verify(load: &Load, log: &[Op], ops: usize, seed: u64) {
     if spool.seal_state().sealed {
         spool.unseal().wait().unwrap();
     }
+    let seal = spool.seal_state();
     let fresh = spool.begin().commit(envelope(1), Vec::new()).wait().unwrap();
     assert!(must.iter().all(|id| *id < fresh), "{at}");
     drop(spool);
@@ -300,6 +301,7 @@ fn verify(load: &Load, log: &[Op], ops: usize, seed: u64) {
         (0, false),
         "{at}: second start"
     );
+    assert_eq!(spool.seal_state(), seal, "{at}: second start");
     let again: BTreeSet<_> = spool.entries().iter().map(|s| s.id).collect();
     there.insert(fresh);
     assert_eq!(again, there, "{at}: second start");

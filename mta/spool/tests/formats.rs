@@ -168,6 +168,26 @@ fn a_restart_with_the_older_format_is_enough_without_any_mail() {
 }
 
 #[test]
+fn an_empty_sealed_spool_keeps_its_seal_through_turns_and_restarts() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(dir.path(), 2);
+    let id = put(&spool, plain()).unwrap();
+    spool.finish(id).unwrap();
+    let seal = spool.seal().wait().unwrap();
+    drop(spool);
+    for format in [1, 2, 1] {
+        let spool = open(dir.path(), format);
+        if format == 1 {
+            until_on_disk(&spool, 1);
+        }
+        assert_eq!((spool.seal_state(), spool.entries().len()), (seal, 0));
+        drop(spool);
+    }
+    assert_eq!(formats(dir.path()), BTreeSet::from([1]));
+    assert_eq!(open(dir.path(), 1).seal_state(), seal);
+}
+
+#[test]
 fn a_turn_to_a_format_that_is_not_known_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let spool = open(dir.path(), 2);
