@@ -137,11 +137,11 @@ fn write_routes(config: &mut String, routes: &[Route], sink: SocketAddr) {
 
 /// Writes `tls.crt` and `tls.key` for this computer, and `ca.crt`, which signed them.
 pub(super) fn certificate(folder: &Path) -> Outcome {
-    let authority =
-        "req -x509 -newkey rsa:2048 -nodes -days 3650 -subj /CN=interop -keyout ca.key -out ca.crt";
-    let leaf = "req -x509 -CA ca.crt -CAkey ca.key -newkey rsa:2048 -nodes -days 3650 -subj /CN=localhost \
-                -addext basicConstraints=critical,CA:FALSE -addext subjectAltName=DNS:localhost,IP:127.0.0.1 \
-                -keyout tls.key -out tls.crt";
+    let authority = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj /CN=interop \
+                     -keyout ca.key -out ca.crt";
+    let leaf = "req -x509 -CA ca.crt -CAkey ca.key -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 \
+                -subj /CN=localhost -addext basicConstraints=critical,CA:FALSE \
+                -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -keyout tls.key -out tls.crt";
     for args in [authority, leaf] {
         Shell::new("openssl")
             .args(args.split_whitespace())
