@@ -16,7 +16,7 @@ struct Args {
     /// Name the methods, what each shows and needs.
     #[arg(long)]
     list: bool,
-    /// Every point of every method; about ten minutes.
+    /// Every point of every method; about twenty minutes.
     #[arg(long)]
     exhaustive: bool,
     /// Points of each method where not all are taken.

@@ -1,7 +1,6 @@
-//! Mail waits for servers that are away. A person looks at it, holds it, returns it, moves it to another
-//! policy, stops a site, all with a token of the
-//! ServiceAccount `edge-admin`; other mail expires, and its sender reads so; a domain asks its mail store who exists. The
-//! pod is killed on the way, with `durability: Relaxed`. What nobody returned arrives once.
+//! Mail waits for servers that are away. A person looks at it, holds it, returns it, moves it to another policy, stops a
+//! site, all with a token of the ServiceAccount `edge-admin`; other mail expires, and its sender reads so; a domain asks its
+//! mail store who exists. The pod is killed on the way, with `durability: Relaxed`. What nobody returned arrives once.
 
 use std::time::Duration;
 
