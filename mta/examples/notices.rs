@@ -15,6 +15,7 @@ struct Sample {
     recipients: Vec<About>,
     original: Original<'static>,
     smtputf8: bool,
+    deliver_by: Option<u64>,
 }
 
 fn main() -> ExitCode {
@@ -39,7 +40,7 @@ fn written(sample: &Sample) -> Vec<u8> {
         envelope_id: Some("QQ314159"),
         queue_id: "0000000000000007",
         arrived: 1_790_000_000_000,
-        deliver_by: None,
+        deliver_by: sample.deliver_by,
         now: 1_790_000_100_000,
         token: "00112233445566778899aabbccddeeff",
         action: sample.action,
@@ -64,6 +65,7 @@ fn samples() -> Vec<Sample> {
         recipients,
         original: Original::Full(ORIGINAL),
         smtputf8: false,
+        deliver_by: None,
     };
     let unknown = "550 5.1.1 <bob@example.net>: Recipient address rejected: User unknown";
     vec![
@@ -89,6 +91,32 @@ fn samples() -> Vec<Sample> {
                 "no connection could be made in five days",
             )],
         ),
+        // RFC 2852 section 4.1.4.3: the time that the sender gave is over.
+        Sample {
+            deliver_by: Some(1_790_000_060_000),
+            ..sample(
+                "by-return",
+                Action::Failed,
+                vec![ours(
+                    "bob@example.net",
+                    "5.4.7",
+                    "the time for its delivery is over",
+                )],
+            )
+        },
+        // RFC 8689 section 5: only the header comes back.
+        Sample {
+            original: Original::Headers(HEADERS),
+            ..sample(
+                "requiretls",
+                Action::Failed,
+                vec![ours(
+                    "bob@example.net",
+                    "5.7.30",
+                    "REQUIRETLS support required, and the next hop has none",
+                )],
+            )
+        },
         Sample {
             original: Original::Headers(HEADERS),
             ..sample(

@@ -20,6 +20,8 @@ const SAMPLES: &[(&str, &str)] = &[
         "bob@example.net 5.1.1 failed\tcarol@example.net 5.2.2 failed",
     ),
     ("expired", "bob@example.net 4.4.7 failed"),
+    ("by-return", "bob@example.net 5.4.7 failed"),
+    ("requiretls", "bob@example.net 5.7.30 failed"),
     ("headers", "bob@example.net 5.7.1 failed"),
     ("too-large", "bob@example.net 5.3.4 failed"),
     ("delayed", "bob@example.net 4.4.1 delayed"),
