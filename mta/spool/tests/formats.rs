@@ -10,8 +10,10 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use postroad_spool::io::memory::Memory;
 use postroad_spool::{
     ByMode, CommitError, DeliverBy, EntryId, Envelope, NEWEST_FORMAT, OLDEST_FORMAT, OpenError, Options,
     Recipient, RecipientState, RecipientUpdate, Spool,
@@ -185,6 +187,47 @@ fn an_empty_sealed_spool_keeps_its_seal_through_turns_and_restarts() {
     }
     assert_eq!(formats(dir.path()), BTreeSet::from([1]));
     assert_eq!(open(dir.path(), 1).seal_state(), seal);
+}
+
+#[test]
+fn a_full_volume_opens_with_either_format_and_gets_room_again() {
+    for (before, after) in [(1, 2), (2, 1)] {
+        let volume = Memory::new(1 << 20);
+        let on = |format| {
+            let io = Arc::new(volume.clone());
+            Spool::open_on(io, Path::new("/spool"), &writing(format))
+                .unwrap()
+                .0
+        };
+        let large = |spool: &Spool| {
+            let mut incoming = spool.begin();
+            incoming.write(&[b'x'; 5_000])?;
+            incoming.commit(plain(), Vec::new()).wait()
+        };
+        let spool = on(before);
+        let mut ids = Vec::new();
+        let error = loop {
+            match large(&spool) {
+                Ok(id) => ids.push(id),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error, CommitError::Full);
+        drop(spool);
+        let spool = on(after);
+        for id in ids.drain(..ids.len() / 2) {
+            spool.finish(id).unwrap();
+        }
+        spool.flush().wait().unwrap();
+        assert!(
+            (0..200).any(|_| large(&spool).is_ok()),
+            "{before} to {after}: {:?}",
+            spool.usage()
+        );
+        for id in ids {
+            assert_eq!(envelope(&spool, id), plain());
+        }
+    }
 }
 
 #[test]
