@@ -331,3 +331,19 @@ pub struct Carried {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As a pod of a version says it that knows one format of the spool only.
+    #[test]
+    fn a_pod_that_names_no_formats_of_its_spool_knows_the_first() {
+        let said = r#"{"bootId": "b", "version": "0.1.0", "spool": "s", "accepting": true,
+            "config": {"generation": 1, "hash": "h", "readsFormat": 1},
+            "queue": {"messages": 0, "freeBytes": 1, "belowHighWater": true, "damaged": 0}}"#;
+        let state: State = serde_json::from_str(said).unwrap();
+        let formats = state.spool_format;
+        assert_eq!((formats.reads, formats.writes, formats.on_disk), (1, 1, 1));
+    }
+}
