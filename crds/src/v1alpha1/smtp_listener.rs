@@ -277,6 +277,10 @@ pub struct SelfSigned {}
 pub struct Authentication {
     /// Users with a password.
     pub users: Users,
+    /// Whether logins may be bound to their TLS connection: SCRAM-SHA-256-PLUS is offered under TLS 1.3, where every user has SCRAM
+    /// keys. Clients that take the strongest mechanism and cannot bind (mutt, neomutt) fail then. Default false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel_binding: Option<bool>,
 }
 
 /// Users with a password.

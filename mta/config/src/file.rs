@@ -42,6 +42,10 @@ pub struct ConfigFile {
     /// Who may submit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub users: Vec<User>,
+    /// Whether logins may be bound to their TLS connection (SCRAM-SHA-256-PLUS, under TLS 1.3, where every user has SCRAM
+    /// keys). Off unless asked for: clients that take the strongest mechanism and cannot bind (mutt, neomutt) fail then.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub channel_binding: bool,
     /// Networks whose clients may relay without AUTH. Empty = nobody; a private range is never implied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub relay_from: Vec<IpNet>,

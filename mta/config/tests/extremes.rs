@@ -19,6 +19,7 @@ ports:
   - {name: submission, address: '[::1]:587', role: Submission, tls: StartTls}
 tls: {certificate: c, key: k}
 users: [{name: alice, verifier: $argon2id$x}]
+channelBinding: true
 relayFrom: [192.0.2.0/24]
 proxyProtocol: {mode: Required, trustedSources: [10.0.0.0/8]}
 access: {trustedPeers: ['2001:db8::/32']}

@@ -131,11 +131,13 @@ impl Authenticator {
             && users
                 .iter()
                 .all(|user| user.verifier.starts_with("SCRAM-SHA-256$"));
-        let mut offered = if scram {
-            vec![Mechanism::ScramSha256Plus, Mechanism::ScramSha256]
-        } else {
-            Vec::new()
-        };
+        let mut offered = Vec::new();
+        if scram && settings.set.file.channel_binding {
+            offered.push(Mechanism::ScramSha256Plus);
+        }
+        if scram {
+            offered.push(Mechanism::ScramSha256);
+        }
         offered.extend([Mechanism::Plain, Mechanism::Login]);
         offered
     }

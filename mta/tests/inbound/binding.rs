@@ -15,6 +15,7 @@ const PLUS: &str = "SCRAM-SHA-256-PLUS";
 async fn stage() -> Stage {
     Play {
         users: vec![("alice", Verifier::scram("wonder land").unwrap())],
+        more: "channelBinding: true\n".to_owned(),
         ..Play::default()
     }
     .start()
@@ -127,6 +128,26 @@ async fn binding_is_not_offered_under_tls_1_2() {
     let reply = alice(PLUS, EXPORTER, &exporter).login(&mut client).await;
     assert_eq!(reply.code, 504);
     // The client could, and knows that we do not offer it.
+    let reply = alice("SCRAM-SHA-256", "y,,", b"").login(&mut client).await;
+    assert_eq!(reply.code, 235);
+    stage.stop().await;
+}
+
+/// Clients that take the strongest mechanism and cannot bind must not meet it unasked.
+#[tokio::test(flavor = "multi_thread")]
+async fn binding_is_not_offered_unless_the_file_says_so() {
+    let stage = Play {
+        users: vec![("alice", Verifier::scram("wonder land").unwrap())],
+        ..Play::default()
+    }
+    .start()
+    .await;
+    let mut client = stage.submissions().await;
+    let offer = client.say("EHLO client.example").await;
+    assert!(offer.has("AUTH SCRAM-SHA-256 PLAIN LOGIN"), "{offer:?}");
+    let exporter = client.exporter.unwrap();
+    let reply = alice(PLUS, EXPORTER, &exporter).login(&mut client).await;
+    assert_eq!(reply.code, 504);
     let reply = alice("SCRAM-SHA-256", "y,,", b"").login(&mut client).await;
     assert_eq!(reply.code, 235);
     stage.stop().await;

@@ -52,6 +52,8 @@ pub struct Valid {
     pub proxy_protocol: ProxyProtocol,
     /// Clients that are trusted beyond the others.
     pub access: Access,
+    /// Whether logins may be bound to their TLS connection.
+    pub channel_binding: bool,
     /// What is done to headers.
     pub headers: Headers,
     /// DNS servers of the pods.
@@ -77,6 +79,11 @@ pub fn validate(spec: &SmtpListenerSpec) -> Result<Valid, Invalid> {
         queue: queue(&spec.queue)?,
         relay_from: networks("spec.relayFrom", &spec.relay_from)?,
         proxy_protocol: proxy_protocol(spec)?,
+        channel_binding: spec
+            .authentication
+            .as_ref()
+            .and_then(|authentication| authentication.channel_binding)
+            .unwrap_or(false),
         access: Access {
             trusted_peers: match &spec.access {
                 Some(access) => networks("spec.access.trustedPeers", &access.trusted_peers)?,
@@ -354,6 +361,10 @@ mod tests {
         let valid = validate(&spec(&json!({}))).unwrap();
         assert_eq!(valid.limits, Limits::default());
         assert_eq!(valid.queue, QueueSection::default());
+        assert!(!valid.channel_binding);
+        let users = json!({"users": {"secretRef": {"name": "users"}}, "channelBinding": true});
+        let bound = validate(&spec(&json!({"authentication": users}))).unwrap();
+        assert!(bound.channel_binding);
         assert_eq!(valid.ports[0].address.to_string(), "[::]:10025");
     }
 

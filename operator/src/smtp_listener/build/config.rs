@@ -187,6 +187,7 @@ fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
             key: pair.key,
         }),
         users,
+        channel_binding: valid.channel_binding,
         relay_from: valid.relay_from.clone(),
         proxy_protocol: valid.proxy_protocol.clone(),
         access: valid.access.clone(),
