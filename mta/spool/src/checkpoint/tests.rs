@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
 
@@ -110,6 +111,17 @@ struct Load {
 }
 
 impl Load {
+    fn new(volume: &Memory, segments: u64) -> Self {
+        Self {
+            spool: Some(open(volume, segments)),
+            volume: volume.clone(),
+            entries: Vec::new(),
+            offers: Vec::new(),
+            holds: Vec::new(),
+            count: 0,
+        }
+    }
+
     fn spool(&self) -> Spool {
         self.spool.clone().unwrap()
     }
@@ -248,14 +260,7 @@ impl Load {
 
 fn run(steps: &[(u8, usize)], segments: u64) -> Memory {
     let volume = Memory::new(64 << 20);
-    let mut load = Load {
-        spool: Some(open(&volume, segments)),
-        volume: volume.clone(),
-        entries: Vec::new(),
-        offers: Vec::new(),
-        holds: Vec::new(),
-        count: 0,
-    };
+    let mut load = Load::new(&volume, segments);
     for (kind, pick) in steps {
         load.step(*kind, *pick);
     }
@@ -284,6 +289,41 @@ proptest! {
             prop_assert_eq!((without.report.lost, without.report.damaged), (0, 0));
         }
     }
+}
+
+#[test]
+fn a_checkpoint_written_while_mail_comes_and_goes_is_as_good() {
+    let volume = Memory::new(64 << 20);
+    let mut load = Load::new(&volume, 2);
+    let (spool, over) = (load.spool(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                spool.checkpoint().unwrap();
+            }
+        });
+        for n in 0..500_usize {
+            // Mail, states, ends, hand-overs in and out; never closed.
+            load.step([0, 0, 9, 0, 11, 22, 0, 23, 13, 16][n % 10], n * 7919 % 9973);
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    drop((spool, load));
+    let log = volume.log();
+    let mut used = 0;
+    for cut in 1..=60_usize {
+        let ops = log.len() * cut / 60;
+        let crashed = || Memory::crash(&log, ops, cut as u64 | 1);
+        let (with, without) = with_and_without(&crashed(), &crashed());
+        assert_eq!(
+            seen(&with.index),
+            seen(&without.index),
+            "cut behind change {ops} of {}",
+            log.len()
+        );
+        used += usize::from(with.report.checkpoint == FromCheckpoint::Used);
+    }
+    assert!(used > 40, "{used} of 60 cuts had a checkpoint");
 }
 
 /// A closed spool of some segments, with a checkpoint.

@@ -17,10 +17,10 @@ use crate::index::{Epoch, Index};
 use crate::shared::{Counters, Job, Shared};
 use crate::types::EntryId;
 
-/// Most entries of one block: the index is locked for so many.
-const MOST: u64 = 1024;
+/// Most entries of one block: the index is locked for so many. Few in tests, so that much happens in between.
+const MOST: u64 = if cfg!(test) { 3 } else { 1024 };
 /// The same for releases and tombs.
-const MOST_OTHERS: usize = 512;
+const MOST_OTHERS: usize = if cfg!(test) { 2 } else { 512 };
 /// Room that is asked for, for each entry.
 const ROOM: u64 = 64;
 
