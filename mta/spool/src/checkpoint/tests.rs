@@ -326,6 +326,33 @@ fn a_checkpoint_written_while_mail_comes_and_goes_is_as_good() {
     assert!(used > 40, "{used} of 60 cuts had a checkpoint");
 }
 
+#[test]
+fn what_a_checkpoint_says_is_in_the_log_before_it_counts() {
+    let volume = Memory::new(64 << 20);
+    let patient = Options {
+        lazy_ms: 600_000,
+        ..options(0)
+    };
+    let (spool, _) = Spool::open_on(Arc::new(volume.clone()), Path::new(DIR), &patient).unwrap();
+    let envelope = Envelope {
+        recipients: vec![Recipient::default()],
+        ..Envelope::default()
+    };
+    let id = spool.begin().commit(envelope, Vec::new()).wait().unwrap();
+    let state = RecipientState {
+        attempts: 3,
+        ..RecipientState::default()
+    };
+    spool.record(id, &[RecipientUpdate { index: 0, state }]).unwrap();
+    assert!(spool.checkpoint().unwrap());
+    let (crashed, other) = twice(&volume);
+    let (with, without) = with_and_without(&crashed, &other);
+    assert_eq!(with.report.checkpoint, FromCheckpoint::Used);
+    let attempts = |found: &Recovered| found.index.entries.get(id).unwrap().states.to_vec()[0].attempts;
+    assert_eq!((attempts(&with), attempts(&without)), (3, 3));
+    assert_eq!(seen(&with.index), seen(&without.index));
+}
+
 /// A closed spool of some segments, with a checkpoint.
 fn closed() -> Memory {
     let steps: Vec<(u8, usize)> = (0..60)
