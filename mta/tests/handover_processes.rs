@@ -14,7 +14,7 @@ use fleet::processes::{self, LONG, Process};
 use fleet::{Fleet, now};
 use postroad_config::admin::State;
 use postroad_spool::{Options, Spool};
-use sink::{Script, Sink, eventually};
+use sink::{Script, Sink};
 
 /// Messages of daemon zero, one and two at the start.
 const MAIL: [u64; 3] = [40, 120, 600];
@@ -149,7 +149,16 @@ async fn chain(trouble: Trouble) {
         .await;
     assert!(sink.taken().is_empty(), "nothing was delivered so far");
     open.store(true, Ordering::SeqCst);
-    eventually("all arrived", || sink.taken().len() >= ALL).await;
+    let end = Instant::now() + LONG;
+    while sink.taken().len() < ALL {
+        let state = three.daemons[0].state(&three.fleet).await;
+        let arrived = sink.taken().len();
+        assert!(
+            Instant::now() < end,
+            "{trouble:?}: {arrived} of {ALL} arrived, zero says {state:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     three
         .until("zero has nothing left", 1, |states| {
             states[0].as_ref().is_some_and(|state| state.queue.messages == 0)
