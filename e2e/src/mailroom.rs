@@ -249,7 +249,7 @@ impl<'a> Mailroom<'a> {
         until(limit, || {
             last = 0;
             for pod in pods {
-                let command = ["postroad-mta", "queue", "ls", "--json"]; // a line for each
+                let command = ["/postroad-mta", "queue", "ls", "--json"]; // a line for each
                 // A pod that is just starting is asked again.
                 let Ok(said) = self.namespace().exec(pod, &command, b"") else {
                     return Ok(false);
