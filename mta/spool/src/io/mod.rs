@@ -37,7 +37,8 @@ pub trait File: Send + Sync + Debug {
 /// Space of a volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
-    /// Bytes of the volume.
+    /// Bytes of the volume that are in use, or that a process without privileges can still use; what is kept for root is
+    /// neither.
     pub total: u64,
     /// Bytes a process without privileges can still use.
     pub available: u64,
@@ -189,8 +190,12 @@ impl Io for Disk {
 
     fn space(&self, dir: &Path) -> io::Result<Space> {
         let volume = rustix::fs::statvfs(dir)?;
+        let in_use = volume.f_blocks.saturating_sub(volume.f_bfree);
         Ok(Space {
-            total: volume.f_blocks.saturating_mul(volume.f_frsize),
+            // As df(1) counts it: blocks that nobody but root gets would make an empty volume look half full.
+            total: in_use
+                .saturating_add(volume.f_bavail)
+                .saturating_mul(volume.f_frsize),
             available: volume.f_bavail.saturating_mul(volume.f_frsize),
         })
     }
