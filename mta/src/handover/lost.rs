@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use postroad_config::admin::LostSpool;
-use postroad_spool::{HandoverError, Settled, SpoolUuid};
+use postroad_spool::{CommitError, HandoverError, Settled, SpoolUuid};
 
 use super::{Inner, locked};
 
@@ -102,7 +102,12 @@ pub(super) async fn said(inner: &Arc<Inner>, text: &str) -> Result<(), LostError
     locked(&inner.lost).said.insert(spool);
     tracing::warn!(%spool, "declared lost");
     declare(inner);
-    Ok(settle(inner).await?)
+    // To its end, even where nobody waits for the answer any more: what is settled has to be queued.
+    let inner = Arc::clone(inner);
+    let settling = tokio::spawn(async move { settle(&inner).await });
+    Ok(settling
+        .await
+        .unwrap_or(Err(HandoverError::Commit(CommitError::Closed)))?)
 }
 
 /// Settles what waits; what cannot be stored now is tried again.

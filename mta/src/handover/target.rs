@@ -77,9 +77,7 @@ async fn exchange(
         Ok(source) => source,
         Err(refused) => return refused.into_response(),
     };
-    taken(&inner, source, body)
-        .await
-        .unwrap_or_else(IntoResponse::into_response)
+    to_its_end(async move { taken(&inner, source, body).await }).await
 }
 
 async fn ask(
@@ -92,8 +90,14 @@ async fn ask(
         Ok(target) => target,
         Err(refused) => return refused.into_response(),
     };
-    answered(&inner, target, body)
-        .await
+    to_its_end(async move { answered(&inner, target, body).await }).await
+}
+
+/// A request whose connection breaks is dropped in the middle, by then with durable steps that the queue has to be told of:
+/// so it runs in a task of its own.
+async fn to_its_end(work: impl Future<Output = Result<Response, Refused>> + Send + 'static) -> Response {
+    let done = tokio::spawn(work).await;
+    done.unwrap_or(Err(Refused::Ended(Ended)))
         .unwrap_or_else(IntoResponse::into_response)
 }
 
