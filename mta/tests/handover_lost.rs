@@ -37,9 +37,13 @@ async fn with_fault(fleet: &Fleet, name: &str, step: Step) -> (Pod, Arc<AtomicUs
 
 /// The configuration says so.
 fn declare(fleet: &Fleet, pod: &Pod, lost: &str) {
+    configure(fleet, pod, &[lost]);
+}
+
+fn configure(fleet: &Fleet, pod: &Pod, lost: &[&str]) {
     let mut set = fleet.set(pod.address(), Vec::new());
     set.file.peers = Peers {
-        lost: vec![lost.to_owned()],
+        lost: lost.iter().map(|spool| (*spool).to_owned()).collect(),
         ..Peers::default()
     };
     pod.live.swap(Settings::new(set).unwrap());
@@ -137,6 +141,33 @@ async fn what_stands_with_a_target_whose_volume_is_lost_goes_to_another() {
     assert_eq!(state.lost, [expected]);
     until("the leaving pod is empty", || leaving.is_drained()).await;
     assert_eq!(tags(&second), (0..MAIL).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_volume_that_returns_hands_over_to_pods_that_the_verb_had_told() {
+    const OTHER: &str = "01020304-0506-4708-890a-0b0c0d0e0f10";
+    let fleet = Fleet::new();
+    let staying = fleet.start("staying", Start::default()).await;
+    let back = fleet.start("back", Start::default()).await;
+    for tag in 0..MAIL {
+        back.accept(tag, 400).await;
+    }
+    let lost = back.spool.uuid().to_string();
+    // The verb is sooner; then the configuration says it, and the verb again.
+    staying.handover.declare_lost(&lost).await.unwrap();
+    configure(&fleet, &staying, &[&lost, OTHER]);
+    until("the configuration is read", || {
+        staying.handover.lost().iter().any(|known| known.spool == OTHER)
+    })
+    .await;
+    staying.handover.declare_lost(&lost).await.unwrap();
+    back.seal(&[staying.address()]).await;
+    until("it is refused", || back.handover.stuck().is_some()).await;
+    assert_eq!(staying.book.queued(), 0);
+    // Its pod answers: the operator takes both away.
+    configure(&fleet, &staying, &[]);
+    until("what it has is handed over", || back.is_drained()).await;
+    assert_eq!(tags(&staying), (0..MAIL).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -19,7 +19,7 @@ use super::{Inner, locked};
 /// What is known of lost spools since the start.
 #[derive(Default)]
 pub(super) struct Lost {
-    /// Said by the verb; the configuration says the others.
+    /// Said by the verb, and not yet by the configuration, which says the others.
     said: BTreeSet<SpoolUuid>,
     done: BTreeMap<SpoolUuid, Counts>,
 }
@@ -71,7 +71,8 @@ impl Lost {
     }
 }
 
-/// Tells the spool who is lost: those of the configuration and those that the verb named.
+/// Tells the spool who is lost: those of the configuration and those that the verb named. One that both named is the
+/// configuration's from then on: it is taken back with it, as when the volume turned up after all.
 pub(super) fn declare(inner: &Inner) {
     let settings = inner.live.current();
     let mut lost = locked(&inner.lost);
@@ -82,6 +83,7 @@ pub(super) fn declare(inner: &Inner) {
                 tracing::error!(%spool, "peers.lost names the spool of this pod, which is here");
             }
             Ok(spool) => {
+                lost.said.remove(&spool);
                 all.insert(spool);
             }
             Err(_) => tracing::warn!(spool = %text, "peers.lost names no spool"),

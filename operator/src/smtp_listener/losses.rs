@@ -45,7 +45,7 @@ pub async fn run(
         );
         event(ctx, listener, EventType::Warning, "VolumeLost", &note).await;
     }
-    let mut spools = lost::spools(annotation(listener), names, &fleet.claims, Vec::new());
+    let mut spools = lost::spools(declared.direct, &fleet.claims, Vec::new());
     spools.extend(declared.mark.into_iter().map(|(_, spool)| spool));
     if let Some(access) = access {
         for member in members {

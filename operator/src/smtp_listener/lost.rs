@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   annotation ─► claim, while its pod does not answer ─► claim marked `postroad.dev/lost: <spool>` ─┐
-//!              └► UUID of a spool whose claim is gone ───────────────────────────────────────────────┴─► peers.lost ─► pods
+//!              └► UUID of a spool whose claim is gone, that no pod says it has ──► status.lost ──────┴─► peers.lost ─► pods
 //! ```
 //!
 //! The mark outlives the annotation: a marked claim brings no pod back. A pod that answers takes its mark off.
@@ -19,11 +19,13 @@ use super::scale::{Claim, Fleet};
 pub struct Declared {
     /// Claims to be marked: ordinal and spool.
     pub mark: Vec<(i32, String)>,
+    /// UUIDs of spools that have no claim and no pod.
+    pub direct: Vec<String>,
     /// What cannot be done, each a sentence.
     pub wrong: Vec<String>,
 }
 
-/// Reads the annotation: claims by name, ordinal or UUID of their spool; other UUIDs are for [`spools`].
+/// Reads the annotation: claims by name, ordinal or UUID of their spool; other UUIDs are of spools whose claim is gone.
 pub fn declared(annotation: Option<&str>, names: &Names, fleet: &Fleet) -> Declared {
     let mut declared = Declared::default();
     for item in items(annotation) {
@@ -33,20 +35,34 @@ pub fn declared(annotation: Option<&str>, names: &Names, fleet: &Fleet) -> Decla
                 Ok(None) => {}
                 Err(wrong) => declared.wrong.push(wrong),
             },
-            None if is_uuid(item) => {
-                let mut said = fleet.pods.iter().filter_map(|pod| pod.said.as_ref());
-                if said.any(|said| said.spool == item) {
-                    declared
-                        .wrong
-                        .push(format!("a pod answers with the spool {item}: it is not lost"));
-                }
-            }
+            None if is_uuid(item) => match of_a_pod(item, names, fleet) {
+                Some(wrong) => declared.wrong.push(wrong),
+                None => declared.direct.push(item.to_owned()),
+            },
             None => declared.wrong.push(format!(
                 "there is no claim `{item}`; give a claim's name, an ordinal, or the UUID of a spool"
             )),
         }
     }
     declared
+}
+
+/// Why a spool without a claim is not lost: it is, or may be, that of a pod whose claim does not say so yet.
+fn of_a_pod(spool: &str, names: &Names, fleet: &Fleet) -> Option<String> {
+    let mut said = fleet.pods.iter().filter_map(|pod| pod.said.as_ref());
+    if said.any(|said| said.spool == spool) {
+        return Some(format!("a pod answers with the spool {spool}: it is not lost"));
+    }
+    let untold = |ordinal| {
+        let mut claims = fleet.claims.iter();
+        claims.any(|claim| claim.ordinal == ordinal && claim.bound && claim.spool.is_none())
+    };
+    let mut pods = fleet.pods.iter();
+    let pod = pods.find(|pod| pod.ready && pod.said.is_none() && untold(pod.ordinal))?;
+    let name = names.pod(pod.ordinal);
+    Some(format!(
+        "which spool {name} has is not known yet, and it serves: {spool} may be its"
+    ))
 }
 
 /// The mark that a claim is to get.
@@ -69,9 +85,17 @@ fn mark(claim: &Claim, names: &Names, fleet: &Fleet) -> Result<Option<String>, S
     Ok((claim.lost.as_ref() != Some(&spool)).then_some(spool))
 }
 
-/// UUIDs for `peers.lost`: of marked claims, of the annotation, and those that were there `before`. A spool whose claim is
+/// Spools without a claim that the last look at the pods took as lost, by the status. Pods are asked after their
+/// configuration is written: without this it could name a spool whose pod is there and whose claim does not say so yet.
+pub fn looked_at(claims: &[Claim], status: &[LostVolume]) -> Vec<String> {
+    let spools = status.iter().map(|volume| &volume.spool);
+    let has_claim = |spool: &&String| claims.iter().any(|claim| claim.spool.as_ref() == Some(*spool));
+    spools.filter(|spool| !has_claim(spool)).cloned().collect()
+}
+
+/// UUIDs for `peers.lost`: of marked claims, `direct` ones, and those that were there `before`. A spool whose claim is
 /// there without a mark is not lost.
-pub fn spools(annotation: Option<&str>, names: &Names, claims: &[Claim], before: Vec<String>) -> Vec<String> {
+pub fn spools(direct: Vec<String>, claims: &[Claim], before: Vec<String>) -> Vec<String> {
     const MOST: usize = 200;
     let mut spools = before;
     spools.retain(|spool| {
@@ -79,8 +103,7 @@ pub fn spools(annotation: Option<&str>, names: &Names, claims: &[Claim], before:
         of.is_none_or(|claim| claim.lost.is_some())
     });
     let marked = claims.iter().filter_map(|claim| claim.lost.clone());
-    let direct = items(annotation).filter(|item| is_uuid(item) && claim(item, names, claims).is_none());
-    for spool in marked.chain(direct.map(str::to_owned)) {
+    for spool in marked.chain(direct) {
         if !spools.contains(&spool) {
             spools.push(spool);
         }
@@ -202,7 +225,7 @@ mod tests {
         for text in ["queue-edge-2", "2", A, " 2 ,"] {
             let expected = Declared {
                 mark: vec![(2, A.to_owned())],
-                wrong: vec![],
+                ..Declared::default()
             };
             assert_eq!(declared(Some(text), &names(), &fleet), expected, "{text}");
         }
@@ -236,12 +259,40 @@ mod tests {
             ("7", "no claim"),
         ] {
             let declared = declared(Some(text), &names(), &fleet);
-            assert!(declared.mark.is_empty(), "{text}");
+            assert!(declared.mark.is_empty() && declared.direct.is_empty(), "{text}");
             assert!(
                 declared.wrong.len() == 1 && declared.wrong[0].contains(word),
                 "{text}: {declared:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_spool_whose_pod_is_there_is_not_lost_before_its_claim_names_it() {
+        // As after an upgrade: no claim says which spool it has.
+        let claims = vec![claim(0, None, None), claim(1, None, None)];
+        let taken = |pods: Vec<Pod>| declared(Some(A), &names(), &fleet(pods, claims.clone()));
+        assert!(taken(vec![pod(0, Some(A)), pod(1, None)]).direct.is_empty());
+        let unasked = Pod {
+            ready: true,
+            ..pod(0, None)
+        };
+        let waits = taken(vec![unasked, pod(1, Some(B))]);
+        assert!(
+            waits.direct.is_empty() && waits.wrong[0].contains("edge-0"),
+            "{waits:?}"
+        );
+        // A pod that neither serves nor answers is what a lost volume looks like.
+        assert_eq!(taken(vec![pod(0, Some(B)), pod(1, None)]).direct, [A]);
+
+        // The configuration is written before the pods are asked: it names what a look took as lost.
+        let of = |spool: &str| LostVolume {
+            spool: spool.into(),
+            ..LostVolume::default()
+        };
+        assert_eq!(looked_at(&claims, &[of(B)]), [B]);
+        let told = [claim(0, Some(A), None), claim(1, None, None)];
+        assert!(looked_at(&told, &[of(A)]).is_empty(), "its pod turned up");
     }
 
     #[test]
@@ -293,7 +344,8 @@ mod tests {
     fn lost_spools_are_those_of_marks_of_the_annotation_and_of_before() {
         let spools = |text, claims: &[Claim], before: &[&str]| {
             let before = before.iter().map(|spool| (*spool).to_owned()).collect();
-            super::spools(text, &names(), claims, before)
+            let direct = declared(text, &names(), &fleet(vec![], claims.to_vec())).direct;
+            super::spools(direct, claims, before)
         };
         assert_eq!(spools(None, &[claim(2, Some(A), Some(A))], &[]), [A]);
         assert_eq!(spools(None, &[], &[A]), [A], "the claim was deleted");

@@ -17,7 +17,7 @@ use super::build::config::{self, Parts, Rendered};
 use super::build::objects;
 use super::gather::{self, Children};
 use super::lost;
-use super::names::{BASE, Names, VOLUME_LOST};
+use super::names::{BASE, Names};
 use super::scale;
 use super::spool_format;
 use super::status::Obstacle;
@@ -167,10 +167,11 @@ fn peers(listener: &SmtpListener, names: &Names, children: &Children, before: Op
         .map(|base| config::peers_in(base, &shards.collect()))
         .unwrap_or_default();
     let claims = children.claims(names);
-    let annotation = listener.annotations().get(VOLUME_LOST).map(String::as_str);
+    let status = listener.status.as_ref().map(|status| status.lost.as_slice());
+    let direct = lost::looked_at(&claims, status.unwrap_or_default());
     Peers {
         sealed: sealed(listener, names, children),
-        lost: lost::spools(annotation, names, &claims, before.lost),
+        lost: lost::spools(direct, &claims, before.lost),
         drained: drained(&claims, before.drained),
     }
 }
