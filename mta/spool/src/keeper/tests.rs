@@ -1,0 +1,41 @@
+//! The keeper's decisions, on a volume in memory. It is driven by the test; the one of the spool is held back where it would
+//! do the same.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::*;
+use crate::io::memory::Memory;
+use crate::spool::Spool;
+use crate::types::{EntryId, Envelope, Options};
+
+fn open(volume: &Memory, options: &Options) -> Spool {
+    let volume = Arc::new(volume.clone());
+    Spool::open_on(volume, Path::new("/s"), options).unwrap().0
+}
+
+fn put(spool: &Spool, len: usize) -> EntryId {
+    let mut incoming = spool.begin();
+    incoming.write(&vec![b'x'; len]).unwrap();
+    incoming.commit(Envelope::default(), Vec::new()).wait().unwrap()
+}
+
+#[test]
+fn of_a_read_only_spool_it_looks_no_more_often_than_of_another() {
+    let volume = Memory::new(64 << 20);
+    let options = Options {
+        segment_size: Some(64 << 10),
+        checkpoint_idle_ms: 0,
+        ..Options::default()
+    };
+    let spool = open(&volume, &options);
+    let mut keeper = Keeper::new(Arc::clone(spool.shared()));
+    spool.shared().fail("a test", &io::Error::other("injected"));
+    let next = keeper.due.look();
+    while Instant::now() < next {
+        std::thread::yield_now();
+    }
+    keeper.checkpoint();
+    assert!(keeper.due.look() > next, "else it never waits again");
+}
