@@ -12,6 +12,8 @@ pub struct Due {
     /// The last batch that was seen, and since when there is no later one.
     quiet: (u64, Instant),
     looked: Instant,
+    /// Behind one that could not be written.
+    not_before: Instant,
 }
 
 impl Due {
@@ -23,18 +25,25 @@ impl Due {
         )
     }
 
-    const fn after(segments: u64, idle_ms: u64, now: Instant) -> Self {
+    pub(super) const fn after(segments: u64, idle_ms: u64, now: Instant) -> Self {
         Self {
             segments,
             idle: Duration::from_millis(idle_ms),
             quiet: (0, now),
             looked: now,
+            not_before: now,
         }
     }
 
     /// When to look again at the latest.
     pub fn look(&self) -> Instant {
         self.looked + (self.idle / 4).max(Duration::from_millis(10))
+    }
+
+    /// None could be written now: it is tried again after a rest, not at the next poke. On a full volume it would read all of
+    /// the index in vain each time.
+    pub fn failed(&mut self, now: Instant) {
+        self.not_before = now + self.idle;
     }
 
     /// Whether one is due now.
@@ -62,7 +71,7 @@ impl Due {
             self.quiet = (batch, now);
         }
         let idle = now.saturating_duration_since(self.quiet.1) >= self.idle;
-        self.segments > 0 && news && (rolled >= self.segments || idle)
+        self.segments > 0 && news && now >= self.not_before && (rolled >= self.segments || idle)
     }
 }
 
@@ -84,6 +93,18 @@ mod tests {
         assert!(due.decide(4, true, 0, at(259)));
         let mut never = Due::after(0, 0, start);
         assert!(!never.decide(9, true, 99, at(999)));
+    }
+
+    #[test]
+    fn one_that_could_not_be_written_is_tried_again_after_a_rest() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut due = Due::after(8, 30_000, start);
+        assert!(due.decide(1, true, 8, at(1)));
+        due.failed(at(2));
+        assert!(!due.decide(2, true, 9, at(3)), "a poke");
+        assert!(!due.decide(2, true, 9, at(31)));
+        assert!(due.decide(3, true, 9, at(32)));
     }
 
     #[test]

@@ -92,6 +92,9 @@ impl Keeper {
             }
             writing.finish(false)
         });
+        if !matches!(written, Ok(true)) {
+            self.due.failed(Instant::now());
+        }
         tell(written);
     }
 

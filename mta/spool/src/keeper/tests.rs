@@ -39,3 +39,24 @@ fn of_a_read_only_spool_it_looks_no_more_often_than_of_another() {
     keeper.checkpoint();
     assert!(keeper.due.look() > next, "else it never waits again");
 }
+
+#[test]
+fn a_checkpoint_for_which_there_is_no_room_is_not_begun_again_at_each_poke() {
+    let volume = Memory::new(64 << 20);
+    let options = Options {
+        segment_size: Some(64 << 10),
+        // The spool's own keeper writes none.
+        checkpoint_segments: 0,
+        ..Options::default()
+    };
+    let spool = open(&volume, &options);
+    let mut keeper = Keeper::new(Arc::clone(spool.shared()));
+    keeper.due = Due::after(1, 30_000, Instant::now());
+    while spool.shared().index().rolled < 2 {
+        put(&spool, 10 << 10);
+    }
+    volume.set_capacity(0);
+    assert!(keeper.due.is_due(spool.shared(), Instant::now()));
+    keeper.checkpoint();
+    assert!(!keeper.due.is_due(spool.shared(), Instant::now()));
+}
