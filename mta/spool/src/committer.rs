@@ -73,6 +73,8 @@ pub struct Committer {
     tried: bool,
     /// Since when something written is not synced (relaxed only).
     unsynced: Option<Instant>,
+    /// Batches that could not be written. Who had a part in one is told so, however well the next one goes.
+    failures: u64,
 }
 
 impl Committer {
@@ -106,6 +108,7 @@ impl Committer {
             request: 0,
             tried: false,
             unsynced: None,
+            failures: 0,
         }
     }
 
@@ -192,11 +195,11 @@ impl Committer {
 
     /// Goes on in a segment of the present format, whose first record is then durable; waits for the keeper's try.
     fn turn(&mut self, reply: Reply<()>) {
-        if let Some(reason) = self.shared.read_only() {
-            let _ = reply.send(Err(CommitError::ReadOnly(reason.to_owned())));
+        self.commit();
+        if let Some(error) = self.refusal() {
+            let _ = reply.send(Err(error));
             return;
         }
-        self.commit();
         let there = self.active.as_ref().is_some_and(|a| a.format == self.format);
         if there || self.roll(false) {
             self.notifies
@@ -211,9 +214,9 @@ impl Committer {
     }
 
     fn write(&mut self, drafts: Vec<Draft>, notify: Option<Notify>, message: bool) {
-        if let Some(reason) = self.shared.read_only() {
+        if let Some(error) = self.refusal() {
             if let Some(notify) = notify {
-                notify(Err(CommitError::ReadOnly(reason.to_owned())));
+                notify(Err(error));
             }
             return;
         }
@@ -225,10 +228,13 @@ impl Committer {
             }
             return;
         }
+        let failures = self.failures;
         let mut rest = drafts.into_iter();
         while let Some(draft) = rest.next() {
             let space = Frame::space(draft.head.len() + draft.body.len());
-            if self.make_room(space, message, needs) {
+            // What came first may have been in a batch that failed: then the rest is not all of it.
+            let room = self.make_room(space, message, needs);
+            if room && self.failures == failures && self.shared.read_only().is_none() {
                 self.put(draft);
             } else {
                 return self.no_room(std::iter::once(draft).chain(rest).collect(), notify, message);
@@ -264,6 +270,9 @@ impl Committer {
     /// needed for that.
     fn roll(&mut self, message: bool) -> bool {
         self.settle();
+        if self.shared.read_only().is_some() {
+            return false;
+        }
         let mut index = self.shared.index();
         if index.free.is_empty() || (message && index.free.len() <= RESERVE) {
             return false;
@@ -327,7 +336,14 @@ impl Committer {
         });
     }
 
+    /// New mail, which is one record, waits, and so do outcomes; for everything else the volume is full.
     fn no_room(&mut self, drafts: Vec<Draft>, notify: Option<Notify>, message: bool) {
+        if let Some(error) = self.refusal() {
+            if let Some(notify) = notify {
+                notify(Err(error));
+            }
+            return;
+        }
         match notify {
             Some(notify) if self.tried || !message => notify(Err(CommitError::Full)),
             Some(notify) => self.parked.push_back(Parked::Mail(drafts, Some(notify))),
@@ -346,6 +362,13 @@ impl Committer {
 
     fn commit(&mut self) {
         self.touched.clear();
+        if let Some(error) = self.refusal() {
+            // A write or sync has failed: a later one that goes well proves nothing.
+            self.refuse(&error);
+            self.records.clear();
+            self.buffer.clear();
+            return;
+        }
         if self.records.is_empty() {
             for notify in std::mem::take(&mut self.notifies) {
                 notify(Ok(()));
@@ -379,10 +402,22 @@ impl Committer {
     fn settle_all(&mut self) -> Result<(), CommitError> {
         self.commit();
         self.settle();
-        match self.shared.read_only() {
-            Some(reason) => Err(CommitError::ReadOnly(reason.to_owned())),
+        match self.refusal() {
+            Some(error) => Err(error),
             None if self.parked.is_empty() => Ok(()),
             None => Err(CommitError::Full),
+        }
+    }
+
+    /// What everybody is told once a write or sync has failed.
+    fn refusal(&self) -> Option<CommitError> {
+        let reason = self.shared.read_only()?;
+        Some(CommitError::ReadOnly(reason.to_owned()))
+    }
+
+    fn refuse(&mut self, error: &CommitError) {
+        for notify in self.notifies.drain(..) {
+            notify(Err(error.clone()));
         }
     }
 
@@ -437,6 +472,7 @@ impl Committer {
 
     /// A full volume refuses; anything else ends all belief in the device.
     fn failed(&mut self, error: &std::io::Error) {
+        self.failures += 1;
         let answer = if is_full(error) {
             let lazy = self.records.drain(..).filter_map(|w| again(w.entry, w.record));
             self.parked.extend(lazy);
@@ -445,9 +481,7 @@ impl Committer {
             self.shared.fail("write or sync of a segment", error);
             CommitError::ReadOnly(self.shared.read_only().unwrap_or_default().to_owned())
         };
-        for notify in self.notifies.drain(..) {
-            notify(Err(answer.clone()));
-        }
+        self.refuse(&answer);
     }
 }
 
@@ -468,3 +502,6 @@ fn again(entry: EntryId, record: Record) -> Option<Parked> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,6 +41,7 @@ struct State {
     recording: bool,
     capacity: u64,
     fail_syncs: bool,
+    refuse_writes: bool,
 }
 
 /// The file system. Clones are the same one.
@@ -79,6 +80,11 @@ impl Memory {
     /// From now on every sync of a file fails, or none.
     pub fn fail_syncs(&self, fail: bool) {
         self.state().fail_syncs = fail;
+    }
+
+    /// From now on there is no room for any write, not even in place, as where each one takes new blocks; or there is again.
+    pub fn refuse_writes(&self, refuse: bool) {
+        self.state().refuse_writes = refuse;
     }
 
     /// Changes the size of the volume.
@@ -234,7 +240,7 @@ impl File for MemoryFile {
         let used: usize = state.files.values().map(Vec::len).sum();
         let old = state.files.get(&self.file).map_or(0, Vec::len) as u64;
         let grown = (offset + bytes.len() as u64).saturating_sub(old);
-        if grown > 0 && used as u64 + grown > state.capacity {
+        if state.refuse_writes || (grown > 0 && used as u64 + grown > state.capacity) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         put(state.files.entry(self.file).or_default(), offset, bytes);

@@ -151,7 +151,8 @@ impl Keeper {
     }
 
     fn recycle_all(&self) {
-        loop {
+        // What the index says of the last moments may not be on disk then.
+        while self.shared.read_only().is_none() {
             let Some(epoch) = self.shared.index().recyclable() else {
                 return;
             };

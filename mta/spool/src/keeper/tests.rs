@@ -21,6 +21,14 @@ fn put(spool: &Spool, len: usize) -> EntryId {
     incoming.commit(Envelope::default(), Vec::new()).wait().unwrap()
 }
 
+/// Until the keeper of the spool has tried to have enough free segments.
+fn provided(spool: &Spool) {
+    let asked = spool.shared().request_space();
+    while !spool.shared().answered(asked) {
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn of_a_read_only_spool_it_looks_no_more_often_than_of_another() {
     let volume = Memory::new(64 << 20);
@@ -59,4 +67,28 @@ fn a_checkpoint_for_which_there_is_no_room_is_not_begun_again_at_each_poke() {
     assert!(keeper.due.is_due(spool.shared(), Instant::now()));
     keeper.checkpoint();
     assert!(!keeper.due.is_due(spool.shared(), Instant::now()));
+}
+
+#[test]
+fn nothing_is_used_again_once_the_spool_is_read_only() {
+    let volume = Memory::new(64 << 20);
+    let options = Options {
+        segment_size: Some(64 << 10),
+        checkpoint_segments: 0,
+        ..Options::default()
+    };
+    let spool = open(&volume, &options);
+    provided(&spool);
+    // The spool's own keeper does not do it either.
+    let _only = spool.shared().keeping();
+    while spool.shared().index().rolled < 2 {
+        let id = put(&spool, 10 << 10);
+        spool.finish(id).unwrap();
+    }
+    spool.flush().wait().unwrap();
+    let epoch = spool.shared().index().recyclable().unwrap();
+    let keeper = Keeper::new(Arc::clone(spool.shared()));
+    spool.shared().fail("a test", &io::Error::other("injected"));
+    keeper.recycle_all();
+    assert_eq!(spool.shared().index().recyclable(), Some(epoch));
 }

@@ -1,0 +1,119 @@
+//! Batches that fail while more is put behind them, on a volume in memory. The test is the only one that writes: the
+//! committer of the spool gets no jobs.
+
+use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
+
+use super::*;
+use crate::io::memory::Memory;
+use crate::spool::Spool;
+use crate::types::{Durability, Options};
+
+fn open(durability: Durability) -> (Memory, Spool, Committer) {
+    let volume = Memory::new(64 << 20);
+    let options = Options {
+        segment_size: Some(1 << 20),
+        checkpoint_segments: 0,
+        durability,
+        ..Options::default()
+    };
+    let (spool, _) = Spool::open_on(Arc::new(volume.clone()), Path::new("/s"), &options).unwrap();
+    let committer = Committer::new(Arc::clone(spool.shared()));
+    (volume, spool, committer)
+}
+
+/// Drafts that any segment takes.
+fn drafts(committer: &Committer, count: usize) -> Vec<Draft> {
+    let seal = committer.shared.index().seal;
+    (0..count).map(|_| globals(&committer.shared, seal)).collect()
+}
+
+/// Writes so many records of one job; where its answer comes.
+fn write(committer: &mut Committer, count: usize) -> Receiver<Result<(), CommitError>> {
+    let (tell, told) = channel();
+    let drafts = drafts(committer, count);
+    let notify = move |result| drop(tell.send(result));
+    committer.write(drafts, Some(Box::new(notify)), false);
+    told
+}
+
+/// A committer with a batch that takes not one record more.
+fn with_a_full_batch(committer: &mut Committer) -> Receiver<Result<(), CommitError>> {
+    drop(write(committer, 1));
+    let left = BATCH_RECORDS - committer.records.len();
+    let told = write(committer, left);
+    assert_eq!(committer.records.len(), BATCH_RECORDS);
+    told
+}
+
+#[test]
+fn what_is_put_behind_a_batch_whose_sync_failed_is_not_believed() {
+    let (volume, _spool, mut committer) = open(Durability::Durable);
+    let first = with_a_full_batch(&mut committer);
+    volume.fail_syncs(true);
+    let second = write(&mut committer, 1);
+    volume.fail_syncs(false);
+    committer.commit();
+    for told in [first, second] {
+        let answer = told.try_recv().unwrap();
+        assert!(matches!(answer, Err(CommitError::ReadOnly(_))), "{answer:?}");
+    }
+}
+
+#[test]
+fn nothing_that_waits_is_written_once_the_spool_is_read_only() {
+    let (_volume, spool, mut committer) = open(Durability::Durable);
+    let told = write(&mut committer, 1);
+    spool.shared().fail("a test", &std::io::Error::other("injected"));
+    let used = |committer: &Committer| committer.active.as_ref().unwrap().used;
+    let before = used(&committer);
+    committer.commit();
+    let answer = told.try_recv().unwrap();
+    assert!(matches!(answer, Err(CommitError::ReadOnly(_))), "{answer:?}");
+    assert!(committer.records.is_empty() && committer.buffer.is_empty());
+    assert_eq!(used(&committer), before);
+}
+
+#[test]
+fn of_what_spans_two_batches_a_lost_first_part_is_told_though_the_second_is_written() {
+    let (volume, spool, mut committer) = open(Durability::Durable);
+    drop(write(&mut committer, 1));
+    committer.commit();
+    // Its first batch is refused; from then on there is room again.
+    let (tell, told) = channel();
+    let drafts = drafts(&committer, BATCH_RECORDS + 10);
+    let healed = volume.clone();
+    committer
+        .notifies
+        .push(Box::new(move |_| healed.refuse_writes(false)));
+    volume.refuse_writes(true);
+    committer.write(
+        drafts,
+        Some(Box::new(move |result| drop(tell.send(result)))),
+        false,
+    );
+    committer.commit();
+    assert_eq!(told.try_recv().unwrap(), Err(CommitError::Full));
+    assert_eq!(spool.shared().read_only(), None);
+    let later = write(&mut committer, 1);
+    committer.commit();
+    assert_eq!(later.try_recv().unwrap(), Ok(()), "there is room again");
+}
+
+#[test]
+fn no_segment_is_begun_behind_a_late_sync_that_failed() {
+    let (volume, spool, mut committer) = open(Durability::Relaxed);
+    drop(write(&mut committer, 1));
+    committer.commit();
+    committer.unsynced = Some(Instant::now());
+    let before = committer.active.as_ref().unwrap().epoch;
+    let asked = spool.shared().request_space();
+    while !spool.shared().answered(asked) {
+        std::thread::yield_now();
+    }
+    assert!(!spool.shared().index().free.is_empty(), "there is one to begin");
+    volume.fail_syncs(true);
+    assert!(!committer.roll(false));
+    assert!(spool.shared().read_only().is_some());
+    assert_eq!(committer.active.as_ref().unwrap().epoch, before);
+}
