@@ -51,22 +51,37 @@ fn written(sample: &Sample) -> Vec<u8> {
 }
 
 fn samples() -> Vec<Sample> {
-    let said = |address: &str, status: &str, text: &str| About {
-        diagnostic: Some(text.to_owned()),
-        ..about(address, status)
-    };
-    let ours = |address: &str, status: &str, text: &str| About {
-        reason: Some(text.to_owned()),
-        ..about(address, status)
-    };
-    let sample = |name, action, recipients| Sample {
+    failures().into_iter().chain(successes_and_delays()).collect()
+}
+
+fn sample(name: &'static str, action: Action, recipients: Vec<About>) -> Sample {
+    Sample {
         name,
         action,
         recipients,
         original: Original::Full(ORIGINAL),
         smtputf8: false,
         deliver_by: None,
-    };
+    }
+}
+
+/// What the next hop said.
+fn said(address: &str, status: &str, text: &str) -> About {
+    About {
+        diagnostic: Some(text.to_owned()),
+        ..about(address, status)
+    }
+}
+
+/// What we say ourselves.
+fn ours(address: &str, status: &str, text: &str) -> About {
+    About {
+        reason: Some(text.to_owned()),
+        ..about(address, status)
+    }
+}
+
+fn failures() -> Vec<Sample> {
     let unknown = "550 5.1.1 <bob@example.net>: Recipient address rejected: User unknown";
     vec![
         sample(
@@ -141,6 +156,11 @@ fn samples() -> Vec<Sample> {
                 vec![said("b\u{fc}b@example.net", "5.1.1", "550 5.1.1 no such user")],
             )
         },
+    ]
+}
+
+fn successes_and_delays() -> Vec<Sample> {
+    vec![
         sample(
             "delayed",
             Action::Delayed,

@@ -1,5 +1,5 @@
 //! What a sender was promised goes on with its message, or the message comes back: REQUIRETLS (RFC 8689), DELIVERBY (RFC
-//! 2852), and what `TLS-Required: No` changes.
+//! 2852), and `TLS-Required: No` takes nothing away.
 
 #![allow(clippy::unwrap_used, reason = "tests and their parts")]
 
@@ -225,7 +225,7 @@ async fn a_name_out_of_the_dns_is_no_proof_unless_it_is_the_domain_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_header_waives_the_tls_of_a_route_by_mx_and_of_no_other() {
+async fn no_header_waives_the_tls_that_a_policy_asks_for() {
     let (stranger, _) = trusted(&["mx.example"]);
     let sink = Sink::start(inside(&stranger, &["REQUIRETLS"])).await;
     let dns = || {
@@ -235,7 +235,8 @@ async fn a_header_waives_the_tls_of_a_route_by_mx_and_of_no_other() {
     };
     let waived = b"TLS-Required: No\r\nSubject: your certificate\r\n\r\nx\r\n".to_vec();
     for (policies, body, require_tls, arrives) in [
-        (direct("Verified"), waived.clone(), false, true),
+        (direct("Verified"), waived.clone(), false, false),
+        (direct("Opportunistic"), waived.clone(), false, true),
         (direct("Verified"), message("x"), false, false),
         (direct("Verified"), waived.clone(), true, false),
         (to_hosts(&[sink.address], "Verified", SOON), waived, false, false),

@@ -19,19 +19,10 @@ pub struct Findings {
     pub message_id: bool,
     /// The body of each From field, unfolded.
     pub from: Vec<String>,
-    /// The body of each TLS-Required field, cut short; the first two of them.
-    pub tls_required: Vec<String>,
     /// Octets of the header.
     pub size: usize,
     /// Something that ends the message: see [`Fault`].
     pub fault: Option<Fault>,
-}
-
-impl Findings {
-    /// The one TLS-Required field says No (RFC 8689 section 3: it must not be there twice).
-    pub fn waives_tls(&self) -> bool {
-        matches!(self.tls_required.as_slice(), [only] if only.trim_matches([' ', '\t']).eq_ignore_ascii_case("no"))
-    }
 }
 
 /// A header that is refused.
@@ -61,7 +52,6 @@ enum Field {
     Other,
     From,
     Received,
-    TlsRequired,
 }
 
 impl HeaderScan {
@@ -132,12 +122,6 @@ impl HeaderScan {
             self.found.date = true;
         } else if name.eq_ignore_ascii_case(b"message-id") {
             self.found.message_id = true;
-        } else if name.eq_ignore_ascii_case(b"tls-required") {
-            self.field = Field::TlsRequired;
-            if self.found.tls_required.len() < 2 {
-                self.found.tls_required.push(String::new());
-            }
-            self.tls_required(&line[colon + 1..]);
         } else if name.eq_ignore_ascii_case(b"from") {
             self.field = Field::From;
             self.found.from.push(String::new());
@@ -149,15 +133,7 @@ impl HeaderScan {
         match self.field {
             Field::From => self.from(line, skipped),
             Field::Received => self.hop(line),
-            Field::TlsRequired => self.tls_required(line),
             Field::Other => {}
-        }
-    }
-
-    fn tls_required(&mut self, text: &[u8]) {
-        if let Some(field) = self.found.tls_required.last_mut() {
-            let room = MOST_TLS_REQUIRED.saturating_sub(field.len());
-            field.push_str(&String::from_utf8_lossy(&text[..text.len().min(room)]));
         }
     }
 
@@ -191,8 +167,6 @@ const MOST_HOPS: usize = 101;
 /// Kept of one line; RFC 5321 section 4.5.3.1.6 allows 1000.
 const MOST_LINE: usize = 64 << 10;
 const MOST_FROM: usize = 64 << 10;
-/// Far more than its one word takes.
-const MOST_TLS_REQUIRED: usize = 64;
 /// Beyond any header of real mail; protects what reads it later.
 const MOST_HEADER: usize = 1 << 20;
 
@@ -243,25 +217,6 @@ mod tests {
         let header =
             "Received: from a by MX.example; x\r\nReceived: from b\r\n\tby mx.example (x)\r\nX: by c\r\n\r\n";
         assert_eq!(scan([header.as_bytes()]).hops, ["mx.example", "mx.example"]);
-    }
-
-    #[test]
-    fn tls_is_waived_by_one_field_that_says_no() {
-        for (header, waived) in [
-            ("TLS-Required: No\r\n", true),
-            ("tls-required:\r\n NO\r\n", true),
-            ("TLS-Required: Yes\r\n", false),
-            ("TLS-Required: No, thanks\r\n", false),
-            ("TLS-Required: No\r\nTLS-Required: No\r\n", false),
-            ("TLS-Required: No\r\n more\r\n", false),
-            ("X-TLS-Required: No\r\n", false),
-            ("A: b\r\n\r\nTLS-Required: No\r\n", false),
-        ] {
-            assert_eq!(scan([header.as_bytes()]).waives_tls(), waived, "{header}");
-            assert_eq!(scan(header.as_bytes().chunks(1)).waives_tls(), waived, "{header}");
-        }
-        let long = format!("TLS-Required: {}No\r\n", " ".repeat(500));
-        assert!(!scan([long.as_bytes()]).waives_tls());
     }
 
     #[test]

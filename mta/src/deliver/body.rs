@@ -9,8 +9,6 @@ use std::io::{self, Read};
 use postroad_spool::{EntryId, Spool};
 use tokio::sync::mpsc;
 
-use crate::accept::HeaderScan;
-
 /// Pieces of a message, in order; ends after the last, or with an error.
 pub type Pieces = mpsc::Receiver<io::Result<Vec<u8>>>;
 
@@ -118,24 +116,6 @@ pub async fn inspect(spool: Spool, entry: EntryId) -> io::Result<Contents> {
     Ok(inspection.contents)
 }
 
-/// Whether the header says `TLS-Required: No` (RFC 8689 section 3). A header that cannot be read says nothing.
-pub async fn waives_tls(spool: &Spool, entry: EntryId, octets: Option<&[u8]>) -> bool {
-    let mut scan = HeaderScan::new();
-    if let Some(octets) = octets {
-        scan.feed(octets);
-    } else {
-        let mut pieces = read(spool.clone(), entry);
-        while let Some(piece) = pieces.recv().await {
-            let Ok(piece) = piece else { return false };
-            scan.feed(&piece);
-            if scan.is_done() {
-                break;
-            }
-        }
-    }
-    scan.finish().waives_tls()
-}
-
 const PIECE: usize = 64 << 10;
 
 #[cfg(test)]
@@ -166,18 +146,6 @@ mod tests {
             all.extend(piece.unwrap());
         }
         assert!(all.starts_with(b"Received: y\r\nxx") && all.len() == 200_013);
-    }
-
-    #[tokio::test]
-    async fn a_waiver_of_tls_is_found_in_memory_and_on_disk() {
-        for (body, waived) in [
-            (&b"A: b\r\nTLS-Required: No\r\n\r\nx\r\n"[..], true),
-            (b"A: b\r\n\r\nTLS-Required: No\r\n", false),
-        ] {
-            let (_dir, spool, entry) = stored(b"Received: y\r\n", body).await;
-            assert_eq!(waives_tls(&spool, entry, None).await, waived);
-            assert_eq!(waives_tls(&spool, entry, Some(body)).await, waived);
-        }
     }
 
     #[tokio::test]

@@ -53,6 +53,8 @@ struct Inner {
     tls: ClientTls,
     /// Dialogues at once.
     slots: Semaphore,
+    /// The same about promises: a host that does not answer holds up no recipient of another.
+    promise_slots: Semaphore,
     known: Mutex<Known>,
     budget: Budget,
     /// What hosts promise.
@@ -69,14 +71,15 @@ impl Callout {
             dns,
             tls,
             slots: Semaphore::new(MOST_DIALOGUES),
+            promise_slots: Semaphore::new(MOST_PROMISES),
             known: Mutex::default(),
             budget,
             promises: Mutex::default(),
         }))
     }
 
-    /// Whether the host takes mail for this forward-path.
-    pub async fn ask(&self, host: &Deliver, forward_path: &str, hostname: &str) -> Answer {
+    /// Whether the host takes mail for this forward-path. `require_tls`: it is asked inside proven TLS or not at all.
+    pub async fn ask(&self, host: &Deliver, forward_path: &str, hostname: &str, require_tls: bool) -> Answer {
         let key = (host.clone(), forward_path.to_owned());
         if let Some(answer) = self.recall(&key) {
             return answer;
@@ -88,7 +91,13 @@ impl Callout {
             let Some(_room) = self.0.budget.ask() else {
                 return Answer::Unknown;
             };
-            self.dialogue(host, forward_path, hostname).await
+            // Otherwise as the mail itself goes to the host of a domain.
+            let tls = if require_tls {
+                TlsMode::Verified
+            } else {
+                TlsMode::Opportunistic
+            };
+            self.dialogue(host, forward_path, (hostname, tls)).await
         };
         let answer = tokio::time::timeout(PATIENCE, dialogue)
             .await
@@ -115,10 +124,10 @@ impl Callout {
         finder.find(&to, None, || 0).await.unwrap_or_default()
     }
 
-    async fn dialogue(&self, host: &Deliver, forward_path: &str, hostname: &str) -> Answer {
-        for server in &self.servers(host, hostname).await {
+    async fn dialogue(&self, host: &Deliver, forward_path: &str, how: (&str, TlsMode)) -> Answer {
+        for server in &self.servers(host, how.0).await {
             for address in &server.addresses {
-                match self.one(server, *address, forward_path, hostname).await {
+                match self.one(server, *address, forward_path, how).await {
                     Ok(answer) => return answer,
                     Err(trouble) => {
                         tracing::info!(host = server.host, %address, ?trouble, "a recipient could not be verified");
@@ -134,13 +143,12 @@ impl Callout {
         server: &Server,
         address: std::net::SocketAddr,
         forward_path: &str,
-        hostname: &str,
+        (hostname, tls): (&str, TlsMode),
     ) -> Result<Answer, Trouble> {
         let target = Target {
             server,
             address,
-            // As the mail itself goes to the host of a domain.
-            tls: TlsMode::Opportunistic,
+            tls,
             require_tls: false,
             hostname,
             recipients: None,
@@ -220,8 +228,9 @@ fn subject(reply: &PeerReply) -> Option<u16> {
     reply.enhanced().map(|(_, subject, _)| subject)
 }
 
-/// Dialogues at once; more wait.
+/// Dialogues at once about recipients, and about promises; more wait.
 const MOST_DIALOGUES: usize = 32;
+const MOST_PROMISES: usize = 8;
 /// For one answer with all waits; the client waits for five minutes (RFC 5321 section 4.5.3.2.3).
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Answers that are kept.

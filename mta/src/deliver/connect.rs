@@ -1,6 +1,6 @@
 //! From an address to a byte stream, in the clear or inside TLS.
 //!
-//! Bounded by deadlines; errors are sentences for logs and notices, without anything of the peer in them.
+//! Bounded by deadlines; errors are sentences for logs and notices, bounded and on one line.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,6 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+use crate::dsn::text::{Charset, one_line};
 
 /// A connection.
 #[derive(Debug)]
@@ -72,7 +74,11 @@ pub async fn handshake(
     match tokio::time::timeout(within, TlsConnector::from(config).connect(name, stream)).await {
         Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(stream))),
         // What TLS itself finds wrong comes as this kind; all else is of the connection.
-        Ok(Err(error)) => Err(no(error.to_string(), error.kind() == io::ErrorKind::InvalidData)),
+        // It may repeat names of the certificate, of which there can be thousands.
+        Ok(Err(error)) => Err(no(
+            one_line(&error.to_string(), Charset::Ascii, LONGEST_REASON),
+            error.kind() == io::ErrorKind::InvalidData,
+        )),
         Err(_) => Err(no("the handshake took too long".to_owned(), false)),
     }
 }
@@ -112,3 +118,6 @@ impl AsyncWrite for Stream {
         }
     }
 }
+
+/// Octets.
+const LONGEST_REASON: usize = 300;

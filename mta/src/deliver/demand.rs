@@ -3,11 +3,13 @@
 //! Pure.
 //!
 //! ```text
-//!   envelope, header ─► Demand ─┬─ Usual    as the route says
-//!                               ├─ Must     REQUIRETLS: a proven server inside TLS that promises the same, or it goes back
-//!                               ├─ Wish     the same of a null reverse-path: where it can be had, else as the route says
-//!                               └─ Waived   `TLS-Required: No`: TLS where it can be had, whatever a route by MX says
+//!   envelope ─► Demand ─┬─ Usual    as the route says
+//!                       ├─ Must     REQUIRETLS: a proven server inside TLS that promises the same, or it goes back
+//!                       └─ Wish     the same of a null reverse-path: where it can be had, else as the route says
 //! ```
+//!
+//! `TLS-Required: No` in a header (RFC 8689 section 3) waives what a recipient's domain asks for by DANE or MTA-STS. Neither is
+//! looked up here, and what a policy of ours asks for no header takes away, so the field changes nothing.
 //!
 //! A server is proven when the name that its certificate is for did not come from an answer that anybody can forge.
 //! Names of the configuration did not, nor did a domain that is its own mail server (by its MX record, or for want of
@@ -30,8 +32,6 @@ pub enum Demand {
     Must,
     /// REQUIRETLS of a null reverse-path, which is not lost for want of it (RFC 8689 section 5).
     Wish,
-    /// `TLS-Required: No` (RFC 8689 section 3).
-    Waived,
 }
 
 /// How connections are made and used.
@@ -44,7 +44,7 @@ pub struct Terms {
 }
 
 impl Demand {
-    /// What the envelope says; the header may waive it, see [`may_be_waived`].
+    /// What the envelope says.
     pub fn of(envelope: &Envelope) -> Self {
         match (envelope.require_tls, envelope.reverse_path.is_empty()) {
             (false, _) => Self::Usual,
@@ -60,15 +60,8 @@ impl Demand {
             Self::Usual => vec![with(way.tls, false)],
             Self::Must => vec![with(TlsMode::Verified, true)],
             Self::Wish => vec![with(TlsMode::Verified, true), with(way.tls, false)],
-            Self::Waived => vec![with(TlsMode::Opportunistic, false)],
         }
     }
-}
-
-/// Whether `TLS-Required: No` changes anything on this way. It is about what a recipient's domain asks for, so it has no
-/// say in how the hosts of the configuration are talked to.
-pub fn may_be_waived(way: &Way) -> bool {
-    matches!(way.to, To::Exchanges { .. }) && matches!(way.tls, TlsMode::Encrypted | TlsMode::Verified)
 }
 
 /// Whether a certificate for this host proves that it is the one meant, see the head of this file.
@@ -178,19 +171,6 @@ mod tests {
         assert_eq!(required, [true, false]);
         envelope.reverse_path = "a@b.example".into();
         assert_eq!(Demand::of(&envelope), Demand::Must);
-    }
-
-    #[test]
-    fn a_header_waives_what_is_said_of_mx_and_nothing_of_our_own_hosts() {
-        for (to, tls, may) in [
-            (by_mx("d.example"), TlsMode::Verified, true),
-            (by_mx("d.example"), TlsMode::Encrypted, true),
-            (by_mx("d.example"), TlsMode::Opportunistic, false),
-            (smart_host(), TlsMode::Verified, false),
-        ] {
-            let way = way(to, tls);
-            assert_eq!(may_be_waived(&way), may, "{way:?}");
-        }
     }
 
     #[test]

@@ -208,21 +208,9 @@ impl Deliverer {
             Ok(servers) => servers,
             Err(setback) => return course.set_back(setback),
         };
-        for terms in self.demand(way, load).await.terms(way) {
+        for terms in Demand::of(&load.item.envelope).terms(way) {
             self.go(way, terms, &servers, load, course, stop).await;
         }
-    }
-
-    /// What the message demands on this way.
-    async fn demand(&self, way: &Way, load: &Load<'_>) -> Demand {
-        let demand = Demand::of(&load.item.envelope);
-        if demand == Demand::Usual
-            && demand::may_be_waived(way)
-            && body::waives_tls(&self.spool, load.entry, load.octets).await
-        {
-            return Demand::Waived;
-        }
-        demand
     }
 
     /// Tries servers on these terms.

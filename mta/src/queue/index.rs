@@ -358,6 +358,12 @@ impl Index {
                 ..job.share
             };
             let number = self.places.number(&job.site);
+            // Its time is over and that could not be told: not before its schedule says, instead of at once and for ever.
+            let patience = if patience > now {
+                patience
+            } else {
+                next.unwrap_or(0).max(now.saturating_add(OVERDUE))
+            };
             let job = Job {
                 recipients: pending,
                 patience,
@@ -450,6 +456,8 @@ pub const NEVER: u64 = u64::MAX;
 
 /// An entry that is due while it is being read is looked at again after this time.
 const AFTER_SORTING: u64 = 100;
+/// What is overdue and cannot be settled is looked at again after so long, in milliseconds.
+const OVERDUE: u64 = 60_000;
 
 #[cfg(test)]
 #[path = "index_model.rs"]

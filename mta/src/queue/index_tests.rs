@@ -481,6 +481,47 @@ fn a_time_that_the_sender_gave_is_kept_whatever_the_site_does() {
 }
 
 #[test]
+fn what_is_overdue_and_could_not_be_told_is_not_tried_again_at_once() {
+    let mut index = index();
+    index.add(id(1), 0);
+    assert_eq!(index.due(0, 10), [id(1)]);
+    let found = Sorted {
+        groups: vec![Group {
+            urgent: true,
+            ..group("a", vec![0], 1_000)
+        }],
+        ..Sorted::default()
+    };
+    index.sorted(id(1), Some(found));
+    let job = index.start(0).unwrap();
+    end(&mut index, job, Feedback::Dead, &[0], None, 0);
+    index.suspend(["a".to_owned()].into_iter().collect());
+    let over = index.start(1_000).unwrap();
+    assert!(over.instead.is_some());
+    // The notice that it is over could not be queued: all is as before, and the next look is due in five minutes.
+    let ended = Ended {
+        patience: 1_000,
+        job: over,
+        feedback: None,
+        why: None,
+        retry: RETRY,
+        pending: vec![0],
+        next: Some(301_000),
+        urgent: true,
+    };
+    index.ended(ended, 1_000, 1_000);
+    assert_eq!(index.start(1_000), None);
+    let quiet = (2_000..301_000).step_by(5_000);
+    assert_eq!(quiet.filter_map(|now| index.start(now)).count(), 0);
+    assert!(
+        index.wakes_at().is_some_and(|at| at <= 303_000),
+        "{:?}",
+        index.wakes_at()
+    );
+    assert!(index.start(303_000).is_some_and(|job| job.instead.is_some()));
+}
+
+#[test]
 fn fresh_mail_is_not_behind_a_million_that_are_due() {
     let mut index = index();
     for entry in 0..1_000 {

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Poll, ready};
@@ -139,11 +139,18 @@ impl Driver {
             hold: (self.port.role == Role::Submission)
                 .then(|| (hold::LONGEST, hold::latest(Timestamp::now()))),
             require_tls: self.shared.intake.keeps_extensions(),
-            deliver_by: self.shared.intake.keeps_extensions(),
+            deliver_by: self.may_give_time(self.client.ip()),
             stand_in: settings.may_stand_in(self.client.ip()),
             mechanisms: Authenticator::mechanisms(settings),
             bindings,
         }
+    }
+
+    /// Whether this client may give a time (RFC 2852). A time that is over means a notice, and the sender that a stranger names
+    /// may be forged.
+    pub(super) fn may_give_time(&self, client: IpAddr) -> bool {
+        let is_known = self.port.role == Role::Submission || self.settings.may_relay(client);
+        is_known && self.shared.intake.keeps_extensions()
     }
 
     async fn drive(&mut self, wire: &mut Option<Wire>, session: &mut Session) -> End {

@@ -103,15 +103,22 @@ impl Driver {
             Ok(accepted) => accepted,
             Err(refusal) => return self.refuse("RCPT", &path, &refusal, session),
         };
-        if let Some(host) = &accepted.ask
-            && let Err(refusal) = self.verify(host, &path).await
-        {
-            return self.refuse("RCPT", &path, &refusal, session);
-        }
         // A null reverse-path is not refused for want of it (RFC 8689 section 5).
         let bound = |draft: &Draft| draft.mail.require_tls && draft.mail.reverse_path.is_some();
-        if self.draft.as_ref().is_some_and(bound)
-            && let Err(refusal) = self.keeps_tls(&accepted.to).await
+        let require_tls = self.draft.as_ref().is_some_and(bound);
+        if require_tls {
+            // First of all: the recipient is part of what is not said in clear.
+            let kept = if self.rank(session) == Rank::Stranger && self.leads_out(&accepted.to) {
+                Err(NO_PROVEN_TLS)
+            } else {
+                self.keeps_tls(&accepted.to).await
+            };
+            if let Err(refusal) = kept {
+                return self.refuse("RCPT", &path, &refusal, session);
+            }
+        }
+        if let Some(host) = &accepted.ask
+            && let Err(refusal) = self.verify(host, &path, require_tls).await
         {
             return self.refuse("RCPT", &path, &refusal, session);
         }
@@ -163,7 +170,7 @@ impl Driver {
             let asked = Box::pin(self.shared.callout.keeps_tls(&host, self.settings.hostname()));
             match asked.await {
                 Keeps::Yes => {}
-                // RFC 8689 section 4.2.1 and RFC 5248: X.7.30 and X.7.10.
+                // RFC 8689 section 4.2.1 and RFC 5248: X.7.30.
                 Keeps::NotOffered => {
                     return Err(Refusal::new(
                         550,
@@ -171,13 +178,7 @@ impl Driver {
                         "The mail store of this recipient does not offer REQUIRETLS",
                     ));
                 }
-                Keeps::NoTls => {
-                    return Err(Refusal::new(
-                        550,
-                        "5.7.10",
-                        "There is no proven TLS with the mail store of this recipient",
-                    ));
-                }
+                Keeps::NoTls => return Err(NO_PROVEN_TLS),
                 Keeps::Unknown => {
                     return Err(Refusal::new(
                         451,
@@ -190,6 +191,15 @@ impl Driver {
         Ok(())
     }
 
+    /// An alias leads out of our domains: what lies behind is asked for REQUIRETLS only when the mail is under way.
+    fn leads_out(&self, to: &[String]) -> bool {
+        let is_own = |path: &String| {
+            let domain = path.rsplit_once('@').and_then(|(_, domain)| domain.parse().ok());
+            domain.is_some_and(|domain| self.settings.domain(&domain).is_some_and(|d| d.inbound.is_some()))
+        };
+        !to.iter().all(is_own)
+    }
+
     fn stores(&self, to: &[String]) -> HashSet<Deliver> {
         let inbound = |path: &String| {
             let (_, domain) = path.rsplit_once('@')?;
@@ -200,9 +210,10 @@ impl Driver {
     }
 
     /// Asks the host that gets the mail.
-    async fn verify(&self, host: &Deliver, path: &str) -> Result<(), Refusal> {
+    async fn verify(&self, host: &Deliver, path: &str, require_tls: bool) -> Result<(), Refusal> {
         // In a place of its own: most sessions never ask, and each would carry the room for it.
-        let asked = Box::pin(self.shared.callout.ask(host, path, self.settings.hostname()));
+        let hostname = self.settings.hostname();
+        let asked = Box::pin(self.shared.callout.ask(host, path, hostname, require_tls));
         match asked.await {
             Answer::Exists => Ok(()),
             Answer::Missing => Err(Refusal::new(550, "5.1.1", "No such mailbox here")),
@@ -330,3 +341,10 @@ fn original(path: &str) -> String {
 }
 
 const MOST_EXPANDED: usize = 50_000;
+
+/// RFC 8689 section 4.2.1 and RFC 5248: X.7.10.
+const NO_PROVEN_TLS: Refusal = Refusal::new(
+    550,
+    "5.7.10",
+    "There is no proven TLS with the mail store of this recipient",
+);

@@ -29,6 +29,7 @@ impl Driver {
         };
         tracing::info!(port = self.port.name, %peer, client = %self.client, name, "a trusted peer speaks for another client");
         session.require_login(!self.settings.may_relay(address));
+        session.offer_deliver_by(self.may_give_time(address));
         session.answer(Reply::new(220, "", ""));
     }
 }

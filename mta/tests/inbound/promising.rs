@@ -155,3 +155,35 @@ async fn nothing_is_promised_while_the_first_format_of_the_spool_is_written() {
     assert!(stage.entries().is_empty());
     stage.stop().await;
 }
+
+/// What a stranger asks for must not lead to notices: its sender may be forged.
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_get_no_promise_that_would_have_to_be_returned() {
+    let stage = Play::default().start().await;
+    let mut client = secure(&stage).await;
+    let offers = client.say("EHLO client.example").await;
+    assert!(
+        offers.offers("REQUIRETLS") && !offers.offers("DELIVERBY"),
+        "{offers:?}"
+    );
+    client
+        .expect(&[
+            ("MAIL FROM:<victim@else.example> BY=1;R", 555),
+            ("MAIL FROM:<victim@else.example> REQUIRETLS", 250),
+            // An alias of which one part leads elsewhere.
+            ("RCPT TO:<sales@example.com>", 550),
+            ("RSET", 250),
+            ("MAIL FROM:<victim@else.example>", 250),
+            ("RCPT TO:<sales@example.com>", 250),
+        ])
+        .await;
+    assert!(
+        stage
+            .submissions()
+            .await
+            .say("EHLO client.example")
+            .await
+            .offers("DELIVERBY")
+    );
+    stage.stop().await;
+}

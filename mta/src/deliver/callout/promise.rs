@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   RCPT ─► known? ─┬─► link with proven TLS ─► EHLO or LHLO ─► QUIT ─► Keeps
-//!                   └─◄ kept for ten minutes; a host that could not be reached is asked again
+//!                   └─◄ kept for ten minutes; a host that could not be reached is asked again after ten seconds
 //! ```
 
 use std::sync::PoisonError;
@@ -36,7 +36,7 @@ impl Callout {
             return known;
         }
         let dialogue = async {
-            let Ok(_slot) = self.0.slots.acquire().await else {
+            let Ok(_slot) = self.0.promise_slots.acquire().await else {
                 return Keeps::Unknown;
             };
             let Some(_room) = self.0.budget.ask() else {
@@ -54,11 +54,9 @@ impl Callout {
         let keeps = tokio::time::timeout(PATIENCE, dialogue)
             .await
             .unwrap_or(Keeps::Unknown);
-        if keeps != Keeps::Unknown {
-            let mut known = self.0.promises.lock().unwrap_or_else(PoisonError::into_inner);
-            known.retain(|_, (_, since)| since.elapsed() < KEPT);
-            known.insert(host.clone(), (keeps, Instant::now()));
-        }
+        let mut known = self.0.promises.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, (keeps, since)| since.elapsed() < kept(*keeps));
+        known.insert(host.clone(), (keeps, Instant::now()));
         keeps
     }
 
@@ -93,7 +91,7 @@ impl Callout {
     fn recall_promise(&self, host: &Deliver) -> Option<Keeps> {
         let known = self.0.promises.lock().unwrap_or_else(PoisonError::into_inner);
         let (keeps, since) = known.get(host)?;
-        (since.elapsed() < KEPT).then_some(*keeps)
+        (since.elapsed() < kept(*keeps)).then_some(*keeps)
     }
 }
 
@@ -107,8 +105,14 @@ fn judge(promised: &Result<(), Trouble>) -> Keeps {
     }
 }
 
-/// How long an answer is kept; the hosts of the configuration are few.
-const KEPT: Duration = Duration::from_mins(10);
+/// How long an answer is kept; the hosts of the configuration are few. One that could not be reached is left alone for a
+/// moment, as each try may take all the patience there is.
+fn kept(keeps: Keeps) -> Duration {
+    match keeps {
+        Keeps::Unknown => Duration::from_secs(10),
+        _ => Duration::from_mins(10),
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -45,6 +45,11 @@ impl Session {
     pub fn require_login(&mut self, required: bool) {
         self.config.login_required = required;
     }
+
+    /// Whether DELIVERBY is offered; changes with the client.
+    pub fn offer_deliver_by(&mut self, offered: bool) {
+        self.config.deliver_by = offered;
+    }
 }
 
 fn claim<T>(held: &mut Option<T>, said: Said<T>) {
