@@ -1,6 +1,10 @@
 //! The queue's verbs: list, show, hold, release, retry, bounce, move; suspend and resume a site. Types: [`postroad_config::admin`].
 //!
-//! Listing reads the disk for envelopes, a bounded number of messages for each request; a cursor goes on.
+//! Listing reads the disk for envelopes, a bounded number of messages for each request; a cursor goes on. See `scan.rs`.
+
+mod scan;
+
+use std::time::Duration;
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -8,15 +12,14 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use postroad_config::admin::{
-    Carried, Entry, EntryRecipient, ListQuery, Page, Selection, Site, SiteOrder, SuspendedSites,
-};
-use postroad_spool::{ByMode, EntryId, Message, Ownership, Spool, Status};
+use postroad_config::admin::{Carried, ListQuery, Page, Selection, Site, SiteOrder, SuspendedSites};
+use postroad_spool::{EntryId, Spool};
 
+use self::scan::{Bounds, Turn};
 use super::access::refuse;
 use crate::log::clean;
 use crate::queue::Queue;
-use crate::queue::orders::{HELD, Order};
+use crate::queue::orders::Order;
 
 /// Who gives an order, for the log.
 #[derive(Clone, Debug)]
@@ -26,7 +29,11 @@ pub(super) struct By(pub(super) String);
 struct Desk {
     queue: Queue,
     spool: Spool,
+    turn: Turn,
 }
+
+/// A status, and a sentence.
+type Refused = (StatusCode, String);
 
 /// The routes, without a check of who asks.
 pub(super) fn router(queue: Queue, spool: Spool) -> Router {
@@ -41,7 +48,11 @@ pub(super) fn router(queue: Queue, spool: Spool) -> Router {
         .route("/v1/queue/retry", post(retry))
         .route("/v1/queue/bounce", post(bounce))
         .route("/v1/queue/move", post(move_to))
-        .with_state(Desk { queue, spool })
+        .with_state(Desk {
+            queue,
+            spool,
+            turn: Turn::default(),
+        })
 }
 
 type Asked<T> = Result<Json<T>, JsonRejection>;
@@ -55,11 +66,17 @@ async fn list(State(desk): State<Desk>, query: Result<Query<ListQuery>, QueryRej
         Ok(after) => after,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &format!("after: {error}")),
     };
-    let most = query.limit.unwrap_or(100).clamp(1, 1_000) as usize;
-    let read = tokio::task::spawn_blocking(move || page(&desk, &query, after, (most, MOST_READ), |_| true));
+    let bounds = Bounds::of_a_page(query.limit.unwrap_or(100).clamp(1, 1_000) as usize);
+    let turn = desk.turn.clone();
+    let read = in_turn(&turn, move || {
+        let mut page = Page::default();
+        let next = desk.scan(&query, after, bounds, |_| true, |entry| page.entries.push(entry));
+        page.next = next.map(|id| id.to_string());
+        page
+    });
     match read.await {
         Ok(page) => Json(page).into_response(),
-        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error),
+        Err((status, sentence)) => refuse(status, &sentence),
     }
 }
 
@@ -162,7 +179,7 @@ async fn carry_out(
     }
     let (ids, more) = match select(&desk, selection, |_| true).await {
         Ok(found) => found,
-        Err(sentence) => return refuse(StatusCode::BAD_REQUEST, &sentence),
+        Err((status, sentence)) => return refuse(status, &sentence),
     };
     let done = desk.queue.order(order, ids).await;
     for id in &done {
@@ -194,7 +211,7 @@ async fn move_to(
     let elsewhere = move |id| queue.moved_to(id).as_deref() != to.as_deref();
     let (ids, more) = match select(&desk, selection, elsewhere).await {
         Ok(found) => found,
-        Err(sentence) => return refuse(StatusCode::BAD_REQUEST, &sentence),
+        Err((status, sentence)) => return refuse(status, &sentence),
     };
     let done = match desk.queue.move_to(ids, policy.clone()).await {
         Ok(done) => done,
@@ -227,134 +244,69 @@ fn policy(to: Option<&str>, known: &[String]) -> Result<Option<String>, String> 
     Err(format!("there is no policy `{}`; {known}", clean(to)))
 }
 
-/// The entries of a selection, and whether there are more; of those that terms choose, only what `concerns` names. Errors: a sentence.
+/// The entries of a selection, and whether there are more; of those that terms choose, only what `concerns` names.
 async fn select(
     desk: &Desk,
     selection: Selection,
     concerns: impl Fn(EntryId) -> bool + Send + 'static,
-) -> Result<(Vec<EntryId>, bool), String> {
+) -> Result<(Vec<EntryId>, bool), Refused> {
+    let wrong = |sentence: String| Err((StatusCode::BAD_REQUEST, sentence));
     match (selection.ids.as_slice(), selection.all) {
         ([], Some(terms)) => {
-            let desk = desk.clone();
-            let found = tokio::task::spawn_blocking(move || {
-                page(&desk, &terms, None, (MOST_ORDERED, usize::MAX), concerns)
+            let here = desk.clone();
+            let found = in_turn(&desk.turn, move || {
+                let mut ids = Vec::new();
+                let next = here.scan(
+                    &terms,
+                    None,
+                    Bounds::of_an_order(MOST_ORDERED),
+                    concerns,
+                    |entry| {
+                        ids.extend(entry.id.parse::<EntryId>());
+                    },
+                );
+                (ids, next.is_some())
             });
-            let page = found.await.map_err(|error| error.to_string())?;
-            let ids = page.entries.iter().filter_map(|entry| entry.id.parse().ok());
-            Ok((ids.collect(), page.next.is_some()))
+            found.await
         }
-        ([], None) => Err("name messages by `ids`, or by terms in `all` (`{}` is every message)".to_owned()),
-        (_, Some(_)) => Err("give either `ids` or `all`".to_owned()),
-        (ids, None) if ids.len() > MOST_IDS => Err(format!("at most {MOST_IDS} ids at once")),
+        ([], None) => {
+            wrong("name messages by `ids`, or by terms in `all` (`{}` is every message)".to_owned())
+        }
+        (_, Some(_)) => wrong("give either `ids` or `all`".to_owned()),
+        (ids, None) if ids.len() > MOST_IDS => wrong(format!("at most {MOST_IDS} ids at once")),
         (ids, None) => {
             let parsed: Result<Vec<EntryId>, _> = ids.iter().map(|id| id.parse()).collect();
-            let parsed = parsed.map_err(|_| "ids: an id has 16 hexadecimal digits".to_owned())?;
-            Ok((parsed, false))
-        }
-    }
-}
-
-/// Reads entries behind `after` that `concerns` names, until `most` of them fit, or `read` were looked at.
-fn page(
-    desk: &Desk,
-    terms: &ListQuery,
-    after: Option<EntryId>,
-    (most, read): (usize, usize),
-    concerns: impl Fn(EntryId) -> bool,
-) -> Page {
-    let ids = desk.spool.ids_behind(after, read.saturating_add(1));
-    let now = crate::queue::clock::now();
-    let mut page = Page::default();
-    for (count, id) in ids.iter().enumerate() {
-        if page.entries.len() >= most || count >= read {
-            page.next = ids.get(count.wrapping_sub(1)).map(EntryId::to_string);
-            break;
-        }
-        if !concerns(*id) {
-            continue;
-        }
-        // One that is gone meanwhile is not in the queue.
-        let Ok(message) = desk.spool.read(*id) else {
-            continue;
-        };
-        let entry = desk.entry(&message);
-        let waits_there = |site: &String| desk.queue.sites_of(*id, &message.item).contains(site);
-        if fits(&entry, terms, now) && terms.site.as_ref().is_none_or(waits_there) {
-            page.entries.push(entry);
-        }
-    }
-    page
-}
-
-fn fits(entry: &Entry, terms: &ListQuery, now: u64) -> bool {
-    let address = |term: &str, address: &str| match term.strip_prefix('@') {
-        Some(domain) => address
-            .rsplit_once('@')
-            .is_some_and(|(_, of)| of.eq_ignore_ascii_case(domain)),
-        None => address.eq_ignore_ascii_case(term),
-    };
-    let held = || entry.recipients.iter().any(|recipient| recipient.state == "held");
-    terms
-        .sender
-        .as_deref()
-        .is_none_or(|term| address(term, &entry.sender))
-        && terms.recipient.as_deref().is_none_or(|term| {
-            let mut recipients = entry.recipients.iter();
-            recipients.any(|recipient| address(term, &recipient.address))
-        })
-        && terms.held.is_none_or(|wanted| held() == wanted)
-        && terms
-            .older_than
-            .is_none_or(|seconds| entry.arrived.saturating_add(seconds.saturating_mul(1_000)) < now)
-}
-
-impl Desk {
-    fn entry(&self, message: &Message) -> Entry {
-        let envelope = &message.item.envelope;
-        let pairs = envelope.recipients.iter().zip(&message.item.recipients);
-        let recipients = pairs.map(|(recipient, state)| {
-            let held = state.status == Status::Pending && state.next_attempt == HELD;
-            let waits = state.status == Status::Pending && !held;
-            EntryRecipient {
-                address: clean(&recipient.forward_path),
-                state: if held { "held" } else { state.status.name() }.to_owned(),
-                attempts: state.attempts,
-                next_attempt: waits.then_some(state.next_attempt),
-                reply: clean(&state.reply),
+            match parsed {
+                Ok(parsed) => Ok((parsed, false)),
+                Err(_) => wrong("ids: an id has 16 hexadecimal digits".to_owned()),
             }
-        });
-        Entry {
-            id: message.id.to_string(),
-            owner: owner(message.ownership).to_owned(),
-            sender: clean(&envelope.reverse_path),
-            identity: envelope.identity.as_deref().map(clean),
-            arrived: envelope.arrived,
-            expires: envelope.expires,
-            size: message.item.prefix.len() as u64 + message.body.len(),
-            moved_to: self.queue.moved_to(message.id).map(|policy| policy.to_string()),
-            require_tls: envelope.require_tls,
-            deliver_by: envelope.deliver_by.map(|by| by.deadline),
-            or_return: envelope.deliver_by.is_some_and(|by| by.mode == ByMode::Return),
-            recipients: recipients.collect(),
         }
     }
 }
 
-const fn owner(ownership: Ownership) -> &'static str {
-    match ownership {
-        Ownership::Owned => "owned",
-        Ownership::Offered => "offered",
-        Ownership::Given => "given",
-        Ownership::Held => "held",
-    }
+/// Reads the queue once nobody else does. A caller that goes away does not let the next one in before the end.
+async fn in_turn<T: Send + 'static>(
+    turn: &Turn,
+    read: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refused> {
+    let turn = turn.take(LONGEST_TURN).await;
+    let turn = turn.ok_or_else(|| (StatusCode::CONFLICT, TAKEN.to_owned()))?;
+    let read = tokio::task::spawn_blocking(move || {
+        let read = read();
+        drop(turn);
+        read
+    });
+    read.await
+        .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
 
 /// Why a sealed queue takes no orders.
 const SEALED: &str = "this queue is being handed over to another pod; give the order there";
 /// In place of a policy: the route that the configuration decides.
 const USUAL: &str = "-";
-/// Envelopes read for one page.
-const MOST_READ: usize = 5_000;
+/// Why nothing was read.
+const TAKEN: &str = "the queue is being read for another request; ask again in a moment";
+const LONGEST_TURN: Duration = Duration::from_secs(5);
 const LONGEST_SITE: usize = 4_096;
 const MOST_IDS: usize = 1_000;
 const MOST_ORDERED: usize = 10_000;
