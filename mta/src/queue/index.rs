@@ -31,7 +31,7 @@ use super::wheel::Wheel;
 use super::window::Feedback;
 use crate::outcome::Outcome;
 
-pub use told::Tally;
+pub use told::{Busiest, Load, Tally};
 
 /// The index. All times are milliseconds since 1970.
 #[derive(Debug)]

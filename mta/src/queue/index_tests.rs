@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use postroad_config::RouteLimits;
 
-use super::super::job::Pace;
+use super::super::job::{Pace, SiteView};
 use super::turns::unreachable;
 use super::*;
 
@@ -318,6 +318,44 @@ fn many_that_wait_for_a_closed_site_set_one_timer() {
         assert_eq!(index.start(0), None);
     }
     assert_eq!(index.alarms.len(), 1);
+}
+
+#[test]
+fn the_busiest_sites_are_told_and_the_rest_is_a_sum() {
+    let mut index = index();
+    index.suspend(["idle".to_owned(), "s1".to_owned()].into());
+    for entry in 1..=10 {
+        // One waits for `s1`, two for `s2`, and so on.
+        for site in entry..=10 {
+            ready(&mut index, entry * 100 + site, &[&format!("s{site}")]);
+        }
+    }
+    let started = index.start(0).unwrap();
+    let names = |busiest: &Busiest| {
+        let mut names: Vec<String> = busiest.sites.iter().map(|site| site.name.to_string()).collect();
+        names.sort();
+        names
+    };
+    let three = index.busiest(3);
+    assert_eq!(names(&three), ["s10", "s8", "s9"]);
+    let shown = |site: &SiteView| site.waiting as u64 + u64::from(site.running);
+    assert_eq!(three.sites.iter().map(shown).sum::<u64>(), 27);
+    let others = three.others.unwrap();
+    assert_eq!(
+        others.waiting + others.running,
+        55 - 27,
+        "started: {}",
+        started.site
+    );
+    let all = index.busiest(11);
+    assert_eq!((all.sites.len(), all.others), (11, None));
+    let mut whole = index.sites();
+    let mut sites = all.sites;
+    for sites in [&mut whole, &mut sites] {
+        sites.sort_by(|one, other| one.name.cmp(&other.name));
+    }
+    assert_eq!(sites, whole);
+    assert_eq!(index.busiest(0).others.unwrap().running, 1);
 }
 
 #[test]

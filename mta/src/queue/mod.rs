@@ -41,7 +41,7 @@ use postroad_spool::{EntryId, Spool};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use self::index::Tally;
+use self::index::{Busiest, Tally};
 use self::job::SiteView;
 use crate::deliver::sites::Sites;
 use crate::deliver::tls::ClientTls;
@@ -120,7 +120,8 @@ impl Parts {
 enum Command {
     Accepted(Vec<EntryId>),
     Withdraw(Vec<EntryId>, oneshot::Sender<Vec<EntryId>>),
-    Standing(oneshot::Sender<(Tally, Vec<SiteView>)>),
+    Sites(oneshot::Sender<Vec<SiteView>>),
+    Standing(usize, oneshot::Sender<(Tally, Busiest)>),
     Order(orders::Waiting),
     Suspend(suspended::Names),
 }
@@ -204,16 +205,17 @@ impl Queue {
 
     /// The sites that are in use, closed or waited for, by name.
     pub async fn sites(&self) -> Vec<SiteView> {
-        let standing = self.standing().await;
-        let mut sites = standing.map(|(_, sites)| sites).unwrap_or_default();
+        let (answer, sites) = oneshot::channel();
+        self.send(Command::Sites(answer));
+        let mut sites = sites.await.unwrap_or_default();
         sites.sort_by(|one, other| one.name.cmp(&other.name));
         sites
     }
 
-    /// How much waits for what, and the sites in no order. `None`: the queue has stopped.
-    pub async fn standing(&self) -> Option<(Tally, Vec<SiteView>)> {
+    /// How much waits for what, and the sites with the most, so many of them. `None`: the queue has stopped.
+    pub async fn standing(&self, most: usize) -> Option<(Tally, Busiest)> {
         let (answer, standing) = oneshot::channel();
-        self.send(Command::Standing(answer));
+        self.send(Command::Standing(most, answer));
         standing.await.ok()
     }
 

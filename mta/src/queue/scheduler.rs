@@ -217,9 +217,10 @@ impl Scheduler {
                     }
                 }
             }
-            Command::Standing(answer) => {
-                // Who asked may have gone.
-                let _ = answer.send((self.index.tally(clock::now()), self.index.sites()));
+            // Who asked may have gone.
+            Command::Sites(answer) => drop(answer.send(self.index.sites())),
+            Command::Standing(most, answer) => {
+                let _ = answer.send((self.index.tally(clock::now()), self.index.busiest(most)));
             }
             Command::Suspend(names) => self.index.suspend(names),
             Command::Order(order) => {

@@ -1,5 +1,7 @@
 //! What the index tells of itself, and the sites that a person suspends.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use super::super::job::SiteView;
@@ -27,10 +29,79 @@ pub struct Tally {
     pub suspended: usize,
 }
 
+/// The sites where the most waits and runs, and the rest as a sum.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Busiest {
+    /// Those with the most, in no order.
+    pub sites: Vec<SiteView>,
+    /// All the others, if there are any.
+    pub others: Option<Load>,
+}
+
+/// What waits and runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Jobs that wait.
+    pub waiting: u64,
+    /// Attempts that run.
+    pub running: u64,
+}
+
+impl Load {
+    fn of(site: &Site) -> Self {
+        Self {
+            waiting: site.waiting() as u64,
+            running: u64::from(site.window.running()),
+        }
+    }
+}
+
 impl Index {
     /// The sites that are known now: those that are in use, closed, or waited for.
     pub fn sites(&self) -> Vec<SiteView> {
-        let view = |site: &Site| SiteView {
+        let known = self.places.iter().map(|site| self.view(site));
+        known.chain(self.idle().map(suspended_view)).collect()
+    }
+
+    /// The `most` busiest of [`Index::sites`]. Looks at each, and keeps no more than those.
+    pub fn busiest(&self, most: usize) -> Busiest {
+        let mut others = Load::default();
+        let known = self.places.iter().map(|site| (Load::of(site), &*site.name));
+        let idle = self.idle().map(|name| (Load::default(), name));
+        // The one with the least is on top; of those with the same, by name.
+        let mut top = BinaryHeap::new();
+        let mut count = 0_usize;
+        for (load, name) in known.chain(idle) {
+            count += 1;
+            others.waiting += load.waiting;
+            others.running += load.running;
+            let place = (load.waiting + load.running, Reverse(name));
+            if top.len() < most {
+                top.push(Reverse(place));
+            } else if let Some(mut least) = top.peek_mut()
+                && least.0 < place
+            {
+                *least = Reverse(place);
+            }
+        }
+        let view = |name: &str| {
+            let site = self.places.known(name).and_then(|number| self.places.get(number));
+            site.map_or_else(|| suspended_view(name), |site| self.view(site))
+        };
+        let names = top.into_iter().map(|Reverse((_, Reverse(name)))| name);
+        let sites: Vec<SiteView> = names.map(view).collect();
+        for site in &sites {
+            others.waiting -= site.waiting as u64;
+            others.running -= u64::from(site.running);
+        }
+        Busiest {
+            others: (count > sites.len()).then_some(others),
+            sites,
+        }
+    }
+
+    fn view(&self, site: &Site) -> SiteView {
+        SiteView {
             name: site.name.clone(),
             waiting: site.waiting(),
             running: site.window.running(),
@@ -39,22 +110,13 @@ impl Index {
             dead_until: site.window.opens_at(),
             last_trouble: site.last_trouble.clone(),
             suspended: self.suspended.contains(&*site.name),
-        };
-        let idle = self
-            .suspended
-            .iter()
-            .filter(|name| self.places.known(name).is_none());
-        let suspended = |name: &String| SiteView {
-            name: name.as_str().into(),
-            waiting: 0,
-            running: 0,
-            window: Window::default().allowed(),
-            opens_at: 0,
-            dead_until: 0,
-            last_trouble: None,
-            suspended: true,
-        };
-        self.places.iter().map(view).chain(idle.map(suspended)).collect()
+        }
+    }
+
+    /// Suspended sites that nothing waits for.
+    fn idle(&self) -> impl Iterator<Item = &str> {
+        let names = self.suspended.iter().map(String::as_str);
+        names.filter(|name| self.places.known(name).is_none())
     }
 
     /// How much waits for what.
@@ -95,5 +157,18 @@ impl Index {
         let limiter: Option<&Arc<str>> = site.limiter.as_ref();
         let limiter = limiter.and_then(|route| self.limiters.get(route));
         limiter.map_or(0, Limiter::next_at)
+    }
+}
+
+fn suspended_view(name: &str) -> SiteView {
+    SiteView {
+        name: name.into(),
+        waiting: 0,
+        running: 0,
+        window: Window::default().allowed(),
+        opens_at: 0,
+        dead_until: 0,
+        last_trouble: None,
+        suspended: true,
     }
 }
