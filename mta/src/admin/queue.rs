@@ -20,6 +20,7 @@ use super::access::refuse;
 use crate::log::clean;
 use crate::queue::Queue;
 use crate::queue::orders::Order;
+use crate::queue::suspended::SuspendError;
 
 /// Who gives an order, for the log.
 #[derive(Clone, Debug)]
@@ -131,6 +132,7 @@ async fn set_suspended(
     }
     let names = match desk.queue.suspend(&site, suspended).await {
         Ok(names) => names,
+        Err(error @ SuspendError::TooMany) => return refuse(StatusCode::CONFLICT, &error),
         Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, &error),
     };
     let order = if suspended { "Suspend" } else { "Resume" };

@@ -43,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::index::{Busiest, Tally};
 use self::job::SiteView;
+use self::suspended::SuspendError;
 use crate::deliver::sites::Sites;
 use crate::deliver::tls::ClientTls;
 use crate::dns::Dns;
@@ -222,23 +223,20 @@ impl Queue {
     /// Suspends a site, or resumes it. Returns all that are suspended then, once that is durable. A caller that goes away
     /// does not cut it off between the disk and the scheduler.
     ///
-    /// Errors: the list cannot be written; nothing has changed then.
-    pub async fn suspend(&self, site: &str, suspended: bool) -> std::io::Result<suspended::Names> {
+    /// Errors: the list is full, or cannot be written; nothing has changed then.
+    pub async fn suspend(&self, site: &str, suspended: bool) -> Result<suspended::Names, SuspendError> {
         let (queue, site) = (self.clone(), site.to_owned());
-        tokio::spawn(async move { queue.set_suspended(site, suspended).await }).await?
+        let set = tokio::spawn(async move { queue.set_suspended(site, suspended).await });
+        set.await.map_err(std::io::Error::from)?
     }
 
-    async fn set_suspended(&self, site: String, suspended: bool) -> std::io::Result<suspended::Names> {
+    async fn set_suspended(&self, site: String, suspended: bool) -> Result<suspended::Names, SuspendError> {
         let mut known = self.0.suspended.lock().await;
         let (store, mut names) = known.clone();
-        let changed = if suspended {
-            names.insert(site)
-        } else {
-            names.remove(&site)
-        };
-        if changed {
+        if suspended::set(&mut names, site, suspended)? {
             let kept = names.clone();
-            tokio::task::spawn_blocking(move || store.save(&kept)).await??;
+            let save = tokio::task::spawn_blocking(move || store.save(&kept));
+            save.await.map_err(std::io::Error::from)??;
             known.1.clone_from(&names);
             self.send(Command::Suspend(names.clone()));
         }

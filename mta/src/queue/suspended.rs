@@ -11,6 +11,28 @@ use std::path::{Path, PathBuf};
 /// Names of sites.
 pub type Names = BTreeSet<String>;
 
+/// Why a site is not suspended, or not resumed.
+#[derive(Debug, thiserror::Error)]
+pub enum SuspendError {
+    /// The list is full.
+    #[error("{MOST} sites are suspended, which is the most; resume some first")]
+    TooMany,
+    /// The list cannot be written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Puts a site on the list, or takes it off. Gives whether that changed it.
+pub fn set(names: &mut Names, site: String, suspended: bool) -> Result<bool, SuspendError> {
+    if !suspended {
+        return Ok(names.remove(&site));
+    }
+    if names.len() >= MOST && !names.contains(&site) {
+        return Err(SuspendError::TooMany);
+    }
+    Ok(names.insert(site))
+}
+
 /// The file.
 #[derive(Clone, Debug)]
 pub struct Store(PathBuf);
@@ -42,11 +64,29 @@ impl Store {
     }
 }
 
+/// Names on the list: it is written as a whole at each change, and answered as a whole.
+const MOST: usize = 1_000;
 const FILE: &str = "suspended-sites.json";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_list_has_an_end_and_what_is_on_it_is_no_trouble() {
+        let mut names: Names = (1..MOST).map(|number| format!("mx:{number}")).collect();
+        assert!(set(&mut names, "mx:last".to_owned(), true).unwrap());
+        assert!(!set(&mut names, "mx:1".to_owned(), true).unwrap());
+        let refused = set(&mut names, "mx:more".to_owned(), true).unwrap_err();
+        assert!(matches!(refused, SuspendError::TooMany));
+        assert_eq!(
+            refused.to_string(),
+            "1000 sites are suspended, which is the most; resume some first"
+        );
+        assert_eq!(names.len(), MOST);
+        assert!(set(&mut names, "mx:1".to_owned(), false).unwrap());
+        assert!(set(&mut names, "mx:more".to_owned(), true).unwrap());
+    }
 
     #[test]
     fn names_are_kept_and_a_file_that_is_none_is_told() {
