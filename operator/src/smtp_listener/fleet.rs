@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::jiff::Timestamp;
 use kube::runtime::events::EventType;
 use kube::{Api, ResourceExt};
 use postroad_config::admin::State;
@@ -166,9 +167,11 @@ fn said(state: &State) -> Said {
 }
 
 fn look(wanted: i32, names: &Names, children: &Children, members: &[Member]) -> scale::Fleet {
+    let now = Timestamp::now();
     let pod = |member: &Member| scale::Pod {
         ordinal: member.ordinal,
         ready: gather::is_ready(&member.pod),
+        down: gather::is_down(&member.pod, now),
         said: member.state.as_ref().ok().map(said),
     };
     scale::Fleet {
@@ -298,16 +301,10 @@ async fn may_go_now(
     if before.and_then(ResourceExt::uid) != now.uid() {
         return Ok(false);
     }
-    let bound = fleet
-        .claims
-        .iter()
-        .any(|claim| claim.ordinal == ordinal && claim.bound);
-    let lost = fleet
-        .claims
-        .iter()
-        .any(|claim| claim.ordinal == ordinal && claim.lost.is_some());
+    // A token or an authority that we do not have says nothing about the pod; nor does a pod that serves keep silent.
+    let unasked = fleet.may_go_unasked(ordinal, access.is_some() && !gather::is_ready(&now));
     let (Some(access), Some(address)) = (access, gather::admin_address(&now)) else {
-        return Ok(!bound || lost);
+        return Ok(unasked);
     };
     let known = fleet
         .pods
@@ -316,7 +313,7 @@ async fn may_go_now(
         .and_then(|pod| pod.said.clone());
     Ok(match access.state(&address).await {
         Ok(state) => Some(said(&state)) == known && fleet.may_go(ordinal),
-        Err(_) => !bound || lost,
+        Err(_) => unasked,
     })
 }
 

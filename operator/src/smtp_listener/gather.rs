@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
 use super::build::certificates::Pair;
 use super::build::config::Issuer;
-use super::names::{BASE, DRAINED, LOST, Names, SPOOL};
+use super::names::{BASE, DRAINED, LOST, Names, REFUSED, SPOOL};
 use super::scale;
 use crate::context::Ctx;
 use crate::error::{Doing, Error};
@@ -92,6 +93,7 @@ impl Children {
                 drained: claim.annotations().get(DRAINED).cloned(),
                 spool: claim.annotations().get(SPOOL).cloned(),
                 lost: claim.annotations().get(LOST).cloned(),
+                refused: claim.annotations().get(REFUSED).cloned(),
             })
         };
         self.claims.iter().filter_map(one).collect()
@@ -112,6 +114,24 @@ pub fn is_ready(pod: &Pod) -> bool {
             .into_iter()
             .flatten()
             .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// Whether a pod has not served for [`scale::DOWN_AFTER`]: by its condition, or since it was made where it has none yet.
+pub fn is_down(pod: &Pod, now: Timestamp) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let condition = conditions
+        .into_iter()
+        .flatten()
+        .find(|condition| condition.type_ == "Ready");
+    let since = match condition {
+        Some(ready) if ready.status == "True" => return false,
+        Some(other) => other.last_transition_time.as_ref(),
+        None => pod.metadata.creation_timestamp.as_ref(),
+    };
+    since.is_some_and(|since| {
+        u64::try_from(now.as_second() - since.0.as_second())
+            .is_ok_and(|silent| Duration::from_secs(silent) >= scale::DOWN_AFTER)
+    })
 }
 
 /// Admin address of a pod: by IP, no name is looked up.
@@ -146,4 +166,46 @@ pub async fn issuer(ctx: &Ctx) -> Result<Issuer, Error> {
     };
     *known = Some((Instant::now(), issuer.clone()));
     Ok(issuer)
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::{PodCondition, PodStatus};
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    use super::*;
+
+    fn pod(made: i64, ready: Option<(&str, i64)>) -> Pod {
+        let time = |second| Timestamp::from_second(second).ok().map(Time);
+        let condition = |(status, since): (&str, i64)| PodCondition {
+            type_: "Ready".into(),
+            status: status.into(),
+            last_transition_time: time(since),
+            ..PodCondition::default()
+        };
+        let mut pod = Pod::default();
+        pod.metadata.creation_timestamp = time(made);
+        pod.status = Some(PodStatus {
+            conditions: Some(ready.into_iter().map(condition).collect()),
+            ..PodStatus::default()
+        });
+        pod
+    }
+
+    #[test]
+    fn a_pod_is_down_when_it_has_not_served_for_minutes() {
+        let now = Timestamp::from_second(10_000).unwrap();
+        let after = i64::try_from(scale::DOWN_AFTER.as_secs()).unwrap();
+        for (made, ready, down) in [
+            (1, Some(("True", 1)), false),
+            (1, Some(("False", 10_000 - after + 1)), false),
+            (1, Some(("False", 10_000 - after)), true),
+            (1, Some(("Unknown", 1)), true),
+            (1, None, true),
+            (9_999, None, false),
+            (20_000, None, false),
+        ] {
+            assert_eq!(is_down(&pod(made, ready), now), down, "{made} {ready:?}");
+        }
+    }
 }

@@ -36,7 +36,17 @@ pub async fn run(
     for (ordinal, annotations) in lost::labels(fleet) {
         annotate(names, ordinal, annotations, ctx).await?;
     }
-    let declared = lost::declared(annotation(listener), names, fleet);
+    for (ordinal, annotations) in lost::refusals(annotation(listener), names, fleet) {
+        annotate(names, ordinal, annotations, ctx).await?;
+    }
+    let declared = if access.is_some() {
+        lost::declared(annotation(listener), names, fleet)
+    } else {
+        // Whoever cannot ask takes every pod for silent.
+        let status = listener.status.as_ref().map(|status| status.lost.as_slice());
+        let before = lost::looked_at(&fleet.claims, status.unwrap_or_default());
+        lost::undecided(annotation(listener), before)
+    };
     for (ordinal, spool) in &declared.mark {
         annotate(names, *ordinal, json!({LOST: spool}), ctx).await?;
         let note = format!(

@@ -1,18 +1,19 @@
 //! Volumes that a person declares lost with the annotation `postroad.dev/volume-lost` of the listener. Pure.
 //!
 //! ```text
-//!   annotation ─► claim, while its pod does not answer ─► claim marked `postroad.dev/lost: <spool>` ─┐
+//!   annotation ─► claim, while its pod is gone or down ─► claim marked `postroad.dev/lost: <spool>` ─┐
 //!              └► UUID of a spool whose claim is gone, that no pod says it has ──► status.lost ──────┴─► peers.lost ─► pods
 //! ```
 //!
-//! The mark outlives the annotation: a marked claim brings no pod back. A pod that answers takes its mark off.
+//! The mark outlives the annotation: a marked claim brings no pod back. A pod that answers takes its mark off. A word that
+//! names the claim of a pod that answers is refused and noted on the claim: the pod's next restart must not make it true.
 
 use postroad_config::admin::LostSpool;
 use postroad_crds::smtp_listener::LostVolume;
 use serde_json::{Value, json};
 
-use super::names::{LOST, Names, SPOOL};
-use super::scale::{Claim, Fleet};
+use super::names::{LOST, Names, REFUSED, SPOOL};
+use super::scale::{Claim, DOWN_AFTER, Fleet};
 
 /// What the annotation asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub fn declared(annotation: Option<&str>, names: &Names, fleet: &Fleet) -> Decla
     let mut declared = Declared::default();
     for item in items(annotation) {
         match claim(item, names, &fleet.claims) {
-            Some(claim) => match mark(claim, names, fleet) {
+            Some(claim) => match mark(item, claim, names, fleet) {
                 Ok(Some(spool)) => declared.mark.push((claim.ordinal, spool)),
                 Ok(None) => {}
                 Err(wrong) => declared.wrong.push(wrong),
@@ -65,16 +66,53 @@ fn of_a_pod(spool: &str, names: &Names, fleet: &Fleet) -> Option<String> {
     ))
 }
 
-/// The mark that a claim is to get.
-fn mark(claim: &Claim, names: &Names, fleet: &Fleet) -> Result<Option<String>, String> {
-    let name = names.claim(claim.ordinal);
-    let answers = fleet
-        .pods
-        .iter()
-        .any(|pod| pod.ordinal == claim.ordinal && pod.said.is_some());
-    if answers {
-        let pod = names.pod(claim.ordinal);
+/// The same while no pod can be asked: nothing is marked, and what was taken `before` without a claim stays so.
+pub fn undecided(annotation: Option<&str>, mut before: Vec<String>) -> Declared {
+    before.retain(|spool| items(annotation).any(|item| item == spool));
+    let any = items(annotation).next();
+    let wrong =
+        any.map(|_| "the pods cannot be asked at present: no claim is marked lost meanwhile".to_owned());
+    Declared {
+        mark: Vec::new(),
+        direct: before,
+        wrong: wrong.into_iter().collect(),
+    }
+}
+
+/// Notes that claims are to have: the words that name them while their pods answer, until the annotation has them no more.
+pub fn refusals(annotation: Option<&str>, names: &Names, fleet: &Fleet) -> Vec<(i32, Value)> {
+    let one = |known: &Claim| {
+        let words = items(annotation).filter(|item| {
+            let this = claim(item, names, &fleet.claims).is_some_and(|claim| claim.ordinal == known.ordinal);
+            this && (answers(known, fleet) || is_refused(item, known))
+        });
+        let refused = words.collect::<Vec<_>>().join(",");
+        let refused = Some(refused).filter(|refused| !refused.is_empty());
+        (refused != known.refused).then(|| (known.ordinal, json!({REFUSED: refused})))
+    };
+    fleet.claims.iter().filter_map(one).collect()
+}
+
+fn answers(claim: &Claim, fleet: &Fleet) -> bool {
+    let mut pods = fleet.pods.iter();
+    pods.any(|pod| pod.ordinal == claim.ordinal && pod.said.is_some())
+}
+
+fn is_refused(item: &str, claim: &Claim) -> bool {
+    items(claim.refused.as_deref()).any(|refused| refused == item)
+}
+
+/// The mark that a claim is to get, which `item` names.
+fn mark(item: &str, claim: &Claim, names: &Names, fleet: &Fleet) -> Result<Option<String>, String> {
+    let (name, pod) = (names.claim(claim.ordinal), names.pod(claim.ordinal));
+    if answers(claim, fleet) {
         return Err(format!("{pod} answers: the volume of {name} is not lost"));
+    }
+    if is_refused(item, claim) {
+        return Err(format!(
+            "{pod} answered when `{item}` was declared lost, so that was refused; if {name} is lost now, take the \
+             annotation off and set it again"
+        ));
     }
     if !claim.bound {
         return Err(format!("{name} has no volume that could be lost"));
@@ -82,7 +120,17 @@ fn mark(claim: &Claim, names: &Names, fleet: &Fleet) -> Result<Option<String>, S
     let spool = claim.spool.clone().ok_or_else(|| {
         format!("which spool {name} has is not known; give its UUID, which the logs of the other pods tell")
     })?;
-    Ok((claim.lost.as_ref() != Some(&spool)).then_some(spool))
+    if claim.lost.as_ref() == Some(&spool) {
+        return Ok(None);
+    }
+    let mut pods = fleet.pods.iter();
+    if pods.any(|pod| pod.ordinal == claim.ordinal && !pod.down) {
+        let minutes = DOWN_AFTER.as_secs() / 60;
+        return Err(format!(
+            "{pod} may be restarting: {name} is marked lost when that has not been ready for {minutes} minutes"
+        ));
+    }
+    Ok(Some(spool))
 }
 
 /// Spools without a claim that the last look at the pods took as lost, by the status. Pods are asked after their
@@ -196,6 +244,7 @@ mod tests {
             drained: None,
             spool: spool.map(str::to_owned),
             lost: lost.map(str::to_owned),
+            refused: None,
         }
     }
 
@@ -203,6 +252,7 @@ mod tests {
         Pod {
             ordinal,
             ready: spool.is_some(),
+            down: spool.is_none(),
             said: spool.map(|spool| Said {
                 spool: spool.into(),
                 ..Said::default()
@@ -293,6 +343,53 @@ mod tests {
         assert_eq!(looked_at(&claims, &[of(B)]), [B]);
         let told = [claim(0, Some(A), None), claim(1, None, None)];
         assert!(looked_at(&told, &[of(A)]).is_empty(), "its pod turned up");
+    }
+
+    #[test]
+    fn a_pod_that_is_silent_for_seconds_has_not_lost_its_volume() {
+        let restarting = Pod {
+            down: false,
+            ..pod(2, None)
+        };
+        let restarts = fleet(vec![restarting], vec![claim(2, Some(A), None)]);
+        let answer = declared(Some("2"), &names(), &restarts);
+        assert!(answer.mark.is_empty(), "{answer:?}");
+        assert!(
+            answer.wrong.len() == 1 && answer.wrong[0].contains("may be restarting"),
+            "{answer:?}"
+        );
+        let gone = fleet(vec![], vec![claim(2, Some(A), None)]);
+        assert_eq!(declared(Some("2"), &names(), &gone).mark, [(2, A.to_owned())]);
+    }
+
+    #[test]
+    fn what_was_refused_is_not_taken_later_without_being_set_anew() {
+        let answering = fleet(vec![pod(2, Some(A))], vec![claim(2, Some(A), None)]);
+        assert_eq!(
+            refusals(Some("2 7"), &names(), &answering),
+            [(2, json!({REFUSED: "2"}))]
+        );
+        let noted = Claim {
+            refused: Some("2".into()),
+            ..claim(2, Some(A), None)
+        };
+        let down = fleet(vec![pod(2, None)], vec![noted]);
+        let answer = declared(Some("2"), &names(), &down);
+        assert!(answer.mark.is_empty(), "{answer:?}");
+        assert!(answer.wrong[0].contains("set it again"), "{answer:?}");
+        assert!(refusals(Some("2"), &names(), &down).is_empty(), "the note stays");
+        // Taken off, and set again.
+        assert_eq!(refusals(None, &names(), &down), [(2, json!({REFUSED: null}))]);
+        let anew = fleet(vec![pod(2, None)], vec![claim(2, Some(A), None)]);
+        assert_eq!(declared(Some("2"), &names(), &anew).mark, [(2, A.to_owned())]);
+    }
+
+    #[test]
+    fn nothing_is_marked_while_no_pod_can_be_asked() {
+        let answer = undecided(Some(&format!("2 {B}")), vec![A.to_owned(), B.to_owned()]);
+        assert!(answer.mark.is_empty() && answer.wrong.len() == 1, "{answer:?}");
+        assert_eq!(answer.direct, [B], "what was decided before stays");
+        assert_eq!(undecided(None, vec![]), Declared::default());
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub const DRAINED: &str = "postroad.dev/drained";
 pub const SPOOL: &str = "postroad.dev/spool";
 /// Mark on a claim: a person declared its volume lost; the value is the UUID of the spool.
 pub const LOST: &str = "postroad.dev/lost";
+/// On a claim: what of the listener's annotation named it while its pod answered; refused until it is set anew.
+pub const REFUSED: &str = "postroad.dev/lost-refused";
 /// On a listener, by a person: claims (by name or ordinal) whose volumes are lost for good, or UUIDs of spools.
 pub const VOLUME_LOST: &str = "postroad.dev/volume-lost";
 /// On pods: the hash of the newest configuration. A change makes the kubelet refresh the mounted files at once.

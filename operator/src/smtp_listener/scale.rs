@@ -8,6 +8,8 @@
 //! The mark on the claim is the gate: a pod goes only when its claim is marked, and a claim is marked only after its pod,
 //! sealed, said that it is empty. A claim that is not marked keeps (or brings back) its pod: its mail must move.
 
+use std::time::Duration;
+
 /// One pod of the fleet, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pod {
@@ -15,6 +17,8 @@ pub struct Pod {
     pub ordinal: i32,
     /// The pod's conditions say that it serves.
     pub ready: bool,
+    /// It has not served for [`DOWN_AFTER`].
+    pub down: bool,
     /// What it said of itself; absent where it could not be asked.
     pub said: Option<Said>,
 }
@@ -47,7 +51,12 @@ pub struct Claim {
     pub spool: Option<String>,
     /// A person declared it lost; the spool that was on it.
     pub lost: Option<String>,
+    /// Words of a declaration that was refused, with commas: its pod answered.
+    pub refused: Option<String>,
 }
+
+/// A pod that does not serve for so long is no pod that just restarts.
+pub const DOWN_AFTER: Duration = Duration::from_mins(5);
 
 /// What is known of a fleet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -187,7 +196,10 @@ impl Fleet {
         let Some(claim) = self.claim(ordinal).filter(|claim| claim.bound) else {
             return self.pod(ordinal).is_none_or(|pod| !pod.ready);
         };
-        let silent = self.pod(ordinal).is_none_or(|pod| pod.said.is_none());
+        // One that serves and cannot be asked is not silent: it is us who do not reach it.
+        let silent = self
+            .pod(ordinal)
+            .is_none_or(|pod| pod.said.is_none() && !pod.ready);
         if claim.lost.is_some() && silent {
             return true;
         }
@@ -204,6 +216,15 @@ impl Fleet {
     }
 }
 
+impl Fleet {
+    /// Whether a pod may go that could not be asked in the fresh look. `able`: it is the pod that does not answer, and not we
+    /// who cannot ask.
+    pub fn may_go_unasked(&self, ordinal: i32, able: bool) -> bool {
+        let claim = self.claim(ordinal).filter(|claim| claim.bound);
+        claim.is_none_or(|claim| able && claim.lost.is_some())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,6 +238,7 @@ mod tests {
         Pod {
             ordinal,
             ready: true,
+            down: false,
             said: Some(said),
         }
     }
@@ -232,6 +254,7 @@ mod tests {
         Pod {
             ordinal,
             ready: false,
+            down: false,
             said: Some(said),
         }
     }
@@ -339,8 +362,7 @@ mod tests {
     fn a_pod_that_cannot_be_asked_stays() {
         let silent = Pod {
             ordinal: 2,
-            ready: false,
-            said: None,
+            ..Pod::default()
         };
         let fleet = fleet(
             1,
@@ -412,6 +434,28 @@ mod tests {
             vec![claim(0, None), lost(1)],
         );
         assert!(!back.may_go(1), "it answers: it is not lost");
+        let unreached = Pod {
+            said: None,
+            ..serving(1)
+        };
+        let blind = fleet(1, 2, vec![serving(0), unreached], vec![claim(0, None), lost(1)]);
+        assert!(!blind.may_go(1), "it serves: it is not lost");
+    }
+
+    #[test]
+    fn a_pod_that_we_cannot_ask_goes_only_where_it_never_had_a_volume() {
+        let pending = Claim {
+            ordinal: 2,
+            ..Claim::default()
+        };
+        let lost = Claim {
+            lost: Some("s1".into()),
+            ..claim(1, None)
+        };
+        let fleet = fleet(0, 3, vec![], vec![claim(0, Some("s0/7")), lost, pending]);
+        let goes = |able| [0, 1, 2].map(|ordinal| fleet.may_go_unasked(ordinal, able));
+        assert_eq!(goes(true), [false, true, true]);
+        assert_eq!(goes(false), [false, false, true]);
     }
 
     #[test]
