@@ -31,6 +31,7 @@ pub mod suspended;
 mod waiting;
 pub mod wheel;
 pub mod window;
+mod withdrawal;
 mod worker;
 
 use std::pin::Pin;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use postroad_config::Retry;
 use postroad_spool::{EntryId, Ownership, Spool};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +26,7 @@ use super::job::{Ended, Job, Sorted};
 use super::orders::{HELD, Waiting};
 use super::sort::{self, Sorter};
 use super::suspended::Names;
+use super::withdrawal::Withdrawal;
 use super::worker::Worker;
 use super::{Command, Parts, Queue, clock};
 use crate::settings::{Live, Settings};
@@ -37,8 +38,9 @@ pub(super) struct Scheduler {
     open: HashMap<Id, Open>,
     /// Those of `open` that sort.
     sorting: usize,
-    leaving: Vec<Leaving>,
+    leaving: Vec<Withdrawal>,
     orders: Vec<Waiting>,
+    queue: Queue,
     worker: Arc<Worker>,
     spool: Spool,
     live: Live,
@@ -58,13 +60,6 @@ enum Event {
 enum Open {
     Sort(Vec<EntryId>),
     Job(Job, CancellationToken),
-}
-
-/// A withdrawal that waits for attempts to end.
-struct Leaving {
-    waiting: Vec<EntryId>,
-    all: Vec<EntryId>,
-    answer: oneshot::Sender<Vec<EntryId>>,
 }
 
 impl Scheduler {
@@ -92,6 +87,7 @@ impl Scheduler {
             sorting: 0,
             leaving: vec![],
             orders: vec![],
+            queue: queue.clone(),
             spool: parts.spool.clone(),
             live: parts.live.clone(),
             sorted_by: parts.live.current(),
@@ -229,11 +225,7 @@ impl Scheduler {
             }
             Command::Withdraw(entries, answer) => {
                 self.stop_attempts(&entries);
-                self.leaving.push(Leaving {
-                    waiting: entries.clone(),
-                    all: entries,
-                    answer,
-                });
+                self.leaving.push(Withdrawal::new(entries, answer));
             }
         }
     }
@@ -307,22 +299,8 @@ impl Scheduler {
     /// Answers withdrawals whose entries are quiet, once their outcomes are durable.
     fn answer_leaving(&mut self) {
         for mut leaving in std::mem::take(&mut self.leaving) {
-            leaving.waiting.retain(|entry| !self.index.remove(*entry));
-            leaving
-                .all
-                .iter()
-                .for_each(|entry| self.sorter.hot.forget(*entry));
-            if leaving.waiting.is_empty() {
-                let spool = self.spool.clone();
-                tokio::spawn(async move {
-                    let Leaving { all, answer, .. } = leaving;
-                    // What could not be made durable is not handed over.
-                    let durable = spool.flush().await.is_ok();
-                    let left = all
-                        .into_iter()
-                        .filter(|entry| durable && is_undelivered(&spool, *entry));
-                    let _ = answer.send(left.collect());
-                });
+            if leaving.proceed(&mut self.index, &self.sorter.hot) {
+                leaving.answer(self.spool.clone(), self.queue.clone());
             } else {
                 self.leaving.push(leaving);
             }
@@ -355,11 +333,6 @@ fn looked_at(next_attempt: u64, now: u64, latest: u64) -> u64 {
     } else {
         next_attempt.max(now)
     }
-}
-
-fn is_undelivered(spool: &Spool, entry: EntryId) -> bool {
-    let summary = spool.summary(entry);
-    summary.is_some_and(|summary| summary.pending > 0 && summary.ownership == Ownership::Owned)
 }
 
 /// Attempts that run at once, over all sites.
