@@ -206,12 +206,15 @@ impl Keeper {
     fn empty_sparse(&mut self, percent: u64) -> bool {
         let sparse = {
             let index = self.shared.index();
-            index.sparse(percent, &index.unsayable(self.shared.write_format()))
+            // One that cannot be read through does not keep the others from being emptied.
+            let mut but = index.unsayable(self.shared.write_format());
+            but.extend(&self.stuck);
+            index.sparse(percent, &but)
         };
         let Some(epoch) = sparse else {
             return false;
         };
-        if self.stuck.contains(&epoch) || self.evacuate(epoch).is_err() {
+        if self.evacuate(epoch).is_err() {
             return false;
         }
         self.recycle_all();

@@ -92,3 +92,38 @@ fn nothing_is_used_again_once_the_spool_is_read_only() {
     keeper.recycle_all();
     assert_eq!(spool.shared().index().recyclable(), Some(epoch));
 }
+
+#[test]
+fn a_segment_that_cannot_be_read_through_does_not_keep_others_from_being_emptied() {
+    let volume = Memory::new(64 << 20);
+    let options = Options {
+        segment_size: Some(64 << 10),
+        checkpoint_segments: 0,
+        ..Options::default()
+    };
+    let spool = open(&volume, &options);
+    // A message stays in each of two closed segments; in the first one less, so that it comes first.
+    let mut stay = Vec::new();
+    for (rolls, len) in [(2, 1 << 10), (3, 8 << 10)] {
+        stay.push(put(&spool, len));
+        while spool.shared().index().rolled < rolls {
+            let gone = put(&spool, 10 << 10);
+            spool.finish(gone).unwrap();
+        }
+    }
+    spool.flush().wait().unwrap();
+    provided(&spool);
+    let _only = spool.shared().keeping();
+    let home = |id: &EntryId| spool.shared().index().entries.get(*id).unwrap().home;
+    let (damaged, other) = (home(&stay[0]), home(&stay[1]));
+    assert_ne!(damaged.epoch, other.epoch);
+    let number = spool.shared().index().segments[&damaged.epoch].number;
+    let path = Path::new("/s/segments").join(segment_name(number));
+    volume.damage(&path, damaged.offset as usize + 500);
+    let mut keeper = Keeper::new(Arc::clone(spool.shared()));
+    assert!(!keeper.empty_sparse(75), "its message cannot be copied");
+    assert_eq!(keeper.stuck, HashSet::from([damaged.epoch]));
+    assert!(keeper.empty_sparse(75));
+    let index = spool.shared().index();
+    assert!(index.exists(damaged.epoch) && !index.exists(other.epoch));
+}
