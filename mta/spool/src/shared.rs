@@ -427,7 +427,10 @@ impl Shared {
 
     /// Keeper: all requests up to this one were tried.
     pub fn answer(&self, request: u64) {
-        lock(&self.orders).answered = request;
+        {
+            let mut orders = lock(&self.orders);
+            orders.answered = orders.answered.max(request);
+        }
         lock(&self.queue).news = true;
         self.queue_wake.notify_one();
     }

@@ -127,7 +127,7 @@ impl Keeper {
             self.turned_to = format;
             self.stuck.clear();
         }
-        loop {
+        while !self.is_called_away() {
             let newer = self.shared.index().newer_than(format, &self.stuck);
             let Some(epoch) = newer else { return };
             if self.empty(epoch).is_err() {
@@ -143,7 +143,7 @@ impl Keeper {
     /// Free segments get the header of the present format. Only this thread makes new ones, so none takes the number of one
     /// that is out of the index meanwhile.
     fn turn_free(&self) -> io::Result<()> {
-        loop {
+        while !self.is_called_away() {
             let format = self.shared.write_format();
             let mut free = {
                 let mut index = self.shared.index();
@@ -162,5 +162,72 @@ impl Keeper {
             index.turned(before);
             index.add_free(free);
         }
+        Ok(())
+    }
+
+    /// Somebody waits for what this round has tried already: it ends, and the turn goes on in the one behind it.
+    fn is_called_away(&self) -> bool {
+        let away = self.shared.pressing().is_some();
+        if away {
+            self.shared.poke();
+        }
+        away
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::format::NEWEST;
+    use crate::io::memory::Memory;
+    use crate::types::{Envelope, Options};
+
+    fn put(spool: &Spool, envelope: Envelope, len: usize) {
+        let mut incoming = spool.begin();
+        incoming.write(&vec![b'x'; len]).unwrap();
+        incoming.commit(envelope, Vec::new()).wait().unwrap();
+    }
+
+    fn open() -> Spool {
+        let options = Options {
+            segment_size: Some(64 << 10),
+            checkpoint_segments: 0,
+            write_format: NEWEST,
+            ..Options::default()
+        };
+        let volume = Arc::new(Memory::new(64 << 20));
+        Spool::open_on(volume, Path::new("/s"), &options).unwrap().0
+    }
+
+    /// Until the keeper of the spool has tried to have enough free segments.
+    fn provided(spool: &Spool) {
+        let asked = spool.shared().request_space();
+        while !spool.shared().answered(asked) {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn who_waits_for_a_segment_does_not_wait_for_the_turn() {
+        let spool = open();
+        while spool.shared().index().rolled < 4 {
+            put(&spool, Envelope::default(), 10 << 10);
+        }
+        provided(&spool);
+        // The spool's own keeper does not do it.
+        let _only = spool.shared().keeping();
+        spool.shared().set_write_format(OLDEST);
+        let formats = || spool.shared().index().formats();
+        let before = formats();
+        let mut keeper = Keeper::new(Arc::clone(spool.shared()));
+        let request = spool.shared().request_space();
+        keeper.turn();
+        assert_eq!(formats(), before);
+        spool.shared().answer(request);
+        keeper.turn();
+        let newer = spool.shared().index().newer_than(OLDEST, &HashSet::new());
+        assert_eq!(newer, None, "{:?}", formats());
     }
 }
