@@ -167,6 +167,7 @@ impl Committer {
                     return;
                 }
                 Plan::Turn(reply) => return self.turn(reply),
+                Plan::Flush(reply) => return self.flush(reply),
                 Plan::Settle(reply) => {
                     let _ = reply.send(self.settle_all());
                     return;
@@ -209,6 +210,20 @@ impl Committer {
             let _ = reply.send(Err(CommitError::Full));
         } else {
             self.parked.push_back(Parked::Job(Job::Turn(reply)));
+            self.ask_for_space();
+        }
+    }
+
+    /// Answered with the batch. Behind outcomes that found no room it waits for the keeper's try as they do.
+    fn flush(&mut self, reply: Reply<()>) {
+        let outcome = |parked: &Parked| matches!(parked, Parked::Job(Job::States(..) | Job::Finish(_)));
+        if !self.parked.iter().any(outcome) {
+            self.notifies
+                .push(Box::new(move |result| drop(reply.send(result))));
+        } else if self.tried {
+            let _ = reply.send(Err(CommitError::Full));
+        } else {
+            self.parked.push_back(Parked::Job(Job::Flush(reply)));
             self.ask_for_space();
         }
     }

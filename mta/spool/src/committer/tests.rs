@@ -117,3 +117,30 @@ fn no_segment_is_begun_behind_a_late_sync_that_failed() {
     assert!(spool.shared().read_only().is_some());
     assert_eq!(committer.active.as_ref().unwrap().epoch, before);
 }
+
+#[test]
+fn a_flush_does_not_say_durable_while_outcomes_find_no_room() {
+    let (volume, spool, mut committer) = open(Durability::Durable);
+    let outcome = || Job::States(EntryId::from_u64(7), Vec::new());
+    // The keeper of the spool makes no room; the test says that it has tried.
+    let _only = spool.shared().keeping();
+    volume.set_capacity(0);
+    let free = std::mem::take(&mut spool.shared().index().free);
+    committer.job(outcome());
+    let (reply, mut told) = tokio::sync::oneshot::channel();
+    committer.job(Job::Flush(reply));
+    committer.commit();
+    assert!(told.try_recv().is_err(), "it waits as the outcome does");
+    spool.shared().answer(committer.request);
+    committer.unpark();
+    committer.commit();
+    assert_eq!(told.try_recv().unwrap(), Err(CommitError::Full));
+
+    spool.shared().index().free = free;
+    committer.unpark();
+    let (reply, mut told) = tokio::sync::oneshot::channel();
+    committer.job(Job::Flush(reply));
+    committer.commit();
+    assert_eq!(told.try_recv().unwrap(), Ok(()));
+    assert!(committer.parked.is_empty());
+}

@@ -47,6 +47,8 @@ pub enum Plan {
     Conflict(Job),
     /// Go on in a segment of the present format.
     Turn(Reply<()>),
+    /// Say when all outcomes so far are durable.
+    Flush(Reply<()>),
     /// Commit, sync, and say whether anything is left.
     Settle(Reply<()>),
 }
@@ -155,7 +157,7 @@ pub fn plan(job: Job, shared: &Shared, touched: &mut Touched) -> Plan {
         Job::Orphan(orphan, reply) => handover::orphan(&index, touched, orphan, reply, max),
         Job::Seal(on, reply) => seal(&index, touched, shared, on, reply),
         Job::Turn(reply) => Plan::Turn(reply),
-        Job::Flush(reply) => write(Vec::new(), Box::new(move |result| drop(reply.send(result)))),
+        Job::Flush(reply) => Plan::Flush(reply),
         Job::Settle(reply) => Plan::Settle(reply),
         Job::Evacuate(epoch, survivors, reply) => {
             touched.exclusive = true;
