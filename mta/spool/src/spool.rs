@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use crate::blob::is_full;
 use crate::checkpoint;
 use crate::committer::{Committer, RESERVE};
 use crate::completion::Completion;
@@ -155,20 +156,7 @@ impl Spool {
             recovered.next,
         ));
         shared.marks().batch = recovered.checkpoint.unwrap_or(0);
-        let nothing = {
-            let index = shared.index();
-            index.free.is_empty() && index.active.is_none()
-        };
-        if nothing {
-            let free = keeper::create(&shared).map_err(|error| {
-                if crate::blob::is_full(&error) {
-                    OpenError::Full
-                } else {
-                    OpenError::Io(error)
-                }
-            })?;
-            shared.index().add_free(free);
-        }
+        first_segment(&shared)?;
         let (committer, keeper) = (
             Committer::new(Arc::clone(&shared)),
             Keeper::new(Arc::clone(&shared)),
@@ -456,6 +444,26 @@ impl Spool {
         self.shared.submit(job(reply));
         completion
     }
+}
+
+/// There is a segment to write to. Where the last one is damaged and the volume full there is none: what is in the spool is
+/// delivered all the same, and new mail waits for room.
+fn first_segment(shared: &Shared) -> Result<(), OpenError> {
+    let (nothing, fresh) = {
+        let index = shared.index();
+        let nothing = index.free.is_empty() && index.active.is_none();
+        (nothing, index.segments.is_empty())
+    };
+    if !nothing {
+        return Ok(());
+    }
+    match keeper::create(shared) {
+        Ok(free) => shared.index().add_free(free),
+        Err(error) if !is_full(&error) => return Err(OpenError::Io(error)),
+        Err(_) if fresh => return Err(OpenError::Full),
+        Err(error) => tracing::warn!(%error, "no segment to write to: nothing is taken until there is room"),
+    }
+    Ok(())
 }
 
 fn owned(entry: Option<&mut Entry>) -> Result<&mut Entry, RecordError> {

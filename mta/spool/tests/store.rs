@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use postroad_spool::io::Io;
 use postroad_spool::io::memory::{Memory, Op};
 use postroad_spool::{
     CommitError, Durability, EntryId, Envelope, FromCheckpoint, OpenError, Options, ReadError, Recipient,
@@ -307,6 +308,45 @@ fn damage_in_the_middle_is_skipped_counted_and_told() {
     assert_eq!((recovery.entries, recovery.damaged), (4, 1));
     check(&spool, ids[0], 0, 3000);
     check(&spool, ids[4], 4, 3000);
+}
+
+#[test]
+fn damage_at_the_end_of_a_full_volume_does_not_stop_the_start() {
+    let volume = Memory::new(4 << 20);
+    let (spool, _) = on(&volume);
+    let ids: Vec<_> = (0..5).map(|n| put(&spool, n, 3000).unwrap()).collect();
+    drop(spool);
+    let segment = Path::new("/spool/segments/00000001.seg");
+    volume.damage(segment, 4096 + 4096 + 100);
+    Io::remove(&volume, Path::new("/spool/checkpoint")).unwrap();
+    // No segment is free, and there is no room for one.
+    for (name, _) in Io::list(&volume, segment.parent().unwrap()).unwrap() {
+        let path = segment.with_file_name(name);
+        if path != segment {
+            Io::remove(&volume, &path).unwrap();
+        }
+    }
+    volume.set_capacity(0);
+    let (spool, recovery) = on(&volume);
+    assert_eq!((recovery.entries, recovery.damaged), (4, 1));
+    check(&spool, ids[4], 4, 3000);
+    assert_eq!(put(&spool, 9, 100), Err(CommitError::Full));
+    volume.set_capacity(4 << 20);
+    let end = Instant::now() + Duration::from_secs(30);
+    while put(&spool, 9, 100).is_err() {
+        assert!(Instant::now() < end, "{:?}", spool.usage());
+    }
+    drop(spool);
+    let (spool, recovery) = on(&volume);
+    assert_eq!((recovery.entries, recovery.damaged), (5, 1));
+    check(&spool, ids[4], 4, 3000);
+}
+
+#[test]
+fn where_there_is_no_spool_yet_a_full_volume_is_told() {
+    let volume = Arc::new(Memory::new(1 << 10));
+    let error = Spool::open_on(volume, Path::new("/spool"), &options()).unwrap_err();
+    assert!(matches!(error, OpenError::Full), "{error}");
 }
 
 #[test]
