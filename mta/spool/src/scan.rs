@@ -100,3 +100,37 @@ fn read(bytes: &mut impl Bytes, at: usize, epoch: u64, batch: u64) -> Option<(Fr
     let record = Record::decode(frame.kind, payload)?;
     Some((frame, record, Frame::space(payload.len())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A block with one record.
+    fn block(entry: u64, batch: u64) -> Vec<u8> {
+        let payload = Record::States(Vec::new()).encode(0);
+        let frame = Frame {
+            kind: Record::States(Vec::new()).kind(),
+            len: u32::try_from(payload.len()).unwrap(),
+            crc: crc32c::crc32c(&payload),
+            ordinal: 0,
+            entry: EntryId::from_u64(entry),
+            epoch: 3,
+            batch,
+        };
+        let mut bytes = frame.encode().to_vec();
+        bytes.extend_from_slice(&payload);
+        bytes.resize(BLOCK, 0);
+        bytes
+    }
+
+    #[test]
+    fn a_frame_with_a_number_that_is_never_reached_is_none() {
+        for (entry, batch) in [(1, u64::MAX), (u64::MAX, 8), (1, u64::MAX / 2)] {
+            // Such a frame in the place of a damaged block; what comes behind it counts.
+            let bytes = [vec![0; BLOCK], block(1, 7), block(entry, batch), block(2, 9)].concat();
+            let found = scan(&mut bytes.as_slice(), 3).records;
+            let found: Vec<_> = found.iter().map(|one| (one.entry.as_u64(), one.batch)).collect();
+            assert_eq!(found, [(1, 7), (2, 9)], "{entry} {batch}");
+        }
+    }
+}

@@ -7,6 +7,10 @@ pub const FRAME: usize = 48;
 
 const MAGIC: u16 = 0x5052;
 
+/// No entry and no batch has such a number. Behind damage the text of a message may stand where a frame is expected; one with
+/// such a number would make all that is written later look old.
+const BEYOND: u64 = u64::MAX / 2;
+
 /// Head of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame {
@@ -56,14 +60,15 @@ impl Frame {
         if bytes[..2] != MAGIC.to_le_bytes() || u32_at(40)? != crc32c::crc32c(&bytes[..40]) {
             return None;
         }
-        Some(Self {
+        let (entry, batch) = (u64_at(16)?, u64_at(32)?);
+        (entry < BEYOND && batch < BEYOND).then_some(Self {
             kind: bytes[2],
             len: u32_at(4)?,
             crc: u32_at(8)?,
             ordinal: u32_at(12)?,
-            entry: EntryId::from_u64(u64_at(16)?),
+            entry: EntryId::from_u64(entry),
             epoch: u64_at(24)?,
-            batch: u64_at(32)?,
+            batch,
         })
     }
 

@@ -280,7 +280,7 @@ impl Reading<'_> {
             };
             let mut scanned = read(&segment.file, part.epoch, part.from, self.since)?;
             for found in &scanned.records {
-                self.next.batch = self.next.batch.max(found.batch + 1);
+                self.next.batch = self.next.batch.max(found.batch.saturating_add(1));
                 self.next.entry = self.next.entry.max(found.entry.as_u64().saturating_add(1));
             }
             if n + 1 == parts.len() {
