@@ -391,10 +391,11 @@ impl Spool {
         self.ask(|reply| Job::Answered(from, message, reply))
     }
 
-    /// Source: all standing offers, with what to send now; after a start and when nothing was heard for a while.
+    /// Source: all standing offers, with what to send now; after a start and when nothing was heard for a while. Cheap
+    /// however many entries there are besides.
     pub fn standing(&self) -> Vec<Standing> {
         let index = self.shared.index();
-        let offers = index.entries.values().filter_map(|entry| {
+        let offers = index.standing().filter_map(|entry| {
             let (target, send) = source::step(entry.source().as_ref(), &source::Input::Resume).send?;
             let given = entry.ownership() == Ownership::Given;
             Some(Standing {

@@ -16,10 +16,12 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use postroad_config::admin::State;
 use postroad_spool::handover::{ToSource, ToTarget};
-use postroad_spool::{CommitError, EntryId, HandoverError, Ownership, SpoolUuid, Standing, Summary};
+use postroad_spool::{CommitError, EntryId, HandoverError, SpoolUuid, Standing, Summary};
+use tokio::task::JoinError;
 
 use super::client::{Ourselves, Peer, PeerError};
 use super::lane::Lane;
+use super::waiting::Waiting;
 use super::{Ended, Inner, Step, locked};
 
 /// Why a round ended early.
@@ -33,6 +35,8 @@ pub(super) enum RoundError {
     Step(#[from] HandoverError),
     #[error(transparent)]
     Ended(#[from] Ended),
+    #[error("the queue could not be looked through: {0}")]
+    Look(#[from] JoinError),
 }
 
 /// What a round came to.
@@ -86,8 +90,8 @@ async fn round(inner: &Arc<Inner>, unreadable: &mut HashSet<EntryId>) -> Result<
         inner.say((!silent.is_empty() && !inner.spool.standing().is_empty()).then(|| listed(silent)));
         return Ok(Round::Waiting);
     }
-    let mut owned = owned(inner, unreadable);
-    if owned.is_empty() {
+    let waiting = Waiting::read(&inner.spool, unreadable).await?;
+    if waiting.is_empty() {
         greet(inner, targets).await;
         let waits = !inner.spool.standing().is_empty();
         if unreadable.is_empty() {
@@ -97,8 +101,7 @@ async fn round(inner: &Arc<Inner>, unreadable: &mut HashSet<EntryId>) -> Result<
         }
         return Ok(if waits { Round::Waiting } else { Round::Idle });
     }
-    let needed = owned.iter().map(|entry| entry.format).max().unwrap_or(1);
-    let Some(best) = best(targets, inner.spool.uuid(), needed, &mut silent) else {
+    let Some(best) = best(targets, inner.spool.uuid(), waiting.needed(), &mut silent) else {
         let reasons = listed(silent);
         inner.say(Some(format!(
             "no target: the entries stay and are delivered on schedule ({reasons})"
@@ -106,7 +109,7 @@ async fn round(inner: &Arc<Inner>, unreadable: &mut HashSet<EntryId>) -> Result<
         return Ok(Round::Waiting);
     };
     let writes = best.state.spool_format.writes;
-    let kept = keep_unsayable(&mut owned, writes);
+    let (owned, kept) = waiting.sayable(writes);
     if kept > 0 {
         silent.push(format!(
             "{}: it writes spool format {writes}, which {kept} entries with REQUIRETLS or DELIVERBY cannot be said in",
@@ -247,21 +250,6 @@ async fn greet(inner: &Arc<Inner>, targets: Vec<Target>) {
     }
 }
 
-fn owned(inner: &Arc<Inner>, unreadable: &HashSet<EntryId>) -> Vec<Summary> {
-    let mut owned = inner.spool.entries();
-    owned.retain(|entry| entry.ownership == Ownership::Owned && !unreadable.contains(&entry.id));
-    owned.sort_unstable_by_key(|entry| (entry.arrived, entry.id));
-    owned
-}
-
-/// Takes out what a target that writes this format of the spool could not keep whole; gives how many that were. They
-/// stay here and are delivered on schedule until a target writes a newer one.
-fn keep_unsayable(owned: &mut Vec<Summary>, writes: u32) -> usize {
-    let all = owned.len();
-    owned.retain(|entry| entry.format <= writes);
-    all - owned.len()
-}
-
 /// The target to give to: one that can keep all that waits, if there is one, and of those the one with most space. Why
 /// each other one is none is added to `reasons`.
 fn best(
@@ -380,6 +368,7 @@ const PROBE_AFTER: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use postroad_config::admin::{ConfigState, QueueState, SealState, SpoolFormatState};
+    use postroad_spool::Ownership;
 
     use super::*;
 
@@ -429,20 +418,6 @@ mod tests {
         ];
         assert_eq!(batches(&mixed).map(<[_]>::len).collect::<Vec<_>>(), [2, 1, 2]);
         assert_eq!(batches(&[]).count(), 0);
-    }
-
-    #[test]
-    fn what_a_target_could_not_keep_whole_is_not_offered_to_it() {
-        let extended = Summary {
-            format: 2,
-            ..entry(1, 1)
-        };
-        let all = vec![entry(0, 1), extended, entry(2, 1)];
-        for (writes, kept, left) in [(1, 1, 2), (2, 0, 3), (3, 0, 3)] {
-            let mut owned = all.clone();
-            assert_eq!(keep_unsayable(&mut owned, writes), kept, "{writes}");
-            assert_eq!(owned.len(), left, "{writes}");
-        }
     }
 
     #[test]

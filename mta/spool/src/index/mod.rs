@@ -12,7 +12,7 @@ mod entry;
 mod segments;
 mod states;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::format::record::{MessageInfo, Owner, Record};
 use crate::handover::TransferId;
@@ -61,6 +61,8 @@ pub struct Index {
     pub blob_bytes: u64,
     /// Entries whose end is on its way to the disk.
     pub finished: usize,
+    /// Entries that are offered or given: few among very many.
+    standing: BTreeSet<EntryId>,
     /// Entries by the second of their arrival.
     arrivals: BTreeMap<u64, u32>,
     /// Body files that nobody needs any more.
@@ -89,9 +91,7 @@ impl Index {
                 self.seal = seal;
             }
             Record::Step(source) => {
-                if let Some(entry) = self.entries.get_mut(id) {
-                    entry.set_owner(Owner::Ours(source));
-                }
+                self.own(id, Owner::Ours(source));
                 self.pin(id, at.epoch);
             }
             Record::Released(transfer) => self.released(id, transfer, at.epoch),
@@ -101,6 +101,24 @@ impl Index {
             }
             Record::Snapshot { states, owner } => self.snapshot(id, &states, owner, at.epoch, live),
         }
+    }
+
+    /// Who is responsible for an entry from now on; one that is not there is ignored.
+    fn own(&mut self, id: EntryId, owner: Owner) {
+        let Some(entry) = self.entries.get_mut(id) else {
+            return;
+        };
+        entry.set_owner(owner);
+        if stands(owner) {
+            self.standing.insert(id);
+        } else {
+            self.standing.remove(&id);
+        }
+    }
+
+    /// Entries that are offered or given, in order of their ids.
+    pub fn standing(&self) -> impl Iterator<Item = &Entry> {
+        self.standing.iter().filter_map(|id| self.entries.get(*id))
     }
 
     /// Replaces states of an entry; an entry or position that is not there is ignored.
@@ -148,6 +166,9 @@ impl Index {
             self.blob_bytes += entry.body_len();
         }
         *self.arrivals.entry(entry.arrived / 1_000).or_default() += 1;
+        if stands(entry.owner()) {
+            self.standing.insert(id);
+        }
         self.entries.insert(id, entry);
     }
 
@@ -164,10 +185,9 @@ impl Index {
     }
 
     fn released(&mut self, id: EntryId, transfer: TransferId, epoch: Epoch) {
-        if let Some(entry) = self.entries.get_mut(id)
-            && matches!(entry.owner(), Owner::Held(_))
-        {
-            entry.set_owner(OURS);
+        let owner = self.entries.get(id).map(Entry::owner);
+        if matches!(owner, Some(Owner::Held(_))) {
+            self.own(id, OURS);
         }
         self.pin(id, epoch);
         let state = Target::Released { hold: id };
@@ -197,10 +217,10 @@ impl Index {
             entry.states.replace(states, &mut self.replies);
         }
         let before = entry.owner();
-        entry.set_owner(owner);
         for old in entry.take_noted() {
             self.unpin(Some(old));
         }
+        self.own(id, owner);
         self.pin(id, epoch);
         // A copied message record alone said "held"; the entry has long been released.
         if let (Owner::Held(transfer), Owner::Ours(_)) = (before, owner)
@@ -215,6 +235,7 @@ impl Index {
         let Some(entry) = self.entries.remove(id) else {
             return;
         };
+        self.standing.remove(&id);
         self.finished = self.finished.saturating_sub(usize::from(entry.finished));
         let second = entry.arrived / 1_000;
         if let Some(count) = self.arrivals.get_mut(&second) {
@@ -301,6 +322,10 @@ impl Index {
     }
 }
 
+const fn stands(owner: Owner) -> bool {
+    matches!(owner, Owner::Ours(Source::Offered { .. } | Source::Given { .. }))
+}
+
 fn tomb(entry: EntryId, transfer: Option<TransferId>, homes: &[u64]) -> Tomb {
     Tomb {
         entry,
@@ -313,3 +338,78 @@ fn tomb(entry: EntryId, transfer: Option<TransferId>, homes: &[u64]) -> Tomb {
 }
 
 const OURS: Owner = Owner::Ours(Source::Owned { generation: 0 });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPOOL: SpoolUuid = SpoolUuid([7; 16]);
+
+    /// The numbers of those that stand, each of which is in step with its entry.
+    fn standing(index: &Index) -> Vec<u64> {
+        let scanned = index.entries.iter().filter(|(_, entry)| stands(entry.owner()));
+        let scanned: Vec<EntryId> = scanned.map(|(id, _)| id).collect();
+        assert_eq!(index.standing.iter().copied().collect::<Vec<_>>(), scanned);
+        assert_eq!(index.standing().count(), scanned.len());
+        scanned.into_iter().map(EntryId::as_u64).collect()
+    }
+
+    #[test]
+    fn what_is_offered_or_given_is_known_without_a_look_at_all() {
+        let mut index = Index::default();
+        let id = EntryId::from_u64;
+        let at = |offset| Place {
+            epoch: 1,
+            offset,
+            len: 10,
+        };
+        let info = MessageInfo {
+            format: 1,
+            blob: false,
+            prefix_len: 0,
+            body_len: 0,
+            arrived: 0,
+            expires: 0,
+            states: vec![],
+            origin: None,
+        };
+        for number in 0..4 {
+            let record = Record::Message(info.clone());
+            index.apply(id(number), record, at(0), true);
+        }
+        assert!(standing(&index).is_empty());
+        let transfer = TransferId {
+            source: SPOOL,
+            seal: 1,
+            entry: id(0),
+            generation: 0,
+        };
+        let offered = Source::Offered {
+            transfer,
+            target: SPOOL,
+        };
+        let given = Source::Given {
+            transfer,
+            target: SPOOL,
+            hold: id(0),
+        };
+        for (number, source) in [(0, offered), (1, offered), (2, offered), (1, given), (9, given)] {
+            index.apply(id(number), Record::Step(source), at(1), true);
+        }
+        assert_eq!(standing(&index), [0, 1, 2]);
+        index.apply(id(0), Record::Step(Source::Owned { generation: 2 }), at(2), true);
+        index.apply(id(1), Record::Done { homes: vec![] }, at(3), true);
+        assert_eq!(standing(&index), [2]);
+        let snapshot = |owner| Record::Snapshot {
+            states: vec![],
+            owner,
+        };
+        index.apply(id(3), snapshot(Owner::Ours(given)), at(4), false);
+        index.apply(id(2), snapshot(OURS), at(5), false);
+        assert_eq!(standing(&index), [3]);
+        let kept = index.entries.remove(id(3)).unwrap();
+        let mut loaded = Index::default();
+        loaded.add(id(3), kept);
+        assert_eq!(standing(&loaded), [3], "as a checkpoint has it");
+    }
+}
