@@ -14,6 +14,7 @@ mod states;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use crate::format::OLDEST;
 use crate::format::record::{MessageInfo, Owner, Record};
 use crate::handover::TransferId;
 use crate::handover::source::Source;
@@ -138,8 +139,9 @@ impl Index {
             }
             let segments = &self.segments;
             entry.settle(at, |epoch| segments.contains_key(&epoch));
-            self.weigh(old, false);
-            self.weigh(at, true);
+            let format = entry.format;
+            self.weigh(old, format, false);
+            self.weigh(at, format, true);
             return;
         }
         let owner = match info.origin {
@@ -161,7 +163,7 @@ impl Index {
 
     /// Puts an entry in with all that is counted of it, but for its pins.
     pub fn add(&mut self, id: EntryId, entry: Entry) {
-        self.weigh(entry.home, true);
+        self.weigh(entry.home, entry.format, true);
         if entry.blob {
             self.blob_bytes += entry.body_len();
         }
@@ -173,13 +175,16 @@ impl Index {
     }
 
     /// Counts a message record as alive, or no more.
-    fn weigh(&mut self, place: Place, alive: bool) {
+    fn weigh(&mut self, place: Place, format: u8, alive: bool) {
         if let Some(segment) = self.segments.get_mut(&place.epoch) {
-            let len = u64::from(place.len);
-            segment.live = if alive {
-                segment.live + len
+            let (len, newer) = (u64::from(place.len), u32::from(u32::from(format) > OLDEST));
+            (segment.live, segment.newer) = if alive {
+                (segment.live + len, segment.newer + newer)
             } else {
-                segment.live.saturating_sub(len)
+                (
+                    segment.live.saturating_sub(len),
+                    segment.newer.saturating_sub(newer),
+                )
             };
         }
     }
@@ -244,7 +249,7 @@ impl Index {
                 self.arrivals.remove(&second);
             }
         }
-        self.weigh(entry.home, false);
+        self.weigh(entry.home, entry.format, false);
         for epoch in entry.noted() {
             self.unpin(Some(epoch));
         }

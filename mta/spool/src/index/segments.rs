@@ -30,6 +30,8 @@ pub struct Segment {
     /// Bytes written, header included.
     pub used: u32,
     pub live: u64,
+    /// Messages alive here that only a newer format than the oldest can say.
+    pub newer: u32,
     pub pins: u64,
     pub tombs: Vec<Tomb>,
 }
@@ -68,6 +70,7 @@ impl Segment {
             file: free.file,
             used,
             live: 0,
+            newer: 0,
             pins: 0,
             tombs: Vec::new(),
         }
