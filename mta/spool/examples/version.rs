@@ -203,7 +203,7 @@ fn settle(dir: &str, format: u32) -> Outcome {
     spool.set_write_format(format).wait()?;
     let begun = Instant::now();
     while spool.format_on_disk() > format {
-        if begun.elapsed() > Duration::from_secs(60) {
+        if begun.elapsed() > Duration::from_mins(1) {
             return Err("something newer stays on disk".into());
         }
         std::thread::sleep(Duration::from_millis(10));

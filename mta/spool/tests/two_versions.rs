@@ -235,8 +235,8 @@ fn hand_over(giver: (&Path, &Path, u32), taker: (&Path, &Path, u32), all: &[&str
         .stdout(take.stdin.take().unwrap())
         .spawn()
         .unwrap();
-    let given = give.wait_with_output().unwrap();
-    assert!(given.status.success());
+    let handed = give.wait_with_output().unwrap();
+    assert!(handed.status.success());
     assert!(take.wait().unwrap().success());
 }
 

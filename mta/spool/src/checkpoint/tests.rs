@@ -269,7 +269,7 @@ fn with_room<T, E: std::fmt::Debug + Into<HandoverError>>(ask: impl Fn() -> Resu
         match ask().map_err(Into::into) {
             Ok(done) => return done,
             Err(HandoverError::Commit(CommitError::Full)) if Instant::now() < limit => {
-                std::thread::yield_now()
+                std::thread::yield_now();
             }
             Err(error) => panic!("{error:?}"),
         }
