@@ -110,7 +110,7 @@ impl Desk<'_> {
         );
         self.room.send(&self.room.server_at("edge-0")?, &mail)?;
         let header = header_of(&self.arrived(&mail.to, &mail)?);
-        let holds = !header.contains(&self.client)
+        let holds = !header.contains(&format!("[{}]", self.client))
             && header.contains("X-Sent-By: the platform")
             && !header.contains("X-Folded")
             && !header.contains("three");

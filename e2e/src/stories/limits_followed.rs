@@ -77,7 +77,7 @@ impl Desk<'_> {
         replies.expect(2, "220")?;
         replies.expect(7, "250")?;
         let header = header_of(&self.arrived(&mail.to, &mail)?);
-        if !header.contains(ELSEWHERE) || header.contains(&self.client) {
+        if !header.contains(ELSEWHERE) || header.contains(&format!("[{}]", self.client)) {
             return Err(Failure::wrong(format!(
                 "the trace should name {ELSEWHERE} and nobody else: {header}"
             )));
