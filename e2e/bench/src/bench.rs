@@ -12,6 +12,9 @@ use crate::servers::{Running, Server, Task, postfix};
 /// Octets of a message where a test names no other size.
 pub const SIZE: usize = 10 << 10;
 
+/// Name of our own server.
+pub const OURS: &str = "postroad";
+
 /// One run of the benchmark.
 #[derive(Debug)]
 pub struct Bench {
@@ -27,6 +30,8 @@ pub struct Bench {
     pub figures: Figures,
     /// Runs `smtp-source`; absent where its package cannot be had.
     pub tools: Option<Jail>,
+    /// Peers that could not do what a test asks, and why.
+    pub unfinished: Vec<(&'static str, String)>,
     started: usize,
 }
 
@@ -46,6 +51,7 @@ impl Bench {
             runtime: Runtime::new()?,
             figures: Figures::default(),
             tools: tools.ok(),
+            unfinished: vec![],
             started: 0,
         })
     }
@@ -73,13 +79,23 @@ impl Bench {
     ) -> Outcome {
         let servers = std::mem::take(&mut self.servers);
         let mut result = Ok(());
+        let mut unfinished = vec![];
         'rounds: for round in 1..=self.rounds {
             for server in &servers {
+                if unfinished.contains(&server.name()) {
+                    continue;
+                }
                 eprintln!("    {what}, round {round} of {}: {}", self.rounds, server.name());
                 result = self.turn(server.as_ref(), task, &mut work);
                 if let Err(error) = result {
                     result = Err(Failure::wrong(format!("{what}, {}: {error}", server.name())));
-                    break 'rounds;
+                    if server.name() == OURS {
+                        break 'rounds;
+                    }
+                    // What a peer cannot do is its result, and no reason to measure nobody else.
+                    self.unfinished.push((server.name(), error.to_string()));
+                    unfinished.push(server.name());
+                    result = Ok(());
                 }
             }
         }

@@ -51,6 +51,8 @@ pub struct Session {
     pub replies: Replies<OwnedReadHalf>,
     /// Whether the server takes BDAT (RFC 3030).
     pub chunking: bool,
+    /// Whether it takes several commands in one flight (RFC 2920).
+    pub pipelining: bool,
 }
 
 impl Session {
@@ -65,6 +67,7 @@ impl Session {
             out,
             replies,
             chunking: offers(&offered, "CHUNKING"),
+            pipelining: offers(&offered, "PIPELINING"),
         })
     }
 }

@@ -3,6 +3,7 @@
 //!   BDAT (RFC 3030)  MAIL RCPT BDAT-LAST of up to `window` messages are on their way before a reply is waited for
 //!   DATA             the server lacks CHUNKING: the end of one message and MAIL RCPT DATA of the next share a flight,
 //!                    as RFC 2920 section 3.1 allows; DATA's 354 is waited for
+//!   neither          the server lacks PIPELINING too: each reply is waited for
 //!
 //! With a pace, a message has a time at which it is due; its latency counts from then, even if its session was still
 //! busy: a server that stalls is not asked less often.
@@ -110,10 +111,10 @@ pub async fn run(load: Load) -> Outcome<Given> {
     for session in sessions {
         let shared = shared.clone();
         tasks.spawn(async move {
-            if session.chunking {
-                chunks(session, shared).await
-            } else {
-                dots(session, &shared).await
+            match (session.chunking, session.pipelining) {
+                (true, true) => chunks(session, shared).await,
+                (false, true) => dots(session, &shared).await,
+                (_, false) => in_turn(session, &shared).await,
             }
         });
     }
@@ -240,6 +241,37 @@ async fn dots(session: Session, shared: &Shared) -> Outcome<Vec<Sent>> {
                     .map(|(number, begun)| Sent::now(number, begun)),
             );
         }
+    }
+    let _ = out.write_all(b"QUIT\r\n").await;
+    Ok(acknowledged)
+}
+
+/// Messages by DATA, one command at a time.
+async fn in_turn(session: Session, shared: &Shared) -> Outcome<Vec<Sent>> {
+    let Session {
+        mut out, mut replies, ..
+    } = session;
+    let mut acknowledged = Vec::new();
+    let mut piece = Vec::new();
+    while let Some((number, due)) = shared.take() {
+        tokio::time::sleep_until(due.into()).await;
+        let begun = begun(due, shared.load.pace);
+        shared.envelope(number, &mut piece);
+        piece.extend_from_slice(b"DATA\r\n");
+        for (command, code) in piece
+            .split_inclusive(|octet| *octet == b'\n')
+            .zip(["250", "250", "354"])
+        {
+            out.write_all(command).await?;
+            replies.expect(code).await?;
+        }
+        piece.clear();
+        shared.load.template.write(number, &mut piece);
+        piece.extend_from_slice(b".\r\n");
+        out.write_all(&piece).await?;
+        piece.clear();
+        replies.expect("250").await?;
+        acknowledged.push(Sent::now(number, begun));
     }
     let _ = out.write_all(b"QUIT\r\n").await;
     Ok(acknowledged)

@@ -14,6 +14,10 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::OFlags;
+
+use crate::format::BLOCK;
+
 /// One open file.
 pub trait File: Send + Sync + Debug {
     /// Writes all bytes at this offset. Durable only after [`File::sync`].
@@ -26,6 +30,11 @@ pub trait File: Send + Sync + Debug {
     /// A range that was written is to go to the device now, without waiting for it: less is left for [`File::sync`].
     /// A hint; nothing is durable by it.
     fn write_behind(&self, _offset: u64, _len: u64) {}
+    /// Fills a range with zeros, as [`File::write_at`] would, and leaves next to nothing of them to [`File::sync`]; both
+    /// ends lie on [`BLOCK`]s. Nobody else uses the file meanwhile.
+    fn fill_with_zeros(&self, offset: u64, len: u64) -> io::Result<()> {
+        zeros(offset, len, |zeros, at| self.write_at(zeros, at))
+    }
     /// Bytes of the file.
     fn len(&self) -> io::Result<u64>;
     /// The file has no bytes.
@@ -42,6 +51,25 @@ pub struct Space {
     pub total: u64,
     /// Bytes a process without privileges can still use.
     pub available: u64,
+}
+
+/// Zeros where a device can fetch them by itself: aligned to its blocks.
+#[repr(align(4096))]
+struct Zeros([u8; 64 * BLOCK]);
+static ZEROS: Zeros = Zeros([0; 64 * BLOCK]);
+
+fn zeros(
+    mut offset: u64,
+    mut len: u64,
+    mut write: impl FnMut(&[u8], u64) -> io::Result<()>,
+) -> io::Result<()> {
+    while len > 0 {
+        let piece = usize::try_from(len).map_or(ZEROS.0.len(), |len| len.min(ZEROS.0.len()));
+        write(&ZEROS.0[..piece], offset)?;
+        offset += piece as u64;
+        len -= piece as u64;
+    }
+    Ok(())
 }
 
 /// Held as long as the lock is.
@@ -100,6 +128,22 @@ impl File for DiskFile {
         if let Some(len) = NonZeroU64::new(len) {
             let _ = rustix::fs::fadvise(&self.0, offset, Some(len), rustix::fs::Advice::DontNeed);
         }
+    }
+
+    fn fill_with_zeros(&self, offset: u64, len: u64) -> io::Result<()> {
+        // Past the page cache (O_DIRECT): no core copies the zeros, and they push nothing out of memory that is read again.
+        let usual = rustix::fs::fcntl_getfl(&self.0)?;
+        if rustix::fs::fcntl_setfl(&self.0, usual | OFlags::DIRECT).is_ok() {
+            let filled = zeros(offset, len, |zeros, at| self.write_at(zeros, at));
+            rustix::fs::fcntl_setfl(&self.0, usual)?;
+            match filled {
+                // The file system, or the device below it, wants larger blocks.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+                filled => return filled,
+            }
+        }
+        zeros(offset, len, |zeros, at| self.write_at(zeros, at))?;
+        self.sync()
     }
 
     fn len(&self) -> io::Result<u64> {
@@ -209,4 +253,33 @@ pub(crate) fn write_whole(io: &dyn Io, dir: &Path, name: &str, bytes: &[u8]) -> 
     file.sync()?;
     io.rename(&temporary, &dir.join(name))?;
     io.sync_dir(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PIECES: u64 = 3 * 64 + 5;
+
+    /// `/dev/shm` is a tmpfs, which older kernels do not write past the page cache.
+    #[test]
+    fn a_range_is_filled_with_zeros_and_the_file_stays_usable() {
+        for parent in ["/var/tmp", "/dev/shm"].map(Path::new) {
+            let dir = tempfile::tempdir_in(parent).unwrap();
+            let file = Disk.create(&dir.path().join("a")).unwrap();
+            let block = BLOCK as u64;
+            file.write_at(&[7; 3 * BLOCK], 0).unwrap();
+            file.fill_with_zeros(block, PIECES * block).unwrap();
+            assert_eq!(file.len().unwrap(), (PIECES + 1) * block, "{}", parent.display());
+            let mut all = vec![1; file.len().unwrap() as usize + 1];
+            assert_eq!(file.read_at(&mut all, 0).unwrap(), all.len() - 1);
+            let (kept, filled) = all[..all.len() - 1].split_at(BLOCK);
+            assert!(kept.iter().all(|octet| *octet == 7) && filled.iter().all(|octet| *octet == 0));
+            // What follows is not aligned, and must not need to be.
+            file.write_at(b"abc", 5).unwrap();
+            file.sync().unwrap();
+            assert_eq!(file.read_at(&mut all[..3], 5).unwrap(), 3);
+            assert_eq!(&all[..3], b"abc");
+        }
+    }
 }

@@ -14,8 +14,8 @@ use crate::index::{Epoch, Free};
 use crate::io::File;
 use crate::shared::{Shared, segment_name};
 
-/// A new segment is filled in steps of so many octets, each synced: a commit waits for one step at most.
-const FILL_STEP: usize = 256 * BLOCK;
+/// A new segment is filled in steps of so many octets: a commit waits for one step at most.
+const FILL_STEP: u64 = 64 * BLOCK as u64;
 /// Behind a step the device is left to the commits for so many times as long as the step took, while there are segments.
 const FILL_YIELD: u32 = 3;
 /// At most so long.
@@ -74,16 +74,14 @@ pub fn create(shared: &Shared) -> io::Result<Free> {
 
 fn fill(shared: &Shared, path: &Path, format: u32) -> io::Result<(Arc<dyn File>, Epoch)> {
     let file = shared.io.create(path)?;
-    let size = shared.segment_size as usize;
-    let zeros = vec![0; FILL_STEP.min(size)];
+    let size = u64::from(shared.segment_size);
     let mut at = 0;
     while at < size {
-        let n = zeros.len().min(size - at);
-        file.write_at(&zeros[..n], at as u64)?;
-        // A sync of the whole segment at the end would hold up the commits of that moment.
+        let step = FILL_STEP.min(size - at);
         let began = Instant::now();
-        file.sync()?;
-        at += n;
+        // Not left to the sync at the end: it would hold up the commits of that moment.
+        file.fill_with_zeros(at, step)?;
+        at += step;
         if shared.index().free.len() > RESERVE {
             shared.pause_keeper((began.elapsed() * FILL_YIELD).min(LONGEST_YIELD));
         }
