@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "tests and their parts")]
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
-use hickory_resolver::proto::rr::rdata::{A, CNAME, MX};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use postroad_mta::dns::resolver::Resolver;
 use postroad_mta::dns::{Dns, DnsError, Exchange, Scope};
@@ -49,7 +49,7 @@ fn answer(asked: &Message, last: u8) -> Message {
         ("null.test.", RecordType::MX) => reply
             .answers
             .push(record(&own, RData::MX(MX::new(0, Name::root())))),
-        ("one.test.", RecordType::A) => reply
+        ("one.test." | "both.test." | "old-only.test.", RecordType::A) => reply
             .answers
             .push(record(&own, RData::A(A(Ipv4Addr::new(192, 0, 2, last))))),
         ("alias.test.", RecordType::A) => {
@@ -61,8 +61,16 @@ fn answer(asked: &Message, last: u8) -> Message {
                 RData::A(A(Ipv4Addr::new(192, 0, 2, last))),
             ));
         }
+        ("new.test." | "both.test.", RecordType::AAAA) => reply.answers.push(record(
+            &own,
+            RData::AAAA(AAAA(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last.into()))),
+        )),
         ("gone.test.", _) => reply.metadata.response_code = ResponseCode::NXDomain,
-        ("broken.test.", _) => reply.metadata.response_code = ResponseCode::ServFail,
+        ("broken.test.", _)
+        | ("half-a.test.", RecordType::A)
+        | ("half-aaaa.test." | "old-only.test.", RecordType::AAAA) => {
+            reply.metadata.response_code = ResponseCode::ServFail;
+        }
         _ => {}
     }
     reply
@@ -83,7 +91,7 @@ async fn each_kind_of_answer_is_told_from_the_others() {
     assert_eq!(dns.mx("one.test").await, Err(DnsError::NoData));
     assert_eq!(dns.mx("gone.test").await, Err(DnsError::NxDomain));
     assert!(matches!(dns.mx("broken.test").await, Err(DnsError::Temporary(_))));
-    let one = ["192.0.2.1".parse::<std::net::IpAddr>().unwrap()];
+    let one = ["192.0.2.1".parse::<IpAddr>().unwrap()];
     assert_eq!(dns.addresses("one.test", Scope::Public).await.unwrap(), one);
     assert_eq!(dns.addresses("alias.test", Scope::Public).await.unwrap(), one);
     assert_eq!(dns.addresses("one.test.", Scope::Configured).await.unwrap(), one);
@@ -98,19 +106,32 @@ async fn each_kind_of_answer_is_told_from_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_host_without_addresses_is_told_from_one_of_which_half_is_not_known() {
+    let address = server(1).await;
+    let dns = Dns::new(Resolver::new(move || vec![address]));
+    let ask = async |host| dns.addresses(host, Scope::Public).await;
+    let (old, new): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap());
+    assert_eq!(ask("new.test").await, Ok(vec![new]));
+    assert_eq!(ask("both.test").await, Ok(vec![new, old]));
+    assert_eq!(ask("old-only.test").await, Ok(vec![old]));
+    // One family is known to be empty, and of the other one nothing is known: mail for it waits.
+    for host in ["half-a.test", "half-aaaa.test"] {
+        let answer = ask(host).await;
+        assert!(
+            matches!(answer, Err(DnsError::Temporary(_))),
+            "{host}: {answer:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn new_servers_are_asked_as_soon_as_the_settings_name_them() {
     let (first, second) = (server(1).await, server(2).await);
     let servers = Arc::new(Mutex::new(vec![first]));
     let named = servers.clone();
     let dns = Dns::new(Resolver::new(move || named.lock().unwrap().clone()));
     let ask = || dns.addresses("one.test", Scope::Public);
-    assert_eq!(
-        ask().await.unwrap(),
-        ["192.0.2.1".parse::<std::net::IpAddr>().unwrap()]
-    );
+    assert_eq!(ask().await.unwrap(), ["192.0.2.1".parse::<IpAddr>().unwrap()]);
     *servers.lock().unwrap() = vec![second];
-    assert_eq!(
-        ask().await.unwrap(),
-        ["192.0.2.2".parse::<std::net::IpAddr>().unwrap()]
-    );
+    assert_eq!(ask().await.unwrap(), ["192.0.2.2".parse::<IpAddr>().unwrap()]);
 }

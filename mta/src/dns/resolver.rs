@@ -16,6 +16,7 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
     ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
+use hickory_resolver::lookup::Lookup as Answer;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError as HickoryDnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
@@ -79,11 +80,13 @@ impl Lookup for Resolver {
     fn addresses<'a>(&'a self, host: &'a str, scope: Scope) -> BoxFuture<'a, Result<Vec<IpAddr>, DnsError>> {
         async move {
             let current = self.current()?;
-            let answer = match scope {
-                Scope::Public => bounded(current.public.lookup_ip(full_name(host)?)).await?,
-                Scope::Configured => bounded(current.configured.lookup_ip(host)).await?,
+            let mut addresses = match scope {
+                Scope::Public => of_both(&current.public, host).await?,
+                Scope::Configured => {
+                    let answer = bounded(current.configured.lookup_ip(host)).await?;
+                    answer.iter().collect()
+                }
             };
-            let mut addresses: Vec<IpAddr> = answer.iter().collect();
             // RFC 6724 section 2.1 prefers IPv6 where both are reachable; the connector falls over to IPv4.
             addresses.sort_by_key(IpAddr::is_ipv4);
             addresses.dedup();
@@ -94,6 +97,48 @@ impl Lookup for Resolver {
             }
         }
         .boxed()
+    }
+}
+
+/// The addresses of both families, each asked for by itself: asked together, hickory tells the error of one of them alone,
+/// and which of them failed decides whether mail waits or is returned.
+async fn of_both(resolver: &TokioResolver, host: &str) -> Result<Vec<IpAddr>, DnsError> {
+    let (name, also) = (full_name(host)?, full_name(host)?);
+    let (old, new) = tokio::join!(
+        bounded(resolver.lookup(name, RecordType::A)),
+        bounded(resolver.lookup(also, RecordType::AAAA)),
+    );
+    joined(old.map(|answer| found(&answer)), new.map(|answer| found(&answer)))
+}
+
+fn found(answer: &Answer) -> Vec<IpAddr> {
+    let addresses = answer.answers().iter();
+    addresses.filter_map(|record| record.data.ip_addr()).collect()
+}
+
+/// What two answers about one host say together. Where neither has an address, one that may come later counts more than one
+/// that is known not to be there.
+fn joined(
+    old: Result<Vec<IpAddr>, DnsError>,
+    new: Result<Vec<IpAddr>, DnsError>,
+) -> Result<Vec<IpAddr>, DnsError> {
+    match (old, new) {
+        (Ok(mut old), Ok(new)) => {
+            old.extend(new);
+            Ok(old)
+        }
+        (Ok(found), Err(error)) | (Err(error), Ok(found)) => {
+            if found.is_empty() {
+                Err(error)
+            } else {
+                Ok(found)
+            }
+        }
+        (Err(error @ DnsError::Temporary(_)), Err(_)) | (Err(_), Err(error @ DnsError::Temporary(_))) => {
+            Err(error)
+        }
+        (Err(DnsError::NxDomain), Err(DnsError::NxDomain)) => Err(DnsError::NxDomain),
+        (Err(_), Err(_)) => Err(DnsError::NoData),
     }
 }
 
@@ -188,3 +233,29 @@ fn options(ndots: usize, hosts: ResolveHosts) -> ResolverOpts {
 
 /// Longest wait for one question with its retries and, for names of the configuration, the whole search list.
 const DEADLINE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_answer_that_may_come_later_is_waited_for() {
+        let address: IpAddr = "192.0.2.1".parse().unwrap();
+        let later = || Err(DnsError::Temporary("SERVFAIL".into()));
+        let (none, unknown, empty) = (Err(DnsError::NoData), Err(DnsError::NxDomain), Ok(vec![]));
+        for (one, other, together) in [
+            (Ok(vec![address]), later(), Ok(vec![address])),
+            (Ok(vec![address]), none.clone(), Ok(vec![address])),
+            (none.clone(), later(), later()),
+            (unknown.clone(), later(), later()),
+            (empty.clone(), later(), later()),
+            (later(), later(), later()),
+            (none.clone(), unknown.clone(), none.clone()),
+            (none.clone(), empty, none),
+            (unknown.clone(), unknown.clone(), unknown),
+        ] {
+            assert_eq!(joined(one.clone(), other.clone()), together, "{one:?} {other:?}");
+            assert_eq!(joined(other.clone(), one.clone()), together, "{other:?} {one:?}");
+        }
+    }
+}
