@@ -119,8 +119,8 @@ impl Intake {
         self.spool.keeps_extensions()
     }
 
-    /// Whether the spool is sealed: new sessions get 421.
-    pub fn is_sealed(&self) -> bool {
-        self.spool.seal_state().sealed
+    /// Whether the spool takes nothing until somebody acts: it is sealed, or its volume has failed. New sessions get 421.
+    pub fn is_closed(&self) -> bool {
+        self.spool.seal_state().sealed || self.spool.is_read_only()
     }
 }

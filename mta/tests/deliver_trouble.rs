@@ -6,6 +6,7 @@ mod deliver_support;
 mod sink;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use deliver_support::{
     Bench, SOON, Setup, certificate, envelope, message, options, settings, store, to_hosts,
@@ -13,6 +14,7 @@ use deliver_support::{
 use postroad_mta::deliver::tls::ClientTls;
 use postroad_mta::dns::table::Table;
 use postroad_spool::Spool;
+use postroad_spool::io::memory::Memory;
 use sink::{Script, Sink, Trick, eventually};
 
 fn hosts(addresses: &[SocketAddr], tls: &str) -> Setup {
@@ -52,6 +54,42 @@ async fn a_hop_that_comes_back_gets_the_message_exactly_once() {
     bench.empty().await;
     assert_eq!(sink.taken().len(), 5);
     bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spool_that_can_record_nothing_sends_nothing() {
+    let sink = Sink::start(Script::default()).await;
+    let setup = || hosts(&[sink.address], "Opportunistic");
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let volume = Memory::new(64 << 20);
+    let (spool, _) = Spool::open_on(Arc::new(volume.clone()), dir.path(), &options()).unwrap();
+    let to = envelope("a@from.example", &["b@to.example"]);
+    let waiting = store(&spool, to.clone(), message("again after a restart")).await;
+    volume.fail_syncs(true);
+    let refused = spool.begin().commit(to.clone(), message("refused")).await;
+    assert!(refused.is_err() && spool.is_read_only());
+    let failed = Bench::on(spool, dir.path(), setup());
+    failed.queue.accepted(waiting);
+    // While nothing leaves there, whole queues of others come and go.
+    let sound = Bench::start(other.path(), setup());
+    for number in 0..20 {
+        sound.submit(to.clone(), message(&format!("n{number}"))).await;
+        sound.empty().await;
+    }
+    assert!(
+        failed.queue.standing(1).await.is_some(),
+        "the scheduler of the first one lives"
+    );
+    let taken = sink.taken();
+    assert_eq!(taken.len(), 20);
+    assert!(
+        !taken
+            .iter()
+            .any(|mail| mail.text().contains("again after a restart"))
+    );
+    assert_eq!(failed.figure("duplicates_possible_total{why=\"Unrecorded\"}"), 0);
+    sound.stop().await;
+    failed.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

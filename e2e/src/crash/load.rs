@@ -82,7 +82,7 @@ pub(super) fn is_whole(number: u64, arrived: &[u8]) -> bool {
 pub(super) struct Ledger {
     next: Arc<AtomicU64>,
     confirmed: Arc<Mutex<BTreeSet<u64>>>,
-    /// Replies of class 4 after the end of data, or to MAIL: the server said that it cannot now.
+    /// Replies of class 4 after the end of data, to MAIL, or instead of everything (421): the server said that it cannot now.
     pub(super) deferred: Arc<AtomicU64>,
     /// Replies that nothing here deserves, such as "never" for a disk that is full.
     odd: Arc<Mutex<BTreeSet<u16>>>,
@@ -119,6 +119,20 @@ impl Ledger {
 
     /// The same with bodies of one size.
     pub(super) fn send_sized(
+        &self,
+        to: SocketAddr,
+        mails: u64,
+        octets: Option<usize>,
+        stop: &AtomicBool,
+    ) -> io::Result<()> {
+        self.send_over(to, mails, octets, stop).inspect_err(|error| {
+            if error.kind() == LEAVING {
+                self.deferred.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    }
+
+    fn send_over(
         &self,
         to: SocketAddr,
         mails: u64,
@@ -245,13 +259,16 @@ impl Client {
             let code: u16 = code.ok_or(io::ErrorKind::InvalidData)?;
             if line.as_bytes().get(3) != Some(&b'-') {
                 if code == 421 {
-                    return Err(io::Error::other("421"));
+                    return Err(io::Error::new(LEAVING, "421"));
                 }
                 return Ok(code);
             }
         }
     }
 }
+
+/// The server ended the session by itself (421).
+const LEAVING: io::ErrorKind = io::ErrorKind::ResourceBusy;
 
 #[cfg(test)]
 mod tests {

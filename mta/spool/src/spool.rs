@@ -324,6 +324,11 @@ impl Spool {
         full.then_some(CommitError::Full)
     }
 
+    /// A write or sync has failed: nothing is recorded any more, whatever becomes of a message. Cheap.
+    pub fn is_read_only(&self) -> bool {
+        self.shared.read_only().is_some()
+    }
+
     /// Space and health. Asks the file system.
     pub fn usage(&self) -> Usage {
         let volume = self.shared.io.space(&self.shared.dir);

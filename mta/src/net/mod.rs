@@ -253,7 +253,7 @@ impl Ports {
 
     /// Why no new session is served (RFC 5321 section 3.1: 421 in place of the greeting).
     fn closed(&self) -> Option<&'static str> {
-        if self.shared.intake.is_sealed() || self.shared.lifecycle.phase() == Phase::Closing {
+        if self.shared.intake.is_closed() || self.shared.lifecycle.phase() == Phase::Closing {
             Some("This server is leaving service, try again later")
         } else {
             None

@@ -48,6 +48,8 @@ pub(super) struct Scheduler {
     sorted_by: Arc<Settings>,
     sorter: Sorter,
     running: Arc<AtomicUsize>,
+    /// The spool takes no outcomes any more.
+    at_rest: bool,
     shutdown: CancellationToken,
 }
 
@@ -92,6 +94,7 @@ impl Scheduler {
             live: parts.live.clone(),
             sorted_by: parts.live.current(),
             running: queue.0.running.clone(),
+            at_rest: false,
             shutdown: parts.shutdown.clone(),
             worker: Arc::new(Worker::new(parts, sorter.clone(), queue.clone())),
             sorter,
@@ -160,8 +163,12 @@ impl Scheduler {
         longest.saturating_add(longest / 10)
     }
 
-    /// Starts what may start now.
+    /// Starts what may start now; nothing while the spool cannot say what became of it, as the next start would send all of
+    /// that again.
     fn pump(&mut self) {
+        if self.spool.is_read_only() {
+            return self.rest();
+        }
         let now = clock::now();
         while self.sorting < MOST_SORTING {
             let due = self.index.due(now, MOST_AT_ONCE);
@@ -184,7 +191,27 @@ impl Scheduler {
         self.running.store(self.index.count().1, Ordering::Relaxed);
     }
 
+    /// Attempts end at their next safe point, and none starts until the next start of the process.
+    fn rest(&mut self) {
+        if !std::mem::replace(&mut self.at_rest, true) {
+            tracing::error!("nothing is delivered any more: the spool cannot record what became of it");
+            self.stop_all();
+        }
+        self.running.store(self.index.count().1, Ordering::Relaxed);
+    }
+
+    fn stop_all(&self) {
+        for open in self.open.values() {
+            if let Open::Job(_, stop) = open {
+                stop.cancel();
+            }
+        }
+    }
+
     fn pause(&self) -> Duration {
+        if self.at_rest {
+            return LONGEST_PAUSE;
+        }
         let until = self
             .index
             .wakes_at()
@@ -309,11 +336,7 @@ impl Scheduler {
 
     /// Attempts end at their next safe point; what has no outcome stays pending.
     async fn end(mut self) {
-        for open in self.open.values() {
-            if let Open::Job(_, stop) = open {
-                stop.cancel();
-            }
-        }
+        self.stop_all();
         let ended = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(GRACE, ended).await.is_err() {
             tracing::warn!("attempts were still open at the end; their recipients may get a message twice");

@@ -270,7 +270,7 @@ impl Driver {
 
     /// Why this session shall end now, between transactions.
     pub(super) fn must_end(&self) -> bool {
-        self.shared.lifecycle.sessions().is_cancelled() || self.shared.intake.is_sealed()
+        self.shared.lifecycle.sessions().is_cancelled() || self.shared.intake.is_closed()
     }
 
     /// RFC 5321 section 3.8.

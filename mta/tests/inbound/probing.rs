@@ -5,7 +5,7 @@ use tokio::net::TcpStream;
 
 use crate::stage::{Play, Stage};
 
-async fn get(stage: &Stage, path: &str) -> String {
+pub async fn get(stage: &Stage, path: &str) -> String {
     let mut stream = TcpStream::connect(stage.daemon.admin().health.unwrap())
         .await
         .unwrap();
