@@ -109,7 +109,8 @@ fn expand(context: &Context<'_>, start: &str) -> Vec<String> {
     found
 }
 
-/// The postmaster of this server: of the domain that its own name lies in, else of the first domain that is received for.
+/// The postmaster of this server: of the domain that its own name lies in, else of the first domain that is received for. A
+/// server that relays alone has one too (RFC 5321 section 4.5.1): its mail goes out, to the domain that its name lies in.
 fn own_postmaster(context: &Context<'_>) -> Result<Accepted, Refusal> {
     let file = &context.settings.set.file;
     let hostname = file.hostname.as_str();
@@ -119,9 +120,27 @@ fn own_postmaster(context: &Context<'_>) -> Result<Accepted, Refusal> {
             .strip_suffix(domain.name.as_str())
             .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     };
-    let home = inbound().find(lies_in).or_else(|| inbound().next());
-    let home = home.ok_or_else(|| context.unknown(NO_MAILBOX))?;
-    judge(context, &format!("{POSTMASTER}@{}", home.name))
+    if let Some(home) = inbound().find(lies_in).or_else(|| inbound().next()) {
+        return judge(context, &format!("{POSTMASTER}@{}", home.name));
+    }
+    if !context.complete {
+        return Err(context.unknown(NO_MAILBOX));
+    }
+    let sends = file.domains.iter().find(lies_in);
+    let domain = sends.map_or_else(|| above(hostname), |domain| domain.name.as_str());
+    Ok(Accepted {
+        to: vec![format!("{POSTMASTER}@{domain}")],
+        aliased: false,
+        ask: None,
+    })
+}
+
+/// The domain that a host lies in by its name; a name of two labels is its own.
+fn above(hostname: &str) -> &str {
+    match hostname.split_once('.') {
+        Some((_, rest)) if rest.contains('.') => rest,
+        _ => hostname,
+    }
 }
 
 const POSTMASTER: &str = "postmaster";
@@ -184,6 +203,34 @@ mod tests {
             assert_eq!(outcome(&context, path), Err(451), "{path}");
         }
         assert!(outcome(&context, "alice@example.com").is_ok());
+    }
+
+    #[test]
+    fn a_server_that_receives_for_no_domain_has_a_postmaster_all_the_same() {
+        for (domains, to) in [
+            ("", "postmaster@example.com"),
+            ("domains: [{name: other.example}]\n", "postmaster@example.com"),
+            (
+                "domains: [{name: other.example}, {name: mail.example.com}]\n",
+                "postmaster@mail.example.com",
+            ),
+        ] {
+            let settings = settings(domains);
+            let context = at(&settings, Role::Transfer);
+            assert_eq!(
+                outcome(&context, "PostMaster"),
+                Ok(vec![to.to_owned()]),
+                "{domains}"
+            );
+            assert_eq!(outcome(&context, to), Err(550), "it is no way in for others");
+            let incomplete = Context {
+                complete: false,
+                ..context
+            };
+            assert_eq!(outcome(&incomplete, "postmaster"), Err(451));
+        }
+        assert_eq!(above("mail.example"), "mail.example");
+        assert_eq!(above("localhost"), "localhost");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! No open relay: every trick of the trade against the transfer port.
 
-use crate::stage::Play;
+use crate::stage::{MAIL, Play};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_trick_makes_a_relay() {
@@ -35,5 +35,30 @@ async fn no_trick_makes_a_relay() {
             ("RCPT TO:<postmaster@example.com>", 250),
         ])
         .await;
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_for_the_postmaster_is_taken_where_nothing_else_is() {
+    let stage = Play {
+        domains: String::new(),
+        ..Play::default()
+    }
+    .start()
+    .await;
+    let mut client = stage.smtp().await;
+    client
+        .expect(&[
+            ("EHLO client.example", 250),
+            ("MAIL FROM:<a@else.example>", 250),
+            ("RCPT TO:<bob@example.com>", 550),
+            ("RCPT TO:<Postmaster>", 250),
+        ])
+        .await;
+    assert_eq!(client.data(MAIL).await.code, 250);
+    let (message, _) = stage.only().await;
+    let recipients = &message.item.envelope.recipients;
+    assert_eq!(recipients.len(), 1);
+    assert_eq!(recipients[0].forward_path, "postmaster@example.com");
     stage.stop().await;
 }
