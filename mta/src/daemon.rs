@@ -28,7 +28,7 @@ use crate::metrics::Metrics;
 use crate::net::{BindError, Budget, Ports, Pressure, raise_descriptors};
 use crate::queue::Queue;
 use crate::reload::{self, LoadError};
-use crate::session::Shared;
+use crate::session::{self, Shared};
 use crate::settings::{Live, Settings};
 
 /// Why the daemon could not start: one clear sentence each.
@@ -270,6 +270,7 @@ impl Handles {
             pressure: Pressure::of_this_process(),
             budget,
             metrics: Arc::clone(&self.metrics),
+            patience: session::Patience::default(),
         })
     }
 }

@@ -56,6 +56,8 @@ pub(super) struct Driver {
     pub(super) deadline: Option<Instant>,
     /// How fast the present message comes in.
     pub(super) pace: Option<Pace>,
+    /// Since when the present command is waited for.
+    waits_since: Option<Instant>,
 }
 
 /// Why a session ended, for the log.
@@ -86,6 +88,7 @@ impl Driver {
             messages: 0,
             deadline: None,
             pace: None,
+            waits_since: None,
         }
     }
 
@@ -294,8 +297,15 @@ impl Driver {
         };
         let idle = !session.in_transaction();
         let now = Instant::now();
-        let patience = now + COMMAND;
-        let limit = self.deadline.map_or(patience, |deadline| deadline.min(patience));
+        // What comes of a message has a pace; of a command, no part counts but the whole.
+        if self.pace.is_some() {
+            self.waits_since = None;
+        }
+        let since = *self.waits_since.get_or_insert(now);
+        // It may get crowded meanwhile.
+        let again = now + self.shared.patience.crowded;
+        let limit = (since + self.patience(session)).min(again);
+        let limit = self.deadline.map_or(limit, |deadline| deadline.min(limit));
         let look = self
             .pace
             .map(|pace| Instant::from_std(pace.next_look(now.into_std())));
@@ -321,11 +331,18 @@ impl Driver {
                 if let Some(pace) = &mut self.pace {
                     pace.came(count, Instant::now().into_std());
                 }
-                self.keep_up(wire, session, patience).await
+                self.keep_up(wire, session, since).await
             }
             Ok(Err(error)) => Err(End::Gone(error)),
-            Err(_) => self.keep_up(wire, session, patience).await,
+            Err(_) => self.keep_up(wire, session, since).await,
         }
+    }
+
+    /// How long the present command may take.
+    fn patience(&self, session: &Session) -> Duration {
+        let open = u64::try_from(self.shared.metrics.sessions.get()).unwrap_or(0);
+        let most = self.settings.set.file.limits.connections;
+        self.shared.patience.of(open, self.rank(session).connections(most))
     }
 
     /// Ends a session whose client is silent, slow, or at one transaction for too long.
@@ -333,7 +350,7 @@ impl Driver {
         &mut self,
         wire: &mut Option<Wire>,
         session: &mut Session,
-        patience: Instant,
+        since: Instant,
     ) -> Result<(), End> {
         let now = Instant::now();
         let limits = &self.settings.set.file.limits;
@@ -343,8 +360,8 @@ impl Driver {
             "This transaction takes too long"
         } else if self.pace.as_mut().is_some_and(slow) {
             "This message comes too slowly"
-        } else if now >= patience {
-            "Nothing came for too long"
+        } else if now >= since + self.patience(session) {
+            "No whole command came in time"
         } else {
             return Ok(());
         };
@@ -353,11 +370,12 @@ impl Driver {
         Err(End::TimedOut)
     }
 
-    async fn write(&self, wire: &mut Option<Wire>, session: &mut Session) -> Result<(), End> {
+    async fn write(&mut self, wire: &mut Option<Wire>, session: &mut Session) -> Result<(), End> {
         let output = session.take_output();
         let Some(stream) = wire.as_mut().filter(|_| !output.is_empty()) else {
             return Ok(());
         };
+        self.waits_since = None;
         let write = async {
             stream.write_all(&output).await?;
             stream.flush().await
@@ -428,8 +446,6 @@ async fn read_into(stream: &mut Wire, session: &mut Session) -> io::Result<usize
     .await
 }
 
-/// RFC 5321 section 4.5.3.2.7: five minutes at least.
-const COMMAND: Duration = Duration::from_mins(5);
 const WRITE: Duration = Duration::from_mins(5);
 const HANDSHAKE: Duration = Duration::from_secs(30);
 const LAST_WORD: Duration = Duration::from_secs(5);

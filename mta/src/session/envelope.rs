@@ -265,7 +265,7 @@ impl Driver {
     }
 
     /// How much the client is worth.
-    fn rank(&self, session: &Session) -> Rank {
+    pub(super) fn rank(&self, session: &Session) -> Rank {
         if session.identity().is_some() {
             Rank::User
         } else {

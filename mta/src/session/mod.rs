@@ -13,8 +13,11 @@ mod envelope;
 mod hold;
 mod login;
 mod pace;
+mod patience;
 mod standing_in;
 mod wire;
+
+pub use patience::Patience;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -49,6 +52,8 @@ pub struct Shared {
     pub callout: Callout,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// How long clients are waited for.
+    pub patience: Patience,
 }
 
 impl Shared {
@@ -74,3 +79,6 @@ impl Drop for Counted {
         self.0.sessions.dec();
     }
 }
+
+#[cfg(test)]
+mod tests;
