@@ -7,8 +7,9 @@
 //! ```
 //!
 //! Only whole dialogues teach: a lost connection, a refused MAIL or a 4yz says nothing of the recipient, and the client is
-//! asked to come again.
+//! asked to come again. A host that does not answer is left alone for a moment, and holds up nobody but its own recipients.
 
+mod places;
 mod promise;
 
 pub use promise::Keeps;
@@ -19,8 +20,9 @@ use std::time::{Duration, Instant};
 
 use postroad_config::{Deliver, TlsMode};
 use postroad_smtp::client::{Event, Message, Outcome, PeerReply, Recipient, Stage, Unsuited};
-use tokio::sync::Semaphore;
+use tokio::time::timeout_at;
 
+use self::places::Places;
 use super::hosts::{Finder, Server};
 use super::link::{Link, Target, Trouble};
 use super::patience::Patience;
@@ -51,10 +53,7 @@ pub struct Callout(Arc<Inner>);
 struct Inner {
     dns: Dns,
     tls: ClientTls,
-    /// Dialogues at once.
-    slots: Semaphore,
-    /// The same about promises: a host that does not answer holds up no recipient of another.
-    promise_slots: Semaphore,
+    places: Places,
     known: Mutex<Known>,
     budget: Budget,
     /// What hosts promise.
@@ -70,8 +69,7 @@ impl Callout {
         Self(Arc::new(Inner {
             dns,
             tls,
-            slots: Semaphore::new(MOST_DIALOGUES),
-            promise_slots: Semaphore::new(MOST_PROMISES),
+            places: Places::default(),
             known: Mutex::default(),
             budget,
             promises: Mutex::default(),
@@ -84,24 +82,34 @@ impl Callout {
         if let Some(answer) = self.recall(&key) {
             return answer;
         }
-        let dialogue = async {
-            let Ok(_slot) = self.0.slots.acquire().await else {
-                return Answer::Unknown;
-            };
-            let Some(_room) = self.0.budget.ask() else {
-                return Answer::Unknown;
-            };
-            // Otherwise as the mail itself goes to the host of a domain.
-            let tls = if require_tls {
-                TlsMode::Verified
-            } else {
-                TlsMode::Opportunistic
-            };
-            self.dialogue(host, forward_path, (hostname, tls)).await
+        let place = self.0.places.of(host);
+        if place.is_silent() {
+            return Answer::Unknown;
+        }
+        let until = tokio::time::Instant::now() + PATIENCE;
+        let Ok(Ok(_slot)) = timeout_at(until, place.dialogues.acquire()).await else {
+            return Answer::Unknown;
         };
-        let answer = tokio::time::timeout(PATIENCE, dialogue)
-            .await
-            .unwrap_or(Answer::Unknown);
+        // Found out by those in front.
+        if place.is_silent() {
+            return Answer::Unknown;
+        }
+        let Some(_room) = self.0.budget.ask() else {
+            return Answer::Unknown;
+        };
+        // Otherwise as the mail itself goes to the host of a domain.
+        let tls = if require_tls {
+            TlsMode::Verified
+        } else {
+            TlsMode::Opportunistic
+        };
+        let dialogue = self.dialogue(host, forward_path, (hostname, tls));
+        let answer = timeout_at(until, dialogue).await.ok().flatten();
+        // Without TLS it may answer others.
+        if !require_tls || answer.is_some() {
+            place.found(answer.is_some());
+        }
+        let answer = answer.unwrap_or(Answer::Unknown);
         self.keep(key, answer);
         answer
     }
@@ -124,18 +132,19 @@ impl Callout {
         finder.find(&to, None, || 0).await.unwrap_or_default()
     }
 
-    async fn dialogue(&self, host: &Deliver, forward_path: &str, how: (&str, TlsMode)) -> Answer {
+    /// `None`: none of its servers led a whole dialogue.
+    async fn dialogue(&self, host: &Deliver, forward_path: &str, how: (&str, TlsMode)) -> Option<Answer> {
         for server in &self.servers(host, how.0).await {
             for address in &server.addresses {
                 match self.one(server, *address, forward_path, how).await {
-                    Ok(answer) => return answer,
+                    Ok(answer) => return Some(answer),
                     Err(trouble) => {
                         tracing::info!(host = server.host, %address, ?trouble, "a recipient could not be verified");
                     }
                 }
             }
         }
-        Answer::Unknown
+        None
     }
 
     async fn one(
@@ -228,9 +237,6 @@ fn subject(reply: &PeerReply) -> Option<u16> {
     reply.enhanced().map(|(_, subject, _)| subject)
 }
 
-/// Dialogues at once about recipients, and about promises; more wait.
-const MOST_DIALOGUES: usize = 32;
-const MOST_PROMISES: usize = 8;
 /// For one answer with all waits; the client waits for five minutes (RFC 5321 section 4.5.3.2.3).
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Answers that are kept.
@@ -238,7 +244,88 @@ const MOST_KNOWN: usize = 50_000;
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::poll;
+    use postroad_config::Endpoint;
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::dns::table::Table;
+    use crate::metrics::Metrics;
+
+    fn callout() -> Callout {
+        let budget = Budget::new(&Metrics::new());
+        Callout::new(Dns::new(Table::default()), ClientTls::public().unwrap(), budget)
+    }
+
+    fn host(address: SocketAddr) -> Deliver {
+        Deliver::Lmtp(Endpoint {
+            host: address.ip().to_string(),
+            port: address.port(),
+        })
+    }
+
+    /// A store that takes every recipient; where it is.
+    async fn store() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let (read, mut write) = stream.into_split();
+                    let mut lines = BufReader::new(read).lines();
+                    write.write_all(b"220 store.example LMTP\r\n").await.unwrap();
+                    while let Ok(Some(_)) = lines.next_line().await {
+                        if write.write_all(b"250 2.0.0 ok\r\n").await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_store_that_says_nothing_holds_up_no_recipient_of_another() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let callout = callout();
+        let hung = host(silent.local_addr().unwrap());
+        let paths: Vec<String> = (0..100).map(|number| format!("r{number}@hung.example")).collect();
+        let mut waiting: Vec<_> = paths
+            .iter()
+            .map(|path| Box::pin(callout.ask(&hung, path, "us.example", false)))
+            .collect();
+        for asked in &mut waiting {
+            assert!(poll!(asked).is_pending());
+        }
+        let good = host(store().await);
+        let answer = callout.ask(&good, "a@good.example", "us.example", false).await;
+        assert_eq!(answer, Answer::Exists);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_cannot_be_asked_is_left_alone_for_a_moment() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let gone = host(listener.local_addr().unwrap());
+        let seen = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&seen);
+        tokio::spawn(async move {
+            // It hangs up at once.
+            while listener.accept().await.is_ok() {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let callout = callout();
+        for path in ["a@gone.example", "b@gone.example", "c@gone.example"] {
+            let answer = callout.ask(&gone, path, "us.example", false).await;
+            assert_eq!(answer, Answer::Unknown, "{path}");
+        }
+        assert_eq!(seen.load(Ordering::Relaxed), 1);
+    }
 
     #[test]
     fn only_a_refused_recipient_is_missing() {

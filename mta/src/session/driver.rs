@@ -16,7 +16,7 @@ use postroad_smtp::sasl::ChannelBindings;
 use postroad_smtp::server::{Config, Event, Role as SmtpRole, Session, Tls};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::Shared;
 use super::envelope::Draft;
@@ -286,6 +286,23 @@ impl Driver {
         )
     }
 
+    /// Waits for an answer of somebody else, as long as the session may go on: many recipients of one read may wait one after
+    /// the other. Errors: it may not, and is to be told so.
+    pub(super) async fn unless_over<T>(&self, asked: impl Future<Output = T>) -> Result<T, Reply> {
+        let deadline = async {
+            match self.deadline {
+                Some(deadline) => sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.shared.lifecycle.cut().cancelled() => Err(self.leaving()),
+            () = deadline => Err(Reply::new(421, "4.4.2", TOO_LONG)),
+            answer = asked => Ok(answer),
+        }
+    }
+
     async fn read(&mut self, wire: &mut Option<Wire>, session: &mut Session) -> Result<(), End> {
         if !session.in_transaction() && self.must_end() {
             session.end(&self.leaving());
@@ -342,7 +359,9 @@ impl Driver {
     fn patience(&self, session: &Session) -> Duration {
         let open = u64::try_from(self.shared.metrics.sessions.get()).unwrap_or(0);
         let most = self.settings.set.file.limits.connections;
-        self.shared.patience.of(open, self.rank(session).connections(most))
+        self.shared
+            .patience
+            .of(open, self.rank(session).connections(most))
     }
 
     /// Ends a session whose client is silent, slow, or at one transaction for too long.
@@ -357,7 +376,7 @@ impl Driver {
         let least = limits.minimum_data_rate.0;
         let slow = |pace: &mut Pace| pace.is_too_slow(least, now.into_std());
         let text = if self.deadline.is_some_and(|deadline| now >= deadline) {
-            "This transaction takes too long"
+            TOO_LONG
         } else if self.pace.as_mut().is_some_and(slow) {
             "This message comes too slowly"
         } else if now >= since + self.patience(session) {
@@ -446,6 +465,7 @@ async fn read_into(stream: &mut Wire, session: &mut Session) -> io::Result<usize
     .await
 }
 
+const TOO_LONG: &str = "This transaction takes too long";
 const WRITE: Duration = Duration::from_mins(5);
 const HANDSHAKE: Duration = Duration::from_secs(30);
 const LAST_WORD: Duration = Duration::from_secs(5);

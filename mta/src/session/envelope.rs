@@ -18,7 +18,7 @@ use crate::deliver::callout::{Answer, Keeps};
 use crate::log::clean;
 use crate::metrics::Refused;
 use crate::net::Rank;
-use crate::policy::{Context, Refusal};
+use crate::policy::{Accepted, Context, Refusal};
 use crate::queue::clock;
 
 /// A transaction that is not yet a message.
@@ -106,21 +106,15 @@ impl Driver {
         // A null reverse-path is not refused for want of it (RFC 8689 section 5).
         let bound = |draft: &Draft| draft.mail.require_tls && draft.mail.reverse_path.is_some();
         let require_tls = self.draft.as_ref().is_some_and(bound);
-        if require_tls {
-            // First of all: the recipient is part of what is not said in clear.
-            let kept = if self.rank(session) == Rank::Stranger && self.leads_out(&accepted.to) {
-                Err(NO_PROVEN_TLS)
-            } else {
-                self.keeps_tls(&accepted.to).await
-            };
-            if let Err(refusal) = kept {
-                return self.refuse("RCPT", &path, &refusal, session);
+        if require_tls || accepted.ask.is_some() {
+            let rank = self.rank(session);
+            let asked = self.ask_stores(&accepted, &path, require_tls, rank);
+            // In a place of its own: most sessions never ask, and each would carry the room for it.
+            match Box::pin(self.unless_over(asked)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(refusal)) => return self.refuse("RCPT", &path, &refusal, session),
+                Err(over) => return session.end(&over),
             }
-        }
-        if let Some(host) = &accepted.ask
-            && let Err(refusal) = self.verify(host, &path, require_tls).await
-        {
-            return self.refuse("RCPT", &path, &refusal, session);
         }
         let Some(draft) = &mut self.draft else {
             session.answer(Reply::new(503, "5.5.1", "Say MAIL first"));
@@ -164,11 +158,36 @@ impl Driver {
         session.answer(Reply::new(452, "4.3.1", "Too little memory, try again later"));
     }
 
+    /// Asks the hosts that get the mail what has to be known of them before a recipient is taken.
+    async fn ask_stores(
+        &self,
+        accepted: &Accepted,
+        path: &str,
+        require_tls: bool,
+        rank: Rank,
+    ) -> Result<(), Refusal> {
+        if require_tls {
+            // First of all: the recipient is part of what is not said in clear.
+            if rank == Rank::Stranger && self.leads_out(&accepted.to) {
+                return Err(NO_PROVEN_TLS);
+            }
+            self.keeps_tls(&accepted.to).await?;
+        }
+        match &accepted.ask {
+            Some(host) => self.verify(host, path, require_tls).await,
+            None => Ok(()),
+        }
+    }
+
     /// Asks the hosts that get the mail of our own domains whether they keep REQUIRETLS.
     async fn keeps_tls(&self, to: &[String]) -> Result<(), Refusal> {
         for host in self.stores(to) {
-            let asked = Box::pin(self.shared.callout.keeps_tls(&host, self.settings.hostname()));
-            match asked.await {
+            match self
+                .shared
+                .callout
+                .keeps_tls(&host, self.settings.hostname())
+                .await
+            {
                 Keeps::Yes => {}
                 // RFC 8689 section 4.2.1 and RFC 5248: X.7.30.
                 Keeps::NotOffered => {
@@ -211,10 +230,8 @@ impl Driver {
 
     /// Asks the host that gets the mail.
     async fn verify(&self, host: &Deliver, path: &str, require_tls: bool) -> Result<(), Refusal> {
-        // In a place of its own: most sessions never ask, and each would carry the room for it.
         let hostname = self.settings.hostname();
-        let asked = Box::pin(self.shared.callout.ask(host, path, hostname, require_tls));
-        match asked.await {
+        match self.shared.callout.ask(host, path, hostname, require_tls).await {
             Answer::Exists => Ok(()),
             Answer::Missing => Err(Refusal::new(550, "5.1.1", "No such mailbox here")),
             Answer::Denied => Err(Refusal::new(

@@ -132,3 +132,25 @@ async fn a_store_that_is_away_makes_the_client_come_again() {
     assert_eq!(client.data(MAIL).await.code, 250);
     stage.stop().await;
 }
+
+/// A stop does not wait for a mail store, and a client hears of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_waits_for_a_store_is_cut_as_any_other() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stage = stage(silent.local_addr().unwrap()).await;
+    let mut client = stage.smtp().await;
+    client
+        .expect(&[("EHLO client.example", 250), ("MAIL FROM:<a@else.example>", 250)])
+        .await;
+    let many = [
+        "RCPT TO:<ann@asked.example>\r\n",
+        "RCPT TO:<bob@asked.example>\r\n",
+    ]
+    .concat()
+    .repeat(25);
+    client.send(many.as_bytes()).await;
+    let (_asked, _) = silent.accept().await.unwrap();
+    let ((), reply) = tokio::join!(stage.stop(), client.reply());
+    assert_eq!(reply.code, 421, "{reply:?}");
+    client.hung_up().await;
+}

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use postroad_config::{Deliver, TlsMode};
 
+use super::places::LEFT_ALONE;
 use super::{Callout, PATIENCE};
 use crate::deliver::hosts::Server;
 use crate::deliver::link::{Link, Target, Trouble};
@@ -36,9 +37,14 @@ impl Callout {
             return known;
         }
         let dialogue = async {
-            let Ok(_slot) = self.0.promise_slots.acquire().await else {
+            let place = self.0.places.of(host);
+            let Ok(_slot) = place.promises.acquire().await else {
                 return Keeps::Unknown;
             };
+            // Found out by those in front.
+            if let Some(known) = self.recall_promise(host) {
+                return known;
+            }
             let Some(_room) = self.0.budget.ask() else {
                 return Keeps::Unknown;
             };
@@ -109,7 +115,7 @@ fn judge(promised: &Result<(), Trouble>) -> Keeps {
 /// moment, as each try may take all the patience there is.
 fn kept(keeps: Keeps) -> Duration {
     match keeps {
-        Keeps::Unknown => Duration::from_secs(10),
+        Keeps::Unknown => LEFT_ALONE,
         _ => Duration::from_mins(10),
     }
 }
