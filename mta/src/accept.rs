@@ -96,9 +96,10 @@ impl Intake {
         Receiving::new(self.clone(), self.spool.begin(), role, room)
     }
 
-    /// Stores a message that we wrote ourselves (a notice). Nothing is added and nothing judged.
+    /// Stores a message that we wrote ourselves (a notice). Nothing is added and nothing judged. Durable when this returns,
+    /// also where `durability` is `Relaxed`: the message that it is about ends then.
     pub async fn own(&self, envelope: Envelope, message: Vec<u8>) -> Result<EntryId, CommitError> {
-        let mut incoming = self.spool.begin();
+        let mut incoming = self.spool.begin().promptly();
         let commit = tokio::task::spawn_blocking(move || {
             incoming.write(&message)?;
             Ok::<_, CommitError>(incoming.commit(envelope, Vec::new()))

@@ -73,6 +73,8 @@ pub struct Committer {
     tried: bool,
     /// Since when something written is not synced (relaxed only).
     unsynced: Option<Instant>,
+    /// Something in the batch is not answered before its sync.
+    prompt: bool,
     /// Batches that could not be written. Who had a part in one is told so, however well the next one goes.
     failures: u64,
 }
@@ -108,6 +110,7 @@ impl Committer {
             request: 0,
             tried: false,
             unsynced: None,
+            prompt: false,
             failures: 0,
         }
     }
@@ -337,6 +340,7 @@ impl Committer {
             epoch: u64::from(active.epoch),
             batch: self.batch,
         };
+        self.prompt |= draft.prompt || !may_be_late(&draft.record);
         let offset = self.buffer.len();
         self.buffer.extend_from_slice(&frame.encode());
         self.buffer.extend_from_slice(&draft.head);
@@ -380,6 +384,7 @@ impl Committer {
         if let Some(error) = self.refusal() {
             // A write or sync has failed: a later one that goes well proves nothing.
             self.refuse(&error);
+            self.prompt = false;
             self.records.clear();
             self.buffer.clear();
             return;
@@ -393,8 +398,8 @@ impl Committer {
         let Some(active) = &mut self.active else { return };
         self.buffer.resize(self.buffer.len().next_multiple_of(BLOCK), 0);
         let at = active.used;
-        let late =
-            self.shared.is_relaxed() && self.records.iter().all(|written| may_be_late(&written.record));
+        let prompt = std::mem::take(&mut self.prompt);
+        let late = !prompt && self.shared.is_relaxed();
         let outcome = active
             .file
             .write_at(&self.buffer, at as u64)
@@ -403,6 +408,8 @@ impl Committer {
         match outcome {
             Ok(()) => {
                 self.unsynced = late.then(|| self.unsynced.unwrap_or_else(Instant::now));
+                // Before the index is.
+                self.shared.set_ahead(late);
                 active.used += self.buffer.len();
                 let (epoch, used) = (active.epoch, active.used);
                 self.committed(batch, (epoch, at), used);
@@ -438,11 +445,19 @@ impl Committer {
 
     /// Syncs what was answered before its sync.
     fn settle(&mut self) {
-        if self.unsynced.take().is_some()
-            && let Some(active) = &self.active
-            && let Err(error) = active.file.sync()
-        {
-            self.shared.fail("sync of a segment", &error);
+        let Some(active) = self.active.as_ref().filter(|_| self.unsynced.is_some()) else {
+            return;
+        };
+        self.unsynced = None;
+        match active.file.sync() {
+            Ok(()) => {
+                self.shared.set_ahead(false);
+                // What the keeper has left alone until now.
+                if !self.shared.index().dead_blobs.is_empty() {
+                    self.shared.poke();
+                }
+            }
+            Err(error) => self.shared.fail("sync of a segment", &error),
         }
     }
 
@@ -500,7 +515,8 @@ impl Committer {
     }
 }
 
-/// What a relaxed spool answers before it is synced: new mail and outcomes. Seals and the steps of a hand-over never are.
+/// What a relaxed spool answers before it is synced: new mail and outcomes, see [`Draft::prompt`] for those that are not.
+/// Seals and the steps of a hand-over never are.
 const fn may_be_late(record: &Record) -> bool {
     match record {
         Record::Message(info) => info.origin.is_none(),

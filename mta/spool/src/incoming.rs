@@ -24,6 +24,7 @@ pub struct Incoming {
     open: Option<OpenGuard>,
     inline: Vec<u8>,
     blob: Option<BlobFile>,
+    prompt: bool,
 }
 
 impl Incoming {
@@ -37,7 +38,16 @@ impl Incoming {
             open,
             inline: Vec::new(),
             blob: None,
+            prompt: false,
         }
+    }
+
+    /// Its commit is durable before it is answered, whatever [`crate::Durability`] says: for a message in whose place another
+    /// one is ended.
+    #[must_use]
+    pub fn promptly(mut self) -> Self {
+        self.prompt = true;
+        self
     }
 
     /// The id the entry will have.
@@ -214,6 +224,7 @@ impl Incoming {
             crc,
             blob: self.blob,
             open,
+            prompt: self.prompt,
         })
     }
 }

@@ -42,6 +42,8 @@ pub struct NewMessage {
     pub crc: u32,
     pub blob: Option<BlobFile>,
     pub open: OpenGuard,
+    /// See [`crate::plan::Draft::prompt`].
+    pub prompt: bool,
 }
 
 /// Something that has to be carried out of a segment.
@@ -127,6 +129,8 @@ pub struct Shared {
     orders_wake: Condvar,
     /// [`Durability::Relaxed`] now.
     relaxed: AtomicBool,
+    /// The index may have taken in what is not synced yet (relaxed only).
+    ahead: AtomicBool,
     /// [`Options::write_format`] now.
     write_format: AtomicU32,
     read_only: OnceLock<String>,
@@ -188,6 +192,7 @@ impl Shared {
             orders: Mutex::default(),
             orders_wake: Condvar::new(),
             relaxed: AtomicBool::new(relaxed),
+            ahead: AtomicBool::new(false),
             write_format: AtomicU32::new(write_format),
             read_only: OnceLock::new(),
             marks: Mutex::default(),
@@ -255,6 +260,16 @@ impl Shared {
 
     pub fn set_relaxed(&self, relaxed: bool) {
         self.relaxed.store(relaxed, Ordering::Relaxed);
+    }
+
+    /// Whether a power cut now would leave less than the index says: until it is synced, nothing is removed or used again
+    /// because of that.
+    pub fn is_ahead(&self) -> bool {
+        self.ahead.load(Ordering::SeqCst)
+    }
+
+    pub fn set_ahead(&self, ahead: bool) {
+        self.ahead.store(ahead, Ordering::SeqCst);
     }
 
     /// The format of segments that are begun.
@@ -465,9 +480,8 @@ impl Shared {
         lock(&self.gate).latched = false;
     }
 
-    /// Body files that nobody needs are removed; what fails is an orphan at the next start.
-    pub fn remove_dead_blobs(&self) {
-        let dead = std::mem::take(&mut self.index().dead_blobs);
+    /// Removes body files; what fails is an orphan at the next start.
+    pub fn remove_blobs(&self, dead: Vec<EntryId>) {
         for id in dead {
             if let Err(error) = self.io.remove(&self.blob_path(id)) {
                 tracing::warn!(entry = %id, %error, "a body file could not be removed");

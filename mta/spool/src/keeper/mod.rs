@@ -16,11 +16,12 @@ use std::time::Instant;
 
 use crate::checkpoint::{self, Writing};
 use crate::committer::RESERVE;
+use crate::completion::Completion;
 use crate::errors::CommitError;
 use crate::index::{Epoch, Free};
 use crate::keeper::due::Due;
 pub use crate::keeper::segments::{create, write_header};
-use crate::shared::{Shared, segment_name};
+use crate::shared::{Job, Shared, segment_name};
 
 /// Free segments kept ready.
 const SPARE: usize = RESERVE + 2;
@@ -58,7 +59,7 @@ impl Keeper {
             self.attend(request);
             self.checkpoint();
         }
-        self.shared.remove_dead_blobs();
+        self.remove_dead_blobs();
         if self.shared.options.checkpoint_segments > 0 && self.shared.read_only().is_none() {
             tell(checkpoint::now(&self.shared, true));
         }
@@ -99,7 +100,7 @@ impl Keeper {
     }
 
     fn round(&mut self) {
-        self.shared.remove_dead_blobs();
+        self.remove_dead_blobs();
         self.recycle_all();
         self.provide();
         self.turn();
@@ -109,6 +110,33 @@ impl Keeper {
             }
         }
         self.remove_surplus();
+    }
+
+    /// Body files that nobody needs any more. Where a sync is outstanding they wait for it, but for want of space.
+    fn remove_dead_blobs(&self) {
+        let dead = std::mem::take(&mut self.shared.index().dead_blobs);
+        if dead.is_empty() {
+            return;
+        }
+        let waits = self.shared.is_ahead() && self.shared.pressing().is_none();
+        if waits || !self.is_settled() {
+            self.shared.index().dead_blobs.extend(dead);
+        } else {
+            self.shared.remove_blobs(dead);
+        }
+    }
+
+    /// Sees to it that the volume has what the index has said by now.
+    fn is_settled(&self) -> bool {
+        if self.shared.is_ahead() {
+            let (reply, settled) = Completion::<(), CommitError>::channel();
+            self.shared.submit(Job::Settle(reply));
+            // Full: something else waits for room; what was written is synced.
+            if !matches!(settled.wait(), Ok(()) | Err(CommitError::Full)) {
+                return false;
+            }
+        }
+        self.shared.read_only().is_none()
     }
 
     /// Free segments for what comes: new ones, or on a full volume by packing what lives more densely. Gives up
@@ -156,6 +184,10 @@ impl Keeper {
             let Some(epoch) = self.shared.index().recyclable() else {
                 return;
             };
+            // Late outcomes, and mail that took the place of what was here, are on the disk first.
+            if !self.is_settled() {
+                return;
+            }
             if let Err(error) = self.recycle(epoch) {
                 return self.shared.fail("recycling of a segment", &error);
             }

@@ -28,6 +28,8 @@ pub struct Draft {
     pub head: Vec<u8>,
     pub body: Vec<u8>,
     pub crc: u32,
+    /// Not answered before its sync in a relaxed spool either: what it stands for is removed elsewhere after that.
+    pub prompt: bool,
 }
 
 /// Tells the caller; called once, when the records are durable or are known not to be.
@@ -112,7 +114,14 @@ impl Draft {
             head,
             body: Vec::new(),
             crc,
+            prompt: false,
         }
+    }
+
+    /// See [`Draft::prompt`].
+    fn promptly(mut self) -> Self {
+        self.prompt = true;
+        self
     }
 }
 
@@ -166,7 +175,8 @@ pub fn plan(job: Job, shared: &Shared, touched: &mut Touched) -> Plan {
             let globals = last.then(|| globals(shared, index.seal));
             let copies = survivors.into_iter();
             let copies = copies.flat_map(|s| survivors::carry(&index, epoch, s, max));
-            let drafts = globals.into_iter().chain(copies).collect();
+            // What is copied was confirmed long ago, and its old place is used again next.
+            let drafts = globals.into_iter().chain(copies).map(Draft::promptly).collect();
             write(drafts, Box::new(move |result| drop(reply.send(result))))
         }
     }
@@ -181,6 +191,7 @@ fn new_message(message: NewMessage, tell: impl FnOnce(Result<(), CommitError>) +
         crc,
         blob,
         open,
+        prompt,
     } = message;
     let notify = move |result: Result<(), CommitError>| {
         // After a failed sync the record may be there or not: then the body stays for the next start to judge.
@@ -198,6 +209,7 @@ fn new_message(message: NewMessage, tell: impl FnOnce(Result<(), CommitError>) +
         head,
         body,
         crc,
+        prompt,
     }];
     Plan::Write {
         drafts,

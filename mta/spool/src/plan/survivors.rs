@@ -25,6 +25,7 @@ pub fn carry(index: &Index, epoch: Epoch, survivor: Survivor, max: usize) -> Vec
                 head: payload,
                 body: Vec::new(),
                 crc,
+                prompt: true,
             };
             if entry.noted().next().is_none() && !entry.handed && entry.states.are_untouched() {
                 vec![copy]
