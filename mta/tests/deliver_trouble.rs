@@ -93,6 +93,47 @@ async fn a_spool_that_can_record_nothing_sends_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_sender_of_a_message_that_the_volume_has_lost_is_told() {
+    let sink = Sink::start(Script::default()).await;
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, _) = Spool::open(dir.path(), &options()).unwrap();
+    let to = envelope("a@from.example", &["b@to.example"]);
+    // Large enough for a file of its own, and small enough for one that is read whole.
+    for lines in [20_000, 2] {
+        let mut incoming = spool.begin();
+        incoming
+            .write_to_file(&b"Subject: lost\r\n".repeat(lines))
+            .unwrap();
+        let id = incoming
+            .commit(to.clone(), b"Received: by mail.test.example\r\n".to_vec())
+            .await
+            .unwrap();
+        std::fs::remove_file(dir.path().join(format!("blobs/{id}.blob"))).unwrap();
+    }
+    drop(spool);
+    let (spool, recovery) = Spool::open(dir.path(), &options()).unwrap();
+    assert_eq!((recovery.entries, recovery.lost), (2, 2));
+    let bench = Bench::on(spool, dir.path(), hosts(&[sink.address], "Opportunistic"));
+    let notices = sink.wait_for(2).await;
+    bench.empty().await;
+    for notice in notices {
+        assert!(notice.mail.starts_with("MAIL FROM:<>"), "{}", notice.mail);
+        assert!(
+            notice.rcpt[0].starts_with("RCPT TO:<a@from.example>"),
+            "{:?}",
+            notice.rcpt
+        );
+        let text = notice.text();
+        assert!(
+            text.contains("Action: failed") && text.contains("Status: 5.3.0"),
+            "{text}"
+        );
+        assert!(text.contains("Received: by mail.test.example"), "{text}");
+    }
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_next_host_is_tried_when_the_first_cannot_be_reached_or_breaks() {
     let broken = Sink::start(Script {
         trick: Trick::HalfLine,

@@ -42,6 +42,8 @@ enum Source {
     Inline(Vec<u8>),
     /// A file, the checksum so far and the one expected.
     File(Arc<dyn File>, u32, u32),
+    /// The file is missing or too short.
+    Lost,
 }
 
 impl Body {
@@ -53,6 +55,11 @@ impl Body {
     /// The body has no bytes.
     pub const fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// It is not on the volume any more, a fault of the device; nothing of it is read.
+    pub const fn is_lost(&self) -> bool {
+        matches!(self.source, Source::Lost)
     }
 }
 
@@ -86,6 +93,10 @@ impl Read for Body {
                 }
                 Ok(read)
             }
+            Source::Lost => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the body is missing on disk",
+            )),
         }
     }
 }
@@ -119,7 +130,12 @@ pub fn read(shared: &Shared, id: EntryId) -> Result<Message, ReadError> {
                 prefix: prefix.to_vec(),
             };
             let source = if found.blob {
-                Source::File(shared.io.open(&shared.blob_path(id))?, 0, body_crc)
+                let source = body_file(shared, id, body_len, body_crc)?;
+                // It goes with its entry, which may have ended meanwhile.
+                if matches!(source, Source::Lost) {
+                    find(shared, id)?;
+                }
+                source
             } else {
                 Source::Inline(payload.unwrap_or_default())
             };
@@ -140,6 +156,15 @@ pub fn read(shared: &Shared, id: EntryId) -> Result<Message, ReadError> {
             return Err(ReadError::Damaged);
         }
         found = again;
+    }
+}
+
+fn body_file(shared: &Shared, id: EntryId, len: u64, crc: u32) -> io::Result<Source> {
+    match shared.io.open(&shared.blob_path(id)) {
+        Ok(file) if file.len()? >= len => Ok(Source::File(file, 0, crc)),
+        Ok(_) => Ok(Source::Lost),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Source::Lost),
+        Err(error) => Err(error),
     }
 }
 

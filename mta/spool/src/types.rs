@@ -226,7 +226,8 @@ pub struct Recovery {
     pub damaged: u64,
     /// Where they are, but for segments of which nothing at all could be read.
     pub damage: Vec<Damage>,
-    /// Entries dropped because their body file is missing or short: a fault of the device. Alert on it.
+    /// Entries whose body file is missing or short: a fault of the device. Alert on it. They are there, see
+    /// [`crate::Body::is_lost`], but for those that are held for another spool.
     pub lost: u64,
     /// Body files removed that no acknowledged message refers to.
     pub orphans: u64,

@@ -361,8 +361,21 @@ fn a_damaged_body_is_an_error_and_a_missing_one_is_told() {
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
     drop(spool);
     postroad_spool::io::Io::remove(&volume, Path::new(&path)).unwrap();
+    // It stays until its sender was told.
+    for _ in 0..2 {
+        let (spool, recovery) = on(&volume);
+        assert_eq!((recovery.entries, recovery.lost), (1, 1));
+        let mut message = spool.read(id).unwrap();
+        assert_eq!(message.item.envelope, envelope(1));
+        assert!(message.body.is_lost());
+        let error = message.body.read_to_end(&mut Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+    }
+    let (spool, _) = on(&volume);
+    spool.finish(id).unwrap();
+    drop(spool);
     let (spool, recovery) = on(&volume);
-    assert_eq!((recovery.entries, recovery.lost), (0, 1));
+    assert_eq!(recovery.lost, 0);
     assert!(spool.is_empty());
 }
 

@@ -201,7 +201,9 @@ fn gather(spool: &Spool, head: Vec<u8>, offers: &[postroad_spool::handover::Tran
     let mut gathered = Gathered::default();
     let mut octets = head;
     for transfer in offers {
-        let Ok(mut message) = spool.read(transfer.entry) else {
+        // What the volume has lost is no mail any more: its sender is told here.
+        let read = spool.read(transfer.entry).ok();
+        let Some(mut message) = read.filter(|message| !message.body.is_lost()) else {
             gathered.unreadable.push(transfer.entry);
             continue;
         };

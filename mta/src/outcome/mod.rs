@@ -129,6 +129,15 @@ impl Outcome {
         )
     }
 
+    /// There is nothing left to be delivered. RFC 3463 section 3.4, X.3.0.
+    pub fn body_lost() -> Self {
+        Self::ours(
+            Verdict::Failed,
+            Status::new(5, 3, 0),
+            "the storage of the mail system has lost the content of this message",
+        )
+    }
+
     /// The same with the server it is about.
     #[must_use]
     pub fn at(mut self, hop: Hop) -> Self {

@@ -23,13 +23,16 @@ pub struct Fresh {
     pub size: u64,
     /// Prefix and body, where they are small.
     pub octets: Option<Arc<[u8]>>,
+    /// The volume has lost the body.
+    pub lost: bool,
 }
 
 impl Fresh {
     /// Reads a message; a small one whole. Blocks.
     pub fn read(mut message: Message) -> io::Result<Self> {
         let size = message.item.prefix.len() as u64 + message.body.len();
-        let octets = if size <= SMALL {
+        let lost = message.body.is_lost();
+        let octets = if size <= SMALL && !lost {
             let mut octets = message.item.prefix.clone();
             message.body.read_to_end(&mut octets)?;
             Some(octets.into())
@@ -40,6 +43,7 @@ impl Fresh {
             item: message.item,
             size,
             octets,
+            lost,
         })
     }
 
@@ -145,6 +149,7 @@ mod tests {
             item,
             size: octets as u64,
             octets: Some(vec![0; octets].into()),
+            lost: false,
         })
     }
 

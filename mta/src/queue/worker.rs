@@ -140,7 +140,8 @@ impl Worker {
         let by = self.moved.of(job.entry);
         let plan = sort::plan(&settings.set.file, &message.item, *first, by.as_deref());
         let schedule = Schedule::new(&plan.retry, settle::age(&message.item));
-        let why = job.instead.as_deref().cloned();
+        let lost = message.lost.then(Outcome::body_lost);
+        let why = lost.or_else(|| job.instead.as_deref().cloned());
         let instead = why.or_else(|| schedule.is_late(clock::now()).then(Outcome::late));
         let answers = self.ask(&plan, &settings, &message.item, &job, stop).await;
         let Some(answers) = answers else {

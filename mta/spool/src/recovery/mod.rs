@@ -27,7 +27,7 @@ use crate::recovery::identity::{new_uuid, read_uuid, write_uuid};
 use crate::recovery::since::since;
 use crate::scan::{Found, Scan, scan_from};
 use crate::shared::{Counters, blobs_dir, segments_dir};
-use crate::types::{Damage, EntryId, FromCheckpoint, Recovery, SpoolUuid};
+use crate::types::{Damage, EntryId, FromCheckpoint, Ownership, Recovery, SpoolUuid};
 use crate::window::Window;
 
 /// Written at once when the end of a segment is erased.
@@ -384,7 +384,8 @@ impl Reading<'_> {
         segment.file.sync()
     }
 
-    /// Entries without their body are lost; bodies without an entry are orphans.
+    /// An entry without its body stays, as its envelope says who is to be told; but one that is held for another spool goes,
+    /// which still has it whole. Bodies without an entry are orphans.
     fn blobs(&mut self) -> Result<(), OpenError> {
         let dir = blobs_dir(self.dir);
         let mut files: HashMap<EntryId, u64> = HashMap::new();
@@ -405,10 +406,12 @@ impl Reading<'_> {
         }
         let entries = self.index.entries.iter();
         let lost = entries.filter(|(id, e)| e.blob && files.get(id).is_none_or(|len| *len < e.body_len()));
-        let lost: Vec<EntryId> = lost.map(|(id, _)| id).collect();
-        for id in lost {
+        let lost: Vec<(EntryId, Ownership)> = lost.map(|(id, entry)| (id, entry.ownership())).collect();
+        for (id, ownership) in lost {
             tracing::error!(entry = %id, "the body file of an entry is missing or short");
-            self.index.remove(id);
+            if ownership == Ownership::Held {
+                self.index.remove(id);
+            }
             self.report.lost += 1;
         }
         self.index.dead_blobs.clear();
