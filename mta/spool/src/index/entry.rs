@@ -5,8 +5,8 @@
 
 use crate::format::record::{MessageInfo, Owner};
 use crate::handover::source::Source;
-use crate::index::OURS;
-use crate::index::states::{Replies, States};
+use crate::index::states::States;
+use crate::index::{OURS, Replies};
 use crate::types::{EntryId, Ownership, RecipientState, Summary};
 
 /// A use of a segment, as it is counted in memory; on disk it has 64 bits. So many uses of the smallest segment are 2^47

@@ -9,6 +9,7 @@
 //! whose message or release still exists in another segment.
 
 mod entry;
+mod replies;
 mod segments;
 mod states;
 
@@ -20,8 +21,8 @@ use crate::handover::TransferId;
 use crate::handover::source::Source;
 use crate::handover::target::Target;
 pub use crate::index::entry::{Entry, Epoch, Kept, Place};
+pub use crate::index::replies::Replies;
 pub use crate::index::segments::{Free, Segment, Tail, Tomb};
-pub use crate::index::states::Replies;
 use crate::table::Table;
 use crate::types::{Damage, EntryId, RecipientState, RecipientUpdate, SealState, SpoolUuid};
 

@@ -2,11 +2,7 @@
 //!
 //! Reply texts are shared (a dead host says the same to everybody), one recipient needs no allocation.
 
-use std::borrow::Borrow;
-use std::collections::HashSet;
-use std::hash::{Hash, Hasher};
-use std::sync::Arc;
-
+use crate::index::replies::{Replies, Text};
 use crate::types::{RecipientState, Status};
 
 /// A recipient's state.
@@ -25,49 +21,6 @@ pub struct Compact {
 pub enum States {
     One(Compact),
     Many(Box<[Compact]>),
-}
-
-/// A reply text that others may have too; a thin pointer, as there is one for each recipient.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Text(Arc<Box<str>>);
-
-/// Reply texts, each once.
-#[derive(Debug, Default)]
-pub struct Replies(HashSet<Text>);
-
-impl Borrow<str> for Text {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-/// As its text, so that a text is found without making one of these.
-impl Hash for Text {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let text: &str = self.borrow();
-        text.hash(state);
-    }
-}
-
-impl Replies {
-    fn shared(&mut self, text: &str) -> Option<Text> {
-        if text.is_empty() {
-            return None;
-        }
-        if let Some(known) = self.0.get(text) {
-            return Some(known.clone());
-        }
-        if self.0.len() >= MOST_TEXTS {
-            // Those that nobody has any more, and if that is not enough, all: sharing is a saving, not a need.
-            self.0.retain(|text| Arc::strong_count(&text.0) > 1);
-            if self.0.len() >= MOST_TEXTS / 2 {
-                self.0.clear();
-            }
-        }
-        let text = Text(Arc::new(text.into()));
-        self.0.insert(text.clone());
-        Some(text)
-    }
 }
 
 impl States {
@@ -151,7 +104,7 @@ impl Compact {
     }
 
     fn text(&self) -> &str {
-        self.reply.as_ref().map_or("", Borrow::borrow)
+        self.reply.as_ref().map_or("", Text::as_str)
     }
 
     /// All but the reply text.
@@ -173,9 +126,6 @@ impl Compact {
         }
     }
 }
-
-/// Distinct texts that are shared at once.
-const MOST_TEXTS: usize = 4_096;
 
 #[cfg(test)]
 mod tests {
@@ -203,16 +153,5 @@ mod tests {
         states.set(9, &state("y"), &mut replies);
         assert_eq!((states.len(), states.pending()), (3, (3, 7)));
         assert!(!states.are_untouched());
-    }
-
-    #[test]
-    fn one_text_is_kept_once_however_many_have_it() {
-        let mut replies = Replies::default();
-        let one = replies.shared("no route").unwrap();
-        assert!(Arc::ptr_eq(&one.0, &replies.shared("no route").unwrap().0));
-        for number in 0..20_000 {
-            replies.shared(&number.to_string());
-        }
-        assert!(replies.0.len() <= MOST_TEXTS);
     }
 }
