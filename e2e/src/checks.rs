@@ -60,17 +60,18 @@ pub fn mail_server() -> Result<PathBuf, ShellError> {
 
 /// Unit and integration tests of all crates, with the public suites where `POSTROAD_SUITES` names them.
 pub fn tests(exhaustive: bool) -> Count {
-    run_tests(&[], exhaustive)
+    run_tests(&[], exhaustive).0
 }
 
-/// Only the tests of the public suites.
-pub fn suites() -> Count {
-    run_tests(&["--test", "*suite*"], false)
+/// Only the tests of the public suites, and their scores.
+pub fn suites() -> (Count, Vec<String>) {
+    let (count, said) = run_tests(&["--test", "*suite*"], false);
+    (count, read_scores(&said))
 }
 
 /// `exhaustive`: long searches, which are ignored otherwise, are made; tests that take a sample (they read
-/// `POSTROAD_EXHAUSTIVE`) take all.
-fn run_tests(which: &[&str], exhaustive: bool) -> Count {
+/// `POSTROAD_EXHAUSTIVE`) take all. Gives also what they said.
+fn run_tests(which: &[&str], exhaustive: bool) -> (Count, String) {
     let args = ["test", "--workspace", "--locked", "--no-fail-fast", "--quiet"];
     let mut run = cargo(args).args(which).echo();
     if exhaustive {
@@ -85,9 +86,9 @@ fn run_tests(which: &[&str], exhaustive: bool) -> Count {
                 complain("cargo test", &tail(&format!("{}\n{}", said.text(), said.err)));
                 count.failed += 1;
             }
-            count
+            (count, said.text())
         }
-        Err(error) => judge("cargo test", Err(error)),
+        Err(error) => (judge("cargo test", Err(error)), String::new()),
     }
 }
 
@@ -255,6 +256,14 @@ pub fn read_tests(output: &str) -> Count {
     count
 }
 
+/// What suites say of themselves, as `score: spf 203/203`.
+fn read_scores(output: &str) -> Vec<String> {
+    let scores = output
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("score: "));
+    scores.map(str::to_owned).collect()
+}
+
 fn number_before(line: &str, word: &str) -> u64 {
     let before = line.find(word).map_or("", |at| &line[..at]);
     before
@@ -282,6 +291,12 @@ mod tests {
                 skipped: 204
             }
         );
+    }
+
+    #[test]
+    fn scores_of_suites_are_found() {
+        let output = "running 2 tests\n..\nscore: spf 203/203\ntest score: no\n score: dkim 1/37\n";
+        assert_eq!(read_scores(output), ["spf 203/203", "dkim 1/37"]);
     }
 
     #[test]

@@ -15,7 +15,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("postroad-verify", &[]),
     (
         "postroad-fuzz",
-        &["postroad-config", "postroad-smtp", "postroad-spool"],
+        &[
+            "postroad-config",
+            "postroad-smtp",
+            "postroad-spool",
+            "postroad-verify",
+        ],
     ),
     ("postroad-crds", &[]),
     (

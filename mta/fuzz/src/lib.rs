@@ -14,6 +14,7 @@
     reason = "a broken invariant is told to the fuzzer by a panic"
 )]
 
+pub mod authentication;
 pub mod client;
 pub mod config;
 pub mod proxy;
@@ -39,6 +40,8 @@ pub const TARGETS: &[Target] = &[
     ("client", client::connection),
     ("config", config::files),
     ("spool", spool::recovery),
+    ("dmarc", authentication::dmarc),
+    ("results", authentication::results),
 ];
 
 /// Cuts input into pieces of lengths that the input itself decides: the same input, the same cuts.

@@ -1,4 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+pub mod dmarc;
 pub mod dns;
+pub mod results;
 pub mod spf;
+mod steps;

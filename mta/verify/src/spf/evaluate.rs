@@ -8,11 +8,11 @@
 
 use std::net::IpAddr;
 
-use super::check::Slot;
 use super::macros::{MacroString, Place, Values, dotted};
 use super::record::{Directive, Mechanism, Prefixes, Qualifier, Record, SelectError, select};
 use super::{MOST_LOOKUPS, MOST_NAMES, MOST_VOID_LOOKUPS, Outcome, Problem, Request, Verdict};
 use crate::dns::{Answer, Kind, Question, is_askable};
+use crate::steps::Slot;
 
 /// Longest explanation that is passed on; more is no explanation.
 const LONGEST_EXPLANATION: usize = 2_000;
@@ -291,8 +291,14 @@ impl Evaluation {
         if !is_askable(name) {
             return Ok(Answer::NxDomain);
         }
-        let name = name.to_owned();
-        self.slot.ask(Question { name, kind }).await
+        let question = Question {
+            name: name.to_owned(),
+            kind,
+        };
+        match self.slot.ask(question.clone()).await {
+            Answer::Failure => Err(Problem::NoAnswer(question)),
+            answer => Ok(answer),
+        }
     }
 
     fn address_kind(&self) -> Kind {
