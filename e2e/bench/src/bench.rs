@@ -30,8 +30,8 @@ pub struct Bench {
     pub figures: Figures,
     /// Runs `smtp-source`; absent where its package cannot be had.
     pub tools: Option<Jail>,
-    /// Peers that could not do what a test asks, and why.
-    pub unfinished: Vec<(&'static str, String)>,
+    /// What was to be done, the peer that could not do it, and why.
+    pub unfinished: Vec<(String, &'static str, String)>,
     started: usize,
 }
 
@@ -88,12 +88,13 @@ impl Bench {
                 eprintln!("    {what}, round {round} of {}: {}", self.rounds, server.name());
                 result = self.turn(server.as_ref(), task, &mut work);
                 if let Err(error) = result {
-                    result = Err(Failure::wrong(format!("{what}, {}: {error}", server.name())));
                     if server.name() == OURS {
+                        result = Err(Failure::wrong(format!("{what}, {}: {error}", server.name())));
                         break 'rounds;
                     }
                     // What a peer cannot do is its result, and no reason to measure nobody else.
-                    self.unfinished.push((server.name(), error.to_string()));
+                    let why = error.to_string();
+                    self.unfinished.push((what.to_owned(), server.name(), why));
                     unfinished.push(server.name());
                     result = Ok(());
                 }

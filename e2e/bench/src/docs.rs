@@ -68,7 +68,8 @@ fn in_series<'a>(figures: &[&'a Figure]) -> Vec<&'a Figure> {
 fn page(bench: &Bench) -> Outcome<String> {
     let mut page = format!(
         "# Benchmarks\n\n\
-         Written by `cargo bench-peers -- --docs`; run it to see your machine's figures. {} rounds, servers in turns, medians; \
+         Written by `cargo bench-peers -- --docs`; run it to see your machine's figures (`--only B1,B2 --peers postfix` for two \
+         tests against one peer, `--json` for programs). Rounds: {}; servers in turns, medians; \
          \"generator\" and \"server's share\" are shares of all processors. A row whose generator has most of the machine \
          says more about the generator than about the server.\n\n\
          Machine: {}. Each server lives in a root file system of its own, its queue on the same file system; all traffic is \
@@ -89,6 +90,9 @@ fn page(bench: &Bench) -> Outcome<String> {
         }
     }
     page.push_str(&report::text(&bench.figures));
+    for (test, peer, why) in &bench.unfinished {
+        let _ = writeln!(page, "\n{test} with {peer} did not finish: {why}.");
+    }
     page.push_str("\n## Bars\n\n| test | measured | met |\n|-|-|-|\n");
     for verdict in judge(&bench.figures) {
         let met = if verdict.met { "yes" } else { "**no**" };

@@ -87,9 +87,9 @@ fn run(args: &Args) -> Outcome<Count> {
             Ok(()) => checks::pass(),
             Err(error) => checks::fail(test.name, &error.to_string()),
         };
-        for (peer, why) in bench.unfinished.drain(..) {
-            count += checks::skip(&format!("{} with {peer}", test.name), 1, &why);
-        }
+    }
+    for (what, peer, why) in &bench.unfinished {
+        count += checks::skip(&format!("{what} with {peer}"), 1, why);
     }
     let verdicts = bars::judge(&bench.figures);
     if args.json {

@@ -16,7 +16,7 @@ pub fn text(figures: &Figures) -> String {
             out,
             "| {} | {} | {} {} | {}–{} | {} | {} | {} |",
             place(figure),
-            figure.server,
+            shown(figure.server),
             number(figure.median()),
             figure.unit,
             number(low),
@@ -27,6 +27,14 @@ pub fn text(figures: &Figures) -> String {
         );
     }
     out
+}
+
+/// A name, and whether what it acknowledges may be lost: no row may hide that.
+fn shown(server: &str) -> String {
+    match server {
+        "opensmtpd" => format!("{server} (not durable)"),
+        _ => server.to_owned(),
+    }
 }
 
 fn place(figure: &Figure) -> String {

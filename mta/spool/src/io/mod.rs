@@ -271,7 +271,7 @@ mod tests {
             file.write_at(&[7; 3 * BLOCK], 0).unwrap();
             file.fill_with_zeros(block, PIECES * block).unwrap();
             assert_eq!(file.len().unwrap(), (PIECES + 1) * block, "{}", parent.display());
-            let mut all = vec![1; file.len().unwrap() as usize + 1];
+            let mut all = vec![1; usize::try_from(file.len().unwrap()).unwrap() + 1];
             assert_eq!(file.read_at(&mut all, 0).unwrap(), all.len() - 1);
             let (kept, filled) = all[..all.len() - 1].split_at(BLOCK);
             assert!(kept.iter().all(|octet| *octet == 7) && filled.iter().all(|octet| *octet == 0));

@@ -142,6 +142,8 @@ impl Reading<'_> {
     /// The segment files of which something can be had.
     fn files(&mut self) -> Result<Vec<SegmentFile>, OpenError> {
         let dir = segments_dir(self.dir);
+        // What is not there now must not come back with a power cut: its epoch may be given to another segment from here on.
+        self.io.sync_dir(&dir)?;
         let mut files: Vec<SegmentFile> = Vec::new();
         for (name, _) in self.io.list(&dir)? {
             let path = dir.join(&name);
@@ -150,8 +152,14 @@ impl Reading<'_> {
                     let file = SegmentFile::look(self.io, &path, number)?;
                     self.header(&file, &path)?;
                     // If there is nothing to be had from it, a new segment may take its name.
-                    if file.epoch > 0 && files.iter().all(|other| other.epoch != file.epoch) {
-                        files.push(file);
+                    if file.epoch == 0 {
+                        continue;
+                    }
+                    match files.iter_mut().find(|other| other.epoch == file.epoch) {
+                        // One of them was removed once and came back with a power cut: the one with records counts.
+                        Some(other) if other.first.is_none() => *other = file,
+                        Some(_) => {}
+                        None => files.push(file),
                     }
                 }
                 None if Path::new(&name).extension().is_some_and(|e| e == "tmp") => self.io.remove(&path)?,
