@@ -7,6 +7,7 @@
 //!
 //! Asks the DNS; the decisions are in `exchanges.rs` and `networks.rs`.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
@@ -110,6 +111,7 @@ impl Finder<'_> {
                         .into_iter()
                         .partition(|address| may_be_next_hop(*address, allowed));
                     refused = refused.or(bad.first().copied());
+                    alternate(&mut good);
                     good.truncate(MOST_ADDRESSES);
                     if !good.is_empty() {
                         servers.push(self.server((*host).to_owned(), *rank, good));
@@ -136,17 +138,20 @@ impl Finder<'_> {
         let mut last = None;
         for (rank, endpoint) in hosts.iter().enumerate() {
             match self.dns.addresses(&endpoint.host, Scope::Configured).await {
-                Ok(addresses) => servers.push(Server {
-                    host: endpoint.host.clone(),
-                    addresses: addresses
-                        .into_iter()
-                        .take(MOST_ADDRESSES)
-                        .map(|address| SocketAddr::new(address, endpoint.port))
-                        .collect(),
-                    protocol,
-                    public: false,
-                    rank,
-                }),
+                Ok(mut addresses) => {
+                    alternate(&mut addresses);
+                    servers.push(Server {
+                        host: endpoint.host.clone(),
+                        addresses: addresses
+                            .into_iter()
+                            .take(MOST_ADDRESSES)
+                            .map(|address| SocketAddr::new(address, endpoint.port))
+                            .collect(),
+                        protocol,
+                        public: false,
+                        rank,
+                    });
+                }
                 Err(error) => last = Some(format!("no address of {}: {error}", endpoint.host)),
             }
         }
@@ -155,6 +160,16 @@ impl Finder<'_> {
             return Err(Setback::dead(Status::new(4, 4, 3), reason));
         }
         Ok(servers)
+    }
+}
+
+/// One family after the other in turns (RFC 8305 section 4), so that a network without one of them soon comes to the other.
+fn alternate(addresses: &mut Vec<IpAddr>) {
+    let (mut six, mut four): (VecDeque<IpAddr>, VecDeque<IpAddr>) =
+        addresses.drain(..).partition(IpAddr::is_ipv6);
+    while !(six.is_empty() && four.is_empty()) {
+        addresses.extend(six.pop_front());
+        addresses.extend(four.pop_front());
     }
 }
 
@@ -206,6 +221,30 @@ mod tests {
         let hosts: Vec<_> = servers.iter().map(|server| server.host.as_str()).collect();
         assert_eq!(hosts, ["mx1.example", "mx2.example"]);
         assert_eq!(servers[0].addresses, ["192.0.2.1:25".parse().unwrap()]);
+    }
+
+    #[tokio::test]
+    async fn a_host_with_many_addresses_of_one_family_is_reached_by_the_other_too() {
+        let mut table = Table::default().mx("wide.example", 10, "wide-mx.example");
+        for text in [
+            "2001:db8::1",
+            "2001:db8::2",
+            "2001:db8::3",
+            "2001:db8::4",
+            "192.0.2.1",
+        ] {
+            table = table.address("wide-mx.example", text.parse().unwrap());
+        }
+        let servers = find(table, "wide.example", &["2001:db8::/32"]).await.unwrap();
+        let addresses: Vec<_> = servers[0]
+            .addresses
+            .iter()
+            .map(|one| one.ip().to_string())
+            .collect();
+        assert_eq!(
+            addresses,
+            ["2001:db8::1", "192.0.2.1", "2001:db8::2", "2001:db8::3"]
+        );
     }
 
     #[tokio::test]

@@ -252,7 +252,7 @@ impl Link {
     }
 
     /// The peer fell silent: what the dialogue knows of recipients by then is kept.
-    fn silent(&mut self, reason: &str) -> Trouble {
+    pub(super) fn silent(&mut self, reason: &str) -> Trouble {
         let loss = self.loss(reason);
         self.connection.closed();
         match self.failure(reason) {

@@ -6,6 +6,10 @@
 //!              └────────────┴───────────────────┴─► Attempted: an outcome per recipient, and what it says of the site
 //! ```
 //!
+//! Of the servers that an MX names, two are spoken to and five addresses are tried at most (as Postfix does by
+//! `smtp_mx_session_limit` and `smtp_mx_address_limit`), and all of it ends in time ([`Patience::attempt`]): servers that
+//! answer nothing may not hold an attempt for hours, however many of them a domain names.
+//!
 //! A recipient that got a verdict of a next hop is never offered to another one in the same attempt; a connection that
 //! broke before the end of the data leaves its recipients to the next server.
 
@@ -27,10 +31,11 @@ mod spare;
 pub mod tls;
 mod transaction;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use postroad_smtp::ByMode;
 use postroad_spool::{EntryId, Item, Spool};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::demand::{Demand, Terms};
@@ -156,10 +161,7 @@ impl Deliverer {
         load: &Load<'_>,
         stop: &CancellationToken,
     ) -> Attempted {
-        let mut course = Course {
-            left: load.recipients.to_vec(),
-            ..Course::default()
-        };
+        let mut course = Course::new(load.recipients.to_vec(), self.patience.attempt);
         for (number, way) in plan.ways.iter().enumerate() {
             if course.is_over() || stop.is_cancelled() {
                 break;
@@ -203,6 +205,7 @@ impl Deliverer {
         let servers = tokio::select! {
             servers = finder.find(&way.to, known, clock::draw) => servers,
             () = stop.cancelled() => return,
+            () = sleep_until(course.until) => return course.is_late(None),
         };
         let servers = match servers {
             Ok(servers) => servers,
@@ -241,56 +244,77 @@ impl Deliverer {
         }
         // Among equals, one that is connected already.
         targets.sort_by_key(|target| (target.server.rank, !self.pool.is_warm(target)));
-        for target in &targets {
-            if course.is_over() || stop.is_cancelled() {
+        let mut sessions = 0;
+        for (tried, target) in targets.iter().enumerate() {
+            // What the configuration names is few, and a person has chosen it.
+            let is_enough = target.server.public && (tried >= MOST_ADDRESSES || sessions >= MOST_SESSIONS);
+            if course.is_over() || stop.is_cancelled() || is_enough {
                 return;
             }
-            self.converse(target, load, course, stop).await;
+            sessions += usize::from(self.converse(target, load, course, stop).await);
         }
     }
 
-    /// One connection, or two when a warm one turns out to be gone.
+    /// One connection, or two when a warm one turns out to be gone. False: there was none.
     async fn converse(
         &self,
         target: &Target<'_>,
         load: &Load<'_>,
         course: &mut Course,
         stop: &CancellationToken,
-    ) {
+    ) -> bool {
         let by = demand::time_left(&load.item.envelope, clock::now());
         if by.is_some_and(|by| by.mode == ByMode::Return && by.seconds <= 0) {
             course.closed = true;
-            return course.set_back(Setback::late());
+            course.set_back(Setback::late());
+            return false;
         }
         if let Some(mut link) = self.pool.take(target) {
             if let Err(trouble) = link.promises(target, by) {
                 // It is good for other messages.
                 self.pool.give(target, link);
-                return course.trouble(target, trouble);
+                course.trouble(target, trouble);
+                return true;
             }
             match self.transact(&mut link, target, load, course, stop).await {
-                Ok(()) => return self.pool.give(target, link),
+                Ok(()) => {
+                    self.pool.give(target, link);
+                    return true;
+                }
                 // The server may have closed it meanwhile: that says nothing, a new connection will tell.
                 Err(trouble) if trouble.is_repeatable() && course.untouched() => {}
-                Err(trouble) => return course.trouble(target, trouble),
+                Err(trouble) => {
+                    course.trouble(target, trouble);
+                    return true;
+                }
             }
         }
         let opened = tokio::select! {
             opened = Link::open(target, &self.tls) => opened,
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return false,
+            () = sleep_until(course.until) => {
+                course.is_late(Some(target));
+                return false;
+            }
         };
         let mut link = match opened {
             Ok(link) => link,
-            Err(trouble) => return course.trouble(target, trouble),
+            Err(trouble) => {
+                let spoke = !matches!(trouble, Trouble::Connect(_));
+                course.trouble(target, trouble);
+                return spoke;
+            }
         };
         if let Err(trouble) = link.promises(target, by) {
             self.pool.give(target, link);
-            return course.trouble(target, trouble);
+            course.trouble(target, trouble);
+            return true;
         }
         match self.transact(&mut link, target, load, course, stop).await {
             Ok(()) => self.pool.give(target, link),
             Err(trouble) => course.trouble(target, trouble),
         }
+        true
     }
 
     async fn transact(
@@ -309,10 +333,12 @@ impl Deliverer {
 }
 
 /// An attempt under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Course {
     /// Recipients without a verdict.
     left: Vec<u32>,
+    /// When it ends at the latest, unless a server has asked for the data by then.
+    until: Instant,
     outcomes: Vec<(u32, Outcome)>,
     feedback: Option<Feedback>,
     store: bool,
@@ -327,6 +353,31 @@ struct Course {
 }
 
 impl Course {
+    fn new(recipients: Vec<u32>, within: Duration) -> Self {
+        Self {
+            left: recipients,
+            until: Instant::now() + within,
+            outcomes: vec![],
+            feedback: None,
+            store: false,
+            setback: None,
+            may_work_later: false,
+            closed: false,
+            doubtful: 0,
+            transaction: Duration::ZERO,
+        }
+    }
+
+    /// Its time is over, in vain. What the servers before said is no longer of use; `at`: the one that it ended with.
+    fn is_late(&mut self, at: Option<&Target<'_>>) {
+        self.closed = true;
+        let setback = Setback::tardy();
+        self.set_back(match at {
+            Some(target) => setback.at(target.hop()),
+            None => setback,
+        });
+    }
+
     /// Gives a recipient its verdict.
     fn settle(&mut self, recipient: u32, outcome: Outcome) {
         self.left.retain(|left| *left != recipient);
@@ -342,7 +393,7 @@ impl Course {
     }
 
     fn is_over(&self) -> bool {
-        self.closed || self.left.is_empty()
+        self.closed || self.left.is_empty() || Instant::now() >= self.until
     }
 
     fn untouched(&self) -> bool {
@@ -393,6 +444,11 @@ impl Course {
         }
     }
 }
+
+/// Servers of an MX that are spoken to in one attempt.
+const MOST_SESSIONS: usize = 2;
+/// Addresses of them that are tried.
+const MOST_ADDRESSES: usize = 5;
 
 impl Target<'_> {
     fn hop(&self) -> Hop {

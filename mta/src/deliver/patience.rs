@@ -3,7 +3,10 @@
 //! ```text
 //!   connect ─► handshake ─► greeting ─► MAIL, RCPT, DATA ─► blocks of data ─► end of data
 //!     each: silence of the peer       `longest`: all octets of one reply        `slowest`: the whole body
+//!     └────────── `attempt`: all of it, over all servers ──────────┘
 //! ```
+//!
+//! Without the last one a peer that says an octet now and then, and its neighbours in the DNS, would hold an attempt for hours.
 
 use std::time::Duration;
 
@@ -24,6 +27,9 @@ pub struct Patience {
     pub end: Duration,
     /// For one reply as a whole, from a peer that sends an octet now and then.
     pub longest: Duration,
+    /// For all of an attempt until a server asks for the data: look-ups and servers in vain included; anew for each further
+    /// transaction.
+    pub attempt: Duration,
     /// Octets per second of the slowest peer to which a message goes on.
     pub slowest: u64,
 }
@@ -38,6 +44,7 @@ impl Default for Patience {
             block: Duration::from_mins(3),
             end: Duration::from_mins(10),
             longest: Duration::from_mins(30),
+            attempt: Duration::from_mins(20),
             slowest: 2_048,
         }
     }
@@ -60,6 +67,8 @@ mod tests {
         let minutes = |minutes| Duration::from_mins(minutes);
         assert!(patience.greeting >= minutes(5) && patience.envelope >= minutes(5));
         assert!(patience.block >= minutes(3) && patience.end >= minutes(10));
+        // Greeting, EHLO, MAIL and RCPT of one server, each as slow as it may be.
+        assert!(patience.attempt >= 2 * patience.greeting + 2 * patience.envelope);
         assert!(patience.longest >= patience.end && patience.body(0) >= patience.block);
         assert!(patience.body(50 << 20) < Duration::from_hours(24));
         let odd = Patience {

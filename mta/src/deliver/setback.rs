@@ -89,6 +89,14 @@ impl Setback {
         }
     }
 
+    /// No server was ready to take the message in the time that an attempt has. RFC 3463 section 3.5, X.4.2.
+    pub fn tardy() -> Self {
+        Self::dead(
+            Status::new(4, 4, 2),
+            "no server was ready to take the message in the time of an attempt",
+        )
+    }
+
     /// The time within which the sender wants it delivered ran out (RFC 2852 section 4.1.3).
     pub fn late() -> Self {
         Self {

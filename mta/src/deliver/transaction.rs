@@ -13,7 +13,7 @@ use postroad_config::DomainName;
 use postroad_smtp::BodyType;
 use postroad_smtp::client::{self, Capabilities, Event, Failure, Stage, Unsuited};
 use postroad_spool::{BodyKind, Notify, Ret, Spool};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::body::{self, Contents};
@@ -68,6 +68,7 @@ pub(super) async fn run(
         }
         match dialogue(link, spool, load, course, stop).await {
             Ok(outcomes) => {
+                course.until = Instant::now() + link.patience.attempt;
                 let surplus = surplus(&outcomes);
                 if let Some(taken) = surplus
                     .iter()
@@ -90,7 +91,8 @@ pub(super) async fn run(
             }
             Err(trouble) => return Err(trouble),
         }
-        match link.next(link.patience.envelope).await? {
+        let event = timeout_at(course.until, link.next(link.patience.envelope)).await;
+        match event.unwrap_or_else(|_| Err(link.lost("the peer did not answer in time")))? {
             Event::Ready => {}
             _ => return Err(link.lost("the connection ended")),
         }
@@ -186,6 +188,7 @@ async fn dialogue(
 ) -> Result<Vec<client::Outcome>, Trouble> {
     let mut pieces = None;
     let mut ended = false;
+    let mut begun = false;
     let deadline = Instant::now() + link.patience.body(load.size);
     loop {
         if !ended && Instant::now() > deadline {
@@ -197,11 +200,15 @@ async fn dialogue(
             tokio::select! {
                 event = link.next(link.patience.envelope) => event?,
                 () = stop.cancelled() => return Err(Trouble::Stopped),
+                () = sleep_until(course.until), if !begun => {
+                    return Err(link.silent("the peer was not ready for the message in the time of an attempt"));
+                }
             }
         };
         match event {
             Event::Sent(outcomes) => return Ok(outcomes),
             Event::NeedBody => {
+                begun = true;
                 course.heard(Feedback::Good, link.protocol);
                 if let Some(octets) = load.octets {
                     link.connection().body(octets);

@@ -24,6 +24,7 @@ use super::entries::{Entries, SiteNumber};
 use super::fair::{Kind, Share};
 use super::job::{Ended, Group, Job, NO_SITE, Sorted};
 use super::places::Places;
+use super::proven::Proven;
 use super::rate::Limiter;
 use super::suspended::Names;
 use super::waiting::Waiting;
@@ -43,10 +44,18 @@ pub struct Index {
     places: Places,
     /// Sites that may have a job to start.
     lively: VecDeque<SiteNumber>,
+    /// Lively ones that have not shown yet that mail leaves by them, when enough of those are being tried. May name sites that
+    /// are not aside any more.
+    aside: VecDeque<SiteNumber>,
+    /// Jobs that run at such sites.
+    trials: usize,
+    proven: Proven,
     /// When sites are looked at again: closed ones, and those behind a rate.
     alarms: Wheel<SiteNumber>,
-    /// Jobs that get their outcome without an attempt.
+    /// Jobs that get their outcome without an attempt; those that came together take turns with the others.
     impatient: VecDeque<Impatient>,
+    /// Those of them that run.
+    settling: usize,
     /// Rates of routes that have some.
     limiters: HashMap<Arc<str>, Limiter>,
     /// Sites where nothing is tried.
@@ -73,8 +82,12 @@ impl Index {
             timers: Wheel::new(now),
             places: Places::default(),
             lively: VecDeque::new(),
+            aside: VecDeque::new(),
+            trials: 0,
+            proven: Proven::default(),
             alarms: Wheel::new(now),
             impatient: VecDeque::new(),
+            settling: 0,
             limiters: HashMap::new(),
             suspended: Names::new(),
             held: 0,
@@ -138,6 +151,7 @@ impl Index {
         let job = Waiting::new(Job {
             entry,
             stay,
+            trial: false,
             site: NO_SITE.into(),
             share: Share::default(),
             recipients,
@@ -253,6 +267,7 @@ impl Index {
             let job = Job {
                 entry,
                 stay,
+                trial: false,
                 site: place.name.clone(),
                 share,
                 recipients,
@@ -277,18 +292,25 @@ impl Index {
     /// The next job that may start now; it counts as running until [`Index::ended`].
     pub fn start(&mut self, now: u64) -> Option<Job> {
         while let Some(number) = self.alarms.pop(now) {
-            if let Some(site) = self.places.get_mut(number) {
-                site.alarm = None;
+            let Some(site) = self.places.get_mut(number) else {
+                continue;
+            };
+            site.alarm = None;
+            if site.aside {
+                self.keep_time(number, now);
             }
             self.enliven(number);
         }
         if self.running >= self.most_running {
             return None;
         }
-        if let Some(job) = self.start_impatient() {
+        // A million may run out of patience with one site at once: other sites go on meanwhile.
+        if self.settling < self.most_running.div_ceil(SETTLING)
+            && let Some(job) = self.start_impatient()
+        {
             return Some(job);
         }
-        while let Some(number) = self.lively.pop_front() {
+        while let Some(number) = self.next_lively() {
             if let Some(job) = self.start_at(number, now) {
                 return Some(job);
             }
@@ -296,17 +318,29 @@ impl Index {
         self.start_impatient()
     }
 
+    fn next_lively(&mut self) -> Option<SiteNumber> {
+        while self.has_room_for_trials()
+            && let Some(number) = self.aside.pop_front()
+        {
+            if self.places.get(number).is_some_and(|site| site.aside) {
+                return Some(number);
+            }
+        }
+        self.lively.pop_front()
+    }
+
     fn start_impatient(&mut self) -> Option<Job> {
-        while let Some(group) = self.impatient.front_mut() {
+        while let Some(mut group) = self.impatient.pop_front() {
             let Some((share, job)) = group.jobs.next() else {
-                self.impatient.pop_front();
                 continue;
             };
             let job = Job {
                 instead: Some(group.why.clone()),
                 ..job.into_job(&group.site, share)
             };
+            self.impatient.push_back(group);
             if self.begin(&job) {
+                self.settling += 1;
                 return Some(job);
             }
         }
@@ -316,6 +350,7 @@ impl Index {
     /// A job ended. `draw` is random.
     pub fn ended(&mut self, ended: Ended, now: u64, draw: u64) {
         self.running = self.running.saturating_sub(1);
+        self.trials -= usize::from(ended.job.trial);
         let Ended {
             job,
             feedback,
@@ -326,7 +361,9 @@ impl Index {
             patience,
             urgent,
         } = ended;
-        if job.instead.is_none() {
+        if job.instead.is_some() {
+            self.settling = self.settling.saturating_sub(1);
+        } else {
             self.feed_back(&job.site, feedback, why, now, retry, draw);
         }
         let Some(known) = self.entries.get_mut(job.entry) else {
@@ -368,6 +405,7 @@ impl Index {
                 recipients: pending,
                 patience,
                 share,
+                trial: false,
                 instead: None,
                 ..job
             };
@@ -454,6 +492,8 @@ impl Index {
 /// When a held entry is due.
 pub const NEVER: u64 = u64::MAX;
 
+/// Of so many that run, one may settle mail that is not tried any more while other mail can start.
+const SETTLING: usize = 4;
 /// An entry that is due while it is being read is looked at again after this time.
 const AFTER_SORTING: u64 = 100;
 /// What is overdue and cannot be settled is looked at again after so long, in milliseconds.

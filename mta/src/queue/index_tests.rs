@@ -77,6 +77,14 @@ fn the_flood_of_one_tenant_delays_the_message_of_another_by_a_turn_only() {
     assert!(before <= 8, "{before} of the other tenant came first");
 }
 
+/// A message goes there and arrives.
+fn prove(index: &mut Index, entry: u64, site: &str) {
+    ready(index, entry, &[site]);
+    let job = index.start(0).unwrap();
+    assert_eq!(&*job.site, site);
+    end(index, job, Feedback::Good, &[], None, 0);
+}
+
 fn end(index: &mut Index, job: Job, feedback: Feedback, pending: &[u32], next: Option<u64>, now: u64) {
     let ended = Ended {
         patience: job.patience,
@@ -194,6 +202,7 @@ fn new_settings_send_what_waits_back_to_be_sorted() {
 #[test]
 fn no_more_jobs_run_than_allowed() {
     let mut index = Index::new(2, 0);
+    prove(&mut index, 9, "a");
     for entry in 1..=3 {
         ready(&mut index, entry, &["a"]);
     }
@@ -598,4 +607,114 @@ fn new_settings_sort_those_first_who_wait_with_few_others() {
     ready(&mut index, 50, &["b"]);
     index.resort(0);
     assert_eq!(index.due(0, 1), [id(50)]);
+}
+
+#[test]
+fn a_crowd_that_ran_out_of_patience_leaves_most_slots_to_others() {
+    let mut index = Index::new(8, 0);
+    prove(&mut index, 3_000, "good0");
+    prove(&mut index, 3_001, "good1");
+    for entry in 0..1_000 {
+        ready(&mut index, entry, &["dead"]);
+    }
+    let probe = index.start(0).unwrap();
+    end(&mut index, probe, Feedback::Dead, &[0], None, 2_000_000);
+    for entry in 1_000..1_012 {
+        ready(&mut index, entry, &[&format!("good{}", entry % 2)]);
+    }
+    // An order about one message is not behind the crowd either.
+    index.settle_instead(id(2_000), vec![0], &Arc::new(unreachable()));
+    let mut running: Vec<Job> = std::iter::from_fn(|| index.start(2_000_000)).collect();
+    let settling = |jobs: &[Job]| jobs.iter().filter(|job| job.instead.is_some()).count();
+    assert_eq!((running.len(), settling(&running)), (8, 2));
+    assert!(running.iter().any(|job| job.entry == id(2_000)));
+    let mut settled = 0;
+    while settled < 500 {
+        let job = running.remove(0);
+        let feedback = if job.instead.is_some() {
+            Feedback::Dead
+        } else {
+            Feedback::Good
+        };
+        settled += usize::from(job.instead.is_some());
+        end(&mut index, job, feedback, &[], None, 2_000_000);
+        running.extend(std::iter::from_fn(|| index.start(2_000_000)));
+        assert_eq!(running.len(), 8, "no slot is idle");
+    }
+    assert!(
+        index.tally(2_000_000).ready == 0,
+        "those that could start have started"
+    );
+}
+
+#[test]
+fn servers_that_say_nothing_hold_a_quarter_of_the_slots() {
+    let mut index = Index::new(20, 0);
+    prove(&mut index, 1_000, "good");
+    for entry in 0..100 {
+        ready(&mut index, entry, &[&format!("tarpit{}", entry / 5)]);
+    }
+    for entry in 1_001..1_004 {
+        ready(&mut index, entry, &["good"]);
+    }
+    let mut running: Vec<Job> = std::iter::from_fn(|| index.start(0)).collect();
+    let at_good = |jobs: &[Job]| jobs.iter().filter(|job| *job.site == *"good").count();
+    assert_eq!((running.len(), at_good(&running)), (8, 3));
+    // One that gives up makes room for the next; one that is good after all is never behind them again.
+    let tarpit = running.iter().position(|job| *job.site != *"good").unwrap();
+    let job = running.remove(tarpit);
+    end(&mut index, job, Feedback::Dead, &[], None, 0);
+    let next = index.start(0).unwrap();
+    assert!(next.site.starts_with("tarpit") && index.start(0).is_none());
+    let proven = next.site.clone();
+    end(&mut index, next, Feedback::Good, &[], None, 0);
+    let more: Vec<Job> = std::iter::from_fn(|| index.start(0)).collect();
+    let at_proven = more.iter().filter(|job| job.site == proven).count();
+    assert_eq!((at_proven, more.len()), (4, 5), "its own, and one in its place");
+    for job in running.into_iter().chain(more) {
+        end(&mut index, job, Feedback::Good, &[], None, 0);
+    }
+    while let Some(job) = index.start(20_000) {
+        end(&mut index, job, Feedback::Good, &[], None, 20_000);
+    }
+    assert_eq!(index.count(), (0, 0), "all of it was tried");
+}
+
+#[test]
+fn a_site_that_was_good_and_died_is_on_trial_again() {
+    let mut index = Index::new(4, 0);
+    prove(&mut index, 1, "a");
+    for entry in 2..=5 {
+        ready(&mut index, entry, &["a"]);
+    }
+    let jobs: Vec<Job> = std::iter::from_fn(|| index.start(0)).collect();
+    assert_eq!(jobs.len(), 4);
+    for job in jobs {
+        end(&mut index, job, Feedback::Dead, &[0], None, 0);
+    }
+    ready(&mut index, 6, &["tarpit"]);
+    let tarpit = index.start(0).unwrap();
+    assert_eq!(index.start(20_000), None, "its probe waits for the tarpit");
+    end(&mut index, tarpit, Feedback::Dead, &[], None, 20_000);
+    assert_eq!(&*index.start(20_000).unwrap().site, "a");
+}
+
+#[test]
+fn a_time_that_the_sender_gave_is_kept_behind_servers_that_say_nothing() {
+    let mut index = Index::new(4, 0);
+    ready(&mut index, 1, &["tarpit"]);
+    let _tarpit = index.start(0).unwrap();
+    index.add(id(2), 0);
+    assert_eq!(index.due(0, 10), [id(2)]);
+    let found = Sorted {
+        groups: vec![Group {
+            urgent: true,
+            ..group("a", vec![0], 3_000)
+        }],
+        ..Sorted::default()
+    };
+    index.sorted(id(2), Some(found));
+    assert_eq!(index.start(0), None, "no room for another one");
+    assert_eq!(index.wakes_at(), Some(3_000));
+    assert!(index.start(3_000).is_some_and(|job| job.instead.is_some()));
 }

@@ -21,6 +21,8 @@ pub struct Job {
     pub entry: EntryId,
     /// Tells this stay of the entry in the queue from an earlier one.
     pub(super) stay: u32,
+    /// Its site has not shown yet that mail leaves by it.
+    pub(super) trial: bool,
     /// Where to.
     pub site: Arc<str>,
     /// Whose turn it takes.

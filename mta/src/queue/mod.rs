@@ -22,6 +22,7 @@ pub mod moved;
 pub mod orders;
 mod pages;
 mod places;
+mod proven;
 pub mod rate;
 pub mod retry;
 mod scheduler;

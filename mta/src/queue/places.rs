@@ -22,6 +22,8 @@ pub struct Site {
     void: usize,
     /// It is among those that may have a job to start.
     pub lively: bool,
+    /// It is among them once fewer sites are on trial.
+    pub aside: bool,
     /// Most recipients of a transaction, by the route's own limit.
     pub recipients: Option<u32>,
     /// The route with rates that it belongs to.
@@ -43,6 +45,7 @@ impl Site {
             ready: Fair::default(),
             void: 0,
             lively: false,
+            aside: false,
             recipients: None,
             limiter: None,
             looked_at: 0,

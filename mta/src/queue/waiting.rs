@@ -90,6 +90,7 @@ impl Waiting {
         Job {
             entry: self.entry(),
             stay: self.stay(),
+            trial: false,
             site: Arc::clone(site),
             share,
             patience: self.patience(),
@@ -124,6 +125,7 @@ mod tests {
             let job = Job {
                 entry: EntryId::from_u64(5),
                 stay: 9,
+                trial: false,
                 site: "there".into(),
                 share: Share::default(),
                 recipients,

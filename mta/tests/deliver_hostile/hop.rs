@@ -33,6 +33,8 @@ pub enum Step {
     Flood(Vec<u8>),
     /// Writes these octets one at a time, then begins anew, until nobody takes them.
     Trickle(Vec<u8>),
+    /// Waits.
+    Pause(Duration),
     /// Reads nothing and writes nothing until the other side is gone.
     Stare,
 }
@@ -83,7 +85,11 @@ impl Drop for Hop {
 
 impl Hop {
     pub async fn start(parts: Vec<Vec<Step>>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at("127.0.0.1:0", parts).await
+    }
+
+    pub async fn start_at(address: &str, parts: Vec<Vec<Step>>) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let written = Arc::new(AtomicUsize::new(0));
         let connections = Arc::new(AtomicUsize::new(0));
@@ -135,6 +141,7 @@ async fn play(stream: TcpStream, part: Vec<Step>, written: &AtomicUsize) -> std:
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             }
+            Step::Pause(time) => tokio::time::sleep(time).await,
             Step::Stare => {
                 // Reads past what waits only when the other side is gone.
                 tokio::time::sleep(Duration::from_mins(1)).await;
@@ -168,6 +175,7 @@ pub const SHORT: Patience = Patience {
     block: Duration::from_millis(300),
     end: Duration::from_millis(300),
     longest: Duration::from_millis(900),
+    attempt: Duration::from_secs(20),
     slowest: 1 << 40,
 };
 
@@ -176,15 +184,21 @@ pub const BOUND: Duration = Duration::from_secs(30);
 
 impl Stage {
     pub async fn new(body: Vec<u8>, patience: Patience) -> Self {
+        Self::with(body, patience, Table::default(), 25).await
+    }
+
+    /// The same with names of servers, which listen at this port.
+    pub async fn with(body: Vec<u8>, patience: Patience, names: Table, port: u16) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (spool, _) = Spool::open(directory.path(), &options()).unwrap();
         let entry = store(&spool, envelope("a@from.example", &["b@to.example"]), body).await;
         let read = spool.read(entry).unwrap();
         let size = read.item.prefix.len() as u64 + read.body.len();
-        let dns = Dns::new(Table::default());
+        let dns = Dns::new(names);
         let tls = ClientTls::public().unwrap();
         Self {
-            deliverer: Deliverer::new(spool.clone(), dns, tls, Sites::default(), 25).with_patience(patience),
+            deliverer: Deliverer::new(spool.clone(), dns, tls, Sites::default(), port)
+                .with_patience(patience),
             _directory: directory,
             spool,
             entry,
@@ -195,16 +209,30 @@ impl Stage {
 
     /// One attempt at a server, within the bound.
     pub async fn attempt(&self, at: SocketAddr, protocol: Protocol) -> Attempted {
+        self.attempt_by(To::Hosts {
+            hosts: vec![Endpoint {
+                host: at.ip().to_string(),
+                port: at.port(),
+            }],
+            protocol,
+        })
+        .await
+    }
+
+    /// One attempt at the servers that the MX of a domain names, all on the loopback.
+    pub async fn attempt_mx(&self, domain: &str) -> Attempted {
+        self.attempt_by(To::Exchanges {
+            domain: domain.to_owned(),
+            allowed: vec!["127.0.0.0/8".parse().unwrap()],
+        })
+        .await
+    }
+
+    async fn attempt_by(&self, to: To) -> Attempted {
         let plan = Plan {
             name: "test".to_owned(),
             ways: vec![Way {
-                to: To::Hosts {
-                    hosts: vec![Endpoint {
-                        host: at.ip().to_string(),
-                        port: at.port(),
-                    }],
-                    protocol,
-                },
+                to,
                 tls: TlsMode::Opportunistic,
                 limits: postroad_config::RouteLimits::default(),
             }],

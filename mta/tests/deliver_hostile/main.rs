@@ -8,6 +8,7 @@
     reason = "tests and their parts"
 )]
 
+mod crowd;
 mod cut;
 #[path = "../deliver_support/mod.rs"]
 mod deliver_support;

@@ -4,6 +4,10 @@
 //!   lively ─► window open? ─► suspended, rate? ─► the next job that is not void ─► lively again
 //!                  └──────────────┴─► an alarm, and whoever ran out of patience meanwhile gives up waiting
 //! ```
+//!
+//! A site is on trial until a server of it has taken part in a transaction, and again when it is dead. A server that says
+//! nothing, or an octet now and then, holds an attempt for minutes; so that a crowd of those does not hold all, sites on
+//! trial have a quarter of the places together.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +22,9 @@ use crate::outcome::{Outcome, Status, Verdict};
 
 impl Index {
     pub(super) fn start_at(&mut self, number: SiteNumber, now: u64) -> Option<Job> {
-        self.places.get_mut(number)?.lively = false;
+        let has_room = self.has_room_for_trials();
+        let site = self.places.get_mut(number)?;
+        (site.lively, site.aside) = (false, false);
         self.keep_time(number, now);
         let site = self.places.get_mut(number)?;
         if !site.window.is_open(now) {
@@ -47,6 +53,12 @@ impl Index {
             self.set_alarm(number, opens.min(now.saturating_add(LOOKS)));
             return None;
         }
+        let trial = !self.proven.contains(&site.name);
+        if trial && !has_room && site.waiting() > 0 {
+            (site.lively, site.aside) = (true, true);
+            self.aside.push_back(number);
+            return None;
+        }
         let Some((share, job)) = site.pop(&self.entries) else {
             self.forget_idle(number, now);
             return None;
@@ -55,11 +67,21 @@ impl Index {
             limiter.take(now, site.messages(&job));
         }
         site.window.start();
-        let job = job.into_job(&site.name, share);
+        let job = Job {
+            trial,
+            ..job.into_job(&site.name, share)
+        };
         self.entries.waits_no_more(job.entry, number);
         // Sites take turns.
         self.enliven(number);
-        self.begin(&job).then_some(job)
+        let begins = self.begin(&job);
+        self.trials += usize::from(begins && trial);
+        begins.then_some(job)
+    }
+
+    /// Whether another site that has not proven itself may be tried.
+    pub(super) const fn has_room_for_trials(&self) -> bool {
+        self.trials < self.most_running.div_ceil(TRIALS)
     }
 
     /// Whoever waits for a site that is shut may not wait for ever.
@@ -113,11 +135,16 @@ impl Index {
             None => site.window.end(),
             Some(feedback) => site.window.end_with(feedback, now, retry.0, retry.1, draw),
         }
+        if feedback == Some(Feedback::Good) && self.proven.add(&site.name) && site.aside {
+            site.aside = false;
+            self.lively.push_back(number);
+        }
         if let Some(why) = &why {
             site.last_trouble = Some(why.clone());
         }
         let opens_at = site.window.opens_at();
         if opens_at > now {
+            self.proven.remove(name);
             let why = why.unwrap_or_else(|| Arc::new(unreachable()));
             self.give_up_waiting(number, now, &why);
             self.set_alarm(number, opens_at);
@@ -186,5 +213,7 @@ fn stopped() -> Outcome {
     )
 }
 
+/// Of so many that run, one may be at a site on trial.
+const TRIALS: usize = 4;
 /// Jobs behind a rate are asked for their patience so often, in milliseconds.
 const LOOKS: u64 = 60_000;
