@@ -45,7 +45,7 @@ fn sort_what_is_due(index: &mut Index) {
                     tenant: u32::try_from(entry.as_u64() % 10).unwrap(),
                     ..Share::default()
                 },
-                next: None,
+                ..Sorted::default()
             };
             index.sorted(entry, Some(found));
         }
@@ -85,6 +85,7 @@ fn fail(index: &mut Index) {
         retry: (Duration::from_mins(5), Duration::from_hours(4)),
         pending: vec![0],
         next: Some(NOW + 300_000),
+        notice_at: None,
         patience: job.patience,
         urgent: false,
         job,

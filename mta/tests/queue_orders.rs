@@ -435,3 +435,27 @@ fn what_cannot_be_done_is_said_in_a_sentence() {
         .unwrap();
     assert!(!elsewhere.status.success());
 }
+
+#[test]
+fn what_was_returned_is_not_delivered_after_a_kill_though_its_notice_has_to_wait() {
+    // More than the notices that one sender gets at once.
+    const MANY: usize = 40;
+    let mut server = Server::new(&[("ann@example.org", "one@far.example"); MANY]);
+    let returned = server.rows(&["bounce", "--all", "--sender", "ann@example.org"]);
+    assert_eq!(returned[0]["ids"].as_array().unwrap().len(), MANY);
+    let waits = |row: &Value| row["recipients"][0]["state"] == "notice due";
+    until("some wait for their notice", || {
+        server.rows(&["ls"]).iter().any(waits)
+    });
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], server.nobody));
+    let sink = runtime.block_on(Sink::start_at(address, Script::default()));
+    server.restart();
+    until("all is gone", || server.rows(&["ls"]).is_empty());
+    let taken = sink.taken();
+    assert_eq!(taken.len(), MANY);
+    assert!(
+        taken.iter().all(|taken| taken.mail.starts_with("MAIL FROM:<>")),
+        "notices, and nothing else"
+    );
+}

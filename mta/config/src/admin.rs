@@ -252,7 +252,8 @@ pub struct Entry {
 pub struct EntryRecipient {
     /// Forward-path.
     pub address: String,
-    /// `pending`, `held`, `delivered`, `failed` or `expired`.
+    /// `pending`, `held`, `delivered`, `failed` or `expired`; `notice due`: it is over, as `reply` says, and the sender is still
+    /// to be told.
     pub state: String,
     /// Attempts so far.
     pub attempts: u32,

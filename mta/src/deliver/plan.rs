@@ -102,6 +102,18 @@ impl Plan {
         Some(Self::by(policy, recipient_domain))
     }
 
+    /// Whether the next hop is a mail store of ours.
+    pub fn is_store(&self) -> bool {
+        let to = self.ways.first().map(|way| &way.to);
+        matches!(
+            to,
+            Some(To::Hosts {
+                protocol: Protocol::Lmtp,
+                ..
+            })
+        )
+    }
+
     /// What the queue groups by: recipients whose mail goes to the same hosts. Two domains with one smart host, or with the
     /// same MX records, are one site, so that a dead host is probed once for all of them. A policy with limits or
     /// networks of its own has sites of its own.

@@ -56,6 +56,8 @@ pub struct Index {
     impatient: VecDeque<Impatient>,
     /// Those of them that run.
     settling: usize,
+    /// What is said of those whose notice alone is due; each has an outcome of its own.
+    owed: Arc<Outcome>,
     /// Rates of routes that have some.
     limiters: HashMap<Arc<str>, Limiter>,
     /// Sites where nothing is tried.
@@ -88,6 +90,7 @@ impl Index {
             alarms: Wheel::new(now),
             impatient: VecDeque::new(),
             settling: 0,
+            owed: Arc::new(turns::told_later()),
             limiters: HashMap::new(),
             suspended: Names::new(),
             held: 0,
@@ -140,13 +143,14 @@ impl Index {
     }
 
     /// Gives recipients of an entry this outcome at once, whatever their sites do. Takes the entry in where it is not here.
-    pub fn settle_instead(&mut self, entry: EntryId, recipients: Vec<u32>, outcome: &Arc<Outcome>) {
+    pub fn settle_instead(&mut self, entry: EntryId, mut recipients: Vec<u32>, outcome: &Arc<Outcome>) {
         self.entries.add(entry);
         let Some(stay) = self.entries.get(entry).map(|known| known.stay) else {
             return;
         };
-        for recipient in &recipients {
-            self.entries.occupy(entry, *recipient);
+        recipients.retain(|recipient| self.entries.occupy(entry, *recipient));
+        if recipients.is_empty() {
+            return;
         }
         let job = Waiting::new(Job {
             entry,
@@ -238,6 +242,9 @@ impl Index {
         let stay = known.stay;
         for group in found.groups {
             self.wait(entry, stay, found.share, group);
+        }
+        for recipients in found.owed {
+            self.settle_instead(entry, recipients, &self.owed.clone());
         }
         if let Some(next) = found.next {
             self.arm(entry, next);
@@ -358,6 +365,7 @@ impl Index {
             retry,
             pending,
             next,
+            notice_at,
             patience,
             urgent,
         } = ended;
@@ -372,6 +380,9 @@ impl Index {
         known.running = known.running.saturating_sub(1);
         if known.is_leaving() {
             return;
+        }
+        if let Some(at) = notice_at {
+            self.arm(job.entry, at);
         }
         // A failure that does not close the site is one of the message: it keeps its schedule.
         let site = self

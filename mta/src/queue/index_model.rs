@@ -131,8 +131,8 @@ impl World {
         });
         Sorted {
             groups: groups.collect(),
-            share: Share::default(),
             next: later.min(),
+            ..Sorted::default()
         }
     }
 
@@ -160,6 +160,7 @@ impl World {
             why: None,
             retry: RETRY,
             urgent: false,
+            notice_at: None,
             next: (!pending.is_empty()).then_some(self.now + 7_000),
             pending,
             // Who waited in vain is told, and waits on.

@@ -56,7 +56,7 @@ fn the_flood_of_one_tenant_delays_the_message_of_another_by_a_turn_only() {
                 tenant,
                 ..Share::default()
             },
-            next: None,
+            ..Sorted::default()
         };
         index.sorted(id(entry), Some(found));
     };
@@ -94,6 +94,7 @@ fn end(index: &mut Index, job: Job, feedback: Feedback, pending: &[u32], next: O
         retry: RETRY,
         pending: pending.to_vec(),
         next,
+        notice_at: None,
         urgent: false,
     };
     index.ended(ended, now, 1_000);
@@ -554,6 +555,7 @@ fn what_is_overdue_and_could_not_be_told_is_not_tried_again_at_once() {
         retry: RETRY,
         pending: vec![0],
         next: Some(301_000),
+        notice_at: None,
         urgent: true,
     };
     index.ended(ended, 1_000, 1_000);
@@ -717,4 +719,43 @@ fn a_time_that_the_sender_gave_is_kept_behind_servers_that_say_nothing() {
     assert_eq!(index.start(0), None, "no room for another one");
     assert_eq!(index.wakes_at(), Some(3_000));
     assert!(index.start(3_000).is_some_and(|job| job.instead.is_some()));
+}
+
+#[test]
+fn a_notice_that_could_not_be_queued_is_tried_again_without_an_attempt() {
+    let mut index = index();
+    ready(&mut index, 1, &["a", "b"]);
+    let (one, other) = (index.start(0).unwrap(), index.start(0).unwrap());
+    let refused = |job: Job| Ended {
+        patience: job.patience,
+        job,
+        feedback: Some(Feedback::Good),
+        why: None,
+        retry: RETRY,
+        pending: vec![],
+        next: None,
+        notice_at: Some(300),
+        urgent: false,
+    };
+    index.ended(refused(one), 0, 0);
+    for at in [300, 600] {
+        assert_eq!((index.wakes_at(), index.start(at)), (Some(at), None));
+        assert_eq!(index.due(at, 10), [id(1)]);
+        // The other recipient is still at its site.
+        let found = Sorted {
+            owed: vec![vec![0, 1]],
+            ..Sorted::default()
+        };
+        index.sorted(id(1), Some(found));
+        let notice = index.start(at).unwrap();
+        assert_eq!((&*notice.site, notice.recipients.as_slice()), (NO_SITE, &[0][..]));
+        assert!(notice.instead.is_some() && index.start(at).is_none());
+        let again = Ended {
+            notice_at: (at == 300).then_some(600),
+            ..refused(notice)
+        };
+        index.ended(again, at, 0);
+    }
+    end(&mut index, other, Feedback::Good, &[], None, 600);
+    assert_eq!(index.count(), (0, 0));
 }

@@ -66,6 +66,8 @@ pub struct Sorted {
     pub groups: Vec<Group>,
     /// Whose turns they take.
     pub share: Share,
+    /// Recipients whose notice alone is due, see `owed.rs`; those of one policy together.
+    pub owed: Vec<Vec<u32>>,
     /// When the earliest of the others is due.
     pub next: Option<u64>,
 }
@@ -106,6 +108,8 @@ pub struct Ended {
     pub pending: Vec<u32>,
     /// When the earliest of them is due by its own schedule.
     pub next: Option<u64>,
+    /// When the notice about others, which are not pending any more, is tried again.
+    pub notice_at: Option<u64>,
     /// Patience of the pending ones.
     pub patience: u64,
     /// See [`Group::urgent`].

@@ -9,6 +9,7 @@ use postroad_spool::{EntryId, Item, Ownership, RecipientUpdate, RecordError, Spo
 
 use super::hot::Hot;
 use super::moved::Moved;
+use super::owed;
 use super::settle::Settled;
 use crate::metrics::{Doubt, Metrics};
 
@@ -17,7 +18,7 @@ pub(super) struct Ledger {
     hot: Hot,
     moved: Moved,
     metrics: Arc<Metrics>,
-    /// Recipients that are final and could not be recorded as such: never tried again by this process.
+    /// Recipients whose verdict is final and could not be recorded as such: never tried again by this process.
     unrecorded: Mutex<HashSet<(EntryId, u32)>>,
 }
 
@@ -56,7 +57,7 @@ impl Ledger {
             .filter(|state| state.status == State::Pending);
         let is_delivered = |update: &RecipientUpdate| update.state.status == State::Delivered;
         let is_over = settled.notices.is_empty()
-            && settled.after_notices.is_empty()
+            && settled.after_failures.is_empty()
             && settled.first.iter().all(is_delivered)
             && settled.first.len() == pending.count();
         if !is_over || self.spool.finish(entry).is_err() {
@@ -74,16 +75,16 @@ impl Ledger {
         }
         if let Err(error) = self.spool.record(entry, updates) {
             tracing::error!(queue_id = %entry, %error, "an outcome cannot be recorded; a restart may repeat the attempt");
-            let delivered = updates
-                .iter()
-                .filter(|update| update.state.status == State::Delivered);
+            let delivered = updates.iter().filter(|update| {
+                update.state.status == State::Delivered || owed::is_delivered(&update.state)
+            });
             // An entry that is gone is tried by nobody.
             if error != RecordError::NoSuchEntry {
                 self.metrics.doubt(Doubt::Unrecorded, delivered.count() as u64);
             }
             let finals = updates
                 .iter()
-                .filter(|update| update.state.status != State::Pending);
+                .filter(|update| update.state.status != State::Pending || owed::is_owed(&update.state));
             let mut unrecorded = self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
             unrecorded.extend(finals.map(|update| (entry, update.index)));
         }

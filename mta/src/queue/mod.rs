@@ -20,6 +20,7 @@ pub mod job;
 mod ledger;
 pub mod moved;
 pub mod orders;
+pub mod owed;
 mod pages;
 mod places;
 mod proven;

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::hot::Hot;
 use super::index::Index;
+use super::owed::{is_owed, owe};
 use super::{Command, Queue, clock, sort};
 use crate::outcome::{Outcome, Status, Verdict};
 
@@ -138,26 +139,38 @@ fn apply(order: Order, entry: EntryId, index: &mut Index, spool: &Spool) -> bool
     let now = clock::now();
     match order {
         Order::Hold => {
-            index.add(entry, HELD);
-            change(spool, entry, &states, |state| state.next_attempt = HELD)
+            index.add(entry, if states.iter().any(is_owed) { now } else { HELD });
+            change(spool, entry, &states, |state| set(state, HELD))
         }
         Order::Retry => {
             index.add(entry, now);
-            change(spool, entry, &states, |state| state.next_attempt = now)
+            change(spool, entry, &states, |state| set(state, now))
         }
         Order::Reroute => {
             let waits = |state: &RecipientState| state.status == State::Pending && state.next_attempt != HELD;
             index.add(entry, if states.iter().any(waits) { now } else { HELD });
             change(spool, entry, &states, |state| {
                 if state.next_attempt != HELD {
-                    state.next_attempt = now;
+                    set(state, now);
                 }
             })
         }
         Order::Return => {
-            let all = 0..u32::try_from(states.len()).unwrap_or(u32::MAX);
-            index.settle_instead(entry, all.collect(), &Arc::new(by_hand()));
-            true
+            // Recorded before it is answered: the notice may come later, and a restart does not undo it.
+            let outcome = by_hand();
+            let recorded = change(spool, entry, &states, |state| {
+                if !is_owed(state) {
+                    state.reply = outcome.kept();
+                    owe(state);
+                }
+            });
+            if recorded {
+                let all = 0..u32::try_from(states.len()).unwrap_or(u32::MAX);
+                index.settle_instead(entry, all.collect(), &Arc::new(outcome));
+            } else {
+                index.add(entry, now);
+            }
+            recorded
         }
         Order::Discard => {
             let recorded = change(spool, entry, &states, |state| {
@@ -173,6 +186,13 @@ fn is_owned(spool: &Spool, entry: EntryId) -> bool {
     spool
         .summary(entry)
         .is_some_and(|summary| summary.ownership == Ownership::Owned)
+}
+
+/// Sets when the recipient is tried, unless its verdict is known: an order does not take that back.
+fn set(state: &mut RecipientState, next_attempt: u64) {
+    if !is_owed(state) {
+        state.next_attempt = next_attempt;
+    }
 }
 
 fn change(

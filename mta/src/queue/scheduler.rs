@@ -19,11 +19,11 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::fair::Share;
 use super::hot::Hot;
 use super::index::Index;
 use super::job::{Ended, Job, Sorted};
 use super::orders::{HELD, Waiting};
+use super::owed::due_at;
 use super::sort::{self, Sorter};
 use super::suspended::Names;
 use super::withdrawal::Withdrawal;
@@ -147,7 +147,7 @@ impl Scheduler {
                 self.worker.finish_if_done(entry.id);
             } else {
                 self.index
-                    .add(entry.id, looked_at(entry.next_attempt, now, latest));
+                    .add(entry.id, looked_at(due_at(entry.next_attempt), now, latest));
             }
         }
     }
@@ -231,7 +231,7 @@ impl Scheduler {
                     let next = self
                         .spool
                         .summary(entry)
-                        .map_or(0, |summary| summary.next_attempt);
+                        .map_or(0, |summary| due_at(summary.next_attempt));
                     let now = clock::now();
                     if next <= now {
                         self.index.accept(entry);
@@ -277,9 +277,8 @@ impl Scheduler {
                     Some(Open::Sort(entries)) => {
                         for entry in entries {
                             let again = Sorted {
-                                groups: vec![],
-                                share: Share::default(),
                                 next: Some(now.saturating_add(AFTER_A_FAULT)),
+                                ..Sorted::default()
                             };
                             self.index.sorted(entry, Some(again));
                         }

@@ -3,27 +3,34 @@
 //! Pure: no IO, no clock.
 //!
 //! ```text
-//!   delivered ─► record ─► notice if SUCCESS was asked for and the next hop does not report
+//!   delivered ─► record ─► notice if SUCCESS was asked for and the next hop does not report ─► record that it was told
 //!   deferred ──► record with the next time ─► notice of delay, once, after `queue.delayNotice`, and once when the
-//!                sender's time is over (RFC 2852)
-//!   failed ────► notice first, then record: a crash in between repeats the notice, it never loses it
+//!                sender's time is over (RFC 2852) ─► record that it was told
+//!   failed ────► notice first, then record
 //! ```
+//!
+//! So a crash in between repeats a notice, it never loses one.
 
 use postroad_spool::{ByMode, Item, Notify, RecipientState, RecipientUpdate, Status as State};
 
+use super::owed::owing;
 use super::retry::{Age, Next, Schedule};
 use crate::dsn::{self, compose::Action};
 use crate::outcome::{Outcome, Status, Verdict};
 
-/// What is to be done, in this order: `first`, the notices, `after_notices`.
+/// What is to be done, in this order: `first`, the notices, and for each of these what is recorded after it.
 #[derive(Debug, Default)]
 pub struct Settled {
     /// States that are recorded at once.
     pub first: Vec<RecipientUpdate>,
     /// Notices that are due.
     pub notices: Vec<Due>,
-    /// States that are recorded when the notices are committed.
-    pub after_notices: Vec<RecipientUpdate>,
+    /// States that are recorded when notices of failure are committed.
+    pub after_failures: Vec<RecipientUpdate>,
+    /// The same of delays.
+    pub after_delays: Vec<RecipientUpdate>,
+    /// The same of successes; until then they are owed (`owed.rs`).
+    pub after_successes: Vec<RecipientUpdate>,
     /// Recipients that expired with this outcome.
     pub expired: Vec<u32>,
     /// Recipients that stay pending, and when the earliest is due.
@@ -89,14 +96,19 @@ pub fn settle(item: &Item, outcomes: &[(u32, Outcome)], schedule: &Schedule, att
         match outcome.verdict {
             Verdict::Delivered => {
                 state.status = State::Delivered;
-                due.success(*index, outcome);
-                settled.first.push(RecipientUpdate { index: *index, state });
+                let update = RecipientUpdate { index: *index, state };
+                if due.success(*index, outcome) {
+                    settled.first.push(owing(&update));
+                    settled.after_successes.push(update);
+                } else {
+                    settled.first.push(update);
+                }
             }
             Verdict::Failed => {
                 state.status = State::Failed;
                 due.failure(*index, outcome.status);
                 settled
-                    .after_notices
+                    .after_failures
                     .push(RecipientUpdate { index: *index, state });
             }
             Verdict::Deferred => match schedule.next(state.attempts, now, draw) {
@@ -106,22 +118,34 @@ pub fn settle(item: &Item, outcomes: &[(u32, Outcome)], schedule: &Schedule, att
                     due.failure(*index, if late { TIME_IS_OVER } else { DELIVERY_TIME_EXPIRED });
                     settled.expired.push(*index);
                     settled
-                        .after_notices
+                        .after_failures
                         .push(RecipientUpdate { index: *index, state });
                 }
                 Next::At(at) => {
                     state.next_attempt = at;
-                    if !before.by_notified && notify_at(item).is_some_and(|at| now >= at) {
+                    let untold = state.clone();
+                    let is_told = if !before.by_notified && notify_at(item).is_some_and(|at| now >= at) {
                         // It says all that the usual one would say.
                         (state.by_notified, state.delay_notified) = (true, true);
-                        due.delay(*index, DELIVERY_TIME_EXPIRED);
+                        due.delay(*index, DELIVERY_TIME_EXPIRED)
                     } else if !before.delay_notified && now >= late_at(item, attempt.delay_notice) {
                         state.delay_notified = true;
-                        due.delay(*index, outcome.status);
-                    }
+                        due.delay(*index, outcome.status)
+                    } else {
+                        false
+                    };
                     settled.pending.push(*index);
                     settled.next = Some(settled.next.map_or(at, |next| next.min(at)));
-                    settled.first.push(RecipientUpdate { index: *index, state });
+                    let update = RecipientUpdate { index: *index, state };
+                    if is_told {
+                        settled.first.push(RecipientUpdate {
+                            index: *index,
+                            state: untold,
+                        });
+                        settled.after_delays.push(update);
+                    } else {
+                        settled.first.push(update);
+                    }
                 }
             },
         }
@@ -172,7 +196,8 @@ impl<'a> Notices<'a> {
         }
     }
 
-    fn success(&mut self, index: u32, outcome: &Outcome) {
+    /// True: it is due.
+    fn success(&mut self, index: u32, outcome: &Outcome) -> bool {
         let action = if self.final_store {
             Action::Delivered
         } else {
@@ -182,9 +207,7 @@ impl<'a> Notices<'a> {
         let asked = notify.contains(Notify::SUCCESS) && !outcome.reported_by_hop;
         let by_time = notify != Notify::NEVER && self.is_relay_told(outcome);
         let told = dsn::expansion::is_part(&self.item.envelope, index);
-        if (asked || by_time) && !told {
-            self.add(action, index, outcome.status);
-        }
+        (asked || by_time) && !told && self.add(action, index, outcome.status)
     }
 
     /// Whether a sender that gave a time hears of this relay (RFC 2852 section 4.1.4): where it asked for a trace, and where
@@ -210,12 +233,11 @@ impl<'a> Notices<'a> {
         }
     }
 
-    /// Without NOTIFY a notice of delay may be sent (RFC 3461 section 4.1).
-    fn delay(&mut self, index: u32, status: Status) {
+    /// Without NOTIFY a notice of delay may be sent (RFC 3461 section 4.1). True: it is due.
+    fn delay(&mut self, index: u32, status: Status) -> bool {
         let notify = self.notify(index);
-        if notify == Notify::UNSET || notify.contains(Notify::DELAY) {
-            self.add(Action::Delayed, index, status);
-        }
+        let is_wanted = notify == Notify::UNSET || notify.contains(Notify::DELAY);
+        is_wanted && self.add(Action::Delayed, index, status)
     }
 
     fn notify(&self, index: u32) -> Notify {
@@ -225,10 +247,11 @@ impl<'a> Notices<'a> {
         recipient.map_or(Notify::NEVER, |recipient| recipient.notify)
     }
 
-    fn add(&mut self, action: Action, index: u32, status: Status) {
+    /// False: there is nobody to be told.
+    fn add(&mut self, action: Action, index: u32, status: Status) -> bool {
         // RFC 5321 section 6.1: nothing is ever sent in answer to a null reverse-path.
         if self.item.envelope.reverse_path.is_empty() {
-            return;
+            return false;
         }
         match self.list.iter_mut().find(|due| due.action == action) {
             Some(due) => due.recipients.push((index, status)),
@@ -237,6 +260,7 @@ impl<'a> Notices<'a> {
                 recipients: vec![(index, status)],
             }),
         }
+        true
     }
 }
 
@@ -251,6 +275,7 @@ const EXPANDED: Status = Status::new(2, 1, 5);
 
 #[cfg(test)]
 mod tests {
+    use super::super::owed::{is_owed, verdict};
     use super::*;
     use postroad_config::Retry;
     use postroad_spool::{DeliverBy, Envelope, Recipient};
@@ -333,8 +358,38 @@ mod tests {
         let mut item = item("a@b.example", &[Notify::UNSET]);
         let settled = run(&item, &[Verdict::Deferred], 5 * HOUR);
         assert_eq!(actions(&settled), [Action::Delayed]);
-        item.recipients[0] = settled.first[0].state.clone();
+        // Where the notice could not be queued it is due again, as after a crash.
+        let mut untold = item.clone();
+        untold.recipients[0] = settled.first[0].state.clone();
+        let again = run(&untold, &[Verdict::Deferred], 6 * HOUR);
+        assert_eq!(actions(&again), [Action::Delayed]);
+        item.recipients[0] = settled.after_delays[0].state.clone();
         assert!(actions(&run(&item, &[Verdict::Deferred], 6 * HOUR)).is_empty());
+        item.recipients[0] = RecipientState::default();
+        item.envelope.recipients[0].notify = Notify::NEVER;
+        let settled = run(&item, &[Verdict::Deferred], 5 * HOUR);
+        assert!(settled.after_delays.is_empty() && settled.first[0].state.delay_notified);
+    }
+
+    #[test]
+    fn a_success_that_is_to_be_told_is_owed_until_it_is() {
+        let mut item = item("a@b.example", &[Notify::SUCCESS, Notify::UNSET]);
+        let outcome = Outcome::ours(Verdict::Delivered, Status::new(2, 1, 5), "r");
+        let schedule = Schedule::new(&Retry::default(), age(&item));
+        let outcomes = [(0, outcome.clone()), (1, outcome)];
+        let settled = settle(&item, &outcomes, &schedule, attempt(true, HOUR));
+        assert_eq!(actions(&settled), [Action::Delivered]);
+        let [told, other] = settled.first.as_slice() else {
+            panic!("two states");
+        };
+        assert!(is_owed(&told.state) && other.state.status == State::Delivered);
+        assert_eq!(settled.after_successes[0].state.status, State::Delivered);
+        // What is kept is enough for the notice.
+        item.recipients[0] = told.state.clone();
+        let outcome = verdict(&told.state);
+        let again = settle(&item, &[(0, outcome)], &schedule, attempt(true, HOUR));
+        assert_eq!(again.notices, settled.notices);
+        assert_eq!(again.after_successes[0].state.reply, told.state.reply);
     }
 
     #[test]
@@ -351,7 +406,7 @@ mod tests {
         );
         assert_eq!(
             settled
-                .after_notices
+                .after_failures
                 .iter()
                 .map(|one| one.index)
                 .collect::<Vec<_>>(),
@@ -415,7 +470,7 @@ mod tests {
         let settled = run(&told, &[Verdict::Deferred], HOUR);
         assert_eq!(settled.notices[0].action, Action::Delayed);
         assert_eq!(settled.notices[0].recipients, [(0, Status::new(4, 4, 7))]);
-        told.recipients[0] = settled.first[0].state.clone();
+        told.recipients[0] = settled.after_delays[0].state.clone();
         assert!(actions(&run(&told, &[Verdict::Deferred], 5 * HOUR)).is_empty());
         // Over before it came: who had it before has told.
         told.recipients[0] = RecipientState::default();

@@ -14,6 +14,7 @@ use super::hot::{Fresh, Hot};
 use super::job::{Group, Sorted};
 use super::moved::Moved;
 use super::orders::HELD;
+use super::owed::is_owed;
 use super::retry::Schedule;
 use super::{clock, settle};
 use crate::deliver::plan::Plan;
@@ -89,9 +90,8 @@ impl Sorter {
 
 fn later(now: u64) -> Sorted {
     Sorted {
-        groups: vec![],
-        share: Share::default(),
         next: Some(now.saturating_add(UNREADABLE_AGAIN)),
+        ..Sorted::default()
     }
 }
 
@@ -128,12 +128,17 @@ pub fn sites(config: &ConfigFile, sites: &Sites, item: &Item, by: Option<&str>) 
 fn group(config: &ConfigFile, sites: &Sites, item: &Item, by: Option<&str>, now: u64) -> Sorted {
     // Two policies may use one site in different ways: they share it, not an attempt.
     let mut groups: BTreeMap<(String, String), (Vec<u32>, Plan)> = BTreeMap::new();
+    let mut owed: BTreeMap<String, Vec<u32>> = BTreeMap::new();
     let mut next: Option<u64> = None;
     for (index, state) in (0u32..).zip(&item.recipients) {
         if state.status != Status::Pending {
             continue;
         }
         let plan = plan(config, item, index, by);
+        if is_owed(state) {
+            owed.entry(plan.name).or_default().push(index);
+            continue;
+        }
         let schedule = Schedule::new(&plan.retry, settle::age(item));
         if state.next_attempt > now && !is_of_another_clock(state, &schedule, now) {
             next = Some(next.map_or(state.next_attempt, |next| next.min(state.next_attempt)));
@@ -164,6 +169,7 @@ fn group(config: &ConfigFile, sites: &Sites, item: &Item, by: Option<&str>, now:
     });
     Sorted {
         groups: groups.collect(),
+        owed: owed.into_values().collect(),
         share: Share::default(),
         next,
     }
@@ -220,6 +226,7 @@ const UNREADABLE_AGAIN: u64 = 600_000;
 
 #[cfg(test)]
 mod tests {
+    use super::super::owed::OWED;
     use super::*;
     use postroad_spool::{Envelope, Recipient};
 
@@ -288,6 +295,26 @@ policies:
             ]
         );
         assert_eq!(sorted.next, Some(99));
+    }
+
+    #[test]
+    fn who_waits_for_nothing_but_the_notice_goes_to_no_site() {
+        let mut item = item(&[
+            ("u@a.example", 0),
+            ("u@b.example", OWED),
+            ("u@c.example", OWED),
+            ("d@a.example", OWED),
+            ("e@a.example", OWED),
+        ]);
+        item.recipients[3].status = Status::Failed;
+        let sorted = group(&config(), &Sites::default(), &item, None, 10);
+        let groups: Vec<_> = sorted
+            .groups
+            .iter()
+            .map(|group| group.recipients.clone())
+            .collect();
+        assert_eq!(groups, [vec![0]]);
+        assert_eq!((sorted.owed, sorted.next), (vec![vec![2], vec![1, 4]], None));
     }
 
     #[test]

@@ -2,21 +2,24 @@
 //!
 //! ```text
 //!   read ─► plan ─► attempt ─► settle ─► record ─► notices ─► record ─► log ─► finish
+//!                                                     └─ one that cannot be queued: owed (owed.rs), tried again without an attempt
 //! ```
 //!
 //! Order matters: what was delivered is recorded first, so that a crash repeats as little as possible; what failed is
 //! recorded after its notice is committed, so that a crash never loses a notice.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use postroad_spool::{EntryId, Item, Ownership, ReadError, Spool, Status as State};
+use postroad_spool::{EntryId, Item, Ownership, ReadError, RecipientState, Spool, Status as State};
 use tokio_util::sync::CancellationToken;
 
 use super::hot::{Fresh, Hot};
 use super::job::{Ended, Job, NO_SITE};
 use super::ledger::Ledger;
 use super::moved::Moved;
+use super::owed::{self, is_owed, owing};
 use super::retry::Schedule;
 use super::settle::{self, Attempt, Due, Settled, settle};
 use super::sort::Sorter;
@@ -130,7 +133,7 @@ impl Worker {
             .iter()
             .copied()
             .filter(|index| {
-                is_pending(&message.item, *index) && !self.ledger.is_unrecorded(job.entry, *index)
+                waits_for(&message.item, *index, &job) && !self.ledger.is_unrecorded(job.entry, *index)
             })
             .collect();
         let Some(first) = pending.first() else {
@@ -167,8 +170,12 @@ impl Worker {
         };
         let attempted = self.attempt(&work, answers, stop).await;
         self.metrics.doubt(Doubt::NoReply, attempted.doubtful);
-        let (left, next) = self.carry_out(&work, &attempted).await;
-        if !left.is_empty() {
+        let Left {
+            pending: left,
+            next,
+            notice_at,
+        } = self.carry_out(&work, &attempted).await;
+        if !left.is_empty() || notice_at.is_some() {
             // Their states are others now.
             self.hot.forget(job.entry);
         }
@@ -190,6 +197,7 @@ impl Worker {
             urgent: schedule.deadline(clock::now()).is_some(),
             pending: left,
             next,
+            notice_at,
             job,
         }
     }
@@ -258,10 +266,14 @@ impl Worker {
 
     async fn attempt(&self, work: &Work<'_>, answers: Answers, stop: &CancellationToken) -> Attempted {
         if let Some(why) = &work.instead {
-            let outcomes = work.pending.iter().map(|index| (*index, why.clone()));
+            let outcome = |index: &u32| match state(work.item, *index).filter(|state| is_owed(state)) {
+                Some(state) => (*index, owed::verdict(state)),
+                None => (*index, why.clone()),
+            };
             return Attempted {
-                outcomes: outcomes.collect(),
+                outcomes: work.pending.iter().map(outcome).collect(),
                 feedback: work.job.instead.as_ref().map(|_| Feedback::Dead),
+                store: work.plan.is_store(),
                 ..Attempted::default()
             };
         }
@@ -276,8 +288,8 @@ impl Worker {
         self.deliverer.attempt(&work.plan, answers, &load, stop).await
     }
 
-    /// Records, sends notices, logs. Returns who is still pending, and when the earliest is due.
-    async fn carry_out(&self, work: &Work<'_>, attempted: &Attempted) -> (Vec<u32>, Option<u64>) {
+    /// Records, sends notices, logs. Returns who is still pending, and what is due when.
+    async fn carry_out(&self, work: &Work<'_>, attempted: &Attempted) -> Left {
         let entry = work.job.entry;
         let now = clock::now();
         let delays = work.delays(attempted);
@@ -291,49 +303,76 @@ impl Worker {
         let settled = settle(work.item, &attempted.outcomes, &work.schedule, attempt);
         if self.ledger.finish_at_once(entry, work.item, &settled) {
             self.log(work, &attempted.outcomes, &settled, delays, now);
-            return (vec![], None);
+            return Left::default();
         }
         self.ledger.record(entry, &settled.first);
-        let mut failures_told = true;
-        for due in &settled.notices {
-            let told = self.notify(work, due, &attempted.outcomes, now).await;
-            failures_told &= told || due.action != Action::Failed;
-        }
+        let is_owing = self.tell(work, attempted, &settled, now).await;
         let mut left = left_alone(work, attempted);
         let mut next = settled.next;
         left.extend(&settled.pending);
-        if failures_told {
-            self.ledger.record(entry, &settled.after_notices);
-        } else {
-            left.extend(settled.after_notices.iter().map(|update| update.index));
-            let again = now.saturating_add(AGAIN_AFTER_TROUBLE);
-            next = Some(next.map_or(again, |next| next.min(again)));
-        }
         if settled.pending.len() < left.len() && next.is_none() {
             next = Some(now);
         }
         self.log(work, &attempted.outcomes, &settled, delays, now);
         self.ledger.finish_if_done(entry);
-        (left, next)
+        Left {
+            pending: left,
+            next,
+            notice_at: is_owing.then(|| now.saturating_add(AGAIN_AFTER_TROUBLE)),
+        }
     }
 
-    /// Who has logged in is who the notice goes to; any other sender may be forged, see [`Flood`].
-    fn may_notify(&self, item: &Item, now: u64) -> bool {
-        let mut flood = self.flood.lock().unwrap_or_else(PoisonError::into_inner);
-        item.envelope.identity.is_some() || flood.may_notify(&item.envelope.reverse_path, now)
-    }
-
-    /// Queues a notice. False: it could not be.
-    async fn notify(&self, work: &Work<'_>, due: &Due, outcomes: &[(u32, Outcome)], now: u64) -> bool {
+    /// Sends notices, and records what is recorded after them. True: some are to be tried again, without another attempt.
+    async fn tell(&self, work: &Work<'_>, attempted: &Attempted, settled: &Settled, now: u64) -> bool {
         let entry = work.job.entry;
-        if !self.may_notify(work.item, now) {
+        let mut told = Told::default();
+        for due in &settled.notices {
+            let notice = self.notify(work, due, &attempted.outcomes, now).await;
+            match due.action {
+                Action::Failed => told.failures &= notice == Notice::Queued,
+                // One that is left out is never sent.
+                Action::Delayed => told.delays &= notice != Notice::Postponed,
+                Action::Delivered | Action::Relayed => told.successes &= notice != Notice::Postponed,
+                Action::Expanded => {}
+            }
+        }
+        if told.delays {
+            self.ledger.record(entry, &settled.after_delays);
+        }
+        if told.successes {
+            self.ledger.record(entry, &settled.after_successes);
+        }
+        if told.failures {
+            self.ledger.record(entry, &settled.after_failures);
+        } else {
+            let updates: Vec<_> = settled.after_failures.iter().map(owing).collect();
+            self.ledger.record(entry, &updates);
+        }
+        !(told.failures && told.successes)
+    }
+
+    /// Who has logged in is who the notice goes to, and who may relay is trusted by its network; any other sender may be
+    /// forged, see [`Flood`].
+    fn may_notify(&self, work: &Work<'_>, now: u64) -> bool {
+        let envelope = &work.item.envelope;
+        let may_relay = |client: IpAddr| work.settings.may_relay(client);
+        let mut flood = self.flood.lock().unwrap_or_else(PoisonError::into_inner);
+        envelope.identity.is_some()
+            || envelope.client.parse().is_ok_and(may_relay)
+            || flood.may_notify(&envelope.reverse_path, now)
+    }
+
+    /// Queues a notice.
+    async fn notify(&self, work: &Work<'_>, due: &Due, outcomes: &[(u32, Outcome)], now: u64) -> Notice {
+        let entry = work.job.entry;
+        if !self.may_notify(work, now) {
             tracing::warn!(
                 event = "notice-held",
                 queue_id = %entry,
                 action = ?due.action,
                 "too many notices to this sender in an hour"
             );
-            return false;
+            return Notice::LeftOut;
         }
         let (spool, action, size) = (self.spool.clone(), due.action, work.size);
         let read = tokio::task::spawn_blocking(move || {
@@ -364,19 +403,26 @@ impl Worker {
             Ok(notice) => {
                 self.metrics.notices.inc();
                 tracing::info!(event = "notice", queue_id = %entry, notice = %notice, action = ?due.action, "notice");
-                true
+                Notice::Queued
             }
             Err(error) => {
                 tracing::error!(queue_id = %entry, %error, "a notice cannot be queued; it is tried again");
-                false
+                Notice::Postponed
             }
         }
     }
 
     fn log(&self, work: &Work<'_>, outcomes: &[(u32, Outcome)], settled: &Settled, delays: Delays, now: u64) {
         let queue_id = work.job.entry.to_string();
-        let updates = || settled.first.iter().chain(&settled.after_notices);
+        let updates = || settled.first.iter().chain(&settled.after_failures);
         for (index, outcome) in outcomes {
+            // An order gives a verdict; what the queue comes back to has one.
+            let why = work.job.instead.as_ref();
+            let is_new = why.is_none_or(|why| why.verdict == Verdict::Failed);
+            if !is_new && state(work.item, *index).is_some_and(is_owed) {
+                // It was said when it was known.
+                continue;
+            }
             let recipient = usize::try_from(*index)
                 .ok()
                 .and_then(|at| work.item.envelope.recipients.get(at));
@@ -398,6 +444,46 @@ impl Worker {
                     .then_some(update.state.next_attempt),
             };
             outcome::tell(&line, outcome, settled.expired.contains(index), &self.metrics);
+        }
+    }
+}
+
+/// What a job leaves.
+#[derive(Debug, Default)]
+struct Left {
+    /// Who is to be tried again.
+    pending: Vec<u32>,
+    /// When the earliest of them is due.
+    next: Option<u64>,
+    /// When notices are tried again.
+    notice_at: Option<u64>,
+}
+
+/// What became of a notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Notice {
+    /// It is on its way.
+    Queued,
+    /// Its sender has had too many.
+    LeftOut,
+    /// It could not be queued.
+    Postponed,
+}
+
+/// Which notices need not be tried again.
+#[derive(Debug)]
+struct Told {
+    failures: bool,
+    delays: bool,
+    successes: bool,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self {
+            failures: true,
+            delays: true,
+            successes: true,
         }
     }
 }
@@ -435,6 +521,7 @@ impl Ended {
             retry: (Duration::ZERO, Duration::ZERO),
             pending: job.recipients.clone(),
             next: Some(again),
+            notice_at: None,
             patience: job.patience,
             urgent: false,
             job,
@@ -442,9 +529,14 @@ impl Ended {
     }
 }
 
-fn is_pending(item: &Item, index: u32) -> bool {
-    let state = usize::try_from(index).ok().and_then(|at| item.recipients.get(at));
-    state.is_some_and(|state| state.status == State::Pending)
+fn state(item: &Item, index: u32) -> Option<&RecipientState> {
+    usize::try_from(index).ok().and_then(|at| item.recipients.get(at))
+}
+
+/// Whether the job is for this recipient: whose verdict is known is tried at no site.
+fn waits_for(item: &Item, index: u32, job: &Job) -> bool {
+    let is_told_only = *job.site == *NO_SITE;
+    state(item, index).is_some_and(|state| state.status == State::Pending && is_owed(state) == is_told_only)
 }
 
 /// Wait after trouble with the spool, in milliseconds.

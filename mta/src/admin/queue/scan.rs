@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::Desk;
 use crate::log::clean;
 use crate::queue::orders::HELD;
+use crate::queue::owed::is_owed;
 
 /// Where a scan ends.
 #[derive(Clone, Copy, Debug)]
@@ -96,10 +97,16 @@ impl Desk {
         let pairs = envelope.recipients.iter().zip(&message.item.recipients);
         let recipients = pairs.map(|(recipient, state)| {
             let held = state.status == Status::Pending && state.next_attempt == HELD;
-            let waits = state.status == Status::Pending && !held;
+            let owed = is_owed(state);
+            let waits = state.status == Status::Pending && !held && !owed;
+            let name = match (held, owed) {
+                (true, _) => "held",
+                (_, true) => "notice due",
+                _ => state.status.name(),
+            };
             EntryRecipient {
                 address: clean(&recipient.forward_path),
-                state: if held { "held" } else { state.status.name() }.to_owned(),
+                state: name.to_owned(),
                 attempts: state.attempts,
                 next_attempt: waits.then_some(state.next_attempt),
                 reply: clean(&state.reply),

@@ -195,6 +195,15 @@ pub(super) fn unreachable() -> Outcome {
     )
 }
 
+/// RFC 3463 section 3.4: other or undefined mail system status, here ours.
+pub(super) fn told_later() -> Outcome {
+    Outcome::ours(
+        Verdict::Deferred,
+        Status::new(4, 3, 0),
+        "the sender is still to be told",
+    )
+}
+
 /// RFC 3463 section 3.5: congestion.
 fn slow() -> Outcome {
     Outcome::ours(
