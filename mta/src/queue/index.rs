@@ -15,7 +15,7 @@ mod told;
 mod turns;
 mod urgent;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use postroad_spool::EntryId;
@@ -60,6 +60,8 @@ pub struct Index {
     owed: Arc<Outcome>,
     /// Rates of routes that have some.
     limiters: HashMap<Arc<str>, Limiter>,
+    /// Entries whose sites are to be opened.
+    probing: HashSet<EntryId>,
     /// Sites where nothing is tried.
     suspended: Names,
     held: usize,
@@ -92,6 +94,7 @@ impl Index {
             settling: 0,
             owed: Arc::new(turns::told_later()),
             limiters: HashMap::new(),
+            probing: HashSet::new(),
             suspended: Names::new(),
             held: 0,
             running: 0,
@@ -116,6 +119,7 @@ impl Index {
     /// Forgets an entry: nothing of it starts from now on. False while a job of it runs or it is being sorted: ask again
     /// when that ended.
     pub fn remove(&mut self, entry: EntryId) -> bool {
+        self.probing.remove(&entry);
         for site in self.entries.void(entry) {
             if let Some(place) = self.places.get_mut(site) {
                 place.void(&self.entries);
@@ -169,14 +173,11 @@ impl Index {
         });
     }
 
-    /// Opens every site that is closed because it was dead: somebody wants to know now.
-    pub fn open_sites(&mut self) {
-        for number in self.places.all() {
-            if let Some(site) = self.places.get_mut(number) {
-                site.window.open();
-            }
-            self.enliven(number);
-        }
+    /// Takes an entry in, due at once; a site that it turns out to wait for is opened, should it be closed because it was
+    /// dead: somebody wants to know now.
+    pub fn retry(&mut self, entry: EntryId, now: u64) {
+        self.add(entry, now);
+        self.probing.insert(entry);
     }
 
     /// Entries, and jobs that run.
@@ -236,11 +237,17 @@ impl Index {
             return;
         }
         let Some(found) = found else {
+            self.probing.remove(&entry);
             self.drop_if_idle(entry);
             return;
         };
         let stay = known.stay;
+        let probes = self.probing.remove(&entry);
         for group in found.groups {
+            if probes {
+                let number = self.places.number(&group.site);
+                self.open(number);
+            }
             self.wait(entry, stay, found.share, group);
         }
         for recipients in found.owed {

@@ -199,7 +199,11 @@ impl World {
             for recipient in mail.values_mut() {
                 recipient.next = at;
             }
-            self.index.add(entry, at);
+            if wanted == Wanted::Retry {
+                self.index.retry(entry, at);
+            } else {
+                self.index.add(entry, at);
+            }
         }
     }
 

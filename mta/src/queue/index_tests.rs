@@ -759,3 +759,28 @@ fn a_notice_that_could_not_be_queued_is_tried_again_without_an_attempt() {
     end(&mut index, other, Feedback::Good, &[], None, 600);
     assert_eq!(index.count(), (0, 0));
 }
+
+#[test]
+fn a_message_that_is_retried_opens_its_own_sites_alone() {
+    let mut index = index();
+    for (entry, site) in [(1, "a"), (2, "b"), (3, "c")] {
+        ready(&mut index, entry, &[site]);
+        let job = index.start(0).unwrap();
+        end(&mut index, job, Feedback::Dead, &[0], None, 0);
+    }
+    assert!(index.remove(id(2)));
+    index.retry(id(2), 0);
+    assert_eq!((index.due(0, 10), index.start(0)), (vec![id(2)], None));
+    let found = || {
+        Some(Sorted {
+            groups: vec![group("b", vec![0], 1_000_000)],
+            ..Sorted::default()
+        })
+    };
+    index.sorted(id(2), found());
+    assert_eq!(&*index.start(0).unwrap().site, "b");
+    assert_eq!(index.start(0), None, "nobody has asked for the others");
+    // It is opened once.
+    assert!(!index.remove(id(2)), "it runs");
+    assert!(index.probing.is_empty());
+}

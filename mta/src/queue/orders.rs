@@ -27,7 +27,7 @@ pub const HELD: u64 = u64::MAX;
 pub enum Order {
     /// Not tried until it is released. Durable, and handed over with the entry.
     Hold,
-    /// Tried now, and again by its schedule; a dead site is probed at once.
+    /// Tried now, and again by its schedule; its sites are probed at once where they are dead.
     Retry,
     /// Its route is another one: tried now by that, unless it is held.
     Reroute,
@@ -117,9 +117,6 @@ impl Waiting {
                 self.done.push(entry);
             }
         }
-        if self.entries.is_empty() && self.order == Order::Retry {
-            index.open_sites();
-        }
         self.entries.is_empty()
     }
 
@@ -143,7 +140,7 @@ fn apply(order: Order, entry: EntryId, index: &mut Index, spool: &Spool) -> bool
             change(spool, entry, &states, |state| set(state, HELD))
         }
         Order::Retry => {
-            index.add(entry, now);
+            index.retry(entry, now);
             change(spool, entry, &states, |state| set(state, now))
         }
         Order::Reroute => {

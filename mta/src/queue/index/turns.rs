@@ -173,6 +173,14 @@ impl Index {
         }
     }
 
+    /// Has a closed site probed now.
+    pub(super) fn open(&mut self, number: SiteNumber) {
+        if let Some(site) = self.places.get_mut(number) {
+            site.window.open();
+        }
+        self.enliven(number);
+    }
+
     /// A site without jobs is forgotten once it would start afresh anyway.
     fn forget_idle(&mut self, number: SiteNumber, now: u64) {
         let Some(site) = self.places.get(number) else {
