@@ -1,4 +1,5 @@
-//! The order of the jobs that wait for one site: urgent kinds more often, within a kind tenant after tenant.
+//! The order of the jobs that wait for one site, and of the sites that may start one: urgent kinds more often, within a kind
+//! tenant after tenant.
 //!
 //! Pure. Two steps choose the next job, and neither looks at how long a queue is:
 //!
@@ -83,6 +84,10 @@ pub struct Fair<T> {
     /// Kinds that have something; at most four.
     lanes: Vec<Lane<T>>,
     len: usize,
+    /// What a tenant may spend in one turn.
+    quantum: u32,
+    /// What one that comes may spend in its first.
+    credit: u32,
 }
 
 #[derive(Debug)]
@@ -103,10 +108,10 @@ struct Backlog<T> {
     jobs: Chain<T>,
 }
 
-impl<T> Default for Backlog<T> {
-    fn default() -> Self {
+impl<T> Backlog<T> {
+    fn with(credit: u32) -> Self {
         Self {
-            deficit: 0,
+            deficit: credit,
             jobs: Chain::default(),
         }
     }
@@ -117,11 +122,35 @@ impl<T> Default for Fair<T> {
         Self {
             lanes: Vec::new(),
             len: 0,
+            quantum: QUANTUM,
+            credit: 0,
         }
     }
 }
 
 impl<T> Fair<T> {
+    /// Tenants take turns one by one, not by [`QUANTUM`].
+    pub fn one_by_one() -> Self {
+        Self {
+            quantum: 1,
+            // It comes anew after each turn.
+            credit: 1,
+            ..Self::default()
+        }
+    }
+
+    /// Whose jobs wait, so many of each kind: those whose turn comes next.
+    pub fn shares(&self, most: usize) -> impl Iterator<Item = Share> {
+        self.lanes.iter().flat_map(move |lane| {
+            let only = lane.only.as_ref().map(|(tenant, _)| *tenant);
+            let tenants = only.into_iter().chain(lane.turns.iter().copied());
+            tenants.take(most).map(|tenant| Share {
+                tenant,
+                kind: lane.kind,
+            })
+        })
+    }
+
     /// What waits.
     pub const fn len(&self) -> usize {
         self.len
@@ -148,7 +177,7 @@ impl<T> Fair<T> {
             self.lanes.len() - 1
         });
         if let Some(lane) = self.lanes.get_mut(at) {
-            lane.push(share.tenant, job);
+            lane.push(share.tenant, job, self.credit);
             self.len += 1;
         }
     }
@@ -166,7 +195,7 @@ impl<T> Fair<T> {
             .max_by_key(|(_, lane)| (lane.credit, lane.kind.weight()))?;
         lane.credit -= total;
         let kind = lane.kind;
-        let job = lane.pop(recipients);
+        let job = lane.pop(self.quantum, recipients);
         if lane.is_empty() {
             self.lanes.swap_remove(at);
         }
@@ -203,9 +232,9 @@ impl<T> Lane<T> {
         self.only.is_none() && self.turns.is_empty()
     }
 
-    fn push(&mut self, tenant: u32, job: T) {
+    fn push(&mut self, tenant: u32, job: T, credit: u32) {
         if self.turns.is_empty() {
-            let only = self.only.get_or_insert_with(|| (tenant, Backlog::default()));
+            let only = self.only.get_or_insert_with(|| (tenant, Backlog::with(credit)));
             if only.0 == tenant {
                 return only.1.jobs.push(job);
             }
@@ -217,13 +246,13 @@ impl<T> Lane<T> {
         let turns = &mut self.turns;
         let backlog = self.tenants.entry(tenant).or_insert_with(|| {
             turns.push_back(tenant);
-            Backlog::default()
+            Backlog::with(credit)
         });
         backlog.jobs.push(job);
     }
 
     /// After Shreedhar and Varghese: a tenant whose next job costs more than it may spend waits for its next turn.
-    fn pop(&mut self, recipients: impl Fn(&T) -> usize) -> Option<(u32, T)> {
+    fn pop(&mut self, quantum: u32, recipients: impl Fn(&T) -> usize) -> Option<(u32, T)> {
         if let Some((tenant, backlog)) = &mut self.only {
             let job = backlog.jobs.pop().map(|job| (*tenant, job));
             if backlog.jobs.is_empty() {
@@ -240,7 +269,7 @@ impl<T> Lane<T> {
             let cost = backlog.jobs.front().map_or(0, &recipients);
             let cost = u32::try_from(cost).unwrap_or(u32::MAX).clamp(1, DEAREST);
             if cost > backlog.deficit && !backlog.jobs.is_empty() {
-                backlog.deficit += QUANTUM;
+                backlog.deficit += quantum;
                 self.turns.rotate_left(1);
                 continue;
             }
@@ -257,7 +286,7 @@ impl<T> Lane<T> {
     }
 }
 
-/// Recipients that a tenant may send to in one turn.
+/// Recipients that a tenant may send to in one turn at a site.
 const QUANTUM: u32 = 4;
 /// What a job costs at most, so that a turn comes after few rounds.
 const DEAREST: u32 = 64;

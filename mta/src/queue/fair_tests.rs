@@ -118,3 +118,27 @@ fn the_share_follows_who_sends_to_how_many_and_how_often() {
         of(None, "a@y.example", 1, 0).tenant
     );
 }
+
+#[test]
+fn it_is_known_whose_jobs_wait() {
+    let mut fair = Fair::one_by_one();
+    assert_eq!(fair.shares(2).count(), 0);
+    for tenant in [1, 2, 3, 1] {
+        fair.push(share(tenant, Kind::Passing), tenant);
+    }
+    fair.push(share(9, Kind::Again), 9);
+    let shares: Vec<Share> = fair.shares(2).collect();
+    assert_eq!(
+        shares,
+        [
+            share(1, Kind::Passing),
+            share(2, Kind::Passing),
+            share(9, Kind::Again)
+        ]
+    );
+    fair.take_if(|tenant| *tenant == 9);
+    let order: Vec<u32> = std::iter::from_fn(|| fair.pop(|_| 1))
+        .map(|(_, tenant)| tenant)
+        .collect();
+    assert_eq!(order, [1, 2, 3, 1]);
+}

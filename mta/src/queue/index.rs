@@ -11,6 +11,7 @@
 //! An entry that waits costs some 50 octets: 24 in `entries.rs`, 24 as a job (`waiting.rs`); it has a timer or a job,
 //! and one that waits for a dead site has no timer. Envelopes stay on disk. A recipient is in one job at most.
 
+mod line;
 mod told;
 mod turns;
 mod urgent;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use postroad_spool::EntryId;
 
 use super::entries::{Entries, SiteNumber};
-use super::fair::{Kind, Share};
+use super::fair::{Fair, Kind, Share};
 use super::job::{Ended, Group, Job, NO_SITE, Sorted};
 use super::places::Places;
 use super::proven::Proven;
@@ -31,6 +32,7 @@ use super::waiting::Waiting;
 use super::wheel::Wheel;
 use super::window::Feedback;
 use crate::outcome::Outcome;
+use line::Place;
 
 pub use told::{Busiest, Load, Tally};
 
@@ -43,10 +45,9 @@ pub struct Index {
     timers: Wheel<EntryId>,
     places: Places,
     /// Sites that may have a job to start.
-    lively: VecDeque<SiteNumber>,
-    /// Lively ones that have not shown yet that mail leaves by them, when enough of those are being tried. May name sites that
-    /// are not aside any more.
-    aside: VecDeque<SiteNumber>,
+    lively: Fair<Place>,
+    /// Those of them that have not shown yet that mail leaves by them, when enough of those are being tried.
+    aside: Fair<Place>,
     /// Jobs that run at such sites.
     trials: usize,
     proven: Proven,
@@ -85,8 +86,8 @@ impl Index {
             fresh: VecDeque::new(),
             timers: Wheel::new(now),
             places: Places::default(),
-            lively: VecDeque::new(),
-            aside: VecDeque::new(),
+            lively: Fair::one_by_one(),
+            aside: Fair::one_by_one(),
             trials: 0,
             proven: Proven::default(),
             alarms: Wheel::new(now),
@@ -298,8 +299,9 @@ impl Index {
     fn push(&mut self, number: SiteNumber, job: Job) {
         if let Some(place) = self.places.get_mut(number) {
             self.entries.waits(job.entry, number);
-            place.ready.push(job.share, Waiting::new(job));
-            self.enliven(number);
+            let share = job.share;
+            place.ready.push(share, Waiting::new(job));
+            self.line_up(number, share);
         }
     }
 
@@ -310,9 +312,7 @@ impl Index {
                 continue;
             };
             site.alarm = None;
-            if site.aside {
-                self.keep_time(number, now);
-            }
+            self.keep_time(number, now);
             self.enliven(number);
         }
         if self.running >= self.most_running {
@@ -324,23 +324,12 @@ impl Index {
         {
             return Some(job);
         }
-        while let Some(number) = self.next_lively() {
-            if let Some(job) = self.start_at(number, now) {
+        while let Some((share, place)) = self.next_in_line() {
+            if let Some(job) = self.start_at(share, place, now) {
                 return Some(job);
             }
         }
         self.start_impatient()
-    }
-
-    fn next_lively(&mut self) -> Option<SiteNumber> {
-        while self.has_room_for_trials()
-            && let Some(number) = self.aside.pop_front()
-        {
-            if self.places.get(number).is_some_and(|site| site.aside) {
-                return Some(number);
-            }
-        }
-        self.lively.pop_front()
     }
 
     fn start_impatient(&mut self) -> Option<Job> {

@@ -44,37 +44,67 @@ fn ready(index: &mut Index, entry: u64, sites: &[&str]) {
     index.sorted(id(entry), Some(found));
 }
 
+/// Adds an entry of a tenant, ready for a site.
+fn ready_for(index: &mut Index, entry: u64, tenant: u32, site: &str) {
+    index.add(id(entry), 0);
+    assert_eq!(index.due(0, 10), [id(entry)]);
+    let found = Sorted {
+        groups: vec![group(site, vec![0], 1_000_000)],
+        share: Share {
+            tenant,
+            ..Share::default()
+        },
+        ..Sorted::default()
+    };
+    index.sorted(id(entry), Some(found));
+}
+
+/// How many others start before all of these have, one at a time.
+fn others_before(index: &mut Index, wanted: std::ops::Range<u64>) -> usize {
+    let (mut left, mut others) = (wanted.end - wanted.start, 0);
+    while left > 0 {
+        let job = index.start(0).unwrap();
+        if wanted.contains(&job.entry.as_u64()) {
+            left -= 1;
+        } else {
+            others += 1;
+        }
+        end(index, job, Feedback::Good, &[], None, 0);
+    }
+    others
+}
+
 #[test]
 fn the_flood_of_one_tenant_delays_the_message_of_another_by_a_turn_only() {
     let mut index = Index::new(1, 0);
-    let add = |index: &mut Index, entry: u64, tenant: u32| {
-        index.add(id(entry), 0);
-        assert_eq!(index.due(0, 10), [id(entry)]);
-        let found = Sorted {
-            groups: vec![group("a", vec![0], 1_000_000)],
-            share: Share {
-                tenant,
-                ..Share::default()
-            },
-            ..Sorted::default()
-        };
-        index.sorted(id(entry), Some(found));
-    };
     for entry in 0..1_000 {
-        add(&mut index, entry, 1);
+        ready_for(&mut index, entry, 1, "a");
     }
-    add(&mut index, 1_000, 2);
-    let mut before = 0;
-    loop {
-        let job = index.start(0).unwrap();
-        let is_single = job.entry == id(1_000);
-        end(&mut index, job, Feedback::Good, &[], None, 0);
-        if is_single {
-            break;
-        }
-        before += 1;
-    }
+    ready_for(&mut index, 1_000, 2, "a");
+    let before = others_before(&mut index, 1_000..1_001);
     assert!(before <= 8, "{before} of the other tenant came first");
+}
+
+#[test]
+fn a_tenant_with_many_sites_gets_no_more_turns_than_one_with_one() {
+    let mut index = Index::new(1, 0);
+    for entry in 0..1_000 {
+        ready_for(&mut index, entry, 1, &format!("site{entry}"));
+    }
+    for entry in 1_000..1_010 {
+        ready_for(&mut index, entry, 2, "own");
+    }
+    let before = others_before(&mut index, 1_000..1_010);
+    assert!(before <= 12, "{before} of the other tenant came first");
+    // Nor where both wait at one site.
+    for entry in 2_000..2_050 {
+        ready_for(&mut index, entry, 1, "shared");
+    }
+    for entry in 2_050..2_060 {
+        ready_for(&mut index, entry, 2, "shared");
+    }
+    let before = others_before(&mut index, 2_050..2_060);
+    assert!(before <= 40, "{before} of the other tenant came first");
 }
 
 /// A message goes there and arrives.

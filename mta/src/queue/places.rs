@@ -20,10 +20,10 @@ pub struct Site {
     pub ready: Fair<Waiting>,
     /// Jobs in `ready` that are void, because their entries left.
     void: usize,
-    /// It is among those that may have a job to start.
-    pub lively: bool,
-    /// It is among them once fewer sites are on trial.
-    pub aside: bool,
+    /// For whose turns it is in line to start a job, see `index/line.rs`.
+    pub lined: Vec<Share>,
+    /// Tells its present places in the line from earlier ones, which are void.
+    pub epoch: u32,
     /// Most recipients of a transaction, by the route's own limit.
     pub recipients: Option<u32>,
     /// The route with rates that it belongs to.
@@ -44,8 +44,8 @@ impl Site {
             window: Window::default(),
             ready: Fair::default(),
             void: 0,
-            lively: false,
-            aside: false,
+            lined: Vec::new(),
+            epoch: 0,
             recipients: None,
             limiter: None,
             looked_at: 0,
@@ -58,6 +58,12 @@ impl Site {
     /// Jobs that wait.
     pub const fn waiting(&self) -> usize {
         self.ready.len().saturating_sub(self.void)
+    }
+
+    /// Its places in the lines are void from now on.
+    pub fn leave_all_lines(&mut self) {
+        self.lined.clear();
+        self.epoch = self.epoch.wrapping_add(1);
     }
 
     /// The next job that is not void.

@@ -1,7 +1,7 @@
 //! Sites take turns: which one starts its next job, and what keeps one from it.
 //!
 //! ```text
-//!   lively ─► window open? ─► suspended, rate? ─► the next job that is not void ─► lively again
+//!   line.rs ─► window open? ─► suspended, rate? ─► the next job that is not void ─► in line again
 //!                  └──────────────┴─► an alarm, and whoever ran out of patience meanwhile gives up waiting
 //! ```
 //!
@@ -14,17 +14,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::entries::SiteNumber;
+use super::super::fair::Share;
 use super::super::job::{Job, Pace};
 use super::super::rate::Limiter;
 use super::super::window::Feedback;
+use super::line::Place;
 use super::{Impatient, Index};
 use crate::outcome::{Outcome, Status, Verdict};
 
 impl Index {
-    pub(super) fn start_at(&mut self, number: SiteNumber, now: u64) -> Option<Job> {
+    pub(super) fn start_at(&mut self, turn: Share, place: Place, now: u64) -> Option<Job> {
+        let number = self.leave_line(turn, place)?;
         let has_room = self.has_room_for_trials();
-        let site = self.places.get_mut(number)?;
-        (site.lively, site.aside) = (false, false);
         self.keep_time(number, now);
         let site = self.places.get_mut(number)?;
         if !site.window.is_open(now) {
@@ -55,8 +56,8 @@ impl Index {
         }
         let trial = !self.proven.contains(&site.name);
         if trial && !has_room && site.waiting() > 0 {
-            (site.lively, site.aside) = (true, true);
-            self.aside.push_back(number);
+            site.lined.push(turn);
+            self.aside.push(turn, place);
             return None;
         }
         let Some((share, job)) = site.pop(&self.entries) else {
@@ -135,9 +136,8 @@ impl Index {
             None => site.window.end(),
             Some(feedback) => site.window.end_with(feedback, now, retry.0, retry.1, draw),
         }
-        if feedback == Some(Feedback::Good) && self.proven.add(&site.name) && site.aside {
-            site.aside = false;
-            self.lively.push_back(number);
+        if feedback == Some(Feedback::Good) && self.proven.add(&site.name) {
+            site.leave_all_lines();
         }
         if let Some(why) = &why {
             site.last_trouble = Some(why.clone());
@@ -164,13 +164,6 @@ impl Index {
             self.alarms.end(set);
         }
         site.alarm = Some(self.alarms.set(number, at));
-    }
-
-    pub(super) fn enliven(&mut self, number: SiteNumber) {
-        if let Some(site) = self.places.get_mut(number).filter(|site| !site.lively) {
-            site.lively = true;
-            self.lively.push_back(number);
-        }
     }
 
     /// Has a closed site probed now.
