@@ -26,7 +26,7 @@ use super::orders::{HELD, Waiting};
 use super::owed::due_at;
 use super::sort::{self, Sorter};
 use super::suspended::Names;
-use super::withdrawal::Withdrawal;
+use super::withdrawal::{Late, Withdrawal};
 use super::worker::Worker;
 use super::{Command, Parts, Queue, clock};
 use crate::settings::{Live, Settings};
@@ -39,6 +39,7 @@ pub(super) struct Scheduler {
     /// Those of `open` that sort.
     sorting: usize,
     leaving: Vec<Withdrawal>,
+    late: Vec<Late>,
     orders: Vec<Waiting>,
     queue: Queue,
     worker: Arc<Worker>,
@@ -88,6 +89,7 @@ impl Scheduler {
             open: HashMap::new(),
             sorting: 0,
             leaving: vec![],
+            late: vec![],
             orders: vec![],
             queue: queue.clone(),
             spool: parts.spool.clone(),
@@ -212,10 +214,13 @@ impl Scheduler {
         if self.at_rest {
             return LONGEST_PAUSE;
         }
-        let until = self
-            .index
-            .wakes_at()
-            .map(|at| Duration::from_millis(at.saturating_sub(clock::now())));
+        let now = clock::now();
+        let leaving = self.leaving.iter().map(Withdrawal::until);
+        let late = self.late.iter().map(Late::until);
+        // Of those whose time has come something is still busy: the end of that wakes us.
+        let leaving = leaving.chain(late).filter(|at| *at > now);
+        let next = leaving.chain(self.index.wakes_at()).min();
+        let until = next.map(|at| Duration::from_millis(at.saturating_sub(now)));
         match until {
             // Entries that are due wait for a sort to end; its event wakes us.
             Some(Duration::ZERO) if self.sorting > 0 => LONGEST_PAUSE,
@@ -252,7 +257,9 @@ impl Scheduler {
             }
             Command::Withdraw(entries, answer) => {
                 self.stop_attempts(&entries);
-                self.leaving.push(Withdrawal::new(entries, answer));
+                let asked = entries.iter().copied().collect();
+                self.late.iter_mut().for_each(|late| late.forget(&asked));
+                self.leaving.push(Withdrawal::new(entries, answer, clock::now()));
             }
         }
     }
@@ -324,13 +331,21 @@ impl Scheduler {
 
     /// Answers withdrawals whose entries are quiet, once their outcomes are durable.
     fn answer_leaving(&mut self) {
+        let now = clock::now();
         for mut leaving in std::mem::take(&mut self.leaving) {
-            if leaving.proceed(&mut self.index, &self.sorter.hot) {
+            if leaving.proceed(&mut self.index, &self.sorter.hot, now) {
+                self.late.push(leaving.late(now));
                 leaving.answer(self.spool.clone(), self.queue.clone());
             } else {
                 self.leaving.push(leaving);
             }
         }
+        for late in &mut self.late {
+            for entry in late.take(&mut self.index, now) {
+                self.index.accept(entry);
+            }
+        }
+        self.late.retain(|late| !late.is_empty());
     }
 
     /// Attempts end at their next safe point; what has no outcome stays pending.
