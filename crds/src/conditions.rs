@@ -57,13 +57,23 @@ pub mod reason {
     /// A pod could not be asked.
     pub const POD_UNREACHABLE: &str = "PodUnreachable";
     /// The certificate is not for the host name.
-    pub const NAME_MISMATCH: &str = "NameMismatch";
-    /// The certificate is past its end, or will be within 14 days.
-    pub const EXPIRING: &str = "Expiring";
+    pub const HOSTNAME_MISMATCH: &str = "HostnameMismatch";
+    /// The certificate is past its end.
+    pub const EXPIRED: &str = "Expired";
+    /// The certificate ends within 14 days.
+    pub const EXPIRES_SOON: &str = "ExpiresSoon";
+    /// A port of a pod shows no certificate, or another one, in a handshake.
+    pub const NOT_SERVED: &str = "NotServed";
+    /// The API of cert-manager is not there.
+    pub const CERT_MANAGER_MISSING: &str = "CertManagerMissing";
+    /// cert-manager has not issued the certificate yet.
+    pub const CERTIFICATE_PENDING: &str = "CertificatePending";
     /// TLS is not configured.
     pub const NOT_CONFIGURED: &str = "NotConfigured";
     /// A volume is nearly full.
     pub const VOLUME_NEARLY_FULL: &str = "VolumeNearlyFull";
+    /// A claim was refused to grow.
+    pub const VOLUME_NOT_EXPANDABLE: &str = "VolumeNotExpandable";
     /// A volume failed.
     pub const VOLUME_FAILED: &str = "VolumeFailed";
     /// A person declared a volume lost.

@@ -91,7 +91,8 @@ impl Judge {
         for (name, value) in fields {
             match schema["properties"].get(name) {
                 Some(field) => self.value(&format!("{path}.{name}"), field, value),
-                None if schema["additionalProperties"].is_object() => {}
+                None if schema["additionalProperties"].is_object()
+                    || schema["x-kubernetes-preserve-unknown-fields"] == true => {}
                 None => self.wrong.push(format!("{path}: {name} is no field")),
             }
         }

@@ -84,7 +84,7 @@ fn beyond_text(name: &str, base: &str, set: &ConfigSet) -> Vec<Explained> {
                 "{} cannot be read ({error}); name a readable PEM file",
                 path.display()
             );
-            let field = match &set.file.tls {
+            let field = match set.file.tls.as_ref().map(|tls| &tls.source) {
                 Some(postroad_config::TlsSource::Files { key_file, .. }) if *key_file == path => {
                     "tls.keyFile"
                 }

@@ -142,8 +142,10 @@ impl Daemon {
         let dns = handles.dns();
         let queue = handles.queue(dns.clone(), queue_stop.clone())?;
         let handover = handles.handover(&queue, &background, &stop);
-        let admin = admin::start(handles.admin_parts(handover, queue.clone()), &background, &stop).await?;
-        let ports = Ports::start(handles.sessions(&queue, dns)?)?;
+        let ports = Ports::new(handles.sessions(&queue, dns)?);
+        let told = handles.admin_parts(handover, queue.clone(), ports.clone());
+        let admin = admin::start(told, &background, &stop).await?;
+        ports.start()?;
         background.spawn(ports.clone().follow());
         background.spawn(follow_spool(
             handles.spool.clone(),
@@ -239,7 +241,7 @@ impl Handles {
         Handover::start(parts, tracker, stop)
     }
 
-    fn admin_parts(&self, handover: Handover, queue: Queue) -> admin::Parts {
+    fn admin_parts(&self, handover: Handover, queue: Queue, ports: Ports) -> admin::Parts {
         admin::Parts {
             boot_id: self.boot_id.clone(),
             live: self.live.clone(),
@@ -247,6 +249,7 @@ impl Handles {
             spool: self.spool.clone(),
             handover,
             queue: Some(queue),
+            ports: Some(ports),
             metrics: Arc::clone(&self.metrics),
             damaged: self.damaged,
         }

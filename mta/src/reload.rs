@@ -169,7 +169,7 @@ fn gather(path: &Path, certificate: &[PathBuf]) -> Result<Texts, LoadError> {
 
 /// Files of the certificate in use: their texts are part of what changes.
 fn certificate_files(settings: &Settings) -> Vec<PathBuf> {
-    match &settings.set.file.tls {
+    match settings.set.file.tls.as_ref().map(|tls| &tls.source) {
         Some(TlsSource::Files {
             certificate_file,
             key_file,

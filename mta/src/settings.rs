@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use postroad_config::admin::{CertificateState, ConfigState};
 use postroad_config::{
-    Alias, ConfigSet, Domain, DomainName, FORMAT, HeaderEdits, Port, Role, TlsSource, User,
+    Alias, ConfigSet, Domain, DomainName, FORMAT, HeaderEdits, Port, Role, TlsSection, TlsSource, User,
 };
 use tokio::sync::watch;
 
@@ -80,22 +80,7 @@ pub enum SettingsError {
 impl Settings {
     /// Builds the look-ups and the TLS configuration. Reads certificate files where the set names them.
     pub fn new(set: ConfigSet) -> Result<Self, SettingsError> {
-        let tls = match &set.file.tls {
-            None => None,
-            Some(TlsSource::Inline { certificate, key }) => Some(tls::serve(certificate, key)?),
-            Some(TlsSource::Files {
-                certificate_file,
-                key_file,
-            }) => {
-                let read = |path: &PathBuf| {
-                    std::fs::read_to_string(path).map_err(|error| SettingsError::File {
-                        path: path.clone(),
-                        error,
-                    })
-                };
-                Some(tls::serve(&read(certificate_file)?, &read(key_file)?)?)
-            }
-        };
+        let tls = set.file.tls.as_ref().map(served).transpose()?;
         let domains = set
             .file
             .domains
@@ -193,6 +178,25 @@ impl Settings {
     /// Name of this server.
     pub fn hostname(&self) -> &str {
         self.set.file.hostname.as_str()
+    }
+}
+
+fn served(section: &TlsSection) -> Result<Served, SettingsError> {
+    let oldest = section.minimum_version;
+    match &section.source {
+        TlsSource::Inline { certificate, key } => Ok(tls::serve(certificate, key, oldest)?),
+        TlsSource::Files {
+            certificate_file,
+            key_file,
+        } => {
+            let read = |path: &PathBuf| {
+                std::fs::read_to_string(path).map_err(|error| SettingsError::File {
+                    path: path.clone(),
+                    error,
+                })
+            };
+            Ok(tls::serve(&read(certificate_file)?, &read(key_file)?, oldest)?)
+        }
     }
 }
 

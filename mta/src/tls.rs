@@ -1,12 +1,12 @@
 //! The certificate that the ports show: from PEM text to a rustls configuration and to what is said of it.
 //!
-//! rustls with aws-lc-rs alone; TLS 1.2 and 1.3 (RFC 8996), hybrid post-quantum key exchange first.
+//! rustls with aws-lc-rs alone; TLS 1.2 and 1.3 (RFC 8996), or 1.3 alone; hybrid post-quantum key exchange first.
 
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use postroad_config::admin::CertificateState;
-use postroad_config::{Port, Role, TlsMode};
+use postroad_config::{Port, Role, TlsMode, TlsVersion};
 use postroad_smtp::sasl::ChannelBindings;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -80,8 +80,8 @@ impl Served {
     }
 }
 
-/// Reads chain and key. Errors: see [`TlsError`].
-pub fn serve(chain: &str, key: &str) -> Result<Served, TlsError> {
+/// Reads chain and key, for clients that speak `oldest` or a newer version. Errors: see [`TlsError`].
+pub fn serve(chain: &str, key: &str, oldest: TlsVersion) -> Result<Served, TlsError> {
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain.as_bytes())
         .collect::<Result<_, _>>()
         .map_err(|_| TlsError::Chain)?;
@@ -90,7 +90,7 @@ pub fn serve(chain: &str, key: &str) -> Result<Served, TlsError> {
     let end_point = end_point(leaf)?;
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| TlsError::Key)?;
     let config = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions(oldest))
         .map_err(TlsError::Pair)?
         .with_no_client_auth()
         .with_single_cert(chain, key)
@@ -100,6 +100,13 @@ pub fn serve(chain: &str, key: &str) -> Result<Served, TlsError> {
         state,
         end_point,
     })
+}
+
+fn versions(oldest: TlsVersion) -> &'static [&'static rustls::SupportedProtocolVersion] {
+    match oldest {
+        TlsVersion::Tls12 => rustls::ALL_VERSIONS,
+        TlsVersion::Tls13 => NEWEST_ALONE,
+    }
 }
 
 /// The same with keys for tickets, and a memory of sessions, of its own.
@@ -143,7 +150,8 @@ fn end_point(leaf: &CertificateDer<'_>) -> Result<Option<Arc<[u8]>>, TlsError> {
     Ok(Some(Arc::from(digest::digest(algorithm, leaf).as_ref())))
 }
 
-fn describe(leaf: &CertificateDer<'_>) -> Result<CertificateState, TlsError> {
+/// What the admin API says of a certificate. Errors: it is no X.509.
+pub fn describe(leaf: &CertificateDer<'_>) -> Result<CertificateState, TlsError> {
     let (_, leaf) = X509Certificate::from_der(leaf).map_err(|_| TlsError::Leaf)?;
     let names = leaf
         .subject_alternative_name()
@@ -180,6 +188,7 @@ fn describe(leaf: &CertificateDer<'_>) -> Result<CertificateState, TlsError> {
     })
 }
 
+static NEWEST_ALONE: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13];
 /// Sessions of clients that know no tickets, per service.
 const SESSIONS: usize = 256;
 /// RFC 9266 section 2.
@@ -197,7 +206,7 @@ mod tests {
     #[test]
     fn a_good_pair_is_described() {
         let (chain, key) = pair("mail.example.com");
-        let served = serve(&chain, &key).unwrap();
+        let served = serve(&chain, &key, TlsVersion::Tls12).unwrap();
         assert_eq!(served.state.names, ["mail.example.com"]);
         assert!(!served.state.serial.is_empty() && served.state.not_after > 0);
     }
@@ -206,9 +215,12 @@ mod tests {
     fn what_cannot_be_served_is_refused_without_showing_the_key() {
         let (chain, key) = pair("a.example");
         let (_, other) = pair("b.example");
-        assert!(matches!(serve("", &key), Err(TlsError::Chain)));
-        assert!(matches!(serve(&chain, "nonsense"), Err(TlsError::Key)));
-        let error = serve(&chain, &other).unwrap_err();
+        assert!(matches!(serve("", &key, TlsVersion::Tls12), Err(TlsError::Chain)));
+        assert!(matches!(
+            serve(&chain, "nonsense", TlsVersion::Tls12),
+            Err(TlsError::Key)
+        ));
+        let error = serve(&chain, &other, TlsVersion::Tls12).unwrap_err();
         assert!(matches!(error, TlsError::Pair(_)), "{error}");
         assert!(!format!("{error:?}").contains("PRIVATE"));
     }
@@ -257,7 +269,7 @@ mod tests {
     #[test]
     fn both_ends_bind_to_the_same_and_each_connection_to_its_own() {
         let (chain, key) = pair("a.example");
-        let served = serve(&chain, &key).unwrap();
+        let served = serve(&chain, &key, TlsVersion::Tls12).unwrap();
         let config = client(&chain, &rustls::version::TLS13);
         let (_, one, ours) = meet(&config, &served, Service::Submission);
         assert_eq!((one.exporter, ours.is_some()), (ours, true));
@@ -279,7 +291,7 @@ mod tests {
     fn a_session_is_resumed_at_its_own_service_alone() {
         use rustls::HandshakeKind::Resumed;
         let (chain, key) = pair("a.example");
-        let served = serve(&chain, &key).unwrap();
+        let served = serve(&chain, &key, TlsVersion::Tls12).unwrap();
         let services = [
             Service::Transfer,
             Service::Submission,

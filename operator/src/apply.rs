@@ -54,7 +54,7 @@ where
     let fingerprint = postroad_config::hash(&object.to_string());
     object["metadata"]["annotations"][APPLIED] = Value::String(fingerprint.clone());
     if let Some(live) = api.get_opt(&name).await.doing("reading a child")? {
-        if live.labels().get(OURS.0).map(String::as_str) != Some(OURS.1) {
+        if !is_ours(&live) {
             return Err(Error::Foreign {
                 kind: K::kind(&()).into_owned(),
                 name,
@@ -77,6 +77,11 @@ where
         &applied.resource_version().unwrap_or_default(),
     );
     Ok(applied)
+}
+
+/// Whether an object was made by the operator.
+pub fn is_ours<K: Resource>(live: &K) -> bool {
+    live.labels().get(OURS.0).map(String::as_str) == Some(OURS.1)
 }
 
 /// Whether nobody has touched a child since we last applied this very object to it.
@@ -145,12 +150,27 @@ pub async fn delete<K>(ctx: &Ctx, object: &K) -> Result<(), Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
 {
+    remove(ctx, object, DeleteParams::background()).await
+}
+
+/// The same, and what the object owns stays.
+pub async fn orphan<K>(ctx: &Ctx, object: &K) -> Result<(), Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    remove(ctx, object, DeleteParams::orphan()).await
+}
+
+async fn remove<K>(ctx: &Ctx, object: &K, how: DeleteParams) -> Result<(), Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
     let api: Api<K> = Api::namespaced(ctx.client.clone(), &object.namespace().unwrap_or_default());
     let preconditions = Preconditions {
         uid: object.uid(),
         resource_version: object.resource_version(),
     };
-    let parameters = DeleteParams::background().preconditions(preconditions);
+    let parameters = how.preconditions(preconditions);
     match write(
         ctx,
         "deleting an object",

@@ -15,6 +15,7 @@ use crate::lease::Leadership;
 use crate::metrics::Metrics;
 use crate::smtp_listener::admin::Tokens;
 use crate::smtp_listener::build::config::Issuer;
+use crate::smtp_listener::volumes::Refusals;
 
 /// Shared by all reconciles.
 pub struct Ctx {
@@ -36,12 +37,39 @@ pub struct Ctx {
     pub issuer: tokio::sync::Mutex<Option<(std::time::Instant, Issuer)>>,
     /// What was applied last.
     pub applied: Applied,
+    /// Claims that were refused to grow.
+    pub refusals: Refusals,
+    /// Children that listeners do not want any more.
+    pub given_up: GivenUp,
     /// Listeners, watch-fed.
     pub listeners: Store<Guarded<SmtpListener>>,
     /// Domains, watch-fed.
     pub domains: Store<Guarded<MailDomain>>,
     /// Policies, watch-fed.
     pub policies: Store<Guarded<RelayPolicy>>,
+}
+
+/// Kinds of child that a listener does not want, by the uid of the listener: the generation in which the child was looked for,
+/// and deleted where it was there.
+#[derive(Default)]
+pub struct GivenUp(Mutex<HashMap<(String, &'static str), Option<i64>>>);
+
+impl GivenUp {
+    /// Remembers that the child is not there.
+    pub fn remember(&self, listener: &SmtpListener, kind: &'static str) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(Self::key(listener, kind), listener.metadata.generation);
+    }
+
+    /// Whether this was seen in this generation.
+    pub fn holds(&self, listener: &SmtpListener, kind: &'static str) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&Self::key(listener, kind)) == Some(&listener.metadata.generation)
+    }
+
+    fn key(listener: &SmtpListener, kind: &'static str) -> (String, &'static str) {
+        (listener.metadata.uid.clone().unwrap_or_default(), kind)
+    }
 }
 
 /// Remembers what was applied, and the version that came of it: an object that nobody has touched since is not sent again.

@@ -10,6 +10,7 @@
 pub mod apply;
 pub mod args;
 pub mod attached;
+pub mod cert_manager;
 pub mod context;
 pub mod dns;
 pub mod driver;
@@ -20,4 +21,5 @@ pub mod mail_domain;
 pub mod manager;
 pub mod metrics;
 pub mod relay_policy;
+mod secrets;
 pub mod smtp_listener;

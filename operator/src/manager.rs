@@ -8,7 +8,7 @@ use futures::FutureExt;
 use futures::future::Shared;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::PartialObjectMeta;
 use kube::runtime::controller::{Config, Controller};
 use kube::runtime::events::{Recorder, Reporter};
@@ -19,13 +19,13 @@ use postroad_crds::{MailDomain, RelayPolicy, SmtpListener};
 use serde::de::DeserializeOwned;
 
 use crate::args::Args;
-use crate::context::{Applied, Ctx};
+use crate::context::{Applied, Ctx, GivenUp};
 use crate::dns::Resolver;
 use crate::driver::{self, Guarded};
 use crate::lease::{self, Leadership};
 use crate::metrics::Metrics;
 use crate::smtp_listener::names::LISTENER;
-use crate::{http, mail_domain, relay_policy, smtp_listener};
+use crate::{http, mail_domain, relay_policy, secrets, smtp_listener};
 
 /// Why the operator ended.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +76,8 @@ pub async fn run(args: Args, client: Client, asked: impl Future<Output = ()> + S
         tokens: smtp_listener::admin::Tokens::default(),
         issuer: tokio::sync::Mutex::default(),
         applied: Applied::default(),
+        refusals: smtp_listener::volumes::Refusals::default(),
+        given_up: GivenUp::default(),
         listeners: listeners.store(),
         domains: domains.store(),
         policies: policies.store(),
@@ -166,10 +168,16 @@ async fn controllers(
     let (client, args) = (&ctx.client, &ctx.args);
     let ours = watcher::Config::default().labels(LISTENER);
     let listeners = listeners
+        .reconcile_on(secrets::changes(client.clone(), ctx.listeners.clone()))
         .watches(
             api::<PartialObjectMeta<StatefulSet>>(client, args),
             ours.clone(),
             |set| labelled(&set),
+        )
+        .watches(
+            api::<PartialObjectMeta<Service>>(client, args),
+            ours.clone(),
+            |service| labelled(&service),
         )
         .watches(api::<Pod>(client, args), ours, |pod| labelled(&pod))
         .watches(

@@ -5,15 +5,20 @@
 //! ```
 //!
 //! * [`validate`]: the spec and the users' Secret, parsed once. [`build`]: desired objects, certificates, configuration.
+//! * `certificate`: where the certificate of the ports comes from. `served`: which one they were seen to show.
+//! * [`addresses`]: where clients reach it.
 //! * [`scale`]: who leaves, who may go. [`fleet`]: the pods asked, and the plan carried out.
 //! * [`lost`]: volumes that a person declared lost. `losses`: claims marked, pods told.
 //! * [`spool_format`]: the format of the spools that every pod reads.
+//! * [`volumes`]: larger volumes: claims grow, the StatefulSet is made anew around its pods.
 //! * [`cleanup`]: the end of a listener; needs no valid spec.
 //!
 //! Nothing waits here: what is not there yet is looked for again a moment later.
 
+pub mod addresses;
 pub mod admin;
 pub mod build;
+mod certificate;
 mod cleanup;
 mod fleet;
 mod gather;
@@ -22,9 +27,11 @@ pub mod lost;
 pub mod names;
 mod prepare;
 pub mod scale;
+mod served;
 mod spool_format;
 pub mod status;
 pub mod validate;
+pub mod volumes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -177,10 +184,13 @@ async fn announce(listener: &SmtpListener, next: &SmtpListenerStatus, ctx: &Ctx)
             condition.status == "False" && condition.type_ != conditions::DRAINING,
             |was| was.status != condition.status,
         );
-        if news {
+        // Nothing is wrong yet; who can mend it has to know it all the same.
+        let soon = condition.reason == conditions::reason::EXPIRES_SOON
+            && was.is_none_or(|was| was.reason != condition.reason);
+        if news || soon {
             let good = (condition.status == "True") != (condition.type_ == conditions::DRAINING)
                 || condition.reason == conditions::reason::NOT_DRAINING;
-            let kind = if good || condition.type_ == conditions::DRAINING {
+            let kind = if (good && !soon) || condition.type_ == conditions::DRAINING {
                 EventType::Normal
             } else {
                 EventType::Warning

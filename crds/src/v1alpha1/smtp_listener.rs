@@ -1,5 +1,8 @@
 //! SmtpListener: a fleet of mail server pods and the ports that it serves.
 
+mod pod;
+mod service;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -7,6 +10,14 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::pod::{
+    Affinity, CpuMemory, PodSettings, Resources, Spread, TaintEffect, Toleration, TolerationOperator,
+    WhenUnsatisfiable,
+};
+pub use self::service::{
+    IpFamily, IpFamilyPolicy, ListenerNetworkPolicy, ListenerService, ProxyMode, ProxyProtocol, ServiceType,
+    TrafficPolicy,
+};
 use crate::common::{Network, Period, SecretRef, Size};
 
 /// What is wanted of a listener.
@@ -37,9 +48,10 @@ use crate::common::{Network, Period, SecretRef, Size};
     printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = 1),
     selectable = ".spec.hostname",
     validation = Rule::new("self.metadata.name.size() <= 42").message("metadata.name: at most 42 characters, so that the names of its pods and Secrets fit"),
+    validation = Rule::new("!has(self.status) || !has(self.status.volumeSize) || quantity(self.spec.queue.storage.size).compareTo(quantity(self.status.volumeSize)) >= 0").message("spec.queue.storage.size can only be raised: a volume does not shrink. Make a smaller listener beside this one, and delete this one, which drains it"),
 )]
 #[x_kube(
-    validation = Rule::new("has(self.tls) || self.ports.all(p, p.tls == 'Disabled')").message("tls: a port that uses TLS needs a certificate; add tls.secretName or tls.selfSigned"),
+    validation = Rule::new("has(self.tls) || self.ports.all(p, p.tls == 'Disabled')").message("tls: a port that uses TLS needs a certificate; add tls.secretName, tls.issuerRef or tls.selfSigned"),
     validation = Rule::new("has(self.authentication) || self.ports.all(p, p.role != 'Submission')").message("authentication: a port of role Submission needs users; add authentication.users"),
 )]
 #[serde(rename_all = "camelCase")]
@@ -65,6 +77,10 @@ pub struct SmtpListenerSpec {
     /// The Service in front of the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ListenerService>,
+    /// A NetworkPolicy for the pods. Absent = none; `{}` = in, the ports that are served; out, DNS and the ports that mail leaves
+    /// through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_policy: Option<ListenerNetworkPolicy>,
     /// What mail leaves from, for the judgement of SPF records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub egress: Option<Egress>,
@@ -149,48 +165,6 @@ pub enum PortTls {
     Implicit,
 }
 
-/// The Service in front of the pods.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct ListenerService {
-    /// Type of the Service.
-    #[serde(default, rename = "type")]
-    pub type_: ServiceType,
-    /// Annotations of the Service, for the load balancer's controller.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(length(max = 32))]
-    pub annotations: BTreeMap<String, String>,
-    /// Whether the load balancer says by the PROXY protocol who the client is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub proxy_protocol: Option<ProxyProtocol>,
-}
-
-/// The PROXY protocol (versions 1 and 2) on all ports.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
-#[x_kube(validation = Rule::new("self.mode == 'Disabled' || (has(self.trustedSources) && size(self.trustedSources) > 0)").message("service.proxyProtocol: name the load balancers' networks in trustedSources; nobody else is believed"))]
-#[serde(rename_all = "camelCase")]
-pub struct ProxyProtocol {
-    /// Whether connections begin with its header.
-    #[serde(default)]
-    pub mode: ProxyMode,
-    /// Networks of the load balancers. Nobody else is believed.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
-    pub trusted_sources: Vec<Network>,
-}
-
-/// Whether connections begin with a PROXY header.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ProxyMode {
-    /// None does.
-    #[default]
-    Disabled,
-    /// Those of the trusted sources do; all others are taken for what they are.
-    Optional,
-    /// All do, and all come from the trusted sources; others are closed.
-    Required,
-}
-
 /// Clients that are trusted beyond the others.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -230,18 +204,6 @@ pub struct HeaderEdits {
     pub remove: Vec<String>,
 }
 
-/// Type of a Service.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ServiceType {
-    /// Reached inside the cluster.
-    #[default]
-    ClusterIP,
-    /// Reached at a port of each node.
-    NodePort,
-    /// Reached through a load balancer.
-    LoadBalancer,
-}
-
 /// What mail leaves from.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
 #[x_kube(validation = Rule::new("!has(self.addresses) || self.addresses.all(a, isIP(a) || isCIDR(a))").message("egress.addresses: each is an IP address or a network (CIDR)"))]
@@ -255,16 +217,52 @@ pub struct Egress {
 
 /// Certificate of the ports: exactly one source.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[x_kube(validation = Rule::new("has(self.secretName) != has(self.selfSigned)").message("tls: give exactly one of secretName and selfSigned"))]
+#[x_kube(validation = Rule::new("(has(self.secretName) ? 1 : 0) + (has(self.issuerRef) ? 1 : 0) + (has(self.selfSigned) ? 1 : 0) == 1").message("tls: give exactly one of secretName, issuerRef and selfSigned"))]
 #[serde(rename_all = "camelCase")]
 pub struct ListenerTls {
     /// Secret of type `kubernetes.io/tls`, such as cert-manager keeps. A new certificate is served without a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub secret_name: Option<String>,
-    /// The operator makes a self-signed certificate and renews it.
+    /// Issuer of cert-manager: the operator keeps a Certificate of the name `<listener>-issued`, and serves what is issued. Absent
+    /// cert-manager is a condition; once it is there, nothing has to be restarted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer_ref: Option<IssuerRef>,
+    /// The operator makes a self-signed certificate, good for 90 days, and renews it after 60.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub self_signed: Option<SelfSigned>,
+    /// The oldest version of TLS that clients may use. Default `Tls12`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum_version: Option<TlsVersion>,
+}
+
+/// An issuer of cert-manager.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct IssuerRef {
+    /// Name of the issuer.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Its kind. Default `Issuer`, of the listener's namespace; `ClusterIssuer` is for the whole cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Z][A-Za-z0-9]*$"))]
+    pub kind: Option<String>,
+    /// Its API group. Default `cert-manager.io`; external issuers have their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    )]
+    pub group: Option<String>,
+}
+
+/// A version of TLS.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// TLS 1.2 and 1.3.
+    Tls12,
+    /// TLS 1.3 alone: clients that cannot speak it get no TLS, and other servers' mail may then come in the clear.
+    Tls13,
 }
 
 /// A self-signed certificate. No settings.
@@ -323,10 +321,10 @@ pub enum Durability {
 
 /// The volume of each pod.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[x_kube(validation = Rule::new("self.size == oldSelf.size && has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)").message("queue.storage: size and storageClassName cannot be changed on a listener; make a new one beside it"))]
+#[x_kube(validation = Rule::new("has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)").message("queue.storage.storageClassName cannot be changed on a listener; make a new one beside it"))]
 #[serde(rename_all = "camelCase")]
 pub struct Storage {
-    /// Size of the volume.
+    /// Size of the volume. It can be raised: the claims grow where their StorageClass allows it, and no pod restarts.
     pub size: Size,
     /// StorageClass; absent = the cluster's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -403,41 +401,6 @@ pub enum DeletionPolicy {
     Discard,
 }
 
-/// Settings of the pods.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct PodSettings {
-    /// CPU and memory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resources: Option<Resources>,
-}
-
-/// CPU and memory, as Kubernetes quantities.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Resources {
-    /// What is reserved.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub requests: Option<CpuMemory>,
-    /// What is the most.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limits: Option<CpuMemory>,
-}
-
-/// An amount of CPU and memory.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct CpuMemory {
-    /// CPU, such as `250m`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 16), regex(pattern = r"^[0-9]+m?$"))]
-    pub cpu: Option<String>,
-    /// Memory, such as `128Mi`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 16), regex(pattern = r"^[0-9]+(Ki|Mi|Gi)?$"))]
-    pub memory: Option<String>,
-}
-
 /// How a listener stands.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -454,6 +417,10 @@ pub struct SmtpListenerStatus {
     /// Label selector of the pods, for the scale subresource.
     #[serde(default)]
     pub selector: String,
+    /// Where clients reach it: `service.publicAddresses`, or those of the load balancer, or of a Service of type ClusterIP. Empty
+    /// while a load balancer is pending, and for nodes' ports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
     /// Number of the configuration that was last written for the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_generation: Option<i64>,
@@ -466,6 +433,9 @@ pub struct SmtpListenerStatus {
     /// The certificate that is served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<CertificateStatus>,
+    /// Size of the volumes of new pods: what `queue.storage.size` cannot be lowered below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_size: Option<Size>,
     /// Pods that leave, and how many messages each still has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub draining: Vec<DrainingPod>,
@@ -497,7 +467,7 @@ pub struct QueueStatus {
     pub oldest: Option<String>,
 }
 
-/// The certificate that is served.
+/// The certificate that is wanted, and who serves it.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateStatus {
@@ -505,8 +475,26 @@ pub struct CertificateStatus {
     pub serial: String,
     /// End of validity (RFC 3339).
     pub not_after: String,
-    /// Pods that serve it.
+    /// DNS names that it is for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    /// Pods that serve it on every port, found by a handshake with each.
     pub served_by: i32,
+    /// What each serving pod was seen to show.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pods: Vec<PodCertificate>,
+}
+
+/// The certificate that a pod shows.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct PodCertificate {
+    /// Name of the pod.
+    pub pod: String,
+    /// Serial number in hexadecimal digits.
+    pub serial: String,
+    /// End of validity (RFC 3339).
+    pub not_after: String,
 }
 
 /// A volume that was declared lost.

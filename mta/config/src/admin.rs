@@ -2,6 +2,8 @@
 //!
 //! ```text
 //!   GET  /v1/state      Operator, Peer   → State
+//!   GET  /v1/certificates
+//!                       Operator         → Vec<PortShown>        a handshake with each port that uses TLS
 //!   POST /v1/seal       Operator         SealRequest → State     idempotent; also renews the list of targets
 //!   POST /v1/unseal     Operator         → State                 idempotent; 409 while entries are given and not yet freed
 //!   POST /v1/lost        Operator         LostRequest → State     a volume is lost for good; 400 for the pod's own
@@ -120,6 +122,20 @@ pub struct CertificateState {
     pub not_after: i64,
     /// DNS names that it is for.
     pub names: Vec<String>,
+}
+
+/// What a port shows to its clients, seen in a handshake with it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PortShown {
+    /// Name of the port.
+    pub port: String,
+    /// The certificate that it shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateState>,
+    /// Why there was no handshake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// What is queued.

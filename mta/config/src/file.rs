@@ -15,6 +15,7 @@ use crate::domain::DomainName;
 use crate::limits::{Limits, QueueSection, RouteLimits};
 use crate::spool::SpoolSection;
 use crate::text::Period;
+use crate::tls::TlsSection;
 
 /// The format that this version writes. It reads this one (and, once there is one, the format before it).
 pub const FORMAT: u32 = 1;
@@ -38,7 +39,7 @@ pub struct ConfigFile {
     pub ports: Vec<Port>,
     /// Certificate of the ports. Without it STARTTLS is not offered and no port may ask for TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls: Option<TlsSource>,
+    pub tls: Option<TlsSection>,
     /// Who may submit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub users: Vec<User>,
@@ -129,72 +130,6 @@ pub enum TlsMode {
     Encrypted,
     /// Route only: TLS is required, and the certificate must be valid for the next hop's name.
     Verified,
-}
-
-/// The certificate that the ports show: where chain and key are.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, try_from = "TlsFields")]
-pub enum TlsSource {
-    /// PEM text in this file.
-    Inline {
-        /// Certificate chain, leaf first.
-        certificate: String,
-        /// Private key.
-        key: String,
-    },
-    /// PEM files, read at start and again when they change.
-    Files {
-        /// Certificate chain, leaf first.
-        #[serde(rename = "certificateFile")]
-        certificate_file: PathBuf,
-        /// Private key.
-        #[serde(rename = "keyFile")]
-        key_file: PathBuf,
-    },
-}
-
-/// The section as it is written: one pair or the other.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct TlsFields {
-    certificate: Option<String>,
-    key: Option<String>,
-    certificate_file: Option<PathBuf>,
-    key_file: Option<PathBuf>,
-}
-
-impl TryFrom<TlsFields> for TlsSource {
-    type Error = &'static str;
-
-    fn try_from(fields: TlsFields) -> Result<Self, Self::Error> {
-        match fields {
-            TlsFields {
-                certificate: Some(certificate),
-                key: Some(key),
-                certificate_file: None,
-                key_file: None,
-            } => Ok(Self::Inline { certificate, key }),
-            TlsFields {
-                certificate: None,
-                key: None,
-                certificate_file: Some(certificate_file),
-                key_file: Some(key_file),
-            } => Ok(Self::Files {
-                certificate_file,
-                key_file,
-            }),
-            _ => Err("needs one whole pair; write certificateFile and keyFile, or certificate and key"),
-        }
-    }
-}
-
-impl std::fmt::Debug for TlsSource {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Inline { .. } => f.write_str("Inline(…)"),
-            Self::Files { certificate_file, .. } => write!(f, "Files({})", certificate_file.display()),
-        }
-    }
 }
 
 /// One user who may submit.

@@ -22,6 +22,7 @@ mod set;
 mod shard;
 mod spool;
 mod text;
+mod tls;
 mod users;
 
 pub use access::{Access, HeaderEdits, Headers, ProxyMode, ProxyProtocol};
@@ -31,13 +32,14 @@ pub use explain::{Explained, explain, locate};
 pub use file::{
     AdminApi, AdminSection, Alias, ConfigFile, Deliver, Domain, Drained, Endpoint, FORMAT, Inbound, Match,
     Peers, Policy, Port, RecipientMode, Recipients, Retry, Role, Route, RouteTarget, Sender, TlsMode,
-    TlsSource, TokenAuthority, TokenRole, TokenRule, User,
+    TokenAuthority, TokenRole, TokenRule, User,
 };
 pub use limits::{Durability, Limits, QueueSection, Rate, RouteLimits};
 pub use set::{AssembleError, ConfigSet, assemble, base_alone};
 pub use shard::{SHARDS, ShardFile, hash, shard_file_name, shard_of};
 pub use spool::{NEWEST_SPOOL_FORMAT, OLDEST_SPOOL_FORMAT, SpoolSection};
 pub use text::{Octets, Period, TextError};
+pub use tls::{TlsSection, TlsSource, TlsVersion};
 pub use users::check_user_name;
 
 /// Writes a configuration file (or a shard) as YAML.

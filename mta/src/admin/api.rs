@@ -14,28 +14,38 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use postroad_config::TokenRole;
-use postroad_config::admin::{LostRequest, SealRequest};
+use postroad_config::admin::{LostRequest, PortShown, SealRequest};
 
 use super::access::{Gate, refuse};
 use super::queue::By;
 use super::{Status, now};
 use crate::handover::{self, Handover, LostError, UnsealError};
+use crate::net::Ports;
 
 #[derive(Clone)]
 struct Api {
     status: Status,
     handover: Handover,
+    ports: Option<Ports>,
 }
 
-pub(super) fn router(status: Status, handover: &Handover, verbs: Option<Router>, gate: Gate) -> Router {
+pub(super) fn router(
+    status: Status,
+    handover: &Handover,
+    ports: Option<Ports>,
+    verbs: Option<Router>,
+    gate: Gate,
+) -> Router {
     let api = Api {
         status,
         handover: handover.clone(),
+        ports,
     };
     let told = Router::new()
         .route("/v1/state", get(state))
         .layer(from_fn_with_state(gate.clone(), either));
     let commanded = Router::new()
+        .route("/v1/certificates", get(certificates))
         .route("/v1/seal", post(seal))
         .route("/v1/unseal", post(unseal))
         .route("/v1/lost", post(lost))
@@ -93,6 +103,14 @@ async fn state(State(api): State<Api>) -> Response {
     match api.status.state().await {
         Ok(state) => Json(state).into_response(),
         Err(error) => refuse(StatusCode::SERVICE_UNAVAILABLE, &error),
+    }
+}
+
+/// Looks by a handshake with each port of ours.
+async fn certificates(State(api): State<Api>) -> Response {
+    match &api.ports {
+        Some(ports) => Json(ports.shown().await).into_response(),
+        None => Json(Vec::<PortShown>::new()).into_response(),
     }
 }
 

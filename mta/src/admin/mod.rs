@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   health (plain HTTP)   /livez  /readyz  /metrics
-//!   api (HTTPS, tokens)   GET /v1/state   POST /v1/seal   POST /v1/unseal   POST /v1/handover/…   /v1/queue…   /v1/sites
+//!   api (HTTPS, tokens)   GET /v1/state, /v1/certificates   POST /v1/seal, /v1/unseal, /v1/handover/…   /v1/queue…   /v1/sites
 //!   socket (mode 0600)    /v1/queue…   /v1/sites
 //! ```
 //!
@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use postroad_config::AdminApi;
+use postroad_config::{AdminApi, TlsVersion};
 use postroad_spool::Spool;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -29,6 +29,7 @@ use tokio_util::task::TaskTracker;
 use crate::handover::Handover;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
+use crate::net::Ports;
 use crate::queue::Queue;
 use crate::settings::Live;
 use crate::tls::{self, TlsError};
@@ -56,6 +57,8 @@ pub struct Parts {
     pub handover: Handover,
     /// The queue, where its verbs are served.
     pub queue: Option<Queue>,
+    /// The ports of mail, where they are served.
+    pub ports: Option<Ports>,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -107,14 +110,12 @@ pub async fn start(
         tracker.spawn(endpoint.serve(router, None, stop.clone()));
     }
     if let Some(api) = &section.api {
-        let tls: Tls = Arc::new(ArcSwap::new(Arc::clone(
-            tls::serve(&api.certificate, &api.key)?.config(tls::Service::Admin),
-        )));
+        let tls: Tls = Arc::new(ArcSwap::new(served(api)?));
         let gate = Gate::new(Authenticator::new(&api.tokens)?, parts.metrics.clone());
         let endpoint = Endpoint::bind(api.address, API).await?;
         admin.api = Some(endpoint.address);
         parts.handover.listening_on(endpoint.address);
-        let router = api::router(status, &parts.handover, verbs, gate.clone());
+        let router = api::router(status, &parts.handover, parts.ports, verbs, gate.clone());
         tracker.spawn(endpoint.serve(router, Some(tls.clone()), stop.clone()));
         let follow = follow(parts.live.clone(), api.clone(), tls, gate);
         tracker.spawn(stop.clone().run_until_cancelled_owned(follow));
@@ -159,10 +160,13 @@ async fn follow(live: Live, mut used: AdminApi, tls: Tls, gate: Gate) {
 }
 
 fn usable(api: &AdminApi) -> Result<(Arc<rustls::ServerConfig>, Authenticator), AdminError> {
-    Ok((
-        Arc::clone(tls::serve(&api.certificate, &api.key)?.config(tls::Service::Admin)),
-        Authenticator::new(&api.tokens)?,
-    ))
+    Ok((served(api)?, Authenticator::new(&api.tokens)?))
+}
+
+/// For the admin endpoint the version is ours to choose at both ends: rustls takes the newest.
+fn served(api: &AdminApi) -> Result<Arc<rustls::ServerConfig>, TlsError> {
+    let served = tls::serve(&api.certificate, &api.key, TlsVersion::Tls12)?;
+    Ok(Arc::clone(served.config(tls::Service::Admin)))
 }
 
 /// Seconds since 1970, by the wall clock.

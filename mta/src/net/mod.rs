@@ -13,6 +13,7 @@ mod budget;
 mod descriptors;
 mod pressure;
 mod proxied;
+mod shown;
 
 pub(crate) use admission::network;
 pub use admission::{Admission, Admitted, Full};
@@ -34,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::proxied::Beginning;
+use self::shown::Own;
 use crate::lifecycle::Phase;
 use crate::session::{self, Shared};
 
@@ -44,6 +46,7 @@ pub struct Ports {
     admission: Admission,
     sessions: TaskTracker,
     open: Arc<Mutex<HashMap<String, OpenPort>>>,
+    own: Own,
 }
 
 struct OpenPort {
@@ -55,23 +58,28 @@ struct OpenPort {
 }
 
 impl Ports {
-    /// Listens on every port of the settings. Errors: the first port that cannot listen; then none does.
-    pub fn start(shared: Shared) -> Result<Self, BindError> {
-        let ports = Self {
+    /// No port listens yet.
+    pub fn new(shared: Shared) -> Self {
+        Self {
             shared,
             admission: Admission::default(),
             sessions: TaskTracker::new(),
             open: Arc::default(),
-        };
-        ports.follow_limits();
+            own: Own::default(),
+        }
+    }
+
+    /// Listens on every port of the settings. Errors: the first port that cannot listen; then none does.
+    pub fn start(&self) -> Result<(), BindError> {
+        self.follow_limits();
         let mut sockets = Vec::new();
-        for port in &ports.shared.live.current().set.file.ports {
+        for port in &self.shared.live.current().set.file.ports {
             sockets.push((port.name.clone(), port.address, listen(&port.name, port.address)?));
         }
         for (name, address, socket) in sockets {
-            ports.serve(name, address, socket);
+            self.serve(name, address, socket);
         }
-        Ok(ports)
+        Ok(())
     }
 
     /// Where a port listens.
@@ -197,6 +205,9 @@ impl Ports {
             return;
         };
         let source = SocketAddr::new(source.ip().to_canonical(), source.port());
+        if self.own.holds(&source) {
+            return self.show(port, stream, source);
+        }
         match proxied::beginning(&settings, source.ip()) {
             Beginning::Session => self.begin(port, stream, source),
             Beginning::Refused => {
@@ -249,6 +260,14 @@ impl Ports {
         let line = (port.tls != TlsMode::Implicit)
             .then(|| format!("421 4.3.2 {} {refusal}\r\n", settings.hostname()));
         self.sessions.spawn(turn_away(stream, line));
+    }
+
+    /// The same for a connection of ours that looks at the certificate: nothing is in its way but that we are leaving.
+    fn show(&self, port: Port, stream: TcpStream, source: SocketAddr) {
+        if self.closed().is_none() {
+            let session = session::uncounted(self.shared.clone(), port, stream, source);
+            self.sessions.spawn(session);
+        }
     }
 
     /// Why no new session is served (RFC 5321 section 3.1: 421 in place of the greeting).

@@ -94,18 +94,25 @@ impl Driver {
 
     /// Serves until the end, and logs it.
     pub(super) async fn run(mut self, stream: TcpStream) {
+        let (session, end) = self.serve(stream).await;
+        self.log(session.as_ref(), &end);
+    }
+
+    /// Serves until the end.
+    pub(super) async fn run_unlogged(mut self, stream: TcpStream) {
+        self.serve(stream).await;
+    }
+
+    async fn serve(&mut self, stream: TcpStream) -> (Option<Session>, End) {
         // Replies are small and waited for.
         let _ = stream.set_nodelay(true);
-        let mut session = None;
-        let end = match self.begin(stream).await {
-            Ok((mut wire, mut begun)) => {
-                let end = self.drive(&mut wire, &mut begun).await;
-                session = Some(begun);
-                end
+        match self.begin(stream).await {
+            Ok((mut wire, mut session)) => {
+                let end = self.drive(&mut wire, &mut session).await;
+                (Some(session), end)
             }
-            Err(end) => end,
-        };
-        self.log(session.as_ref(), &end);
+            Err(end) => (None, end),
+        }
     }
 
     /// The handshake where TLS comes first, then the state machine with the greeting in its output.

@@ -72,6 +72,13 @@ pub async fn serve(shared: Shared, port: Port, stream: TcpStream, client: Socket
     driver::Driver::new(shared, port, client).run(stream).await;
 }
 
+/// The same for a connection of our own: neither counted nor logged.
+pub async fn uncounted(shared: Shared, port: Port, stream: TcpStream, client: SocketAddr) {
+    driver::Driver::new(shared, port, client)
+        .run_unlogged(stream)
+        .await;
+}
+
 struct Counted(Arc<Metrics>);
 
 impl Drop for Counted {

@@ -242,6 +242,7 @@ impl Fleet {
             spool: spool.clone(),
             handover: handover.clone(),
             queue: None,
+            ports: None,
             metrics: metrics.clone(),
         };
         let admin = admin::start(parts, &tracker, &stop).await.unwrap();

@@ -12,10 +12,11 @@ use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::PostParams;
 use kube::{Api, Client};
-use postroad_config::admin::{LostRequest, Refusal, SealRequest, State};
+use postroad_config::admin::{LostRequest, PortShown, Refusal, SealRequest, State};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use serde::de::DeserializeOwned;
 use tokio_rustls::TlsConnector;
 
 /// Why a pod could not be asked.
@@ -34,6 +35,8 @@ pub enum AdminError {
 
 /// Longest time that one question may take.
 const DEADLINE: Duration = Duration::from_secs(3);
+/// A pod takes five seconds at most to look at its own ports.
+const LOOK: Duration = Duration::from_secs(8);
 /// Tokens are good for ten minutes and used for seven.
 const TOKEN_LIFE: Duration = Duration::from_mins(7);
 
@@ -112,18 +115,26 @@ impl Fleet {
 
     /// What a pod says of itself.
     pub async fn state(&self, address: &str) -> Result<State, AdminError> {
-        self.ask("GET", address, "/v1/state", Bytes::new()).await
+        self.ask("GET", address, "/v1/state", Bytes::new(), DEADLINE)
+            .await
+    }
+
+    /// What the ports of a pod show: it connects to each of them, as a client does.
+    pub async fn certificates(&self, address: &str) -> Result<Vec<PortShown>, AdminError> {
+        self.ask("GET", address, "/v1/certificates", Bytes::new(), LOOK)
+            .await
     }
 
     /// Seals a pod. `targets`: `host:port` of the admin endpoints that take its mail.
     pub async fn seal(&self, address: &str, targets: Vec<String>) -> Result<State, AdminError> {
         let body = serde_json::to_vec(&SealRequest { targets }).unwrap_or_default();
-        self.ask("POST", address, "/v1/seal", body.into()).await
+        self.ask("POST", address, "/v1/seal", body.into(), DEADLINE).await
     }
 
     /// Takes the seal off.
     pub async fn unseal(&self, address: &str) -> Result<State, AdminError> {
-        self.ask("POST", address, "/v1/unseal", Bytes::new()).await
+        self.ask("POST", address, "/v1/unseal", Bytes::new(), DEADLINE)
+            .await
     }
 
     /// Tells a pod that the volume with this spool is lost.
@@ -132,26 +143,33 @@ impl Fleet {
             spool: spool.to_owned(),
         };
         let body = serde_json::to_vec(&request).unwrap_or_default();
-        self.ask("POST", address, "/v1/lost", body.into()).await
+        self.ask("POST", address, "/v1/lost", body.into(), DEADLINE).await
     }
 
-    async fn ask(&self, method: &str, address: &str, path: &str, body: Bytes) -> Result<State, AdminError> {
-        match tokio::time::timeout(DEADLINE, self.exchange(method, address, path, body)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(AdminError::Unreachable(format!(
-                "no answer within {} s",
-                DEADLINE.as_secs()
-            ))),
-        }
-    }
-
-    async fn exchange(
+    async fn ask<T: DeserializeOwned>(
         &self,
         method: &str,
         address: &str,
         path: &str,
         body: Bytes,
-    ) -> Result<State, AdminError> {
+        limit: Duration,
+    ) -> Result<T, AdminError> {
+        match tokio::time::timeout(limit, self.exchange(method, address, path, body)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(AdminError::Unreachable(format!(
+                "no answer within {} s",
+                limit.as_secs()
+            ))),
+        }
+    }
+
+    async fn exchange<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        address: &str,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, AdminError> {
         let unreachable = |error: &dyn std::fmt::Display| AdminError::Unreachable(error.to_string());
         // Pods are addressed by IP: no name is looked up.
         let address: std::net::SocketAddr = address.parse().map_err(|error| unreachable(&error))?;

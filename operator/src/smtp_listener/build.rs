@@ -3,5 +3,8 @@
 
 pub mod certificates;
 pub mod config;
+pub mod issued;
+pub mod network;
 pub mod objects;
+pub mod scheduling;
 pub mod share;

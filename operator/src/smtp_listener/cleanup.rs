@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
@@ -55,7 +55,16 @@ async fn drained(
     children: &Children,
     ctx: &Ctx,
 ) -> Result<bool, Error> {
-    let Some(set) = &children.set else { return Ok(true) };
+    let Some(set) = &children.set else {
+        if children.pods.is_empty() {
+            return Ok(true);
+        }
+        fleet::restore_set(listener, names, children, ctx).await?;
+        return Ok(false);
+    };
+    if set.metadata.deletion_timestamp.is_some() {
+        return Ok(false);
+    }
     let mut ending = listener.clone();
     ending.spec.replicas = 0;
     let mut found = fleet::run(&ending, names, children, None, ctx).await?;
@@ -76,8 +85,16 @@ async fn drained(
 }
 
 async fn remove_children(names: &Names, children: &Children, ctx: &Ctx) -> Result<(), Error> {
-    if let Some(set) = &children.set {
-        apply::delete::<StatefulSet>(ctx, set).await?;
+    match &children.set {
+        Some(set) if set.metadata.deletion_timestamp.is_none() => {
+            apply::delete::<StatefulSet>(ctx, set).await?;
+        }
+        // It went to be made anew, and its pods have nobody who takes them along.
+        _ => {
+            for pod in &children.pods {
+                apply::delete::<Pod>(ctx, pod).await?;
+            }
+        }
     }
     for secret in children.secrets.values() {
         apply::delete::<Secret>(ctx, secret).await?;

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::events::EventType;
 use kube::{Api, ResourceExt};
-use postroad_config::admin::State;
+use postroad_config::admin::{PortShown, State};
 use postroad_config::hash;
 use postroad_crds::SmtpListener;
 use postroad_crds::smtp_listener::WhenDrained;
@@ -20,6 +20,7 @@ use super::prepare::Prepared;
 use super::scale::{self, Plan, Said};
 use super::spool_format::SPOOL_FORMAT;
 use super::status::{Found, Seen};
+use super::volumes::{self, Growth};
 use crate::apply;
 use crate::context::Ctx;
 use crate::driver::event;
@@ -31,6 +32,8 @@ pub(super) struct Member {
     pod: Pod,
     pub address: Option<String>,
     pub state: Result<State, String>,
+    /// What its ports were seen to show.
+    shown: Option<Vec<PortShown>>,
 }
 
 /// One step towards the wanted fleet. `prepared`: absent where the newest spec cannot be used; the fleet is kept then.
@@ -53,7 +56,8 @@ pub async fn run(
         refresh(names, children, hash, ctx).await?;
     }
     let access = access(names, authority.as_deref(), ctx).await;
-    let mut members = ask_all(names, children, access.as_ref()).await;
+    let with_tls = prepared.is_some_and(|prepared| prepared.certificate.is_some());
+    let mut members = ask_all(names, children, access.as_ref(), with_tls).await;
     let wanted = listener.spec.replicas;
     let fleet = look(wanted, names, children, &members);
     let lost = losses::run(listener, names, &fleet, &mut members, access.as_ref().ok(), ctx).await?;
@@ -64,9 +68,12 @@ pub async fn run(
     }
     mark(listener, names, &plan, ctx).await?;
     let mut set = children.set.clone();
+    let mut growth = Growth::default();
     // Where the newest spec cannot be used, the pods stay as they are; those that are drained may go all the same.
     if prepared.is_some() {
-        set = Some(keep_set(listener, names, &fleet, &plan, ctx).await?);
+        let wanted = &listener.spec.queue.storage.size.0;
+        growth = volumes::grow(names, wanted, &children.claims, ctx).await?;
+        set = keep_set(listener, names, children, &fleet, &plan, &growth, ctx).await?;
     }
     if let Some(whole) = &set
         && plan.lowers(&fleet)
@@ -87,6 +94,8 @@ pub async fn run(
     discard_drained(listener, names, children, &fleet, ctx).await?;
     let rolling = roll(wanted, &members, set.as_ref(), ctx).await?;
     let mut found = found(listener, names, prepared, base, set.as_ref(), members, rolling);
+    found.growth = growth;
+    found.remade = prepared.is_some() && set.is_none();
     losses::tell(listener, lost, &mut found, ctx).await;
     Ok(found)
 }
@@ -129,6 +138,7 @@ async fn ask_all(
     names: &Names,
     children: &Children,
     access: Result<&admin::Fleet, &AdminError>,
+    with_tls: bool,
 ) -> Vec<Member> {
     let pods = children
         .pods
@@ -141,16 +151,34 @@ async fn ask_all(
             (Ok(_), None) => Err("it has no address yet".to_owned()),
             (Ok(access), Some(address)) => access.state(address).await.map_err(|error| error.to_string()),
         };
+        let shown = match (access, &address) {
+            (Ok(access), Some(address)) if with_tls && state.is_ok() && gather::is_ready(pod) => {
+                shown(access, address, &pod.name_any()).await
+            }
+            _ => None,
+        };
         Member {
             ordinal,
             pod: pod.clone(),
             address,
             state,
+            shown,
         }
     }))
     .await;
     members.sort_by_key(|member| member.ordinal);
     members
+}
+
+/// What the ports of a pod show; nothing where it is of a version that cannot look.
+async fn shown(access: &admin::Fleet, address: &str, pod: &str) -> Option<Vec<PortShown>> {
+    match access.certificates(address).await {
+        Ok(shown) => Some(shown),
+        Err(error) => {
+            tracing::debug!(pod, %error, "its ports were not looked at");
+            None
+        }
+    }
 }
 
 fn said(state: &State) -> Said {
@@ -234,20 +262,69 @@ async fn mark(listener: &SmtpListener, names: &Names, plan: &Plan, ctx: &Ctx) ->
     Ok(())
 }
 
-/// The StatefulSet as it is wanted, never with fewer replicas than it has.
+/// The StatefulSet as it is wanted, never with fewer replicas than it has. `None`: it goes, without its pods, and is made anew
+/// when it is gone.
 async fn keep_set(
     listener: &SmtpListener,
     names: &Names,
+    children: &Children,
     fleet: &scale::Fleet,
     plan: &Plan,
+    growth: &Growth,
+    ctx: &Ctx,
+) -> Result<Option<StatefulSet>, Error> {
+    let wanted = listener.spec.queue.storage.size.0.as_str();
+    let live = children.set.as_ref();
+    if live.is_some_and(|set| set.metadata.deletion_timestamp.is_some()) {
+        return Ok(None);
+    }
+    if let Some(set) = live.filter(|set| growth.refused.is_empty() && volumes::is_outgrown(set, wanted)) {
+        tracing::info!(
+            set = names.listener,
+            wanted,
+            "the StatefulSet is made anew for larger volumes"
+        );
+        apply::orphan(ctx, set).await?;
+        return Ok(None);
+    }
+    let size = live.and_then(volumes::template_size).unwrap_or(wanted);
+    let replicas = plan
+        .replicas
+        .max(fleet.live.unwrap_or_else(|| there(children, names)));
+    make_set(listener, names, replicas, size, ctx).await.map(Some)
+}
+
+/// Replicas that leave every pod where it is that is there without its StatefulSet.
+fn there(children: &Children, names: &Names) -> i32 {
+    let ordinals = children.pods.iter().map(|pod| names.ordinal(&pod.name_any()));
+    ordinals.flatten().max().map_or(0, |highest| highest + 1)
+}
+
+/// Brings back the StatefulSet of pods that are there without one: it went to be made anew.
+pub(super) async fn restore_set(
+    listener: &SmtpListener,
+    names: &Names,
+    children: &Children,
+    ctx: &Ctx,
+) -> Result<(), Error> {
+    let size = &listener.spec.queue.storage.size.0;
+    make_set(listener, names, there(children, names), size, ctx)
+        .await
+        .map(drop)
+}
+
+async fn make_set(
+    listener: &SmtpListener,
+    names: &Names,
+    replicas: i32,
+    size: &str,
     ctx: &Ctx,
 ) -> Result<StatefulSet, Error> {
     let image = Image {
         name: ctx.args.mta_image.clone(),
         pull_policy: ctx.args.mta_image_pull_policy.clone(),
     };
-    let live = fleet.live.unwrap_or(plan.replicas);
-    let desired = objects::stateful_set(names, listener, &image, plan.replicas.max(live));
+    let desired = objects::stateful_set(names, listener, &image, replicas, size);
     apply::apply::<StatefulSet>(ctx, &names.namespace, &desired).await
 }
 
@@ -397,14 +474,23 @@ fn found(
         stays: member.ordinal < listener.spec.replicas,
         ready: gather::is_ready(&member.pod),
         state: member.state,
+        shown: member.shown,
     };
     Found {
         obstacle: None,
         lost: Vec::new(),
         not_lost: Vec::new(),
-        replicas: set
-            .and_then(|set| set.status.as_ref())
-            .map_or(0, |status| status.replicas),
+        growth: Growth::default(),
+        remade: false,
+        addresses: prepared.map(|prepared| prepared.addresses.clone()),
+        volume_size: set
+            .and_then(volumes::template_size)
+            .filter(|size| volumes::is_within(size, &listener.spec.queue.storage.size.0))
+            .map(str::to_owned),
+        // While it is made anew, the pods are there without it.
+        replicas: set.map_or(i32::try_from(members.len()).unwrap_or(i32::MAX), |set| {
+            set.status.as_ref().map_or(0, |status| status.replicas)
+        }),
         pods: members.into_iter().map(seen).collect(),
         config: base.map(|(hash, generation)| {
             (

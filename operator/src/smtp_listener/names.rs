@@ -67,6 +67,11 @@ impl Names {
         format!("{}-tls", self.listener)
     }
 
+    /// The Certificate that cert-manager is asked for, and the Secret that it writes.
+    pub fn issued(&self) -> String {
+        format!("{}-issued", self.listener)
+    }
+
     /// Secret with authority and certificate of the admin endpoints.
     pub fn authority(&self) -> String {
         format!("{}-ca", self.listener)

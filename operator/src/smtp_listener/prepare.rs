@@ -1,20 +1,25 @@
 //! From spec, Secrets and attached objects to the written configuration: the parts are gathered, rendered by
 //! [`super::build`], and written, Secrets before the pods that read them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::jiff::Timestamp;
-use kube::{Resource, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 use postroad_config::{Drained, Peers, User};
 use postroad_crds::SmtpListener;
 use postroad_crds::conditions::reason;
 use serde_json::{Value, json};
 
+use super::addresses;
 use super::build::certificates::{self, Facts, Pair};
 use super::build::config::{self, Parts, Rendered};
+use super::build::network::{self, Talk};
 use super::build::objects;
+use super::certificate;
 use super::gather::{self, Children};
 use super::lost;
 use super::names::{BASE, Names};
@@ -25,7 +30,7 @@ use super::validate::{self, Valid};
 use crate::apply;
 use crate::attached::{self, Attached};
 use crate::context::Ctx;
-use crate::error::Error;
+use crate::error::{Doing, Error};
 
 /// What was written.
 pub struct Prepared {
@@ -37,9 +42,12 @@ pub struct Prepared {
     pub certificate: Option<Facts>,
     /// Authority of the admin endpoints, PEM.
     pub authority: String,
+    /// Where clients reach the listener.
+    pub addresses: Vec<String>,
 }
 
-type Wanted<T> = Result<T, Obstacle>;
+/// What somebody has to mend first is inside.
+pub(super) type Wanted<T> = Result<T, Obstacle>;
 
 fn obstacle(reason: &'static str, message: String, stalled: bool) -> Obstacle {
     Obstacle {
@@ -64,7 +72,7 @@ pub async fn prepare(
         Ok(users) => users,
         Err(obstacle) => return Ok(Err(obstacle)),
     };
-    let tls = match certificate(listener, names, children, ctx).await? {
+    let tls = match certificate::certificate(listener, names, children, ctx).await? {
         Ok(tls) => tls,
         Err(obstacle) => return Ok(Err(obstacle)),
     };
@@ -113,13 +121,16 @@ async fn write(
         peers: peers(listener, names, children, before.as_deref()),
         spool_format: spool_format::rendered(agreed_format(listener)),
     };
+    let ports = network::mail_ports(&parts.policies, &parts.domains);
     let rendered = match config::rendered(parts, before.as_deref()) {
         Ok(rendered) => rendered,
         Err(error) => return Ok(Err(obstacle(reason::INVALID, error.to_string(), true))),
     };
     write_config(names, children, &rendered, ctx).await?;
-    write_objects(listener, names, children, ctx).await?;
+    let service = write_objects(listener, names, children, ctx).await?;
+    keep_network_policy(listener, names, &inputs.valid, &ports, ctx).await?;
     Ok(Ok(Prepared {
+        addresses: addresses::addresses(listener, &service),
         fingerprint: attached::fingerprint(&attached),
         certificate: inputs.tls.and_then(|pair| certificates::facts(&pair.certificate)),
         authority: authority.certificate,
@@ -230,7 +241,12 @@ async fn users(listener: &SmtpListener, names: &Names, ctx: &Ctx) -> Result<Want
         .map_err(|invalid| obstacle(reason::SECRET_INVALID, invalid.to_string(), false)))
 }
 
-async fn owner_secret(names: &Names, name: &str, field: &str, ctx: &Ctx) -> Result<Wanted<Secret>, Error> {
+pub(super) async fn owner_secret(
+    names: &Names,
+    name: &str,
+    field: &str,
+    ctx: &Ctx,
+) -> Result<Wanted<Secret>, Error> {
     match gather::named_secret(ctx, &names.namespace, name).await {
         Ok(Some(secret)) => Ok(Ok(secret)),
         Ok(None) => {
@@ -258,68 +274,7 @@ pub fn denied(names: &Names, ctx: &Ctx) -> Obstacle {
     obstacle(reason::SECRET_ACCESS_DENIED, message, false)
 }
 
-async fn certificate(
-    listener: &SmtpListener,
-    names: &Names,
-    children: &Children,
-    ctx: &Ctx,
-) -> Result<Wanted<Option<Pair>>, Error> {
-    let Some(tls) = &listener.spec.tls else {
-        return Ok(Ok(None));
-    };
-    let Some(name) = &tls.secret_name else {
-        return self_signed(listener, names, children, ctx)
-            .await
-            .map(|pair| Ok(Some(pair)));
-    };
-    let secret = match owner_secret(names, name, "spec.tls.secretName", ctx).await? {
-        Ok(secret) => secret,
-        Err(obstacle) => return Ok(Err(obstacle)),
-    };
-    let text = |key: &str| {
-        let data = secret.data.as_ref()?.get(key)?;
-        String::from_utf8(data.0.clone()).ok()
-    };
-    let wrong = |what: &str| {
-        let message = format!(
-            "spec.tls.secretName: {what} in Secret {name}; give `tls.crt` and `tls.key` as PEM, as type kubernetes.io/tls has them"
-        );
-        Ok(Err(obstacle(reason::SECRET_INVALID, message, false)))
-    };
-    match (text("tls.crt"), text("tls.key")) {
-        (Some(certificate), _) if certificates::facts(&certificate).is_none() => {
-            wrong("`tls.crt` is no certificate")
-        }
-        (_, Some(key)) if !certificates::has_key(&key) => wrong("`tls.key` is no private key"),
-        (Some(certificate), Some(key)) => Ok(Ok(Some(Pair { certificate, key }))),
-        _ => wrong("`tls.crt` or `tls.key` is missing"),
-    }
-}
-
-async fn self_signed(
-    listener: &SmtpListener,
-    names: &Names,
-    children: &Children,
-    ctx: &Ctx,
-) -> Result<Pair, Error> {
-    let now = Timestamp::now().as_second();
-    let host = &listener.spec.hostname;
-    if let Some(pair) = children.pair(&names.self_signed(), "tls.crt", "tls.key")
-        && certificates::facts(&pair.certificate)
-            .is_some_and(|facts| facts.covers(host) && !facts.is_due(now))
-    {
-        return Ok(pair);
-    }
-    let pair = certificates::self_signed(host, now).map_err(made)?;
-    let data = [
-        ("tls.crt", pair.certificate.as_str()),
-        ("tls.key", pair.key.as_str()),
-    ];
-    write_secret(names, &names.self_signed(), "kubernetes.io/tls", &data, ctx).await?;
-    Ok(pair)
-}
-
-fn made(error: impl std::fmt::Display) -> Error {
+pub(super) fn made(error: impl std::fmt::Display) -> Error {
     Error::Made(format!("a certificate could not be made: {error}"))
 }
 
@@ -350,7 +305,7 @@ async fn admin_certificates(names: &Names, children: &Children, ctx: &Ctx) -> Re
     Ok((authority, leaf))
 }
 
-async fn write_secret(
+pub(super) async fn write_secret(
     names: &Names,
     name: &str,
     kind: &str,
@@ -406,7 +361,7 @@ async fn write_objects(
     names: &Names,
     children: &Children,
     ctx: &Ctx,
-) -> Result<(), Error> {
+) -> Result<Service, Error> {
     let owner = owner(listener)?;
     let sealed = children
         .pods
@@ -418,15 +373,51 @@ async fn write_objects(
         })
         .count();
     let namespace = &names.namespace;
-    apply::apply::<ServiceAccount>(ctx, namespace, &objects::account(names)).await?;
+    apply::apply::<ServiceAccount>(ctx, namespace, &objects::account(names, listener)).await?;
     apply::apply::<ServiceAccount>(ctx, namespace, &objects::admin_account(names)).await?;
     apply::apply::<Service>(ctx, namespace, &objects::peers(names)).await?;
-    apply::apply::<Service>(ctx, namespace, &objects::service(names, listener, &owner)).await?;
+    let service = apply::apply::<Service>(ctx, namespace, &objects::service(names, listener, &owner)).await?;
     apply::apply::<PodDisruptionBudget>(ctx, namespace, &objects::budget(names, sealed, &owner)).await?;
+    Ok(service)
+}
+
+/// The NetworkPolicy where one is wanted. Where none is, ours is looked for once in each generation and after each start.
+async fn keep_network_policy(
+    listener: &SmtpListener,
+    names: &Names,
+    valid: &Valid,
+    mail: &BTreeSet<u16>,
+    ctx: &Ctx,
+) -> Result<(), Error> {
+    if let Some(settings) = &listener.spec.network_policy {
+        let talk = Talk {
+            mail,
+            resolvers: &valid.resolvers,
+            operator: &ctx.args.pod_namespace,
+        };
+        let owner = owner(listener)?;
+        let policy = network::network_policy(names, listener, &settings.egress_ports, talk, &owner);
+        apply::apply::<NetworkPolicy>(ctx, &names.namespace, &policy).await?;
+        return Ok(());
+    }
+    if ctx.given_up.holds(listener, NETWORK_POLICY) {
+        return Ok(());
+    }
+    let policies: Api<NetworkPolicy> = Api::namespaced(ctx.client.clone(), &names.namespace);
+    let live = policies
+        .get_opt(&names.listener)
+        .await
+        .doing("reading a NetworkPolicy")?;
+    if let Some(live) = live.filter(apply::is_ours) {
+        apply::delete(ctx, &live).await?;
+    }
+    ctx.given_up.remember(listener, NETWORK_POLICY);
     Ok(())
 }
 
-fn owner(listener: &SmtpListener) -> Result<Value, Error> {
+const NETWORK_POLICY: &str = "NetworkPolicy";
+
+pub(super) fn owner(listener: &SmtpListener) -> Result<Value, Error> {
     let reference = listener
         .controller_owner_ref(&())
         .ok_or_else(|| Error::Made("the listener has no uid".into()))?;

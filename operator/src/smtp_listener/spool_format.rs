@@ -76,6 +76,7 @@ mod tests {
             stays: true,
             ready: true,
             state: reads.map(state).ok_or_else(|| "no answer".into()),
+            shown: None,
         }
     }
 

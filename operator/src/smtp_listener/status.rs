@@ -1,17 +1,20 @@
 //! Status of a listener out of what was found. Pure: (spec, what was found, the last status, now) → the next status.
 
 use k8s_openapi::jiff::Timestamp;
-use postroad_config::admin::State;
+use postroad_config::admin::{PortShown, State};
+use postroad_crds::common::Size;
 use postroad_crds::conditions::{
     CERTIFICATE_SERVED, CONFIG_APPLIED, DRAINING, NewCondition, QUEUE_HEALTHY, READY, RECONCILING, STALLED,
     reason, set_condition,
 };
-use postroad_crds::smtp_listener::{CertificateStatus, DrainingPod, LostVolume, QueueStatus};
+use postroad_crds::smtp_listener::{DrainingPod, LostVolume, QueueStatus};
 use postroad_crds::{SmtpListener, SmtpListenerStatus};
 
 use super::build::certificates::Facts;
 use super::names::VOLUME_LOST;
+use super::served;
 use super::spool_format;
+use super::volumes::Growth;
 
 /// One pod and what it said.
 #[derive(Clone, Debug)]
@@ -24,6 +27,8 @@ pub struct Seen {
     pub ready: bool,
     /// What it said, or why it could not be asked.
     pub state: Result<State, String>,
+    /// What its ports showed in a handshake; absent where it was not looked at, or cannot look.
+    pub shown: Option<Vec<PortShown>>,
 }
 
 /// Why there is nothing new to serve: reason and message.
@@ -57,6 +62,14 @@ pub struct Found {
     pub lost: Vec<LostVolume>,
     /// What was declared lost and is not, or cannot be found: sentences.
     pub not_lost: Vec<String>,
+    /// What came of larger volumes.
+    pub growth: Growth,
+    /// Size in the claim template, where it is not above what is wanted: a status that admission refuses could not be written.
+    pub volume_size: Option<String>,
+    /// The StatefulSet went to be made anew.
+    pub remade: bool,
+    /// Where clients reach the listener; absent where it is not known now.
+    pub addresses: Option<Vec<String>>,
     /// Replicas of the StatefulSet that exist.
     pub replicas: i32,
     /// Pods.
@@ -75,8 +88,6 @@ pub struct Found {
     pub format_cap: Option<u32>,
 }
 
-/// Days before its end that a certificate is warned of.
-const WARN_DAYS: i64 = 14;
 /// Figures move within this time even when their class stays.
 const FIGURES: i64 = 60;
 
@@ -90,15 +101,17 @@ pub fn status(listener: &SmtpListener, found: &Found, now: Timestamp) -> SmtpLis
         replicas: found.replicas,
         ready_replicas: i32::try_from(serving.len()).unwrap_or(i32::MAX),
         selector: found.selector.clone(),
+        addresses: found.addresses.clone().unwrap_or(before.addresses.clone()),
         config_generation: found
             .config
             .as_ref()
             .map(|(_, generation)| i64::try_from(*generation).unwrap_or(i64::MAX)),
         rendered: found.rendered.clone(),
         queue: queue(&before, found, now),
-        certificate: certificate(&serving, found),
+        certificate: served::status(&serving, found),
         draining: draining(&before, found, now),
         lost: found.lost.clone(),
+        volume_size: found.volume_size.clone().map(Size).or(before.volume_size.clone()),
         spool_format: Some(spool_format(listener, &before, found)),
         spool_format_on_disk: spool_format::on_disk(&found.pods)
             .map_or(before.spool_format_on_disk, |format| i32::try_from(format).ok()),
@@ -106,7 +119,7 @@ pub fn status(listener: &SmtpListener, found: &Found, now: Timestamp) -> SmtpLis
     };
     let conditions = [
         config_applied(&serving, found),
-        certificate_served(&listener.spec.hostname, &serving, found, now),
+        served::condition(&listener.spec.hostname, &serving, found, now),
         queue_healthy(listener, found),
         draining_condition(found),
     ];
@@ -167,9 +180,7 @@ fn ready(wanted: i32, serving: &[&Seen], found: &Found, conditions: &[NewConditi
         );
     }
     if let Some(fault) = conditions.iter().find(|condition| {
-        matches!(condition.kind, CONFIG_APPLIED | CERTIFICATE_SERVED)
-            && condition.status != Some(true)
-            && condition.reason != reason::EXPIRING
+        matches!(condition.kind, CONFIG_APPLIED | CERTIFICATE_SERVED) && condition.status != Some(true)
     }) {
         return NewCondition::new(READY, Some(false), &fault.reason, fault.message.clone());
     }
@@ -195,6 +206,10 @@ fn moving(wanted: i32, serving: &[&Seen], found: &Found, config: &NewCondition) 
         Some(format!("{serving} of {wanted} pods serve"))
     } else if found.rolling {
         Some("pods are replaced by newer ones, one at a time".into())
+    } else if found.remade {
+        Some("the StatefulSet is made anew for larger volumes".into())
+    } else if !found.growth.growing.is_empty() {
+        Some(format!("volumes grow: {}", found.growth.growing.join(", ")))
     } else {
         (config.status != Some(true)).then(|| config.message.clone())
     }
@@ -252,68 +267,6 @@ fn config_applied(serving: &[&Seen], found: &Found) -> NewCondition {
     )
 }
 
-fn certificate_served(host: &str, serving: &[&Seen], found: &Found, now: Timestamp) -> NewCondition {
-    let condition =
-        |status, reason, message: String| NewCondition::new(CERTIFICATE_SERVED, status, reason, message);
-    let Some(wanted) = &found.certificate else {
-        let served = found.obstacle.is_none();
-        return condition(
-            served.then_some(true),
-            reason::NOT_CONFIGURED,
-            "no port uses TLS, or there is no certificate".into(),
-        );
-    };
-    for pod in serving {
-        let Ok(state) = &pod.state else { continue };
-        if state
-            .certificate
-            .as_ref()
-            .is_none_or(|served| served.serial != wanted.serial)
-        {
-            let serial = state
-                .certificate
-                .as_ref()
-                .map_or("none", |served| served.serial.as_str());
-            return condition(
-                Some(false),
-                reason::IN_PROGRESS,
-                format!(
-                    "{} serves certificate {serial}, wanted is {}",
-                    pod.name, wanted.serial
-                ),
-            );
-        }
-    }
-    if !wanted.covers(host) {
-        let names = wanted.names.join(", ");
-        return condition(
-            Some(false),
-            reason::NAME_MISMATCH,
-            format!("the certificate is for {names}, not for {host}; give one that is"),
-        );
-    }
-    let left = wanted.not_after - now.as_second();
-    if left < WARN_DAYS * 86_400 {
-        return condition(
-            Some(left > 0),
-            reason::EXPIRING,
-            format!(
-                "the certificate {} ends in {} days; renew it",
-                wanted.serial,
-                left.max(0) / 86_400
-            ),
-        );
-    }
-    if serving.is_empty() {
-        return condition(None, reason::NO_SERVING_POD, "no pod serves".into());
-    }
-    condition(
-        Some(true),
-        reason::AS_WANTED,
-        format!("every serving pod serves certificate {}", wanted.serial),
-    )
-}
-
 fn queue_healthy(listener: &SmtpListener, found: &Found) -> NewCondition {
     let condition =
         |status, reason, message: String| NewCondition::new(QUEUE_HEALTHY, status, reason, message);
@@ -349,6 +302,15 @@ fn queue_healthy(listener: &SmtpListener, found: &Found) -> NewCondition {
                 "{} damaged places were found on the volume of {name}",
                 state.queue.damaged
             ),
+        );
+    }
+    if !found.growth.refused.is_empty() {
+        let message = found.growth.refused.join("; ");
+        let mend = "let the StorageClass allow it (allowVolumeExpansion), it is tried again every five minutes, or set the size back";
+        return condition(
+            Some(false),
+            reason::VOLUME_NOT_EXPANDABLE,
+            format!("{message}; {mend}"),
         );
     }
     if let Some(message) = volume_lost(listener, found) {
@@ -474,25 +436,6 @@ fn draining(before: &SmtpListenerStatus, found: &Found, now: Timestamp) -> Vec<D
     } else {
         next
     }
-}
-
-fn certificate(serving: &[&Seen], found: &Found) -> Option<CertificateStatus> {
-    let wanted = found.certificate.as_ref()?;
-    let serves = |pod: &&&Seen| {
-        pod.state.as_ref().is_ok_and(|state| {
-            state
-                .certificate
-                .as_ref()
-                .is_some_and(|served| served.serial == wanted.serial)
-        })
-    };
-    Some(CertificateStatus {
-        serial: wanted.serial.clone(),
-        not_after: Timestamp::from_second(wanted.not_after)
-            .map(|at| at.to_string())
-            .unwrap_or_default(),
-        served_by: i32::try_from(serving.iter().filter(serves).count()).unwrap_or(i32::MAX),
-    })
 }
 
 #[cfg(test)]

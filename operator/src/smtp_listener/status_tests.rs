@@ -54,6 +54,7 @@ fn pod(name: &str, change: impl FnOnce(&mut State)) -> Seen {
         stays: true,
         ready: true,
         state: Ok(state),
+        shown: None,
     }
 }
 
@@ -128,7 +129,7 @@ fn what_keeps_a_listener_from_ready_is_named() {
         ),
         (
             found(vec![pod("edge-0", |state| state.certificate = None)]),
-            reason::IN_PROGRESS,
+            reason::NOT_SERVED,
         ),
         (
             found(vec![Seen {
@@ -145,7 +146,7 @@ fn what_keeps_a_listener_from_ready_is_named() {
                 }),
                 ..found(vec![pod("edge-0", |_| {})])
             },
-            reason::NAME_MISMATCH,
+            reason::HOSTNAME_MISMATCH,
         ),
         (
             Found {
@@ -174,7 +175,7 @@ fn an_expiring_certificate_warns_and_still_serves() {
         ..facts
     });
     let status = status(&listener(1), &found, now());
-    assert_eq!(reason_of(&status, CERTIFICATE_SERVED), reason::EXPIRING);
+    assert_eq!(reason_of(&status, CERTIFICATE_SERVED), reason::EXPIRES_SOON);
     assert_eq!(status_of(&status.conditions, READY), Some(true));
 }
 
@@ -295,4 +296,39 @@ fn a_volume_that_was_declared_lost_is_told_until_the_annotation_is_taken_off() {
         Some(true),
         "it serves all the same"
     );
+}
+
+#[test]
+fn volumes_that_grow_are_work_under_way_and_one_that_may_not_is_said() {
+    let mut found = found(vec![pod("edge-0", |_| {})]);
+    found.growth.growing = vec!["queue-edge-0".into()];
+    let grows = status(&listener(1), &found, now());
+    assert_eq!(status_of(&grows.conditions, RECONCILING), Some(true));
+    assert_eq!(status_of(&grows.conditions, READY), Some(true));
+    found.growth.growing.clear();
+    found.remade = true;
+    let remade = status(&listener(1), &found, now());
+    assert_eq!(status_of(&remade.conditions, RECONCILING), Some(true));
+    found.remade = false;
+    found.growth.refused = vec!["queue-edge-0 does not grow to 2Gi: the class does not allow it".into()];
+    let refused = status(&listener(1), &found, now());
+    assert_eq!(reason_of(&refused, QUEUE_HEALTHY), reason::VOLUME_NOT_EXPANDABLE);
+    assert_eq!(status_of(&refused.conditions, RECONCILING), Some(false));
+    assert_eq!(status_of(&refused.conditions, READY), Some(true));
+}
+
+#[test]
+fn addresses_and_size_stay_while_they_are_not_known() {
+    let mut listener = listener(1);
+    let mut known = found(vec![pod("edge-0", |_| {})]);
+    known.addresses = Some(vec!["203.0.113.7".into()]);
+    known.volume_size = Some("1Gi".into());
+    let first = status(&listener, &known, now());
+    assert_eq!(first.addresses, ["203.0.113.7"]);
+    listener.status = Some(first);
+    let unknown = status(&listener, &found(vec![pod("edge-0", |_| {})]), now());
+    assert_eq!(unknown.addresses, ["203.0.113.7"]);
+    assert_eq!(unknown.volume_size, Some(Size("1Gi".into())));
+    known.addresses = Some(Vec::new());
+    assert!(status(&listener, &known, now()).addresses.is_empty());
 }

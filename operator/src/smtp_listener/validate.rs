@@ -1,13 +1,15 @@
 //! A listener's spec, parsed once: after this nobody reads the raw one. Pure.
 
+mod pod;
+
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Secret;
 use postroad_config::{
-    Access, DomainName, Durability, HeaderEdits, Headers, Limits, Port, ProxyMode, ProxyProtocol,
-    QueueSection, Role, Sections, TextError, TlsMode, User,
+    Access, DomainName, Durability, HeaderEdits, Headers, Limits, Octets, Port, ProxyMode, ProxyProtocol,
+    QueueSection, Role, Sections, TextError, TlsMode, TlsVersion, User,
 };
 use postroad_crds::SmtpListenerSpec;
 use postroad_crds::common::Network;
@@ -42,6 +44,8 @@ pub struct Valid {
     pub hostname: DomainName,
     /// Ports as the pods serve them.
     pub ports: Vec<Port>,
+    /// The oldest version of TLS that clients may use.
+    pub minimum_version: TlsVersion,
     /// Limits.
     pub limits: Limits,
     /// Times and durability of the queue.
@@ -72,9 +76,12 @@ pub fn validate(spec: &SmtpListenerSpec) -> Result<Valid, Invalid> {
         })?;
     let resolvers = spec.dns.iter().flat_map(|dns| &dns.resolvers);
     let egress = spec.egress.iter().flat_map(|egress| &egress.addresses);
+    spec.pod.as_ref().map_or(Ok(()), pod::check)?;
+    parsed::<Octets>("spec.queue.storage.size", &spec.queue.storage.size.0)?;
     let valid = Valid {
         hostname,
         ports: spec.ports.iter().map(port).collect(),
+        minimum_version: minimum_version(spec),
         limits: limits(spec)?,
         queue: queue(&spec.queue)?,
         relay_from: networks("spec.relayFrom", &spec.relay_from)?,
@@ -144,6 +151,13 @@ fn port(port: &postroad_crds::smtp_listener::ListenerPort) -> Port {
             PortTls::StartTls => TlsMode::StartTls,
             PortTls::Implicit => TlsMode::Implicit,
         },
+    }
+}
+
+fn minimum_version(spec: &SmtpListenerSpec) -> TlsVersion {
+    match spec.tls.as_ref().and_then(|tls| tls.minimum_version) {
+        None | Some(crd::TlsVersion::Tls12) => TlsVersion::Tls12,
+        Some(crd::TlsVersion::Tls13) => TlsVersion::Tls13,
     }
 }
 
@@ -365,6 +379,12 @@ mod tests {
         let users = json!({"users": {"secretRef": {"name": "users"}}, "channelBinding": true});
         let bound = validate(&spec(&json!({"authentication": users}))).unwrap();
         assert!(bound.channel_binding);
+        assert_eq!(valid.minimum_version, TlsVersion::Tls12);
+        let newest = json!({"tls": {"selfSigned": {}, "minimumVersion": "Tls13"}});
+        assert_eq!(
+            validate(&spec(&newest)).unwrap().minimum_version,
+            TlsVersion::Tls13
+        );
         assert_eq!(valid.ports[0].address.to_string(), "[::]:10025");
     }
 
@@ -430,6 +450,11 @@ mod tests {
                 json!({"queue": {"storage": {"size": "1Gi"}, "lifetime": "999999999d"}}),
                 "spec.queue.lifetime",
                 "999999999d",
+            ),
+            (
+                json!({"queue": {"storage": {"size": "999999999999Ti"}}}),
+                "spec.queue.storage.size",
+                "999999999999Ti",
             ),
             (json!({"hostname": "10.0.0.1"}), "spec.hostname", "10.0.0.1"),
         ] {

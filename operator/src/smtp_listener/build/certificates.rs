@@ -80,7 +80,12 @@ pub fn facts(pem: &str) -> Option<Facts> {
     })
 }
 
+/// DER prefixes a zero octet where the first bit is set; it is no part of the number.
 fn hexadecimal(octets: &[u8]) -> String {
+    let octets = match octets {
+        [0, rest @ ..] if !rest.is_empty() => rest,
+        all => all,
+    };
     let digits = octets.iter().flat_map(|octet| [octet >> 4, octet & 15]);
     digits
         .filter_map(|digit| char::from_digit(u32::from(digit), 16))
@@ -159,6 +164,18 @@ mod tests {
         assert!(!facts.is_due(NOW) && !facts.is_due(NOW + 59 * DAY) && facts.is_due(NOW + 61 * DAY));
         assert!(has_key(&pair.key) && !has_key(&pair.certificate));
         assert_eq!(format!("{pair:?}"), "Pair(…)");
+    }
+
+    /// As the pods say it.
+    #[test]
+    fn a_serial_number_has_no_octet_that_der_added() {
+        for (octets, digits) in [
+            (&[0, 0x80, 1][..], "8001"),
+            (&[0x7f, 0][..], "7f00"),
+            (&[0][..], "00"),
+        ] {
+            assert_eq!(hexadecimal(octets), digits);
+        }
     }
 
     #[test]

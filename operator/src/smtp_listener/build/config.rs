@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use postroad_config::{
     AdminApi, AdminSection, AssembleError, ConfigFile, Domain, FORMAT, Peers, Policy, ShardFile,
-    SpoolSection, TlsSource, TokenAuthority, TokenRole, TokenRule, User, assemble, hash, render, shard_of,
+    SpoolSection, TlsSection, TlsSource, TokenAuthority, TokenRole, TokenRule, User, assemble, hash, render,
+    shard_of,
 };
 
 use super::certificates::Pair;
@@ -182,9 +183,12 @@ fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
             write_format: spool_format,
         },
         ports: valid.ports.clone(),
-        tls: tls.map(|pair| TlsSource::Inline {
-            certificate: pair.certificate,
-            key: pair.key,
+        tls: tls.map(|pair| TlsSection {
+            source: TlsSource::Inline {
+                certificate: pair.certificate,
+                key: pair.key,
+            },
+            minimum_version: valid.minimum_version,
         }),
         users,
         channel_binding: valid.channel_binding,
@@ -229,6 +233,8 @@ fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
 
 #[cfg(test)]
 mod tests {
+    use postroad_config::TlsVersion;
+
     use super::*;
     use crate::smtp_listener::build::certificates;
 
@@ -318,7 +324,10 @@ mod tests {
             namespace: "mail".into(),
             listener: "edge".into(),
         };
-        let valid = valid();
+        let valid = Valid {
+            minimum_version: TlsVersion::Tls13,
+            ..valid()
+        };
         let parts = Parts {
             names: &names,
             valid: &valid,
@@ -339,9 +348,12 @@ mod tests {
         assert_eq!(set.file.spool.format(), 2);
         assert_eq!(
             set.file.tls,
-            Some(TlsSource::Inline {
-                certificate: pair.certificate,
-                key: pair.key
+            Some(TlsSection {
+                source: TlsSource::Inline {
+                    certificate: pair.certificate,
+                    key: pair.key
+                },
+                minimum_version: TlsVersion::Tls13,
             })
         );
     }

@@ -2,9 +2,12 @@
 
 use postroad_config::{SHARDS, shard_file_name};
 use postroad_crds::SmtpListener;
-use postroad_crds::smtp_listener::{CpuMemory, ServiceType};
+use postroad_crds::smtp_listener::{
+    CpuMemory, IpFamily, IpFamilyPolicy, ListenerService, ServiceType, TrafficPolicy,
+};
 use serde_json::{Value, json};
 
+use super::scheduling::schedule;
 use crate::smtp_listener::names::{BASE, CONFIG_MOUNT, Names, QUEUE_MOUNT, TOKEN_MOUNT, container_port};
 
 /// Image of the pods.
@@ -21,10 +24,16 @@ fn metadata(names: &Names, name: &str) -> Value {
 }
 
 /// Account of the pods: no permission, no token of the API server.
-pub fn account(names: &Names) -> Value {
+pub fn account(names: &Names, listener: &SmtpListener) -> Value {
+    let mut metadata = metadata(names, &names.account());
+    if let Some(pod) = &listener.spec.pod
+        && !pod.service_account_annotations.is_empty()
+    {
+        metadata["annotations"] = json!(pod.service_account_annotations);
+    }
     json!({
         "apiVersion": "v1", "kind": "ServiceAccount",
-        "metadata": metadata(names, &names.account()),
+        "metadata": metadata,
         "automountServiceAccountToken": false,
     })
 }
@@ -65,10 +74,41 @@ pub fn service(names: &Names, listener: &SmtpListener, owner: &Value) -> Value {
     let mut metadata = metadata(names, &names.listener);
     metadata["ownerReferences"] = json!([owner]);
     metadata["annotations"] = json!(settings.annotations);
-    json!({
-        "apiVersion": "v1", "kind": "Service", "metadata": metadata,
-        "spec": {"type": kind, "selector": {"postroad.dev/listener": names.listener}, "ports": ports},
-    })
+    let mut spec =
+        json!({"type": kind, "selector": {"postroad.dev/listener": names.listener}, "ports": ports});
+    shape(&mut spec, &settings);
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
+}
+
+/// What the owner says of families, traffic and load balancer; what is not said is the cluster's to choose.
+fn shape(spec: &mut Value, settings: &ListenerService) {
+    let traffic = |policy: TrafficPolicy| match policy {
+        TrafficPolicy::Cluster => "Cluster",
+        TrafficPolicy::Local => "Local",
+    };
+    if !settings.ip_families.is_empty() {
+        let families = settings.ip_families.iter().map(|family| match family {
+            IpFamily::IPv4 => "IPv4",
+            IpFamily::IPv6 => "IPv6",
+        });
+        spec["ipFamilies"] = families.collect();
+    }
+    if let Some(policy) = settings.ip_family_policy {
+        spec["ipFamilyPolicy"] = json!(match policy {
+            IpFamilyPolicy::SingleStack => "SingleStack",
+            IpFamilyPolicy::PreferDualStack => "PreferDualStack",
+            IpFamilyPolicy::RequireDualStack => "RequireDualStack",
+        });
+    }
+    if let Some(policy) = settings.external_traffic_policy {
+        spec["externalTrafficPolicy"] = json!(traffic(policy));
+    }
+    if let Some(policy) = settings.internal_traffic_policy {
+        spec["internalTrafficPolicy"] = json!(traffic(policy));
+    }
+    if let Some(class) = &settings.load_balancer_class {
+        spec["loadBalancerClass"] = json!(class);
+    }
 }
 
 /// Disruption budget. Sealed pods are unready and leave anyway: they must not use it up.
@@ -85,8 +125,14 @@ pub fn budget(names: &Names, sealed: usize, owner: &Value) -> Value {
     })
 }
 
-/// The StatefulSet without its replicas, which have a writer of their own.
-pub fn stateful_set(names: &Names, listener: &SmtpListener, image: &Image, replicas: i32) -> Value {
+/// The StatefulSet without its replicas, which have a writer of their own. `size`: of the volumes; that of a live one stays.
+pub fn stateful_set(
+    names: &Names,
+    listener: &SmtpListener,
+    image: &Image,
+    replicas: i32,
+    size: &str,
+) -> Value {
     json!({
         "apiVersion": "apps/v1", "kind": "StatefulSet",
         "metadata": metadata(names, &names.listener),
@@ -97,17 +143,17 @@ pub fn stateful_set(names: &Names, listener: &SmtpListener, image: &Image, repli
             "updateStrategy": {"type": "OnDelete"},
             "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
             "selector": {"matchLabels": {"postroad.dev/listener": names.listener}},
-            "template": {"metadata": {"labels": names.labels()}, "spec": pod(names, listener, image)},
-            "volumeClaimTemplates": [claim(names, listener)],
+            "template": {"metadata": pod_metadata(names, listener), "spec": pod(names, listener, image)},
+            "volumeClaimTemplates": [claim(names, listener, size)],
         },
     })
 }
 
-fn claim(names: &Names, listener: &SmtpListener) -> Value {
+fn claim(names: &Names, listener: &SmtpListener, size: &str) -> Value {
     let storage = &listener.spec.queue.storage;
     let mut spec = json!({
         "accessModes": ["ReadWriteOnce"],
-        "resources": {"requests": {"storage": storage.size.0}},
+        "resources": {"requests": {"storage": size}},
     });
     if let Some(class) = &storage.storage_class_name {
         spec["storageClassName"] = json!(class);
@@ -119,9 +165,26 @@ fn claim(names: &Names, listener: &SmtpListener) -> Value {
     })
 }
 
+/// The operator's own labels stay what they are.
+fn pod_metadata(names: &Names, listener: &SmtpListener) -> Value {
+    let settings = listener.spec.pod.clone().unwrap_or_default();
+    let mut labels = settings.labels;
+    labels.extend(
+        names
+            .labels()
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value)),
+    );
+    let mut metadata = json!({"labels": labels});
+    if !settings.annotations.is_empty() {
+        metadata["annotations"] = json!(settings.annotations);
+    }
+    metadata
+}
+
 /// Pod Security `restricted`: no capability, no root, nothing written beside the queue volume.
 fn pod(names: &Names, listener: &SmtpListener, image: &Image) -> Value {
-    json!({
+    let mut pod = json!({
         "serviceAccountName": names.account(),
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
@@ -131,13 +194,12 @@ fn pod(names: &Names, listener: &SmtpListener, image: &Image) -> Value {
             "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532,
             "fsGroupChangePolicy": "OnRootMismatch", "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "topologySpreadConstraints": [{
-            "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
-            "labelSelector": {"matchLabels": {"postroad.dev/listener": names.listener}},
-        }],
         "containers": [container(listener, image)],
         "volumes": [config_volume(names), token_volume(names)],
-    })
+    });
+    let settings = listener.spec.pod.clone().unwrap_or_default();
+    schedule(&mut pod, names, &settings);
+    pod
 }
 
 fn container(listener: &SmtpListener, image: &Image) -> Value {
@@ -236,7 +298,7 @@ mod tests {
             name: "mta:1".into(),
             pull_policy: "Never".into(),
         };
-        let set = stateful_set(&names(), &listener(), &image, 3);
+        let set = stateful_set(&names(), &listener(), &image, 3, "1Gi");
         let pod = &set["spec"]["template"]["spec"];
         let container = &pod["containers"][0];
         assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
@@ -257,8 +319,8 @@ mod tests {
             pull_policy: "Never".into(),
         };
         let owner = json!({"uid": "u"});
-        let set = stateful_set(&names(), &listener(), &image, 1);
-        for object in [&set, &peers(&names()), &account(&names())] {
+        let set = stateful_set(&names(), &listener(), &image, 1, "1Gi");
+        for object in [&set, &peers(&names()), &account(&names(), &listener())] {
             assert!(object["metadata"]["ownerReferences"].is_null(), "{object}");
         }
         for object in [
@@ -275,7 +337,7 @@ mod tests {
             name: "mta:1".into(),
             pull_policy: "Never".into(),
         };
-        let set = stateful_set(&names(), &listener(), &image, 2);
+        let set = stateful_set(&names(), &listener(), &image, 2, "1Gi");
         assert_eq!(set["spec"]["replicas"], 2);
         let claim = &set["spec"]["volumeClaimTemplates"][0]["spec"];
         assert_eq!(
@@ -289,6 +351,54 @@ mod tests {
             set["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"],
             "1Gi"
         );
-        assert_eq!(budget(&names(), 2, &json!({}))["spec"]["maxUnavailable"], 3);
+        let budget = budget(&names(), 2, &json!({}));
+        assert_eq!(budget["spec"]["maxUnavailable"], 3);
+        assert_eq!(budget["spec"]["unhealthyPodEvictionPolicy"], "AlwaysAllow");
+    }
+
+    #[test]
+    fn labels_and_annotations_reach_pod_and_account_and_ours_stay() {
+        let mut listener = listener();
+        let pod = json!({
+            "labels": {"team": "mail"}, "annotations": {"a/b": "c"},
+            "serviceAccountAnnotations": {"iam.example/role": "sender"},
+        });
+        listener.spec.pod = Some(serde_json::from_value(pod).unwrap());
+        let metadata = pod_metadata(&names(), &listener);
+        assert_eq!(metadata["labels"]["team"], "mail");
+        assert_eq!(metadata["labels"]["postroad.dev/listener"], "edge");
+        assert_eq!(metadata["annotations"], json!({"a/b": "c"}));
+        let account = account(&names(), &listener);
+        assert_eq!(account["metadata"]["annotations"]["iam.example/role"], "sender");
+    }
+
+    #[test]
+    fn without_settings_nothing_is_said_of_them() {
+        let mut listener = listener();
+        let plain = (
+            pod_metadata(&names(), &listener),
+            account(&names(), &listener),
+            service(&names(), &listener, &json!({})),
+        );
+        assert!(plain.0["annotations"].is_null() && plain.1["metadata"]["annotations"].is_null());
+        let spec = plain.2["spec"].as_object().unwrap();
+        assert_eq!(spec.keys().collect::<Vec<_>>(), ["ports", "selector", "type"]);
+        listener.spec.service = Some(
+            serde_json::from_value(json!({
+                "type": "LoadBalancer", "ipFamilies": ["IPv6", "IPv4"], "ipFamilyPolicy": "RequireDualStack",
+                "externalTrafficPolicy": "Local", "internalTrafficPolicy": "Cluster", "loadBalancerClass": "x/y",
+            }))
+            .unwrap(),
+        );
+        let spec = service(&names(), &listener, &json!({}))["spec"].clone();
+        for (field, value) in [
+            ("ipFamilies", json!(["IPv6", "IPv4"])),
+            ("ipFamilyPolicy", json!("RequireDualStack")),
+            ("externalTrafficPolicy", json!("Local")),
+            ("internalTrafficPolicy", json!("Cluster")),
+            ("loadBalancerClass", json!("x/y")),
+        ] {
+            assert_eq!(spec[field], value, "{field}");
+        }
     }
 }
