@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use postroad_config::{AdminApi, TlsMode, TlsSource};
+use postroad_config::{AdminApi, TlsMode, TlsSection, TlsSource, TlsVersion};
 use postroad_e2e::kubectl::{Failure, Outcome};
 use postroad_e2e::place;
 use postroad_e2e::rootfs::Jail;
@@ -161,10 +161,10 @@ policies:
             .iter_mut()
             .for_each(|port| port.tls = TlsMode::Opportunistic);
     }
-    set.file.tls = settings
-        .tls
-        .clone()
-        .map(|(certificate, key)| TlsSource::Inline { certificate, key });
+    set.file.tls = settings.tls.clone().map(|(certificate, key)| TlsSection {
+        source: TlsSource::Inline { certificate, key },
+        minimum_version: TlsVersion::Tls12,
+    });
     set.file.admin.api.clone_from(&settings.api);
     postroad_config::render(&set.file).map_err(Failure::wrong)
 }
