@@ -97,9 +97,8 @@ async fn watch(client: Client, namespace: String, listeners: Listeners, mut send
 }
 
 fn is_refused(error: &watcher::Error) -> bool {
-    let cause = match error {
-        watcher::Error::InitialListFailed(cause) | watcher::Error::WatchStartFailed(cause) => cause,
-        _ => return false,
+    let (watcher::Error::InitialListFailed(cause) | watcher::Error::WatchStartFailed(cause)) = error else {
+        return false;
     };
     matches!(cause, kube::Error::Api(said) if said.is_forbidden())
 }
@@ -143,7 +142,7 @@ mod tests {
 
     use super::*;
 
-    fn listener(name: &str, namespace: &str, tls: Value) -> SmtpListener {
+    fn listener(name: &str, namespace: &str, tls: &Value) -> SmtpListener {
         serde_json::from_value(json!({
             "apiVersion": "postroad.dev/v1alpha1", "kind": "SmtpListener",
             "metadata": {"name": name, "namespace": namespace},
@@ -156,16 +155,16 @@ mod tests {
         .unwrap()
     }
 
-    fn woken(name: &str, namespace: &str, labels: Value) -> Vec<String> {
+    fn woken(name: &str, namespace: &str, labels: &Value) -> Vec<String> {
         let secret: PartialObjectMeta<Secret> = serde_json::from_value(json!({
             "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
             "metadata": {"name": name, "namespace": namespace, "labels": labels},
         }))
         .unwrap();
         let listeners = [
-            listener("edge", "mail", json!({"secretName": "given"})),
-            listener("relay", "mail", json!({"issuerRef": {"name": "ca"}})),
-            listener("edge", "shop", json!({"secretName": "given"})),
+            listener("edge", "mail", &json!({"secretName": "given"})),
+            listener("relay", "mail", &json!({"issuerRef": {"name": "ca"}})),
+            listener("edge", "shop", &json!({"secretName": "given"})),
         ];
         let woken = users(&secret, listeners.iter());
         woken.iter().map(ToString::to_string).collect()
@@ -173,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_secret_wakes_those_that_use_it_and_nobody_else() {
-        let count = |name: &str, namespace: &str| woken(name, namespace, json!({})).len();
+        let count = |name: &str, namespace: &str| woken(name, namespace, &json!({})).len();
         assert_eq!(count("given", "mail"), 1);
         assert_eq!(count("given", "shop"), 1);
         assert_eq!(count("people", "mail"), 2);
@@ -181,7 +180,7 @@ mod tests {
         assert_eq!(count("edge-issued", "mail"), 0, "edge has no issuer");
         assert_eq!(count("given", "elsewhere"), 0);
         assert_eq!(count("other", "mail"), 0);
-        let own = woken("edge-config", "mail", json!({"postroad.dev/listener": "edge"}));
+        let own = woken("edge-config", "mail", &json!({"postroad.dev/listener": "edge"}));
         assert_eq!(own.len(), 1);
         assert!(own[0].contains("edge") && own[0].contains("mail"), "{own:?}");
     }

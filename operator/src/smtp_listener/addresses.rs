@@ -49,7 +49,7 @@ mod tests {
 
     use super::*;
 
-    fn listener(service: Value) -> SmtpListener {
+    fn listener(service: &Value) -> SmtpListener {
         serde_json::from_value(json!({
             "apiVersion": "postroad.dev/v1alpha1", "kind": "SmtpListener", "metadata": {"name": "edge"},
             "spec": {
@@ -94,7 +94,7 @@ mod tests {
                 json!({"apiVersion": "v1", "kind": "Service", "spec": spec, "status": status}),
             )
             .unwrap();
-            assert_eq!(addresses(&listener(settings), &service), wanted, "{service:?}");
+            assert_eq!(addresses(&listener(&settings), &service), wanted, "{service:?}");
         }
     }
 }

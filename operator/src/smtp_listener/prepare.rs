@@ -121,14 +121,14 @@ async fn write(
         peers: peers(listener, names, children, before.as_deref()),
         spool_format: spool_format::rendered(agreed_format(listener)),
     };
-    let ports = network::mail_ports(&parts.policies, &parts.domains);
+    let leaves_by = network::mail_ports(&parts.policies, &parts.domains);
     let rendered = match config::rendered(parts, before.as_deref()) {
         Ok(rendered) => rendered,
         Err(error) => return Ok(Err(obstacle(reason::INVALID, error.to_string(), true))),
     };
     write_config(names, children, &rendered, ctx).await?;
     let service = write_objects(listener, names, children, ctx).await?;
-    keep_network_policy(listener, names, &inputs.valid, &ports, ctx).await?;
+    keep_network_policy(listener, names, &inputs.valid, &leaves_by, ctx).await?;
     Ok(Ok(Prepared {
         addresses: addresses::addresses(listener, &service),
         fingerprint: attached::fingerprint(&attached),

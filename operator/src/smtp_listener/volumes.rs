@@ -66,16 +66,13 @@ pub(super) async fn grow(
     for claim in claims.iter().filter(|claim| is_smaller(claim, wanted)) {
         let name = claim.name_any();
         let key = format!("{}/{name}/{wanted}", names.namespace);
-        let said = match ctx.refusals.standing(&key) {
-            Some(said) => Some(said),
-            None => {
-                let said = ask(names, &name, wanted, ctx).await?;
-                if let Some(said) = &said {
-                    ctx.refusals.remember(key, said);
-                }
-                said
+        let mut said = ctx.refusals.standing(&key);
+        if said.is_none() {
+            said = ask(names, &name, wanted, ctx).await?;
+            if let Some(said) = &said {
+                ctx.refusals.remember(key, said);
             }
-        };
+        }
         match said {
             Some(said) => {
                 growth

@@ -97,11 +97,11 @@ pub fn network_policy(
 mod tests {
     use super::*;
 
-    fn policy(routes: Value) -> Policy {
+    fn policy(routes: &Value) -> Policy {
         serde_json::from_value(json!({"name": "p", "routes": routes})).unwrap()
     }
 
-    fn domain(deliver: Value) -> Domain {
+    fn domain(deliver: &Value) -> Domain {
         let inbound = json!({"recipients": {"mode": "Any"}, "deliverTo": deliver});
         serde_json::from_value(json!({"name": "a.example", "inbound": inbound})).unwrap()
     }
@@ -110,14 +110,14 @@ mod tests {
     fn the_ports_are_those_of_every_route_and_store() {
         let host = |port: u16| json!({"host": "h.example", "port": port});
         let policies = [
-            policy(json!([{"to": {"smartHosts": [host(2525), host(587)]}, "tls": "Verified"}])),
+            policy(&json!([{"to": {"smartHosts": [host(2525), host(587)]}, "tls": "Verified"}])),
             policy(
-                json!([{"to": {"direct": {}}, "tls": "Opportunistic"}, {"to": {"smartHosts": [host(465)]}, "tls": "Verified"}]),
+                &json!([{"to": {"direct": {}}, "tls": "Opportunistic"}, {"to": {"smartHosts": [host(465)]}, "tls": "Verified"}]),
             ),
         ];
         let domains = [
-            domain(json!({"lmtp": host(24)})),
-            domain(json!({"smtp": host(1025)})),
+            domain(&json!({"lmtp": host(24)})),
+            domain(&json!({"smtp": host(1025)})),
         ];
         let ports = mail_ports(&policies, &domains);
         assert_eq!(
