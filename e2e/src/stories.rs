@@ -2,6 +2,8 @@
 
 mod away;
 mod bad_object_refused;
+mod certificate;
+mod certificate_issued;
 mod certificate_replaced;
 mod desk;
 mod examples_accepted;
@@ -9,6 +11,7 @@ mod fields_followed;
 mod install_and_send;
 mod limits_followed;
 mod node_unplugged;
+mod objects_follow;
 mod operator_killed;
 mod orders;
 mod peers_alone;
@@ -16,6 +19,7 @@ mod pod_killed;
 mod queue_ordered;
 mod scale_down;
 mod volume_full;
+mod volumes_grow;
 
 use crate::story::Story;
 
@@ -29,13 +33,19 @@ pub const ALL: &[Story] = &[
         "certificate_replaced_while_session_open",
         certificate_replaced::play,
     ),
+    story("certificate_issued_by_cert_manager", certificate_issued::play),
     story("fields_followed_without_restart", fields_followed::play),
+    story("objects_follow_fields", objects_follow::play),
     story("limits_followed_without_restart", limits_followed::play),
     story("queue_ordered_and_expired", queue_ordered::play),
     story("pod_killed_in_mid_transaction", pod_killed::play),
     story("scale_down_with_deferred_mail", scale_down::play),
     story("operator_killed_during_scale_down", operator_killed::play),
-    // The next two need what only the local cluster has.
+    // The rest need what only the local cluster has.
+    Story {
+        needs_machines: true,
+        ..story("volumes_grow_without_restart", volumes_grow::play)
+    },
     Story {
         needs_machines: true,
         ..story("volume_full", volume_full::play)

@@ -13,7 +13,7 @@ use crate::story::Scene;
 pub fn play(scene: &Scene<'_>) -> Outcome {
     let room = Mailroom::new(scene, 1);
     let mut wrong = Vec::new();
-    for (base, pointer, value, named) in refused(&room) {
+    for (base, pointer, value, named) in refused(&room).into_iter().chain(refused_of_objects(&room)) {
         let mut object = base.clone();
         set(&mut object, pointer, value.clone());
         match room.namespace().refusal(&object.to_string()) {
@@ -80,6 +80,74 @@ fn refused<'a>(room: &'a Mailroom<'_>) -> Vec<(&'a Value, &'static str, Value, &
             "allowedNetworks",
         ),
         (policy, "/spec/retry/first", json!("soon"), "first"),
+    ]
+}
+
+/// The same of what shapes a listener's objects.
+fn refused_of_objects<'a>(room: &'a Mailroom<'_>) -> Vec<(&'a Value, &'static str, Value, &'static str)> {
+    let listener = &room.listener;
+    vec![
+        (
+            listener,
+            "/spec/tls",
+            json!({"issuerRef": {"name": "ca"}, "selfSigned": {}}),
+            "tls",
+        ),
+        (listener, "/spec/tls/issuerRef", json!({"name": ""}), "issuerRef"),
+        (
+            listener,
+            "/spec/tls/minimumVersion",
+            json!("Tls11"),
+            "minimumVersion",
+        ),
+        (
+            listener,
+            "/spec/service/externalTrafficPolicy",
+            json!("Local"),
+            "externalTrafficPolicy",
+        ),
+        (
+            listener,
+            "/spec/service/loadBalancerClass",
+            json!("x/y"),
+            "loadBalancerClass",
+        ),
+        (
+            listener,
+            "/spec/service/ipFamilies",
+            json!(["IPv4", "IPv4"]),
+            "ipFamilies",
+        ),
+        (
+            listener,
+            "/spec/service/publicAddresses",
+            json!(["mx.example"]),
+            "publicAddresses",
+        ),
+        (
+            listener,
+            "/spec/networkPolicy",
+            json!({"egressPorts": [0]}),
+            "egressPorts",
+        ),
+        (
+            listener,
+            "/spec/pod",
+            json!({"labels": {"postroad.dev/listener": "x"}}),
+            "labels",
+        ),
+        (
+            listener,
+            "/spec/pod",
+            json!({"tolerations": [{"operator": "Exists", "value": "x"}]}),
+            "tolerations",
+        ),
+        (
+            listener,
+            "/spec/pod",
+            json!({"topologySpread": [{"maxSkew": 1}]}),
+            "topologyKey",
+        ),
     ]
 }
 

@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::certificate::Certificate;
 use crate::kubectl::{Failure, Outcome, until};
 use crate::mail::Mail;
-use crate::mailroom::{LISTENER, Mailroom, PASSWORD, USER};
-use crate::shell::Shell;
+use crate::mailroom::{Mailroom, PASSWORD, USER};
 use crate::story::Scene;
 
 /// Plays the story.
 pub fn play(scene: &Scene<'_>) -> Outcome {
     let mut room = Mailroom::new(scene, 1);
     let name = format!("mx.{}", scene.domain);
-    let old = Certificate::new(&name)?;
-    let new = Certificate::new(&name)?;
-    room.namespace().apply(&old.secret())?;
+    let old = Certificate::new(&name, 30)?;
+    let new = Certificate::new(&name, 30)?;
+    room.namespace().apply(&old.secret("certificate", &json!({})))?;
     room.listener["spec"]["tls"] = json!({"secretName": "certificate"});
     let room = room.open()?;
     let before = room.namespace().get(["pod/edge-0"])?;
@@ -36,7 +36,7 @@ pub fn play(scene: &Scene<'_>) -> Outcome {
         until(Duration::from_mins(1), || {
             Ok(session.is_finished() || client.exec("client", &["test", "-e", OPENED], b"").is_ok())
         })?;
-        room.namespace().apply(&new.secret())?;
+        room.namespace().apply(&new.secret("certificate", &json!({})))?;
         session
             .join()
             .map_err(|_| Failure::wrong("the session's thread ended early"))?
@@ -48,32 +48,12 @@ pub fn play(scene: &Scene<'_>) -> Outcome {
         )));
     }
     room.expect_at_far(&[mail], Duration::from_mins(1))?;
-    served(&room, &new)?;
+    new.await_served(&room)?;
     let after = room.namespace().get(["pod/edge-0"])?;
     let restarts = &after["status"]["containerStatuses"][0]["restartCount"];
     if after["metadata"]["uid"] != before["metadata"]["uid"] || *restarts != 0 {
         return Err(Failure::wrong("the pod was restarted for a new certificate"));
     }
-    Ok(())
-}
-
-/// The status names the certificate that is served.
-fn served(room: &Mailroom<'_>, certificate: &Certificate) -> Outcome {
-    let hex = |text: &str| {
-        text.chars()
-            .filter(char::is_ascii_hexdigit)
-            .collect::<String>()
-            .to_ascii_uppercase()
-    };
-    let what = format!("certificate {} in the status", certificate.serial);
-    let object = format!("smtplistener/{LISTENER}");
-    room.namespace()
-        .wait_for(&object, &what, Duration::from_mins(1), |listener| {
-            let serial = hex(listener["status"]["certificate"]["serial"]
-                .as_str()
-                .unwrap_or_default());
-            serial.trim_start_matches('0') == certificate.serial.trim_start_matches('0')
-        })?;
     Ok(())
 }
 
@@ -97,42 +77,6 @@ fn session(host: &str, mail: &Mail, serial: &str) -> String {
          print(old,'then',new)",
         mail.from, mail.to
     )
-}
-
-/// A certificate that signs itself.
-struct Certificate {
-    serial: String,
-    pem: String,
-    key: String,
-}
-
-impl Certificate {
-    fn new(name: &str) -> Outcome<Self> {
-        let script = format!(
-            "set -e; dir=$(mktemp -d); trap 'rm -rf \"$dir\"' EXIT\n\
-             openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj '/CN={name}' \
-             -addext 'subjectAltName=DNS:{name}' -keyout \"$dir/key\" -out \"$dir/crt\" 2>/dev/null\n\
-             openssl x509 -in \"$dir/crt\" -noout -serial | cut -d= -f2; cat \"$dir/crt\"; echo ===; cat \"$dir/key\""
-        );
-        let said = Shell::new("bash").args(["-c", &script]).read()?;
-        let parts = said
-            .split_once('\n')
-            .and_then(|(serial, rest)| Some((serial, rest.split_once("===\n")?)));
-        let (serial, (pem, key)) = parts.ok_or_else(|| Failure::wrong("openssl gave no certificate"))?;
-        Ok(Self {
-            serial: serial.to_owned(),
-            pem: pem.to_owned(),
-            key: format!("{key}\n"),
-        })
-    }
-
-    fn secret(&self) -> String {
-        json!({
-            "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": {"name": "certificate"},
-            "stringData": {"tls.crt": self.pem, "tls.key": self.key},
-        })
-        .to_string()
-    }
 }
 
 const OPENED: &str = "/tmp/session-opened";
