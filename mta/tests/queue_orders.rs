@@ -443,9 +443,10 @@ fn what_was_returned_is_not_delivered_after_a_kill_though_its_notice_has_to_wait
     let mut server = Server::new(&[("ann@example.org", "one@far.example"); MANY]);
     let returned = server.rows(&["bounce", "--all", "--sender", "ann@example.org"]);
     assert_eq!(returned[0]["ids"].as_array().unwrap().len(), MANY);
-    let waits = |row: &Value| row["recipients"][0]["state"] == "notice due";
-    until("some wait for their notice", || {
-        server.rows(&["ls"]).iter().any(waits)
+    let waits = |row: &&Value| row["recipients"][0]["state"] == "notice due";
+    until("most have their notice", || {
+        let waiting = server.rows(&["ls"]).iter().filter(waits).count();
+        (1..=MANY / 2).contains(&waiting)
     });
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let address = SocketAddr::from(([127, 0, 0, 1], server.nobody));
@@ -453,7 +454,8 @@ fn what_was_returned_is_not_delivered_after_a_kill_though_its_notice_has_to_wait
     server.restart();
     until("all is gone", || server.rows(&["ls"]).is_empty());
     let taken = sink.taken();
-    assert_eq!(taken.len(), MANY);
+    // A kill may have one sent again.
+    assert!(taken.len() >= MANY, "{}", taken.len());
     assert!(
         taken.iter().all(|taken| taken.mail.starts_with("MAIL FROM:<>")),
         "notices, and nothing else"
