@@ -120,8 +120,8 @@ impl Intake {
         self.spool.keeps_extensions()
     }
 
-    /// Whether the spool takes nothing until somebody acts: it is sealed, or its volume has failed. New sessions get 421.
+    /// Whether the spool takes nothing for now: it is sealed, or its volume has failed or hangs. New sessions get 421.
     pub fn is_closed(&self) -> bool {
-        self.spool.seal_state().sealed || self.spool.is_read_only()
+        self.spool.seal_state().sealed || self.spool.is_read_only() || self.spool.is_stalled()
     }
 }

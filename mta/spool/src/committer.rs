@@ -118,6 +118,7 @@ impl Committer {
     /// Works until the queue is closed and drained.
     pub fn run(mut self) {
         while let Some(jobs) = self.shared.take(self.unsynced.map(|since| since + LATE_SYNC)) {
+            self.shared.set_at_work(true);
             self.format = self.shared.write_format();
             self.unpark();
             for job in jobs {
@@ -127,6 +128,7 @@ impl Committer {
             if self.unsynced.is_some_and(|since| since.elapsed() >= LATE_SYNC) {
                 self.settle();
             }
+            self.shared.set_at_work(false);
         }
         if self.settle_all().is_err() {
             self.shared.leave_unwritten();
@@ -404,6 +406,8 @@ impl Committer {
             .file
             .write_at(&self.buffer, at as u64)
             .and_then(|()| if late { Ok(()) } else { active.file.sync() });
+        // One after the other of very many is no sign of trouble.
+        self.shared.set_at_work(true);
         let batch = std::mem::replace(&mut self.batch, self.shared.batch());
         match outcome {
             Ok(()) => {

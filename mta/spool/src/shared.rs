@@ -136,6 +136,8 @@ pub struct Shared {
     read_only: OnceLock<String>,
     /// Messages stored or held since the start.
     mail: AtomicU64,
+    /// Since when the committer has been at its present batch.
+    at_work: Mutex<Option<Instant>>,
     /// Where the last checkpoint ended; who writes one holds it.
     marks: Mutex<Marks>,
     /// Held by a keeper that changes segments: a repair has one of its own.
@@ -195,12 +197,23 @@ impl Shared {
             ahead: AtomicBool::new(false),
             write_format: AtomicU32::new(write_format),
             read_only: OnceLock::new(),
+            at_work: Mutex::default(),
             marks: Mutex::default(),
             keeping: Mutex::default(),
             mail: AtomicU64::new(0),
             unwritten: AtomicBool::new(false),
             fullness: Mutex::default(),
         }
+    }
+
+    /// The committer begins a batch, or waits for the next one.
+    pub fn set_at_work(&self, at_work: bool) {
+        *lock(&self.at_work) = at_work.then(Instant::now);
+    }
+
+    /// How long the committer has been at its present batch.
+    pub fn at_work(&self) -> Option<Duration> {
+        lock(&self.at_work).map(|since| since.elapsed())
     }
 
     /// A message is written.

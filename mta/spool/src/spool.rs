@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::blob::is_full;
 use crate::checkpoint;
@@ -327,6 +328,12 @@ impl Spool {
     /// A write or sync has failed: nothing is recorded any more, whatever becomes of a message. Cheap.
     pub fn is_read_only(&self) -> bool {
         self.shared.read_only().is_some()
+    }
+
+    /// A write or sync has not ended for so long that the volume may hang: nothing is durable until it does. Cheap.
+    pub fn is_stalled(&self) -> bool {
+        let most = Duration::from_millis(self.shared.options.stall_ms);
+        self.shared.at_work().is_some_and(|taken| taken >= most)
     }
 
     /// Space and health. Asks the file system.

@@ -305,6 +305,9 @@ pub struct Options {
     pub checkpoint_segments: u64,
     /// And when nothing was committed for so long, in milliseconds.
     pub checkpoint_idle_ms: u64,
+    /// How long a batch may take, its sync included, before [`crate::Spool::is_stalled`] says that the volume hangs, in
+    /// milliseconds.
+    pub stall_ms: u64,
 }
 
 impl Default for Options {
@@ -319,6 +322,7 @@ impl Default for Options {
             write_format: crate::NEWEST_FORMAT,
             checkpoint_segments: 8,
             checkpoint_idle_ms: 30_000,
+            stall_ms: 30_000,
         }
     }
 }

@@ -42,7 +42,10 @@ impl Status {
     /// The state now. Asks the file system, off the reactor.
     pub async fn state(&self) -> Result<State, Unknown> {
         let looked = self.look(Looked::at).await?;
-        let reasons = reasons(&self.lifecycle.not_serving(), looked.seal, &looked.usage);
+        let mut reasons = reasons(&self.lifecycle.not_serving(), looked.seal, &looked.usage);
+        if self.spool.is_stalled() {
+            reasons.push(STALLED.to_owned());
+        }
         Ok(State {
             boot_id: self.boot_id.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -64,6 +67,10 @@ impl Status {
 
     /// Why no new session is served; empty while one is. Cheaper than the whole state: asked often.
     pub async fn not_ready(&self) -> Vec<String> {
+        // Asking a volume that hangs how full it is may hang as well.
+        if self.spool.is_stalled() {
+            return vec![STALLED.to_owned()];
+        }
         let look = self.look(|spool| (spool.usage(), spool.seal_state()));
         let Ok((usage, seal)) = look.await else {
             return vec![Unknown.to_string()];
@@ -132,6 +139,8 @@ fn queue(looked: &Looked, damaged: u64) -> QueueState {
         error: looked.usage.read_only.clone(),
     }
 }
+
+const STALLED: &str = "the volume of the spool does not answer";
 
 /// Why no new session is served; empty while one is.
 fn reasons(not_serving: &str, seal: Option<u64>, usage: &Usage) -> Vec<String> {

@@ -171,6 +171,9 @@ impl Scheduler {
         if self.spool.is_read_only() {
             return self.rest();
         }
+        if self.spool.is_stalled() {
+            return;
+        }
         let now = clock::now();
         while self.sorting < MOST_SORTING {
             let due = self.index.due(now, MOST_AT_ONCE);
@@ -211,15 +214,19 @@ impl Scheduler {
     }
 
     fn pause(&self) -> Duration {
-        if self.at_rest {
-            return LONGEST_PAUSE;
-        }
         let now = clock::now();
         let leaving = self.leaving.iter().map(Withdrawal::until);
         let late = self.late.iter().map(Late::until);
         // Of those whose time has come something is still busy: the end of that wakes us.
         let leaving = leaving.chain(late).filter(|at| *at > now);
-        let next = leaving.chain(self.index.wakes_at()).min();
+        let wakes_at = if self.at_rest {
+            None
+        } else if self.spool.is_stalled() {
+            Some(now.saturating_add(STALLED_PAUSE))
+        } else {
+            self.index.wakes_at()
+        };
+        let next = leaving.chain(wakes_at).min();
         let until = next.map(|at| Duration::from_millis(at.saturating_sub(now)));
         match until {
             // Entries that are due wait for a sort to end; its event wakes us.
@@ -381,6 +388,8 @@ const MOST_AT_ONCE: usize = 64;
 /// Octets of messages that are kept between sorting and the attempt.
 const MOST_HOT: usize = 32 << 20;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+/// While the volume hangs, in milliseconds.
+const STALLED_PAUSE: u64 = 1_000;
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// How long attempts may take to end when the queue ends.
 const GRACE: Duration = Duration::from_secs(20);

@@ -23,7 +23,7 @@ use super::envelope::Draft;
 use super::hold;
 use super::pace::Pace;
 use super::wire::Wire;
-use crate::accept::Receiving;
+use crate::accept::{self, Receiving};
 use crate::auth::Authenticator;
 use crate::log::clean;
 use crate::metrics::Refused;
@@ -230,7 +230,15 @@ impl Driver {
         let summary = (clean(&transaction.reverse_path), transaction.recipients.len());
         let identity = transaction.identity.clone().unwrap_or_default();
         // The room for it is needed for a moment only; idle sessions do without.
-        match Box::pin(receiving.commit(transaction)).await {
+        let mut commit = Box::pin(receiving.commit(transaction));
+        let stored = if let Ok(stored) = timeout(self.shared.patience.commit, &mut commit).await {
+            stored
+        } else {
+            // The client would come again by itself. Should it be stored yet, the queue has to hear of it.
+            tokio::spawn(commit);
+            Err(HANGS)
+        };
+        match stored {
             Ok(id) => {
                 self.accepted += 1;
                 tracing::info!(
@@ -472,6 +480,11 @@ async fn read_into(stream: &mut Wire, session: &mut Session) -> io::Result<usize
     .await
 }
 
+const HANGS: accept::Refused = accept::Refused {
+    code: 451,
+    enhanced: "4.3.0",
+    text: "The storage does not answer, try again later",
+};
 const TOO_LONG: &str = "This transaction takes too long";
 const WRITE: Duration = Duration::from_mins(5);
 const HANDSHAKE: Duration = Duration::from_secs(30);

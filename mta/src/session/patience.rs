@@ -1,4 +1,4 @@
-//! How long a client may take for one command. Pure: the caller has the clock.
+//! How long a client may take for one command, and we for its message. Pure: the caller has the clock.
 //!
 //! ```text
 //!   reply ─► a command, octet by octet ─► reply ─► …      counted from reply to reply: an octet now and then buys no time
@@ -15,6 +15,8 @@ pub struct Patience {
     pub command: Duration,
     /// The same while sessions are about to run out.
     pub crowded: Duration,
+    /// For the spool, from the last octet of a message to the reply.
+    pub commit: Duration,
 }
 
 impl Default for Patience {
@@ -24,6 +26,8 @@ impl Default for Patience {
             command: Duration::from_mins(5),
             // Shorter than the RFC asks for: everybody else would wait in front of the door for somebody silent.
             crowded: Duration::from_secs(30),
+            // RFC 5321 section 4.5.3.2.6: clients wait for ten minutes.
+            commit: Duration::from_mins(9),
         }
     }
 }

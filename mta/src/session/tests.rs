@@ -1,9 +1,12 @@
 //! Sessions whose time runs out, over a socket and with short times.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use postroad_spool::io::memory::{Memory, Op};
 use postroad_spool::{Options, Spool};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -26,7 +29,8 @@ use crate::settings::Live;
 /// What sessions share, with a spool of its own.
 struct Stage {
     shared: Shared,
-    _directory: tempfile::TempDir,
+    /// Messages that the queue was told of.
+    stored: Arc<AtomicUsize>,
 }
 
 /// One end of a session.
@@ -41,13 +45,20 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 impl Stage {
     fn new(lines: &str, patience: Patience) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let (spool, _) = Spool::open(directory.path(), &Options::default()).unwrap();
+        let volume = Memory::new(64 << 20);
+        Self::on(volume_of(&volume, &Options::default()), lines, patience)
+    }
+
+    fn on(spool: Spool, lines: &str, patience: Patience) -> Self {
+        let stored = Arc::<AtomicUsize>::default();
+        let told = Arc::clone(&stored);
         let live = Live::new(settings(&format!("{PORTS}{lines}")));
         let metrics = Arc::new(Metrics::new());
         let budget = Budget::new(&metrics);
         let shared = Shared {
-            intake: Intake::new(spool, live.clone(), Arc::clone(&metrics), |_| {}),
+            intake: Intake::new(spool, live.clone(), Arc::clone(&metrics), move |_| {
+                told.fetch_add(1, Ordering::Relaxed);
+            }),
             live,
             lifecycle: Lifecycle::new(),
             auth: Authenticator::new(1).unwrap(),
@@ -61,10 +72,7 @@ impl Stage {
             metrics,
             patience,
         };
-        Self {
-            shared,
-            _directory: directory,
-        }
+        Self { shared, stored }
     }
 
     /// A session that has said its greeting.
@@ -85,7 +93,45 @@ impl Stage {
     }
 }
 
+fn volume_of(volume: &Memory, options: &Options) -> Spool {
+    let options = Options {
+        segment_size: Some(1 << 20),
+        checkpoint_segments: 0,
+        ..options.clone()
+    };
+    let (spool, _) = Spool::open_on(Arc::new(volume.clone()), Path::new("/spool"), &options).unwrap();
+    spool
+}
+
+/// The segment in which this text is.
+fn segment_with(volume: &Memory, text: &str) -> PathBuf {
+    let log = volume.log();
+    let has = |octets: &[u8]| octets.windows(text.len()).any(|part| part == text.as_bytes());
+    let file = log.iter().find_map(|op| match op {
+        Op::Write(file, _, octets) if has(octets) => Some(*file),
+        _ => None,
+    });
+    // It is made under another name, and gets this one when it is whole.
+    let made = |op: &&Op| matches!(op, Op::Create(_, made) if Some(*made) == file);
+    let behind = log.iter().skip_while(|op| !made(op));
+    let mut named = behind.filter_map(|op| match op {
+        Op::Rename(_, to) => Some(to.clone()),
+        _ => None,
+    });
+    named.next().unwrap()
+}
+
 impl Client {
+    /// One message to the postmaster; the reply after its end.
+    async fn mail(&mut self, subject: &str) -> String {
+        for line in ["MAIL FROM:<>", "RCPT TO:<Postmaster>"] {
+            let reply = self.say(line).await;
+            assert!(reply.starts_with("250 "), "{line}: {reply}");
+        }
+        assert!(self.say("DATA").await.starts_with("354 "));
+        self.say(&format!("Subject: {subject}\r\n\r\nbody\r\n.")).await
+    }
+
     async fn line(&mut self) -> String {
         let line = tokio::time::timeout(LONGEST, self.lines.next_line()).await;
         line.expect("the server is silent")
@@ -109,6 +155,7 @@ async fn an_octet_now_and_then_does_not_hold_a_session() {
         Patience {
             command: Duration::from_millis(500),
             crowded: Duration::from_millis(500),
+            ..Patience::default()
         },
     );
     let mut client = stage.greeted().await;
@@ -132,6 +179,7 @@ async fn each_command_has_its_own_time() {
         Patience {
             command: whole,
             crowded: whole,
+            ..Patience::default()
         },
     );
     let mut client = stage.greeted().await;
@@ -150,6 +198,7 @@ async fn who_is_silent_goes_when_sessions_run_out() {
         Patience {
             command: Duration::from_hours(1),
             crowded: Duration::from_millis(200),
+            ..Patience::default()
         },
     );
     let (mut first, mut second) = (stage.greeted().await, stage.greeted().await);
@@ -163,4 +212,42 @@ async fn who_is_silent_goes_when_sessions_run_out() {
         line = third.line() => line,
     };
     assert!(line.starts_with("421 4.4.2 "), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_hangs_pins_no_client_and_what_is_stored_later_is_delivered() {
+    let volume = Memory::new(64 << 20);
+    let options = Options {
+        stall_ms: 200,
+        ..Options::default()
+    };
+    let spool = volume_of(&volume, &options);
+    let patience = Patience {
+        commit: Duration::from_millis(500),
+        ..Patience::default()
+    };
+    let stage = Stage::on(spool.clone(), "", patience);
+    let mut client = stage.greeted().await;
+    client.say("HELO client.example").await;
+    let reply = client.mail("the first").await;
+    assert!(reply.starts_with("250 "), "{reply}");
+
+    volume.hold_syncs(Some(&segment_with(&volume, "Subject: the first")));
+    let reply = client.mail("the second").await;
+    assert!(reply.starts_with("451 4.3.0 "), "{reply}");
+    assert!(spool.is_stalled());
+    assert!(client.line().await.starts_with("421 "), "it leaves service");
+    let mut other = stage.greeted().await;
+    assert!(other.line().await.starts_with("421 "));
+
+    volume.hold_syncs(None);
+    let end = std::time::Instant::now() + LONGEST;
+    while stage.stored.load(Ordering::Relaxed) < 2 || spool.is_stalled() {
+        assert!(std::time::Instant::now() < end, "the queue never hears of it");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut back = stage.greeted().await;
+    back.say("HELO client.example").await;
+    let reply = back.mail("the third").await;
+    assert!(reply.starts_with("250 "), "{reply}");
 }

@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::{File, Io, Lock, Space};
 
@@ -42,12 +43,17 @@ struct State {
     capacity: u64,
     fail_syncs: bool,
     refuse_writes: bool,
+    /// Syncs of this file do not end.
+    held: Option<u64>,
+    /// How many wait for that.
+    waiting: usize,
 }
 
 /// The file system. Clones are the same one.
 #[derive(Clone, Debug)]
 pub struct Memory {
     state: Arc<Mutex<State>>,
+    held: Arc<Condvar>,
 }
 
 impl Memory {
@@ -60,6 +66,7 @@ impl Memory {
                 next: 1,
                 ..State::default()
             })),
+            held: Arc::default(),
         }
     }
 
@@ -80,6 +87,21 @@ impl Memory {
     /// From now on every sync of a file fails, or none.
     pub fn fail_syncs(&self, fail: bool) {
         self.state().fail_syncs = fail;
+    }
+
+    /// From now on syncs of this file do not end, as on a device that hangs; with `None` they do again.
+    pub fn hold_syncs(&self, path: Option<&Path>) {
+        let mut state = self.state();
+        state.held = path.and_then(|path| state.names.get(path).copied());
+        self.held.notify_all();
+    }
+
+    /// Waits until a sync is held up, so long at most. False: none is.
+    pub fn holds_a_sync(&self, most: Duration) -> bool {
+        let waited = self
+            .held
+            .wait_timeout_while(self.state(), most, |state| state.waiting == 0);
+        waited.unwrap_or_else(PoisonError::into_inner).0.waiting > 0
     }
 
     /// From now on there is no room for any write, not even in place, as where each one takes new blocks; or there is again.
@@ -122,6 +144,7 @@ impl Memory {
         };
         Self {
             state: Arc::new(Mutex::new(state)),
+            held: Arc::default(),
         }
     }
 }
@@ -264,6 +287,14 @@ impl File for MemoryFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.volume.state();
+        if state.held == Some(self.file) {
+            state.waiting += 1;
+            self.volume.held.notify_all();
+            let held = |state: &mut State| state.held == Some(self.file);
+            let waited = self.volume.held.wait_while(state, held);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
+        }
         if state.fail_syncs {
             return Err(io::Error::other("sync failed (injected)"));
         }
