@@ -32,7 +32,9 @@ fn main() {
             .collect()
     };
     assert_eq!(trials.len(), CASES, "the suite was not read whole");
-    libtest_mimic::run(&arguments, trials).exit();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    println!("score: spf {}/{CASES}", conclusion.num_passed);
+    conclusion.exit();
 }
 
 #[derive(Deserialize)]
