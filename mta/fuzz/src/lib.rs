@@ -19,6 +19,7 @@ pub mod client;
 pub mod config;
 pub mod proxy;
 pub mod server;
+pub mod signatures;
 pub mod spool;
 pub mod text;
 
@@ -42,6 +43,8 @@ pub const TARGETS: &[Target] = &[
     ("spool", spool::recovery),
     ("dmarc", authentication::dmarc),
     ("results", authentication::results),
+    ("dkim", signatures::dkim),
+    ("arc", signatures::arc),
 ];
 
 /// Cuts input into pieces of lengths that the input itself decides: the same input, the same cuts.
