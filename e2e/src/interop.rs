@@ -6,6 +6,7 @@
 //!   dovecot  a reply for each recipient, full mailboxes; a server for submission that logs in to ours
 //!   clients  swaks, msmtp, smtplib … ─► ours (AUTH, STARTTLS or implicit TLS) ─► sink
 //!   notices  ours ─► sisimai, flufl.bounce, BounceParser: recipient, status, action
+//!   signatures  ours ─► dkimpy, Mail::DKIM, OpenDKIM: what we sign and seal passes
 //! ```
 //!
 //! A tap writes down what both sides say, so that an extension counts as used only where it was seen. Bodies are compared
@@ -19,6 +20,7 @@ mod mail;
 mod notices;
 mod ours;
 mod peers;
+mod signatures;
 mod sink;
 mod stage;
 mod tap;
@@ -122,6 +124,10 @@ const PARTS: &[Part] = &[
     Part {
         name: "notices",
         play: notices::play,
+    },
+    Part {
+        name: "signatures",
+        play: signatures::play,
     },
     Part {
         name: "peers",
