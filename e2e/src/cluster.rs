@@ -44,6 +44,17 @@ struct Local {
     kubeconfig: PathBuf,
 }
 
+/// What a disk may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disk {
+    /// Writes wait.
+    Freeze,
+    /// They go on.
+    Thaw,
+    /// Nothing is read or written any more, and what was not synced is gone.
+    Break,
+}
+
 /// Number of nodes of the local cluster.
 pub const NODES: u32 = 2;
 
@@ -164,6 +175,16 @@ impl Cluster {
     /// Pulls the plug of a machine of the local cluster.
     pub fn stop_machine(&self, name: &str) -> Result<(), ShellError> {
         script("machine-stop.sh").args([name]).run().map(drop)
+    }
+
+    /// Does something to a volume of the local cluster's class `bounded` that is mounted.
+    pub fn disk(&self, what: Disk, volume: &str) -> Result<(), ShellError> {
+        let what = match what {
+            Disk::Freeze => "freeze",
+            Disk::Thaw => "thaw",
+            Disk::Break => "break",
+        };
+        script("disk.sh").args([what, volume]).run().map(drop)
     }
 
     /// Switches a machine of the local cluster on.

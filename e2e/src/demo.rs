@@ -73,7 +73,7 @@ impl Demo<'_> {
         let peers = &self.world.peers;
         self.namespace.create("restricted")?;
         self.namespace
-            .apply(&mailroom::users(&self.world.product)?.to_string())?;
+            .apply(&mailroom::users(&self.world.product, &[])?.to_string())?;
         let start = Instant::now();
         let dovecot = mailroom::dovecot(peers);
         let values = [

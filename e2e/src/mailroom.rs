@@ -29,6 +29,8 @@ pub struct Mailroom<'a> {
     pub domain: Value,
     /// The `RelayPolicy`.
     pub policy: Value,
+    /// Options of `hash-password` for the one user.
+    pub hash: &'static [&'static str],
 }
 
 /// The one user.
@@ -88,6 +90,7 @@ impl<'a> Mailroom<'a> {
             listener,
             domain: mail_domain,
             policy,
+            hash: &[],
         }
     }
 
@@ -105,7 +108,7 @@ impl<'a> Mailroom<'a> {
     /// Applies everything and publishes the zone.
     pub fn apply(&self) -> Outcome {
         let namespace = self.namespace();
-        namespace.apply(&users(&self.scene.world.product)?.to_string())?;
+        namespace.apply(&users(&self.scene.world.product, self.hash)?.to_string())?;
         self.apply_objects()?;
         let address = peers::address(namespace, LISTENER)?;
         self.scene.world.publish(&[zone(&self.scene.domain, &address)])
@@ -310,9 +313,10 @@ pub fn zone(domain: &str, address: &str) -> Zone {
 }
 
 /// The Secret of the one user, its verifier made by the mail server's own command.
-pub fn users(product: &Product) -> Outcome<Value> {
+pub fn users(product: &Product, hash: &[&str]) -> Outcome<Value> {
     let verifier = Shell::new(&product.mta_program)
         .args(["hash-password"])
+        .args(hash)
         .input(PASSWORD)
         .read()?;
     let users = format!("{USER}:{verifier}\n");

@@ -2,9 +2,11 @@
 
 mod away;
 mod bad_object_refused;
+mod bound_login;
 mod certificate;
 mod certificate_issued;
 mod certificate_replaced;
+mod crowd;
 mod desk;
 mod examples_accepted;
 mod fields_followed;
@@ -19,6 +21,7 @@ mod pod_killed;
 mod queue_ordered;
 mod scale_down;
 mod volume_full;
+mod volume_lost;
 mod volumes_grow;
 
 use crate::story::Story;
@@ -49,6 +52,10 @@ pub const ALL: &[Story] = &[
     Story {
         needs_machines: true,
         ..story("volume_full", volume_full::play)
+    },
+    Story {
+        needs_machines: true,
+        ..story("volume_lost_in_mid_hand_over", volume_lost::play)
     },
     Story {
         needs_machines: true,

@@ -73,7 +73,7 @@ impl World {
 pub struct Story {
     /// The name, by which it is picked; its namespace is named after it.
     pub name: &'static str,
-    /// Whether it switches machines off, which only the local cluster lets it do.
+    /// Whether it switches machines off or breaks their disks, which only the local cluster lets it do.
     pub needs_machines: bool,
     /// Plays it.
     pub play: fn(&Scene<'_>) -> Outcome,

@@ -18,11 +18,20 @@ pub(super) struct Away<'a> {
 
 impl<'a> Away<'a> {
     pub(super) fn new(scene: &'a Scene<'a>) -> Outcome<Self> {
-        let client = scene.world.peers.namespace.get(["pod/client"])?;
         let story = scene.domain.trim_end_matches(".example");
+        Self::named(scene, &format!("{story}.away.example"))
+    }
+
+    /// One more, whose servers are others.
+    pub(super) fn beside(&self, name: &str) -> Outcome<Self> {
+        Self::named(self.scene, &format!("{name}.{}", self.domain))
+    }
+
+    fn named(scene: &'a Scene<'a>, domain: &str) -> Outcome<Self> {
+        let client = scene.world.peers.namespace.get(["pod/client"])?;
         Ok(Self {
             scene,
-            domain: format!("{story}.away.example"),
+            domain: domain.to_owned(),
             nobody: client["status"]["podIP"].as_str().unwrap_or_default().to_owned(),
         })
     }

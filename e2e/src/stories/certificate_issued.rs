@@ -25,7 +25,7 @@ fn play_with(scene: &Scene<'_>, definition: &Definition) -> Outcome {
     room.listener["spec"]["tls"] = json!({"issuerRef": {"name": "ca"}});
     // No mail is sent, so that there is no zone either; the Service has no address while nothing can be served.
     room.namespace()
-        .apply(&users(&scene.world.product)?.to_string())?;
+        .apply(&users(&scene.world.product, &[])?.to_string())?;
     room.apply_objects()?;
     let desk = Desk { room: &room, scene };
     desk.not_ready("CertManagerMissing", "certificates.cert-manager.io")?;

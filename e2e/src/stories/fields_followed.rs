@@ -1,5 +1,5 @@
-//! Fields of a listener and a policy are set, and what the pods do follows within seconds, without a restart: trusted
-//! networks, the PROXY protocol, edits of the header, limits of a session, the rate of a route, the notice of a delay.
+//! Fields of a listener and a policy are set, and what the pods do follows within seconds, without a restart: bound logins,
+//! trusted networks, the PROXY protocol, edits of the header, limits of a session, the rate of a route, the notice of a delay.
 
 use std::time::{Duration, Instant};
 
@@ -19,12 +19,15 @@ pub fn play(scene: &Scene<'_>) -> Outcome {
     let away = Away::new(scene)?;
     let mut room = Mailroom::new(scene, 1);
     room.listener["spec"]["queue"]["delayNotice"] = json!("1m");
+    // Logins can be bound where every user has SCRAM keys.
+    room.hash = &["--scram"];
     away.reached_by(&mut room);
     away.shut()?;
     let room = room.open()?;
     let desk = Desk::new(&room, scene)?;
     // It waits for a minute, and the rest goes on meanwhile.
     let waits = desk.waits(&away)?;
+    desk.bound_login()?;
     let mut mails = desk.relay_from()?;
     desk.proxy_protocol()?;
     desk.session_limit()?;

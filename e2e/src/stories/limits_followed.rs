@@ -1,12 +1,13 @@
-//! Limits of sessions and messages, and peers that may speak for other clients: set with `kubectl`, followed without a
-//! restart.
+//! Limits of sessions, messages and memory, and peers that may speak for other clients: set with `kubectl`, followed without
+//! a restart.
 
 use std::thread;
 
 use serde_json::json;
 
-use super::desk::{Desk, ELSEWHERE, as_data, header_of};
-use crate::kubectl::{Failure, Namespace, Outcome};
+use super::crowd::POD_MEMORY;
+use super::desk::{Desk, ELSEWHERE, LIMIT, as_data, header_of};
+use crate::kubectl::{Failure, Namespace, Outcome, until};
 use crate::mail::Mail;
 use crate::mailroom::Mailroom;
 use crate::peers::FAR;
@@ -14,19 +15,30 @@ use crate::story::Scene;
 
 /// Plays the story.
 pub fn play(scene: &Scene<'_>) -> Outcome {
-    let room = Mailroom::new(scene, 1).open()?;
+    let mut room = Mailroom::new(scene, 1);
+    // With SCRAM keys, as the memory that Argon2 takes for a login is kept for a while, and this pod has little.
+    room.hash = &["--scram"];
+    room.listener["spec"]["pod"] = json!({"resources": {"limits": {"memory": POD_MEMORY}}});
+    let room = room.open()?;
     let desk = Desk::new(&room, scene)?;
     desk.stranger()?;
     desk.listener(&json!({"limits": {"minimumDataRate": "1Ki"}}))?;
-    // The rate holds over any minute, so this takes one; the rest goes on meanwhile.
+    // The rate holds over any minute and the time is one, so these take a minute; the rest goes on meanwhile.
+    let (client, pod, to) = (&scene.world.peers.namespace, desk.pod.as_str(), &room.sender());
     thread::scope(|scope| {
-        let (client, pod, to) = (&scene.world.peers.namespace, desk.pod.as_str(), room.sender());
-        let slow = scope.spawn(move || slow(client, pod, &to));
-        let rest = desk.trusted_peer().and_then(|()| desk.sizes());
-        let slow = slow
-            .join()
-            .map_err(|_| Failure::wrong("the slow client's thread ended early"))?;
-        rest.and(slow)
+        let slow = scope.spawn(move || told(client, pod, to, "x", "too slowly"));
+        desk.begun("x")?;
+        desk.listener(&json!({"limits": {"minimumDataRate": null, "transactionTime": "1m"}}))?;
+        let idle = scope.spawn(move || told(client, pod, to, "NOOP", "takes too long"));
+        let rest = desk
+            .trusted_peer()
+            .and_then(|()| desk.crowd())
+            .and_then(|()| desk.sizes());
+        let ended = |thread: thread::ScopedJoinHandle<'_, Outcome>| {
+            let early = |_| Err(Failure::wrong("a client's thread ended early"));
+            thread.join().unwrap_or_else(early)
+        };
+        rest.and(ended(slow)).and(ended(idle))
     })?;
     desk.connections()?;
     desk.same_process()
@@ -125,54 +137,94 @@ impl Desk<'_> {
         replies.expect(103, "452 4.5.3")
     }
 
-    /// The third session of one address is turned away, and one of the others may go on.
+    /// Waits until that client has begun: settings stay the same within a transaction.
+    fn begun(&self, what: &str) -> Outcome {
+        let mark = mark(what);
+        let client = &self.scene.world.peers.namespace;
+        until(LIMIT, || {
+            Ok(client.exec("client", &["test", "-e", &mark], b"").is_ok())
+        })
+        .map_err(|_| Failure::wrong(format!("the client that says `{what}` did not begin")))
+    }
+
+    /// The third session of one address is turned away, and one of the others may go on. Of all sessions, the last tenth is
+    /// for users.
     fn connections(&self) -> Outcome {
-        self.listener(&json!({"limits": {"connectionsPerClient": 2}}))?;
-        let command = ["python3", "-c", CROWD, &self.pod];
-        let said = self.scene.world.peers.namespace.exec("client", &command, b"")?;
-        if said.trim() == "220 220 421 250" {
-            return Ok(());
+        for (limits, [strangers, users], expected) in [
+            (
+                json!({"connectionsPerClient": 2}),
+                ["3", "0"],
+                "220 220 421 250".to_owned(),
+            ),
+            (
+                json!({"connectionsPerClient": null, "connections": 10}),
+                ["10", "2"],
+                "220 ".repeat(9) + "421 220 421 250",
+            ),
+        ] {
+            self.listener(&json!({"limits": limits}))?;
+            let command = ["python3", "-c", CROWD, &self.pod, strangers, users];
+            let said = self.scene.world.peers.namespace.exec("client", &command, b"")?;
+            if said.trim() != expected {
+                return Err(Failure::wrong(format!(
+                    "{strangers} strangers and {users} users at once, with {limits}: {said} and not {expected}"
+                )));
+            }
         }
-        Err(Failure::wrong(format!(
-            "of three sessions at once two are served, and go on: {said}"
-        )))
+        Ok(())
     }
 }
 
-/// A client that sends an octet now and then is told so after a minute.
-fn slow(client: &Namespace, pod: &str, to: &str) -> Outcome {
-    let from = format!("someone@{FAR}");
-    let said = client.exec("client", &["python3", "-c", SLOW, pod, &from, to], b"")?;
-    if said.starts_with("421") && said.contains("too slowly") {
+/// A client that says this twice a second, once it may send its message (`x`) or has named its recipient, is told so after a
+/// minute.
+fn told(client: &Namespace, pod: &str, to: &str, what: &str, sentence: &str) -> Outcome {
+    let (from, mark) = (format!("someone@{FAR}"), mark(what));
+    let command = ["python3", "-c", LINGERS, pod, &from, to, what, &mark];
+    let said = client.exec("client", &command, b"")?;
+    if said.starts_with("421 4.4.2") && said.contains(sentence) {
         return Ok(());
     }
-    Err(Failure::wrong(format!("a slow client was told: {said}")))
+    Err(Failure::wrong(format!(
+        "a client that says `{what}` for a minute was told: {said}"
+    )))
 }
 
-/// Sends a header and then an octet twice a second, until there is a reply.
-const SLOW: &str = r#"
+/// Where such a client leaves word that it has begun.
+fn mark(what: &str) -> String {
+    format!("/tmp/lingers-{what}-{}", std::process::id())
+}
+
+/// Octets of a message, or commands, until the session is ended.
+const LINGERS: &str = r#"
 import select, socket, sys, time
-plug = socket.create_connection((sys.argv[1], 10025), 30)
+pod, sender, recipient, what, mark = sys.argv[1:]
+data = what == "x"
+plug = socket.create_connection((pod, 10025), 30)
 stream = plug.makefile("rb")
 def reply():
     while True:
         line = stream.readline()
         if line[3:4] != b"-":
-            return line
+            return line.decode()
 reply()
-for text in ["EHLO client.example", f"MAIL FROM:<{sys.argv[2]}>", f"RCPT TO:<{sys.argv[3]}>", "DATA"]:
+for text in ["EHLO client.example", f"MAIL FROM:<{sender}>", f"RCPT TO:<{recipient}>"] + ["DATA"] * data:
     plug.sendall(text.encode() + b"\r\n")
     reply()
-end = time.monotonic() + 150
-while time.monotonic() < end and not select.select([plug], [], [], 0.5)[0]:
-    plug.sendall(b"x")
-print(reply().decode() if time.monotonic() < end else "nothing")
+open(mark, "w").close()
+end, said = time.monotonic() + 150, "nothing"
+while time.monotonic() < end and said[:3] in ("not", "250"):
+    if select.select([plug], [], [], 0.5)[0]:
+        said = (plug.recv(4096).decode().splitlines() or ["closed"])[-1]
+    else:
+        plug.sendall(b"x" if data else b"NOOP\r\n")
+print(said)
 "#;
 
-/// Three sessions at once; then a command in the first.
+/// Sessions at once; then a command in the first.
 const CROWD: &str = r#"
 import socket, sys
-plugs = [socket.create_connection((sys.argv[1], 10025), 30) for _ in range(3)]
+ports = [10025] * int(sys.argv[2]) + [10587] * int(sys.argv[3])
+plugs = [socket.create_connection((sys.argv[1], port), 30) for port in ports]
 codes = [plug.recv(4096)[:3].decode() for plug in plugs]
 plugs[0].sendall(b"NOOP\r\n")
 codes.append(plugs[0].recv(4096)[:3].decode())

@@ -60,6 +60,11 @@ impl<'a> Clerk<'a> {
         Ok(id.unwrap_or_default())
     }
 
+    /// The mails that the pod has, of whatever standing; the first page of them.
+    pub(super) fn entries(&self) -> Outcome<Value> {
+        Ok(self.call("GET", "/v1/queue", &Value::Null)?["entries"].clone())
+    }
+
     /// A mail as the queue shows it; null where it is gone.
     pub(super) fn show(&self, id: &str) -> Outcome<Value> {
         let (status, said) = self.ask("GET", &format!("/v1/queue/{id}"), &Value::Null)?;

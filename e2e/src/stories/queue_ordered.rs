@@ -1,5 +1,5 @@
-//! Mail waits for servers that are away. A person looks at it, holds it, returns it, moves it to another policy, stops a
-//! site, all with a token of the ServiceAccount `edge-admin`; other mail expires, and its sender reads so; a domain asks its
+//! Mail waits for servers that are away. A person looks at it, tries it again, holds it, returns it, moves it to another
+//! policy, stops a site, all with a token of the ServiceAccount `edge-admin`; other mail expires, and its sender reads so; a domain asks its
 //! mail store who exists. The pod is killed on the way, with `durability: Relaxed`. What nobody returned arrives once.
 
 use std::time::Duration;
@@ -22,12 +22,14 @@ pub fn play(scene: &Scene<'_>) -> Outcome {
     let mut room = Mailroom::new(scene, 1);
     away.reached_by(&mut room);
     away.shut()?;
+    let patient = Patient::new(&room, &away)?;
     let room = room.open()?;
     let mails = {
         let desk = Desk::new(&room, scene)?;
         let asked = Asked::new(&desk, &away)?;
         asked.cannot_tell()?;
-        let mut mails = desk.orders(&away)?;
+        let mut mails = vec![patient.is_retried(&desk)?];
+        mails.extend(desk.orders(&away)?);
         desk.expires(&away)?;
         desk.is_relaxed()?;
         desk.same_process()?;
@@ -38,8 +40,10 @@ pub fn play(scene: &Scene<'_>) -> Outcome {
     room.namespace()
         .kubectl(["delete", "pod/edge-0", "--force", "--grace-period=0"])?;
     away.open()?;
+    patient.away.open()?;
     room.await_ready()?;
     let desk = Desk::new(&room, scene)?;
+    patient.goes_at_once(&desk)?;
     let asked = mails.last().ok_or_else(|| Failure::wrong("no mail was sent"))?;
     tells(&desk, asked)?;
     desk.released(&away, &mails)
@@ -158,6 +162,44 @@ impl Desk<'_> {
             mailbox::expect_exactly(peers, &mail.to, Reader::Imap, &[mail], Duration::ZERO)?;
         }
         Ok(())
+    }
+}
+
+/// A domain whose mail waits an hour for its second attempt, so that an attempt before is that of an order.
+struct Patient<'a> {
+    away: Away<'a>,
+}
+
+impl<'a> Patient<'a> {
+    fn new(room: &Mailroom<'_>, away: &Away<'a>) -> Outcome<Self> {
+        let away = away.beside("patient")?;
+        let mut policy = room.policy.clone();
+        policy["metadata"]["name"] = json!("patient");
+        policy["spec"]["match"]["recipientDomains"] = json!([away.domain]);
+        policy["spec"]["retry"] = json!({"first": "1h", "max": "1h", "lifetime": "1d"});
+        room.namespace().apply(&policy.to_string())?;
+        away.shut()?;
+        Ok(Self { away })
+    }
+
+    /// Tried when it comes, and once more by order; nobody is there.
+    fn is_retried(&self, desk: &Desk<'_>) -> Outcome<Mail> {
+        desk.room
+            .namespace()
+            .wait_condition("relaypolicy/patient", "Ready", "True", LIMIT)?;
+        let clerk = Clerk::new(desk.scene, &desk.pod)?;
+        let mail = desk.send(&self.away.user("patient"), "patient")?;
+        let id = clerk.id_of(&mail.to)?;
+        clerk.becomes(&id, "tried", |recipient| recipient["attempts"] == 1)?;
+        clerk.order("retry", &id)?;
+        clerk.becomes(&id, "tried again", |recipient| recipient["attempts"] == 2)?;
+        Ok(mail)
+    }
+
+    /// Its servers are back: an order sends it now, and not in an hour.
+    fn goes_at_once(&self, desk: &Desk<'_>) -> Outcome {
+        let clerk = Clerk::new(desk.scene, &desk.pod)?;
+        clerk.order("retry", &clerk.id_of(&self.away.user("patient"))?)
     }
 }
 
