@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!   Spool::set_write_format ─► committer: goes on in a new segment of that format
-//!                           └► keeper: free segments get a new header; segments of a newer format are emptied
+//!                           └► keeper: free segments get a new header; segments of the other format are emptied
 //! ```
 //!
 //! A newer segment with a message that the older format cannot say stays until that message has ended. Once it is gone,
-//! nothing newer is on disk ([`Spool::format_on_disk`]), and an older version opens the spool.
+//! nothing newer is on disk ([`Spool::format_on_disk`]), and an older version opens the spool. The other way: once nothing
+//! older is on disk, the version behind the next one opens it, however long mail waits.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -101,15 +102,15 @@ impl Index {
         newer.map(|(epoch, _)| *epoch).collect()
     }
 
-    /// A closed segment of a newer format than this that can be emptied.
-    fn newer_than(&self, format: u32, but: &HashSet<Epoch>) -> Option<Epoch> {
+    /// A closed segment of another format than this that can be emptied.
+    fn other_than(&self, format: u32, but: &HashSet<Epoch>) -> Option<Epoch> {
         let unsayable = self.unsayable(format);
         let closed = self
             .segments
             .iter()
             .filter(|(epoch, _)| Some(**epoch) != self.active);
         closed
-            .filter(|(_, segment)| segment.format > format)
+            .filter(|(_, segment)| segment.format != format)
             .map(|(epoch, _)| *epoch)
             .find(|epoch| !unsayable.contains(epoch) && !but.contains(epoch))
     }
@@ -127,8 +128,8 @@ impl Keeper {
             self.stuck.clear();
         }
         while !self.is_called_away() {
-            let newer = self.shared.index().newer_than(format, &self.stuck);
-            let Some(epoch) = newer else { return };
+            let other = self.shared.index().other_than(format, &self.stuck);
+            let Some(epoch) = other else { return };
             if self.empty(epoch).is_err() {
                 // No space, or the format has changed again: the next round finds out.
                 return;
@@ -227,8 +228,8 @@ mod tests {
         assert_eq!(formats(), before);
         spool.shared().answer(request);
         keeper.turn();
-        let newer = spool.shared().index().newer_than(OLDEST, &HashSet::new());
-        assert_eq!(newer, None, "{:?}", formats());
+        let other = spool.shared().index().other_than(OLDEST, &HashSet::new());
+        assert_eq!(other, None, "{:?}", formats());
     }
 
     /// Without looking at each entry, as it is asked in every round of the keeper, while the index is locked.
