@@ -74,9 +74,14 @@ pub async fn find(ctx: &Ctx, namespace: &str, name: &str) -> Result<Found, Error
             .map_or(Found::Nothing, |certificate| {
                 Found::Certificate(Box::new(certificate))
             })),
-        Err(kube::Error::Api(said)) if said.is_not_found() => Ok(Found::NoApi),
+        Err(kube::Error::Api(said)) if is_absent(&said) => Ok(Found::NoApi),
         Err(error) => Err(error).doing("looking for a Certificate of cert-manager"),
     }
+}
+
+/// A group that nobody serves is answered in plain text, which has no reason that could be asked for.
+fn is_absent(said: &kube::core::Status) -> bool {
+    said.code == 404
 }
 
 impl Certificate {
@@ -98,6 +103,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    /// As `kube` hands on the plain text of an API server.
+    #[test]
+    fn an_api_that_is_not_there_is_known_by_its_code() {
+        let plain = |code| {
+            kube::core::Status::failure("404 page not found", "Failed to parse error data").with_code(code)
+        };
+        assert!(is_absent(&plain(404)) && !is_absent(&plain(403)));
+    }
 
     /// As cert-manager writes it, with fields that nobody here knows.
     #[test]
