@@ -20,6 +20,7 @@ mod peers_alone;
 mod pod_killed;
 mod queue_ordered;
 mod scale_down;
+mod senders_judged;
 mod volume_full;
 mod volume_lost;
 mod volumes_grow;
@@ -40,6 +41,7 @@ pub const ALL: &[Story] = &[
     story("fields_followed_without_restart", fields_followed::play),
     story("objects_follow_fields", objects_follow::play),
     story("limits_followed_without_restart", limits_followed::play),
+    story("senders_judged", senders_judged::play),
     story("queue_ordered_and_expired", queue_ordered::play),
     story("pod_killed_in_mid_transaction", pod_killed::play),
     story("scale_down_with_deferred_mail", scale_down::play),

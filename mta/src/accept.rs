@@ -9,6 +9,8 @@
 //! The body is never rewritten and never held whole beyond the spool's inline limit, and where memory is short not at all. What we add is a prefix.
 
 mod edit;
+mod edits;
+mod forged;
 mod header;
 pub mod prefix;
 mod receiving;
@@ -22,6 +24,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use postroad_config::Role;
 use postroad_spool::{BodyKind, CommitError, DeliverBy, EntryId, Envelope, Recipient, Ret, Spool};
+use postroad_verify::results::Field;
 
 use crate::metrics::Metrics;
 use crate::net::Room;
@@ -73,6 +76,8 @@ pub struct Transaction {
     pub esmtp: bool,
     /// Over TLS.
     pub tls: bool,
+    /// What is known of its sender, for the header; absent where nothing was asked.
+    pub results: Option<Field>,
 }
 
 impl Intake {

@@ -30,6 +30,7 @@ use crate::queue::Queue;
 use crate::reload::{self, LoadError};
 use crate::session::{self, Shared};
 use crate::settings::{Live, Settings};
+use crate::verify::Verifier;
 
 /// Why the daemon could not start: one clear sentence each.
 #[derive(Debug, thiserror::Error)]
@@ -269,6 +270,7 @@ impl Handles {
                 move |entry| queue.accepted(entry),
             ),
             auth: Authenticator::new(2 * cores)?,
+            verifier: Verifier::new(dns.clone(), Arc::clone(&self.metrics)),
             callout: Callout::new(dns, ClientTls::public()?, budget.clone()),
             pressure: Pressure::of_this_process(),
             budget,

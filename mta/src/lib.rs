@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   net ─► session ─► policy ─► accept ─► postroad-spool ─► queue ─► deliver ─► outcome ─► dsn
-//!            │ auth                          ▲
+//!            │ auth, verify                  ▲
 //!   reload ─► settings (what every part reads) │
 //!   admin (health, metrics, state, seal) ─► handover (to and from the other pods)
 //! ```
@@ -32,3 +32,4 @@ pub mod session;
 pub mod settings;
 pub mod tls;
 pub mod tokens;
+pub mod verify;

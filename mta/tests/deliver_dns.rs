@@ -6,10 +6,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
-use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, PTR, TXT};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use postroad_mta::dns::resolver::Resolver;
 use postroad_mta::dns::{Dns, DnsError, Exchange, Scope};
+use postroad_verify::dns::{Answer, Exchanger, Kind, Question};
 use tokio::net::UdpSocket;
 
 /// A server whose addresses end with this octet.
@@ -65,6 +66,17 @@ fn answer(asked: &Message, last: u8) -> Message {
             &own,
             RData::AAAA(AAAA(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last.into()))),
         )),
+        ("text.test.", RecordType::TXT) => {
+            let text = TXT::from_bytes(vec![b"v=spf1 ".as_slice(), b"-all"]);
+            reply.answers.push(record(&own, RData::TXT(text)));
+            let text = TXT::from_bytes(vec![b"".as_slice()]);
+            reply.answers.push(record(&own, RData::TXT(text)));
+        }
+        ("1.2.0.192.in-addr.arpa.", RecordType::PTR) => {
+            reply
+                .answers
+                .push(record(&own, RData::PTR(PTR(name("One.test.")))));
+        }
         ("gone.test.", _) => reply.metadata.response_code = ResponseCode::NXDomain,
         ("broken.test.", _)
         | ("half-a.test.", RecordType::A)
@@ -134,4 +146,47 @@ async fn new_servers_are_asked_as_soon_as_the_settings_name_them() {
     assert_eq!(ask().await.unwrap(), ["192.0.2.1".parse::<IpAddr>().unwrap()]);
     *servers.lock().unwrap() = vec![second];
     assert_eq!(ask().await.unwrap(), ["192.0.2.2".parse::<IpAddr>().unwrap()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sender_authentication_gets_records_no_data_no_name_and_no_answer_apart() {
+    let address = server(1).await;
+    let dns = Dns::new(Resolver::new(move || vec![address]));
+    let one = Answer::Addresses(vec!["192.0.2.1".parse().unwrap()]);
+    let exchanger = |preference, host: &str| Exchanger {
+        preference,
+        host: host.to_owned(),
+    };
+    for (name, kind, want) in [
+        (
+            "text.test",
+            Kind::Txt,
+            Answer::Txt(vec![b"v=spf1 -all".to_vec(), Vec::new()]),
+        ),
+        ("one.test", Kind::A, one.clone()),
+        ("alias.test", Kind::A, one),
+        ("one.test", Kind::Aaaa, Answer::NoData),
+        ("null.test", Kind::Mx, Answer::Mx(vec![exchanger(0, "")])),
+        (
+            "mail.test",
+            Kind::Mx,
+            Answer::Mx(vec![exchanger(20, "Two.test"), exchanger(10, "one.test")]),
+        ),
+        (
+            "1.2.0.192.in-addr.arpa",
+            Kind::Ptr,
+            Answer::Names(vec!["One.test".to_owned()]),
+        ),
+        ("empty.test", Kind::Txt, Answer::NoData),
+        ("gone.test", Kind::Txt, Answer::NxDomain),
+        ("broken.test", Kind::Txt, Answer::Failure),
+        ("a b%.gone.test", Kind::A, Answer::NoData),
+        ("not..askable", Kind::A, Answer::NxDomain),
+    ] {
+        let question = Question {
+            name: name.to_owned(),
+            kind,
+        };
+        assert_eq!(dns.answer(&question).await, want, "{question}");
+    }
 }

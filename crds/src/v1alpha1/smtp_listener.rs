@@ -2,6 +2,9 @@
 
 mod pod;
 mod service;
+mod verification;
+
+pub use verification::{SpfCheck, SpfMode, TemporaryError, Verification};
 
 use std::collections::BTreeMap;
 
@@ -100,6 +103,9 @@ pub struct SmtpListenerSpec {
     /// What is done to the header of accepted mail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headers: Option<Headers>,
+    /// How mail of strangers is judged, at ports of role Transfer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
     /// Queue volumes.
     pub queue: Queue,
     /// Limits of sessions and messages.

@@ -16,6 +16,7 @@ use crate::limits::{Limits, QueueSection, RouteLimits};
 use crate::spool::SpoolSection;
 use crate::text::Period;
 use crate::tls::TlsSection;
+use crate::verification::Verification;
 
 /// The format that this version writes. It reads this one (and, once there is one, the format before it).
 pub const FORMAT: u32 = 1;
@@ -59,6 +60,9 @@ pub struct ConfigFile {
     /// What is done to the header of accepted mail.
     #[serde(default, skip_serializing_if = "unset")]
     pub headers: Headers,
+    /// How strangers' mail is judged.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub verification: Verification,
     /// Limits of sessions and messages.
     #[serde(default)]
     pub limits: Limits,

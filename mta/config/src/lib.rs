@@ -24,6 +24,7 @@ mod spool;
 mod text;
 mod tls;
 mod users;
+mod verification;
 
 pub use access::{Access, HeaderEdits, Headers, ProxyMode, ProxyProtocol};
 pub use check::{Problem, Problems, Sections};
@@ -41,6 +42,7 @@ pub use spool::{NEWEST_SPOOL_FORMAT, OLDEST_SPOOL_FORMAT, SpoolSection};
 pub use text::{Octets, Period, TextError};
 pub use tls::{TlsSection, TlsSource, TlsVersion};
 pub use users::check_user_name;
+pub use verification::{SpfMode, SpfSection, TemporaryError, Verification};
 
 /// Writes a configuration file (or a shard) as YAML.
 ///

@@ -26,6 +26,7 @@ access: {trustedPeers: ['2001:db8::/32']}
 headers:
   submission: {hideClientAddress: true, add: {X-A: b}, remove: [X-B]}
   transfer: {add: {X-C: d}, remove: [X-D]}
+verification: {spf: {mode: Reject, temporaryError: Defer}}
 limits:
   messageSize: 50Mi
   recipientsPerMessage: 1000

@@ -38,6 +38,11 @@ impl FieldFilter {
         }
     }
 
+    /// Whether the header is over: all that comes stays.
+    pub fn is_done(&self) -> bool {
+        self.state == State::Body
+    }
+
     /// Takes the next octets and puts those that stay behind `out`.
     pub fn feed(&mut self, mut octets: &[u8], out: &mut Vec<u8>) {
         while let Some((first, rest)) = octets.split_first() {

@@ -5,8 +5,9 @@ use std::time::Instant;
 use jiff::Timestamp;
 use postroad_config::Role;
 use postroad_spool::{BodyKind, CommitError, EntryId, Envelope, Incoming, Recipient};
+use postroad_verify::results::Field;
 
-use super::edit::FieldFilter;
+use super::edits::Edits;
 use super::header::{Fault, Findings, HeaderScan};
 use super::prefix::{self, Trace};
 use super::{Intake, Transaction};
@@ -32,8 +33,8 @@ pub struct Receiving {
     /// Gone after a refusal: the rest is read and thrown away.
     incoming: Option<Incoming>,
     scan: HeaderScan,
-    /// Takes fields out, where the settings say so; with room for what stays.
-    edit: Option<(FieldFilter, Vec<u8>)>,
+    /// Takes fields out; gone once the header is over.
+    edits: Option<Edits>,
     /// Octets that wait for a blocking thread.
     waiting: Vec<u8>,
     /// The memory for all of it.
@@ -51,7 +52,7 @@ impl Receiving {
         let limit = settings.set.file.limits.message_size.0;
         let remove = &settings.header_edits(role).remove;
         Self {
-            edit: (!remove.is_empty()).then(|| (FieldFilter::new(remove), Vec::new())),
+            edits: Some(Edits::new(settings.hostname(), remove)),
             intake,
             incoming: Some(incoming),
             scan: HeaderScan::new(),
@@ -83,15 +84,21 @@ impl Receiving {
         if !self.scan.is_done() {
             self.scan.feed(octets);
         }
-        match self.edit.take() {
+        match self.edits.take() {
             None => self.store(octets).await,
-            Some((mut filter, mut kept)) => {
-                filter.feed(octets, &mut kept);
-                self.store(&kept).await;
-                kept.clear();
-                self.edit = Some((filter, kept));
+            Some(mut edits) => {
+                self.store(edits.feed(octets)).await;
+                if edits.is_over() {
+                    self.edited(&edits);
+                } else {
+                    self.edits = Some(edits);
+                }
             }
         }
+    }
+
+    fn edited(&self, edits: &Edits) {
+        self.intake.metrics.forged_results.inc_by(edits.forged());
     }
 
     /// Into the spool; on a blocking thread where it goes to a file.
@@ -125,9 +132,9 @@ impl Receiving {
     /// Ends the message: judges it, stores it, and returns its id once it is on stable storage.
     pub async fn commit(mut self, transaction: Transaction) -> Result<EntryId, Refused> {
         let began = Instant::now();
-        if let Some((mut filter, mut rest)) = self.edit.take() {
-            filter.finish(&mut rest);
-            self.store(&rest).await;
+        if let Some(mut edits) = self.edits.take() {
+            self.store(edits.finish()).await;
+            self.edited(&edits);
         }
         self.spill(false).await;
         let found = std::mem::take(&mut self.scan).finish();
@@ -257,7 +264,10 @@ fn write_prefix(settings: &Settings, transaction: &Transaction, found: &Findings
         _ => None,
     };
     let edits = settings.header_edits(transaction.role);
-    let mut prefix = prefix::received(&Trace {
+    // On top, where readers look first (RFC 8601 section 4.1).
+    let results = transaction.results.as_ref().map(Field::text);
+    let mut prefix = results.unwrap_or_default();
+    prefix += &prefix::received(&Trace {
         helo: &transaction.helo,
         client: (!edits.hide_client_address).then_some(transaction.client),
         hostname: settings.hostname(),

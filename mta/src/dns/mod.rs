@@ -1,8 +1,8 @@
-//! What outgoing mail asks of the DNS: mail exchangers and addresses.
+//! What mail asks of the DNS: outgoing mail for mail exchangers and addresses, sender authentication for records as they are.
 //!
 //! ```text
-//!   deliver ─► Dns ─┬─► resolver::Resolver   the network, by hickory; follows `resolvers` of the settings
-//!                   └─► table::Table         answers from a table: tests, and a closed network
+//!   deliver, verify ─► Dns ─┬─► resolver::Resolver   the network, by hickory; follows `resolvers` of the settings
+//!                           └─► table::Table         answers from a table: tests, and a closed network
 //! ```
 //!
 //! The three ways to get nothing are kept apart, as mail treats them differently: a name that does not exist is final,
@@ -10,6 +10,7 @@
 //!
 //! May assume: names are A-labels, without a trailing dot.
 
+mod records;
 pub mod resolver;
 pub mod table;
 
@@ -18,6 +19,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use postroad_verify::dns::{Answer, Question};
 
 /// One mail exchanger of a domain (RFC 5321 section 5.1). An empty host is the null MX (RFC 7505).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +59,8 @@ pub trait Lookup: Send + Sync + 'static {
     fn mx<'a>(&'a self, domain: &'a str) -> BoxFuture<'a, Result<Vec<Exchange>, DnsError>>;
     /// The addresses of a host, IPv6 first, CNAMEs followed; never empty.
     fn addresses<'a>(&'a self, host: &'a str, scope: Scope) -> BoxFuture<'a, Result<Vec<IpAddr>, DnsError>>;
+    /// The answer to a question of sender authentication: records, no data, no such name and no answer kept apart.
+    fn answer<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Answer>;
 }
 
 /// A shared source of answers; clones ask the same one.
@@ -80,6 +84,11 @@ impl Dns {
             Ok(address) => Ok(vec![address]),
             Err(_) => self.0.addresses(host, scope).await,
         }
+    }
+
+    /// See [`Lookup::answer`].
+    pub async fn answer(&self, question: &Question) -> Answer {
+        self.0.answer(question).await
     }
 }
 

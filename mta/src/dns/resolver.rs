@@ -21,7 +21,9 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError as HickoryDnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use postroad_verify::dns::{Answer as Known, Question};
 
+use super::records;
 use super::{DnsError, Exchange, Lookup, Scope};
 
 /// A resolver that follows a list of servers which may change under it.
@@ -94,6 +96,29 @@ impl Lookup for Resolver {
                 Err(DnsError::NoData)
             } else {
                 Ok(addresses)
+            }
+        }
+        .boxed()
+    }
+
+    fn answer<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Known> {
+        async move {
+            // A name that no question can hold does not exist.
+            let Some(name) = records::wire_name(&question.name) else {
+                return Known::NxDomain;
+            };
+            let Ok(current) = self.current() else {
+                return Known::Failure;
+            };
+            let kind = records::record_type(question.kind);
+            match bounded(current.public.lookup(name, kind)).await {
+                Ok(found) => {
+                    let data = found.answers().iter().map(|record| &record.data);
+                    records::answer(question.kind, data)
+                }
+                Err(DnsError::NxDomain) => Known::NxDomain,
+                Err(DnsError::NoData) => Known::NoData,
+                Err(DnsError::Temporary(_)) => Known::Failure,
             }
         }
         .boxed()

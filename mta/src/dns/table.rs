@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use futures::future::{BoxFuture, FutureExt, ready};
+use postroad_verify::dns::{Answer, Question};
 
 use super::{DnsError, Exchange, Lookup, Scope};
 
@@ -21,6 +22,7 @@ struct Names {
     mx: BTreeMap<String, Vec<Exchange>>,
     addresses: BTreeMap<String, Vec<IpAddr>>,
     silent: BTreeSet<String>,
+    answers: BTreeMap<Question, Answer>,
 }
 
 impl Table {
@@ -39,6 +41,13 @@ impl Table {
     #[must_use]
     pub fn address(self, host: &str, address: IpAddr) -> Self {
         self.with(|names| names.addresses.entry(host.to_owned()).or_default().push(address));
+        self
+    }
+
+    /// Sets the answer to a question of sender authentication.
+    #[must_use]
+    pub fn answers(self, question: Question, answer: Answer) -> Self {
+        self.with(|names| names.answers.insert(question, answer));
         self
     }
 
@@ -78,6 +87,16 @@ impl Lookup for Table {
 
     fn addresses<'a>(&'a self, host: &'a str, _: Scope) -> BoxFuture<'a, Result<Vec<IpAddr>, DnsError>> {
         ready(self.with(|names| names.find(host, names.addresses.get(host)))).boxed()
+    }
+
+    fn answer<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Answer> {
+        let answer = self.with(|names| match names.answers.get(question) {
+            _ if names.silent.contains(&question.name) => Answer::Failure,
+            Some(answer) => answer.clone(),
+            None if names.answers.keys().any(|known| known.name == question.name) => Answer::NoData,
+            None => Answer::NxDomain,
+        });
+        ready(answer).boxed()
     }
 }
 

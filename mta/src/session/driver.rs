@@ -213,8 +213,9 @@ impl Driver {
 
     /// The last octet is there: into the spool, and only then 250.
     async fn end_message(&mut self, session: &mut Session) {
-        let transaction = self.draft.take().map(|draft| self.transaction(draft, session));
-        let (Some(transaction), Some(receiving)) = (transaction, self.receiving.take()) else {
+        let draft = self.draft.take().map(|mut draft| (draft.checks.take(), draft));
+        let transaction = draft.map(|(checks, draft)| (checks, self.transaction(draft, session)));
+        let (Some((checks, mut transaction)), Some(receiving)) = (transaction, self.receiving.take()) else {
             self.forget();
             session.answer(Reply::new(
                 451,
@@ -226,6 +227,7 @@ impl Driver {
         self.deadline = None;
         self.pace = None;
         self.messages += 1;
+        let spf = Box::pin(self.conclude(checks, &mut transaction)).await;
         let size = receiving.size();
         let summary = (clean(&transaction.reverse_path), transaction.recipients.len());
         let identity = transaction.identity.clone().unwrap_or_default();
@@ -250,6 +252,7 @@ impl Driver {
                     recipients = summary.1,
                     size,
                     tls = self.tls.as_deref().unwrap_or(""),
+                    spf,
                     "accepted"
                 );
                 session.answer(Reply::ok("2.0.0", format!("queued as {id}")));
@@ -262,6 +265,7 @@ impl Driver {
                     from = summary.0,
                     code = refused.code,
                     reason = refused.text,
+                    spf,
                     "message refused"
                 );
                 let class = if refused.code < 500 {

@@ -20,6 +20,7 @@ use crate::metrics::Refused;
 use crate::net::Rank;
 use crate::policy::{Accepted, Context, Refusal};
 use crate::queue::clock;
+use crate::verify::Pending;
 
 /// A transaction that is not yet a message.
 pub(super) struct Draft {
@@ -29,6 +30,8 @@ pub(super) struct Draft {
     release: Option<Timestamp>,
     /// Until when it is to be delivered, where its sender said so.
     deliver_by: Option<DeliverBy>,
+    /// Checks of its sender.
+    pub(super) checks: Option<Pending>,
 }
 
 impl Driver {
@@ -82,7 +85,9 @@ impl Driver {
         }
         match self.context(session).sender(&path) {
             Ok(()) => {
+                let checks = self.begin_checks(&path, session);
                 self.draft = Some(Draft {
+                    checks,
                     mail,
                     recipients: Vec::new(),
                     release: release.flatten(),
@@ -115,6 +120,11 @@ impl Driver {
                 Ok(Err(refusal)) => return self.refuse("RCPT", &path, &refusal, session),
                 Err(over) => return session.end(&over),
             }
+        }
+        match Box::pin(self.sender_stands()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(refusal)) => return self.refuse("RCPT", &path, &refusal, session),
+            Err(over) => return session.end(&over),
         }
         let Some(draft) = &mut self.draft else {
             session.answer(Reply::new(503, "5.5.1", "Say MAIL first"));
@@ -278,6 +288,7 @@ impl Driver {
             helo: helo.to_owned(),
             esmtp,
             tls: session.is_tls(),
+            results: None,
         }
     }
 

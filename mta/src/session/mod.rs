@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   Wire ─► read ─► Session::feed ─► poll ─► Event ─┬─► envelope  MAIL, RCPT: policy
-//!     ▲                                             ├─► login     AUTH: verifiers, delay after failures
+//!     ▲                                             ├─► verifying MAIL: checks of the sender begin; RCPT, end: verdicts
+//!     │                                             ├─► login     AUTH: verifiers, delay after failures
 //!     └──── write ◄── take_output ◄── answer ◄──────┴─► accept    DATA, BDAT: into the spool, then 250
 //! ```
 //!
@@ -15,6 +16,7 @@ mod login;
 mod pace;
 mod patience;
 mod standing_in;
+mod verifying;
 mod wire;
 
 pub use patience::Patience;
@@ -32,6 +34,7 @@ use crate::lifecycle::Lifecycle;
 use crate::metrics::{ByClass, Metrics, Refused};
 use crate::net::{Budget, Pressure};
 use crate::settings::Live;
+use crate::verify::Verifier;
 
 /// What every session uses. Cheap to clone.
 #[derive(Clone)]
@@ -50,6 +53,8 @@ pub struct Shared {
     pub budget: Budget,
     /// Which recipients the hosts behind us know.
     pub callout: Callout,
+    /// Who stands behind a message.
+    pub verifier: Verifier,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// How long clients are waited for.

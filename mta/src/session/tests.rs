@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::net::{Budget, Pressure};
 use crate::policy::tests::settings;
 use crate::settings::Live;
+use crate::verify::Verifier;
 
 /// What sessions share, with a spool of its own.
 struct Stage {
@@ -67,6 +68,7 @@ impl Stage {
                 ClientTls::public().unwrap(),
                 budget.clone(),
             ),
+            verifier: Verifier::new(Dns::new(Table::default()), Arc::clone(&metrics)),
             pressure: Pressure::of_this_process(),
             budget,
             metrics,

@@ -14,6 +14,8 @@ mod calling_out;
 mod certificates;
 mod client;
 mod crowding;
+#[path = "../spf_smtp_suite/dns.rs"]
+mod dns;
 mod editing;
 mod holding;
 mod injecting;
@@ -33,3 +35,4 @@ mod standing_in;
 mod starting;
 mod stopping;
 mod submitting;
+mod verifying;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use postroad_spool::CommitError;
 
 /// Where replies of the server are made.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     "smtp/src/server",
     "smtp/src/command",
     "smtp/src/command.rs",
@@ -17,6 +17,7 @@ const SOURCES: [&str; 8] = [
     "src/accept",
     "src/accept.rs",
     "src/net",
+    "src/verify",
 ];
 
 const HEAD: &str = "\

@@ -25,6 +25,8 @@ pub struct Play {
     pub more: String,
     /// `spool.writeFormat`.
     pub format: u32,
+    /// Who answers for the DNS. Nobody, so that nothing leaves the spool.
+    pub resolver: String,
 }
 
 impl Default for Play {
@@ -35,6 +37,7 @@ impl Default for Play {
             domains: DOMAINS.to_owned(),
             more: String::new(),
             format: 2,
+            resolver: "127.0.0.1:1".to_owned(),
         }
     }
 }
@@ -78,19 +81,20 @@ impl Play {
         }
     }
 
-    /// The base file. The DNS is silent, so that nothing leaves the spool.
+    /// The base file.
     pub fn text(&self, directory: &std::path::Path, domains: &str) -> String {
         let at = directory.display();
         let mut text = format!(
             "format: 1\nhostname: mail.example.com\nspool: {{directory: {at}/spool, \
              highWaterPercent: 99, writeFormat: {format}}}\n\
              tls: {{certificateFile: {at}/tls.crt, keyFile: {at}/tls.key}}\nlimits: {limits}\n\
-             admin: {{health: '127.0.0.1:0'}}\nresolvers: ['127.0.0.1:1']\nports:\n\
+             admin: {{health: '127.0.0.1:0'}}\nresolvers: ['{resolver}']\nports:\n\
              \x20 - {{name: smtp, address: '127.0.0.1:0', role: Transfer, tls: Opportunistic}}\n\
              \x20 - {{name: submission, address: '127.0.0.1:0', role: Submission, tls: StartTls}}\n\
              \x20 - {{name: submissions, address: '127.0.0.1:0', role: Submission, tls: Implicit}}\n",
             format = self.format,
             limits = self.limits,
+            resolver = self.resolver,
         );
         if !self.users.is_empty() {
             text += "users:\n";

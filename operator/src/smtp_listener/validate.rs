@@ -1,6 +1,7 @@
 //! A listener's spec, parsed once: after this nobody reads the raw one. Pure.
 
 mod pod;
+mod verification;
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -9,7 +10,7 @@ use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Secret;
 use postroad_config::{
     Access, DomainName, Durability, HeaderEdits, Headers, Limits, Octets, Port, ProxyMode, ProxyProtocol,
-    QueueSection, Role, Sections, TextError, TlsMode, TlsVersion, User,
+    QueueSection, Role, Sections, TextError, TlsMode, TlsVersion, User, Verification,
 };
 use postroad_crds::SmtpListenerSpec;
 use postroad_crds::common::Network;
@@ -60,6 +61,8 @@ pub struct Valid {
     pub channel_binding: bool,
     /// What is done to headers.
     pub headers: Headers,
+    /// How strangers' mail is judged.
+    pub verification: Verification,
     /// DNS servers of the pods.
     pub resolvers: Vec<SocketAddr>,
     /// What mail leaves from.
@@ -98,6 +101,7 @@ pub fn validate(spec: &SmtpListenerSpec) -> Result<Valid, Invalid> {
             },
         },
         headers: headers(spec),
+        verification: verification::of(spec.verification.as_ref()),
         resolvers: resolvers.map(|text| server(text)).collect::<Result<_, _>>()?,
         egress: egress
             .map(|text| network("spec.egress.addresses", text))
