@@ -23,16 +23,26 @@ use super::source::{RoundError, probe, take_back};
 use super::{Inner, Step, leaving, locked, lost};
 use crate::metrics::Side;
 
+/// Why a source was not asked to the end.
+#[derive(Debug, thiserror::Error)]
+enum Unasked {
+    #[error("no pod with this spool is known")]
+    Nowhere,
+    #[error(transparent)]
+    Round(#[from] RoundError),
+}
+
 /// Runs until it is dropped.
 pub(super) async fn run(inner: &Arc<Inner>) {
     let mut changed = inner.live.changed();
     let mut since: HashMap<TransferId, Instant> = HashMap::new();
     let mut stood = HashSet::new();
+    let mut told = HashMap::new();
     changes(inner).await;
     loop {
         tokio::select! {
             () = tokio::time::sleep(inner.timing.ask_every) => {
-                ask_all(inner, &mut since).await;
+                ask_all(inner, &mut since, &mut told).await;
                 lost::settle_all(inner).await;
                 never_arrived(inner, &mut stood).await;
             }
@@ -99,15 +109,30 @@ async fn never_arrived(inner: &Arc<Inner>, stood: &mut HashSet<TransferId>) {
     }
 }
 
-async fn ask_all(inner: &Arc<Inner>, since: &mut HashMap<TransferId, Instant>) {
+/// `told`: how many messages are known from the log to wait for each source that does not answer.
+async fn ask_all(
+    inner: &Arc<Inner>,
+    since: &mut HashMap<TransferId, Instant>,
+    told: &mut HashMap<SpoolUuid, usize>,
+) {
     let due = overdue(inner.spool.holds(), since, Instant::now(), inner.timing.ask_after);
     if due.keys().any(|source| !locked(&inner.seen).contains_key(source)) {
         // Where a source listens may be known from our own targets.
         probe(inner, &[]).await;
     }
+    told.retain(|source, _| due.contains_key(source));
     for (source, questions) in due {
-        if let Err(error) = ask(inner, source, questions).await {
-            tracing::debug!(%source, %error, "the source could not be asked");
+        let waits = |question: &&ToSource| matches!(question, ToSource::Ask { released: false, .. });
+        let waiting = questions.iter().filter(waits).count();
+        match ask(inner, source, questions).await {
+            Ok(()) => {
+                told.remove(&source);
+            }
+            // Which spool it is a person has to know who declares it lost.
+            Err(error) if waiting > 0 && told.insert(source, waiting) != Some(waiting) => {
+                tracing::warn!(%source, waiting, %error, "messages wait for the spool of another pod, which does not answer");
+            }
+            Err(error) => tracing::debug!(%source, %error, "the source could not be asked"),
         }
     }
 }
@@ -135,25 +160,36 @@ fn overdue(
 }
 
 /// Talks until neither side has anything to say.
-async fn ask(inner: &Arc<Inner>, source: SpoolUuid, mut questions: Vec<ToSource>) -> Result<(), RoundError> {
-    let Some(address) = locked(&inner.seen).get(&source).copied() else {
-        return Ok(());
-    };
+async fn ask(inner: &Arc<Inner>, source: SpoolUuid, mut questions: Vec<ToSource>) -> Result<(), Unasked> {
+    let address = locked(&inner.seen).get(&source).copied();
+    let address = address.ok_or(Unasked::Nowhere)?;
     let ourselves = Ourselves {
         spool: inner.spool.uuid(),
         address: *locked(&inner.address),
     };
-    let mut peer = Peer::connect(&inner.live, address, ourselves, inner.timing.patience).await?;
+    let connected = Peer::connect(&inner.live, address, ourselves, inner.timing.patience).await;
+    let mut peer = connected.map_err(RoundError::from)?;
     for _ in 0..MOST_TURNS {
         if questions.is_empty() {
             break;
         }
-        let messages = peer.ask(&questions).await?;
-        inner.pass(Step::Received)?;
-        questions = apply(inner, source, messages).await?;
-        inner.pass(Step::Stored)?;
+        questions = turn(inner, source, &mut peer, &questions).await?;
     }
     Ok(())
+}
+
+/// One question, and what follows from its answer.
+async fn turn(
+    inner: &Arc<Inner>,
+    source: SpoolUuid,
+    peer: &mut Peer,
+    questions: &[ToSource],
+) -> Result<Vec<ToSource>, RoundError> {
+    let messages = peer.ask(questions).await?;
+    inner.pass(Step::Received)?;
+    let questions = apply(inner, source, messages).await?;
+    inner.pass(Step::Stored)?;
+    Ok(questions)
 }
 
 async fn apply(
