@@ -55,12 +55,52 @@ impl JsonSchema for Size {
     }
 }
 
-/// A listener of the same namespace.
+/// A listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ListenerRef {
     /// Name of the SmtpListener.
     #[schemars(length(min = 1, max = 42))]
+    pub name: String,
+    /// Its namespace; absent = this object's own. A listener of another namespace must let this object in, by its `attach`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
+    pub namespace: Option<String>,
+}
+
+impl ListenerRef {
+    /// As a sentence names it: with its namespace, where one is given.
+    pub fn shown(&self) -> String {
+        match &self.namespace {
+            Some(namespace) => format!("{namespace}/{}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
+    /// Whether it names this listener. `own`: namespace of the object that refers.
+    pub fn names(&self, own: &str, namespace: &str, name: &str) -> bool {
+        self.name == name && self.namespace.as_deref().unwrap_or(own) == namespace
+    }
+}
+
+/// A ServiceAccount of any namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceAccountRef {
+    /// Its namespace.
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
+    pub namespace: String,
+    /// Its name.
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    )]
     pub name: String,
 }
 

@@ -40,6 +40,8 @@ pub mod reason {
     pub const SECRET_INVALID: &str = "SecretInvalid";
     /// The operator may not read Secrets in this namespace.
     pub const SECRET_ACCESS_DENIED: &str = "SecretAccessDenied";
+    /// The listener does not let the object in.
+    pub const NOT_PERMITTED: &str = "NotPermitted";
     /// A listener that is named does not exist.
     pub const LISTENER_NOT_FOUND: &str = "ListenerNotFound";
     /// The listeners have not taken it up yet.

@@ -64,7 +64,7 @@ fn check(path: &Path) -> Result<String, Vec<Explained>> {
     Ok(format!("{ports} ports, {domains} domains, {users} users"))
 }
 
-/// Verifiers that nobody could ever match, and certificates that cannot be read or served.
+/// Verifiers that nobody could ever match, keys that verify nothing, and certificates that cannot be read or served.
 fn beyond_text(name: &str, base: &str, set: &ConfigSet) -> Vec<Explained> {
     let mut found = Vec::new();
     for (index, user) in set.file.users.iter().enumerate() {
@@ -93,6 +93,10 @@ fn beyond_text(name: &str, base: &str, set: &ConfigSet) -> Vec<Explained> {
             found.push(at(name, base, field.into(), sentence));
         }
         Err(SettingsError::Tls(error)) => found.push(at(name, base, "tls".into(), error.to_string())),
+        Err(SettingsError::Keys(error)) => {
+            let field = "authentication.serviceAccounts.keySet".into();
+            found.push(at(name, base, field, error.to_string()));
+        }
     }
     found
 }
@@ -143,6 +147,17 @@ mod tests {
             told[1].starts_with(":8:3: tls.certificateFile: /nowhere/tls.crt cannot be read"),
             "{told:?}"
         );
+    }
+
+    #[test]
+    fn a_key_set_without_a_key_is_told_with_its_line() {
+        let told = told(
+            "format: 1\nhostname: mail.example.com\nspool: {directory: /tmp/x}\nauthentication:\n\
+             \x20 serviceAccounts:\n    issuer: i\n    audience: a\n    keySet: '{\"keys\": []}'\n",
+        );
+        assert_eq!(told.len(), 1, "{told:?}");
+        let start = ":8:5: authentication.serviceAccounts.keySet: holds no key";
+        assert!(told[0].starts_with(start), "{told:?}");
     }
 
     #[test]

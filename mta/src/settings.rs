@@ -20,6 +20,7 @@ use postroad_config::{
 use tokio::sync::watch;
 
 use crate::tls::{self, Served, TlsError};
+use crate::tokens::{KeySetError, Submitters};
 
 /// One loaded configuration.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub struct Settings {
     /// The files, checked.
     pub set: ConfigSet,
     tls: Option<Served>,
+    submitters: Option<Submitters>,
     domains: HashMap<DomainName, Place>,
     users: HashMap<String, usize>,
 }
@@ -75,12 +77,17 @@ pub enum SettingsError {
     /// Chain and key cannot be served.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// No token can be judged.
+    #[error("authentication.serviceAccounts.keySet {0}")]
+    Keys(#[from] KeySetError),
 }
 
 impl Settings {
     /// Builds the look-ups and the TLS configuration. Reads certificate files where the set names them.
     pub fn new(set: ConfigSet) -> Result<Self, SettingsError> {
         let tls = set.file.tls.as_ref().map(served).transpose()?;
+        let accounts = set.file.authentication.service_accounts.as_ref();
+        let submitters = accounts.map(Submitters::new).transpose()?;
         let domains = set
             .file
             .domains
@@ -98,6 +105,7 @@ impl Settings {
         Ok(Self {
             set,
             tls,
+            submitters,
             domains,
             users,
         })
@@ -135,6 +143,11 @@ impl Settings {
     /// The user of that name.
     pub fn user(&self, name: &str) -> Option<&User> {
         self.users.get(name).and_then(|at| self.set.file.users.get(*at))
+    }
+
+    /// Judges the tokens of ServiceAccounts; absent where they may not submit.
+    pub fn submitters(&self) -> Option<&Submitters> {
+        self.submitters.as_ref()
     }
 
     /// The port of that name.

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::{Resource, ResourceExt};
-use postroad_config::{Domain, DomainName, Policy};
+use postroad_config::{Domain, DomainName, Policy, Within};
+use postroad_crds::common::ListenerRef;
 use postroad_crds::conditions::{CONFIG_APPLIED, status_of};
 use postroad_crds::{MailDomain, RelayPolicy, SmtpListener};
 
 use crate::mail_domain::validate as domains;
 use crate::relay_policy::rank::{Standing, in_order};
 use crate::relay_policy::validate as policies;
+use crate::tenancy::Door;
 
 /// What a listener serves.
 #[derive(Clone, Debug, Default)]
@@ -22,35 +24,32 @@ pub struct Attached {
     pub policies: Vec<(Arc<RelayPolicy>, Policy)>,
 }
 
-/// The object of a domain name that a listener serves: of the valid ones the oldest; the name breaks a tie.
+/// What a listener serves. Of the valid objects with one domain that it lets in, the one of its own namespace, else the oldest;
+/// namespace and name break a tie.
 pub fn attached(
-    namespace: &str,
-    listener: &str,
+    door: Door<'_>,
     all_domains: &[Arc<MailDomain>],
     all_policies: &[Arc<RelayPolicy>],
 ) -> Attached {
     let mut by_name: BTreeMap<DomainName, (Arc<MailDomain>, Domain)> = BTreeMap::new();
-    for (object, domain) in claims(namespace, listener, all_domains) {
+    for (object, domain) in claims(door, all_domains) {
         let wins = by_name
             .get(&domain.name)
-            .is_none_or(|(other, _)| age(&*object) < age(&**other));
+            .is_none_or(|(other, _)| age(door, &*object) < age(door, &**other));
         if wins {
             by_name.insert(domain.name.clone(), (object, domain));
         }
     }
+    let domains: Vec<_> = by_name.into_values().collect();
     let mut found = Vec::new();
-    for object in all_policies
-        .iter()
-        .filter(|object| lives_in(&***object, namespace))
-    {
-        if object
-            .spec
-            .listener_refs
-            .iter()
-            .any(|reference| reference.name == listener)
+    for object in all_policies {
+        let namespace = object.namespace().unwrap_or_default();
+        if names(door, &**object, &object.spec.listener_refs)
+            && door.namespace_may(&namespace).is_ok()
             && let Ok(policy) = policies::validate(object)
         {
-            found.push((object.clone(), policy));
+            let within = within(door, &namespace, &domains);
+            found.push((object.clone(), Policy { within, ..policy }));
         }
     }
     let standings: Vec<Standing> = found
@@ -63,40 +62,57 @@ pub fn attached(
         .collect();
     found.sort_by_key(|(_, policy)| order.iter().position(|name| *name == policy.name));
     Attached {
-        domains: by_name.into_values().collect(),
+        domains,
         policies: found,
     }
 }
 
-/// Objects that want to be served by a listener, with their valid configuration.
+/// The bounds of a policy from another namespace: mail of the ServiceAccounts there, and of the domains that objects from there
+/// have at this listener. The listener's own policies have none.
+fn within(door: Door<'_>, namespace: &str, domains: &[(Arc<MailDomain>, Domain)]) -> Option<Within> {
+    (namespace != door.namespace()).then(|| Within {
+        namespace: namespace.to_owned(),
+        sender_domains: domains
+            .iter()
+            .filter(|(object, _)| object.metadata.namespace.as_deref() == Some(namespace))
+            .map(|(_, domain)| domain.name.clone())
+            .collect(),
+    })
+}
+
+/// Objects that name a listener and are let in, with their valid configuration.
 fn claims<'a>(
-    namespace: &'a str,
-    listener: &'a str,
+    door: Door<'a>,
     all: &'a [Arc<MailDomain>],
 ) -> impl Iterator<Item = (Arc<MailDomain>, Domain)> + 'a {
     all.iter()
-        .filter(move |object| lives_in(&***object, namespace))
+        .filter(move |object| names(door, &***object, &object.spec.listener_refs))
         .filter_map(move |object| {
-            let wanted = object
-                .spec
-                .listener_refs
-                .iter()
-                .any(|reference| reference.name == listener);
             let domain = domains::validate(&object.spec).ok()?;
-            wanted.then(|| (object.clone(), domain))
+            let namespace = object.namespace().unwrap_or_default();
+            door.domain_may(&namespace, &domain.name).ok()?;
+            Some((object.clone(), domain))
         })
 }
 
-/// The older object that has the same domain on one of the listeners of this one: (listener, its name).
-pub fn domain_winner(object: &MailDomain, all: &[Arc<MailDomain>]) -> Option<(String, String)> {
-    let namespace = object.namespace().unwrap_or_default();
+/// The object that has the same domain on one of the doors that this one names: (listener, its namespace and name).
+pub fn domain_winner(
+    object: &MailDomain,
+    doors: &[Door<'_>],
+    all: &[Arc<MailDomain>],
+) -> Option<(String, String)> {
     let name = domains::validate(&object.spec).ok()?.name;
-    object.spec.listener_refs.iter().find_map(|reference| {
-        let winner = claims(&namespace, &reference.name, all)
+    doors.iter().find_map(|door| {
+        let winner = claims(*door, all)
             .filter(|(_, domain)| domain.name == name)
             .map(|(other, _)| other)
-            .min_by_key(|other| age(&**other))?;
-        (winner.uid() != object.uid()).then(|| (reference.name.clone(), winner.name_any()))
+            .min_by_key(|other| age(*door, &**other))?;
+        let shown = if winner.namespace() == object.namespace() {
+            winner.name_any()
+        } else {
+            format!("{}/{}", winner.namespace().unwrap_or_default(), winner.name_any())
+        };
+        (winner.uid() != object.uid()).then(|| (door.name().to_owned(), shown))
     })
 }
 
@@ -106,6 +122,7 @@ pub fn standing(object: &RelayPolicy, policy: &Policy) -> Standing {
         name: policy.name.clone(),
         priority: object.spec.priority,
         matches: policy.matches.clone(),
+        within: policy.within.clone(),
         created: object.creation_timestamp().map(|time| time.0),
     }
 }
@@ -141,88 +158,27 @@ fn line<K: Resource<DynamicType = ()>>(object: &K) -> String {
     )
 }
 
-fn lives_in<K: Resource>(object: &K, namespace: &str) -> bool {
-    object.meta().namespace.as_deref() == Some(namespace) && object.meta().deletion_timestamp.is_none()
+/// Whether an object that stays names the listener.
+fn names<K: Resource>(door: Door<'_>, object: &K, references: &[ListenerRef]) -> bool {
+    let meta = object.meta();
+    let own = meta.namespace.as_deref().unwrap_or_default();
+    meta.deletion_timestamp.is_none()
+        && references
+            .iter()
+            .any(|reference| reference.names(own, door.namespace(), door.name()))
 }
 
-fn age<K: Resource>(object: &K) -> (Option<Timestamp>, String) {
+/// What decides between objects that want the same: the smaller wins.
+fn age<K: Resource>(door: Door<'_>, object: &K) -> (bool, Option<Timestamp>, String, String) {
     let meta = object.meta();
+    let namespace = meta.namespace.clone().unwrap_or_default();
     (
+        namespace != door.namespace(),
         meta.creation_timestamp.as_ref().map(|time| time.0),
+        namespace,
         meta.name.clone().unwrap_or_default(),
     )
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn domain(name: &str, domain: &str, listener: &str, created: &str) -> Arc<MailDomain> {
-        Arc::new(serde_json::from_value(json!({
-            "apiVersion": "postroad.dev/v1alpha1", "kind": "MailDomain",
-            "metadata": {"name": name, "namespace": "mail", "uid": name, "generation": 1, "creationTimestamp": created},
-            "spec": {"domain": domain, "listenerRefs": [{"name": listener}]},
-        })).unwrap())
-    }
-
-    fn policy(name: &str, priority: i32) -> Arc<RelayPolicy> {
-        Arc::new(serde_json::from_value(json!({
-            "apiVersion": "postroad.dev/v1alpha1", "kind": "RelayPolicy",
-            "metadata": {"name": name, "namespace": "mail", "uid": name, "creationTimestamp": "2026-01-01T00:00:00Z"},
-            "spec": {"listenerRefs": [{"name": "edge"}], "priority": priority, "routes": [{"direct": {}}]},
-        })).unwrap())
-    }
-
-    #[test]
-    fn the_older_object_has_the_domain_and_the_other_is_told() {
-        let old = domain("old", "Example.com", "edge", "2026-01-01T00:00:00Z");
-        let young = domain("young", "example.com", "edge", "2026-01-02T00:00:00Z");
-        let elsewhere = domain("elsewhere", "example.com", "other", "2025-01-01T00:00:00Z");
-        let all = [young.clone(), old.clone(), elsewhere.clone()];
-        let served = attached("mail", "edge", &all, &[]);
-        assert_eq!(
-            served
-                .domains
-                .iter()
-                .map(|(object, _)| object.name_any())
-                .collect::<Vec<_>>(),
-            ["old"]
-        );
-        assert_eq!(domain_winner(&young, &all), Some(("edge".into(), "old".into())));
-        assert_eq!(
-            (domain_winner(&old, &all), domain_winner(&elsewhere, &all)),
-            (None, None)
-        );
-    }
-
-    #[test]
-    fn a_wrong_object_and_one_of_another_namespace_change_nothing() {
-        let wrong = domain("wrong", "10.0.0.1", "edge", "2026-01-01T00:00:00Z");
-        let good = domain("good", "a.example", "edge", "2026-01-01T00:00:00Z");
-        assert_eq!(
-            attached("mail", "edge", &[wrong.clone(), good.clone()], &[])
-                .domains
-                .len(),
-            1
-        );
-        assert_eq!(attached("shop", "edge", &[good], &[]).domains.len(), 0);
-    }
-
-    #[test]
-    fn policies_stand_in_rank_order_and_the_fingerprint_moves_with_generations() {
-        let served = attached("mail", "edge", &[], &[policy("low", 1), policy("high", 9)]);
-        assert_eq!(
-            served
-                .policies
-                .iter()
-                .map(|(_, policy)| policy.name.as_str())
-                .collect::<Vec<_>>(),
-            ["mail/high", "mail/low"]
-        );
-        let mut changed = served.clone();
-        Arc::make_mut(&mut changed.policies[0].0).metadata.generation = Some(2);
-        assert_ne!(fingerprint(&served), fingerprint(&changed));
-    }
-}
+mod tests;

@@ -1,11 +1,15 @@
 //! What every reconcile may use.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
-use kube::Client;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::PartialObjectMeta;
 use kube::runtime::events::Recorder;
-use kube::runtime::reflector::Store;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Client, ResourceExt};
+use postroad_crds::common::ListenerRef;
 use postroad_crds::{MailDomain, RelayPolicy, SmtpListener};
 
 use crate::args::Args;
@@ -16,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::smtp_listener::admin::Tokens;
 use crate::smtp_listener::build::config::Issuer;
 use crate::smtp_listener::volumes::Refusals;
+use crate::tenancy::Labels;
 
 /// Shared by all reconciles.
 pub struct Ctx {
@@ -47,6 +52,32 @@ pub struct Ctx {
     pub domains: Store<Guarded<MailDomain>>,
     /// Policies, watch-fed.
     pub policies: Store<Guarded<RelayPolicy>>,
+    /// Namespaces, watch-fed; absent where one namespace alone is watched.
+    pub namespaces: Option<Store<PartialObjectMeta<Namespace>>>,
+    /// All of these are filled: before, an object that is not in them may be there all the same.
+    pub filled: AtomicBool,
+}
+
+impl Ctx {
+    /// The listener that an object of this namespace names.
+    pub fn listener(&self, own: &str, reference: &ListenerRef) -> Option<SmtpListener> {
+        let namespace = reference.namespace.as_deref().unwrap_or(own);
+        let found = self
+            .listeners
+            .get(&ObjectRef::new(&reference.name).within(namespace))?;
+        found.0.as_ref().ok().cloned()
+    }
+
+    /// Labels of a namespace; none where it is not known.
+    pub fn labels_of(&self, namespace: &str) -> Labels {
+        let found = self
+            .namespaces
+            .as_ref()
+            .and_then(|store| store.get(&ObjectRef::new(namespace)));
+        found
+            .map(|namespace| namespace.labels().clone())
+            .unwrap_or_default()
+    }
 }
 
 /// Kinds of child that a listener does not want, by the uid of the listener: the generation in which the child was looked for,

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -81,6 +82,10 @@ pub async fn run<K, F, R>(
             // Standing by: the leader works. Look again when the Lease may have moved.
             if !ctx.leadership.holds() {
                 return Ok(Action::requeue(Duration::from_secs(2)));
+            }
+            // What is not known yet would look like what is gone.
+            if !ctx.filled.load(Ordering::Relaxed) {
+                return Ok(Action::requeue(Duration::from_millis(500)));
             }
             let Ok(parsed) = &object.0 else {
                 tracing::warn!(kind, object = key, "an object cannot be parsed and is left alone");

@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -13,14 +13,14 @@ use axum::routing::get;
 use crate::context::Ctx;
 
 /// Serves until the process ends. Errors: the address cannot be listened on.
-pub async fn serve(address: SocketAddr, ctx: Arc<Ctx>, filled: Arc<AtomicBool>) -> std::io::Result<()> {
+pub async fn serve(address: SocketAddr, ctx: Arc<Ctx>) -> std::io::Result<()> {
     let metrics = ctx.clone();
     let router = Router::new()
         .route("/livez", get(|| async { "ok" }))
         .route(
             "/readyz",
             get(move || async move {
-                if filled.load(Ordering::Relaxed) {
+                if ctx.filled.load(Ordering::Relaxed) {
                     (StatusCode::OK, "ok")
                 } else {
                     (

@@ -23,3 +23,4 @@ pub mod metrics;
 pub mod relay_policy;
 mod secrets;
 pub mod smtp_listener;
+pub mod tenancy;

@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::FutureExt;
 use futures::future::Shared;
+use futures::{FutureExt, Stream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
 use kube::api::PartialObjectMeta;
 use kube::runtime::controller::{Config, Controller};
 use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::watcher;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{PredicateConfig, WatchStreamExt, predicates, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
+use postroad_crds::common::ListenerRef;
 use postroad_crds::{MailDomain, RelayPolicy, SmtpListener};
 use serde::de::DeserializeOwned;
 
@@ -65,6 +66,12 @@ pub async fn run(args: Args, client: Client, asked: impl Future<Output = ()> + S
         Ok(resolver) => resolver,
         Err(error) => return Ended::Resolver(error),
     };
+    let (namespaces, changed) = if args.namespace.is_none() {
+        let (store, changed) = namespaces(client.clone());
+        (Some(store), Some(changed))
+    } else {
+        (None, None)
+    };
     let reporter = Reporter {
         controller: "postroad-operator".into(),
         instance: Some(args.pod_name.clone()),
@@ -81,13 +88,18 @@ pub async fn run(args: Args, client: Client, asked: impl Future<Output = ()> + S
         listeners: listeners.store(),
         domains: domains.store(),
         policies: policies.store(),
+        namespaces,
+        filled: AtomicBool::new(false),
         resolver,
         args: args.clone(),
         client: client.clone(),
     });
-    let filled = Arc::new(AtomicBool::new(false));
+    let listeners = match changed {
+        Some(changed) => listeners.reconcile_all_on(changed),
+        None => listeners,
+    };
     let controllers = controllers(listeners, domains, policies, &ctx, &asked);
-    let stores = fill(ctx.clone(), filled.clone());
+    let stores = fill(ctx.clone());
     let lease = lease::keep(
         client.clone(),
         &args.pod_namespace,
@@ -104,7 +116,7 @@ pub async fn run(args: Args, client: Client, asked: impl Future<Output = ()> + S
         () = asked.clone() => Ended::Asked,
         () = lease => Ended::LeaseLost,
         () = controllers => Ended::ControllerEnded,
-        served = http::serve(args.http, ctx.clone(), filled) => match served {
+        served = http::serve(args.http, ctx.clone()) => match served {
             Err(error) => Ended::Http(args.http, error),
             Ok(()) => Ended::ControllerEnded,
         },
@@ -116,15 +128,41 @@ pub async fn run(args: Args, client: Client, asked: impl Future<Output = ()> + S
     ended
 }
 
-async fn fill(ctx: Arc<Ctx>, filled: Arc<AtomicBool>) {
+async fn fill(ctx: Arc<Ctx>) {
     let ready = futures::future::join3(
         ctx.listeners.wait_until_ready(),
         ctx.domains.wait_until_ready(),
         ctx.policies.wait_until_ready(),
     );
     drop(ready.await);
-    filled.store(true, Ordering::Relaxed);
+    if let Some(namespaces) = &ctx.namespaces {
+        drop(namespaces.wait_until_ready().await);
+    }
+    ctx.filled.store(true, Ordering::Relaxed);
     std::future::pending::<()>().await;
+}
+
+/// The namespaces, and a word each time that the labels of one have changed: listeners may pick them by these.
+fn namespaces(
+    client: Client,
+) -> (
+    Store<PartialObjectMeta<Namespace>>,
+    impl Stream<Item = ()> + Send + 'static,
+) {
+    let (store, writer) = reflector::store();
+    let api: Api<PartialObjectMeta<Namespace>> = Api::all(client);
+    let changed = watcher(api, watcher::Config::default())
+        .default_backoff()
+        .reflect(writer)
+        .touched_objects()
+        .predicate_filter(predicates::labels, PredicateConfig::default())
+        .filter_map(|seen| {
+            let seen = seen.inspect_err(
+                |error| tracing::warn!(%error, "the namespaces cannot be watched; trying again"),
+            );
+            std::future::ready(seen.ok().map(drop))
+        });
+    (store, changed)
 }
 
 fn api<K>(client: &Client, args: &Args) -> Api<K>
@@ -184,10 +222,7 @@ async fn controllers(
             api::<Guarded<MailDomain>>(client, args),
             watcher::Config::default(),
             |object| match &object.0 {
-                Ok(domain) => named(
-                    domain.namespace(),
-                    domain.spec.listener_refs.iter().map(|reference| &reference.name),
-                ),
+                Ok(domain) => referred(domain.namespace(), &domain.spec.listener_refs),
                 Err(_) => Vec::new(),
             },
         )
@@ -195,10 +230,7 @@ async fn controllers(
             api::<Guarded<RelayPolicy>>(client, args),
             watcher::Config::default(),
             |object| match &object.0 {
-                Ok(policy) => named(
-                    policy.namespace(),
-                    policy.spec.listener_refs.iter().map(|reference| &reference.name),
-                ),
+                Ok(policy) => referred(policy.namespace(), &policy.spec.listener_refs),
                 Err(_) => Vec::new(),
             },
         );
@@ -207,12 +239,8 @@ async fn controllers(
         api::<Guarded<SmtpListener>>(client, args),
         watcher::Config::default(),
         move |listener| {
-            users(&known, listener.namespace().as_deref(), |domain: &MailDomain| {
-                domain
-                    .spec
-                    .listener_refs
-                    .iter()
-                    .any(|reference| reference.name == listener.name_any())
+            users(&known, &listener, |domain: &MailDomain| {
+                &domain.spec.listener_refs
             })
         },
     );
@@ -221,12 +249,8 @@ async fn controllers(
         api::<Guarded<SmtpListener>>(client, args),
         watcher::Config::default(),
         move |listener| {
-            users(&known, listener.namespace().as_deref(), |policy: &RelayPolicy| {
-                policy
-                    .spec
-                    .listener_refs
-                    .iter()
-                    .any(|reference| reference.name == listener.name_any())
+            users(&known, &listener, |policy: &RelayPolicy| {
+                &policy.spec.listener_refs
             })
         },
     );
@@ -239,35 +263,40 @@ async fn controllers(
 
 /// The listener in an object's label.
 fn labelled<K: Resource>(object: &K) -> Vec<ObjectRef<Guarded<SmtpListener>>> {
+    let namespace = object.namespace().unwrap_or_default();
     let name = object.labels().get(LISTENER);
-    named(object.namespace(), name.into_iter())
-}
-
-fn named<'a>(
-    namespace: Option<String>,
-    names: impl Iterator<Item = &'a String>,
-) -> Vec<ObjectRef<Guarded<SmtpListener>>> {
-    let namespace = namespace.unwrap_or_default();
-    names
-        .map(|name| ObjectRef::new(name).within(&namespace))
+    name.map(|name| ObjectRef::new(name).within(&namespace))
+        .into_iter()
         .collect()
 }
 
-/// Objects of a store that use a listener.
+/// The listeners that an object of this namespace names.
+fn referred(namespace: Option<String>, references: &[ListenerRef]) -> Vec<ObjectRef<Guarded<SmtpListener>>> {
+    let own = namespace.unwrap_or_default();
+    let one = |reference: &ListenerRef| {
+        ObjectRef::new(&reference.name).within(reference.namespace.as_ref().unwrap_or(&own))
+    };
+    references.iter().map(one).collect()
+}
+
+/// Objects of a store that name a listener.
 fn users<K>(
     store: &Store<Guarded<K>>,
-    namespace: Option<&str>,
-    uses: impl Fn(&K) -> bool,
+    listener: &Guarded<SmtpListener>,
+    references: impl Fn(&K) -> &[ListenerRef],
 ) -> Vec<ObjectRef<Guarded<K>>>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
+    let (namespace, name) = (listener.namespace().unwrap_or_default(), listener.name_any());
     let known = store.state();
     let found = known.iter().filter(|object| {
-        object
-            .0
-            .as_ref()
-            .is_ok_and(|parsed| parsed.meta().namespace.as_deref() == namespace && uses(parsed))
+        object.0.as_ref().is_ok_and(|parsed| {
+            let own = parsed.meta().namespace.as_deref().unwrap_or_default();
+            references(parsed)
+                .iter()
+                .any(|reference| reference.names(own, &namespace, &name))
+        })
     });
     found.map(|object| ObjectRef::from_obj(&**object)).collect()
 }

@@ -131,8 +131,9 @@ fn named(listener: &SmtpListener) -> Vec<String> {
     let tls = spec.tls.as_ref();
     let given = tls.and_then(|tls| tls.secret_name.clone());
     let issued = tls.filter(|tls| tls.issuer_ref.is_some()).map(|_| names.issued());
-    let users = spec.authentication.as_ref();
-    let users = users.map(|authentication| authentication.users.secret_ref.name.clone());
+    let authentication = spec.authentication.as_ref();
+    let users = authentication.and_then(|given| given.users.as_ref());
+    let users = users.map(|users| users.secret_ref.name.clone());
     [given, issued, users].into_iter().flatten().collect()
 }
 

@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{HostPort, ListenerRef};
+use crate::common::{HostPort, ListenerRef, ServiceAccountRef};
 
 /// What is wanted of a domain.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -59,8 +59,8 @@ pub struct MailDomainSpec {
     /// The domain. Letters beyond ASCII are accepted.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[^\s@/:]+$"))]
     pub domain: String,
-    /// Listeners of this namespace that serve it.
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    /// Listeners that serve it.
+    #[x_kube(validation = Rule::new("self.all(a, self.exists_one(b, a.name == b.name && (has(a.__namespace__) ? a.__namespace__ : '') == (has(b.__namespace__) ? b.__namespace__ : '')))").message("listenerRefs: each listener once"))]
     #[schemars(length(min = 1, max = 8))]
     pub listener_refs: Vec<ListenerRef>,
     /// How its mail is received; absent = it only sends.
@@ -147,14 +147,19 @@ pub struct DeliverTo {
     pub smtp: Option<HostPort>,
 }
 
-/// Who may send as a domain.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+/// Who may send as a domain: exactly one of user and serviceAccount.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[x_kube(validation = Rule::new("has(self.user) != has(self.serviceAccount)").message("senders: give exactly one of user and serviceAccount"))]
 #[serde(rename_all = "camelCase")]
 pub struct Sender {
     /// Name of a user of the listener.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
-    pub user: String,
-    /// Addresses of the domain that this user may send as; empty = all of them.
+    pub user: Option<String>,
+    /// A ServiceAccount, where the listener takes their tokens (`authentication.serviceAccounts`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<ServiceAccountRef>,
+    /// Addresses of the domain that it may send as; empty = all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000), inner(length(min = 3, max = 254)))]
     pub addresses: Vec<String>,

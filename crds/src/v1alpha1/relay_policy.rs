@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{HostPort, ListenerRef, Period};
+use crate::common::{HostPort, ListenerRef, Period, ServiceAccountRef};
 
 /// What is wanted of a policy.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -45,8 +45,9 @@ use crate::common::{HostPort, ListenerRef, Period};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct RelayPolicySpec {
-    /// Listeners of this namespace that use it.
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    /// Listeners that use it. At a listener of another namespace it is only for mail of ServiceAccounts and MailDomains of its
+    /// own namespace, whatever `match` says.
+    #[x_kube(validation = Rule::new("self.all(a, self.exists_one(b, a.name == b.name && (has(a.__namespace__) ? a.__namespace__ : '') == (has(b.__namespace__) ? b.__namespace__ : '')))").message("listenerRefs: each listener once"))]
     #[schemars(length(min = 1, max = 8))]
     pub listener_refs: Vec<ListenerRef>,
     /// The policy of the highest priority that matches decides; then the one with more terms in `match`; then the older.
@@ -65,7 +66,8 @@ pub struct RelayPolicySpec {
 }
 
 /// Mail that a policy is for.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
+#[x_kube(validation = Rule::new("!has(self.users) || !has(self.serviceAccounts) || self.users.size() == 0 || self.serviceAccounts.size() == 0").message("match: nobody is a user and a ServiceAccount at once; write a policy for each"))]
 #[serde(rename_all = "camelCase")]
 pub struct Match {
     /// Domains of the envelope's sender.
@@ -76,6 +78,14 @@ pub struct Match {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), inner(length(min = 1, max = 253)))]
     pub recipient_domains: Vec<String>,
+    /// ServiceAccounts that submitted the mail; one of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub service_accounts: Vec<ServiceAccountRef>,
+    /// Users who submitted the mail; one of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 255)))]
+    pub users: Vec<String>,
 }
 
 /// One way out: exactly one of direct and smartHosts.

@@ -55,7 +55,7 @@ use crate::common::{Network, Period, SecretRef, Size};
 )]
 #[x_kube(
     validation = Rule::new("has(self.tls) || self.ports.all(p, p.tls == 'Disabled')").message("tls: a port that uses TLS needs a certificate; add tls.secretName, tls.issuerRef or tls.selfSigned"),
-    validation = Rule::new("has(self.authentication) || self.ports.all(p, p.role != 'Submission')").message("authentication: a port of role Submission needs users; add authentication.users"),
+    validation = Rule::new("has(self.authentication) || self.ports.all(p, p.role != 'Submission')").message("authentication: a port of role Submission needs clients; add authentication.users or authentication.serviceAccounts"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct SmtpListenerSpec {
@@ -106,6 +106,9 @@ pub struct SmtpListenerSpec {
     /// How mail of strangers is judged, at ports of role Transfer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification: Option<Verification>,
+    /// Which MailDomains and RelayPolicies of other namespaces may name this listener. Absent = none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attach: Option<Attach>,
     /// Queue volumes.
     pub queue: Queue,
     /// Limits of sessions and messages.
@@ -275,16 +278,68 @@ pub enum TlsVersion {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 pub struct SelfSigned {}
 
-/// Who may submit.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+/// Who may submit: users, ServiceAccounts, or both.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
+#[x_kube(validation = Rule::new("has(self.users) || has(self.serviceAccounts)").message("authentication: give users, serviceAccounts, or both"))]
 #[serde(rename_all = "camelCase")]
 pub struct Authentication {
     /// Users with a password.
-    pub users: Users,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub users: Option<Users>,
+    /// ServiceAccounts of this cluster: the projected token of a pod, for the audience `smtp.postroad.dev/<namespace>/<name>` of this
+    /// listener, is its credential. Which addresses each may use, the MailDomains say in `senders`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_accounts: Option<ServiceAccounts>,
     /// Whether logins may be bound to their TLS connection: SCRAM-SHA-256-PLUS is offered under TLS 1.3, where every user has SCRAM
     /// keys. Clients that take the strongest mechanism and cannot bind (mutt, neomutt) fail then. Default false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel_binding: Option<bool>,
+}
+
+/// ServiceAccounts as clients. No settings.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+pub struct ServiceAccounts {}
+
+/// Which objects of other namespaces may name this listener.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
+#[x_kube(validation = Rule::new("(self.from == 'Selector') == has(self.selector)").message("attach: selector goes with from: Selector"))]
+#[serde(rename_all = "camelCase")]
+pub struct Attach {
+    /// From which namespaces.
+    #[serde(default)]
+    pub from: AttachFrom,
+    /// Labels of the namespaces, with `from: Selector`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<NamespaceSelector>,
+    /// Domains that MailDomains of those namespaces may have here: `example.com`, or `*.example.com` for all below it. Empty = none:
+    /// then policies alone may come from there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 256),
+        inner(length(min = 1, max = 255), regex(pattern = r"^([*][.])?[^\s@/:*]+$"))
+    )]
+    pub domains: Vec<String>,
+}
+
+/// From which namespaces objects may name a listener.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AttachFrom {
+    /// Its own.
+    #[default]
+    Same,
+    /// Every namespace.
+    All,
+    /// Its own, and those that the selector picks.
+    Selector,
+}
+
+/// Which namespaces.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct NamespaceSelector {
+    /// Labels that a namespace must have, all of them.
+    #[schemars(length(min = 1, max = 16))]
+    pub match_labels: BTreeMap<String, String>,
 }
 
 /// Users with a password.

@@ -11,7 +11,7 @@ use crate::file::{ConfigFile, Domain, Policy, RecipientMode, Role, RouteTarget, 
 use crate::limits::{Limits, QueueSection};
 use crate::spool::{NEWEST_SPOOL_FORMAT, OLDEST_SPOOL_FORMAT};
 use crate::text::shorten;
-use crate::{access, limits, users};
+use crate::{access, authentication, limits, users};
 
 /// One breach of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +67,7 @@ pub(crate) fn check(file: &ConfigFile) -> Result<(), Problems> {
     let mut found = Findings(Vec::new());
     check_ports(file, &mut found);
     users::check(&file.users, &mut found);
+    authentication::check(&file.authentication, &mut found);
     check_sections(file, &mut found);
     check_domains(file, &mut found);
     for (index, policy) in file.policies.iter().enumerate() {
@@ -411,6 +412,21 @@ policies:
             ("users:", "queue: {lifetime: 1s}\nusers:", "queue.lifetime"),
             ("name: alice", "name: 'al\u{ad}ice'", "users[0].name"),
             ("name: alice", "name: 'al\u{1f600}ice'", "users[0].name"),
+            (
+                "name: alice",
+                "name: 'system:serviceaccount:a:b'",
+                "users[0].name",
+            ),
+            (
+                "users:",
+                "authentication: {serviceAccounts: {issuer: i, audience: '', keySet: k}}\nusers:",
+                "authentication.serviceAccounts.audience",
+            ),
+            (
+                "users:",
+                "authentication: {serviceAccounts: {issuer: i, audience: a, keySet: k, refusedAudiences: [a]}}\nusers:",
+                "authentication.serviceAccounts.refusedAudiences",
+            ),
         ]);
     }
 

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::access::{Access, Headers, ProxyProtocol};
+use crate::authentication::{Authentication, Within};
 use crate::domain::DomainName;
 use crate::limits::{Limits, QueueSection, RouteLimits};
 use crate::spool::SpoolSection;
@@ -44,6 +45,9 @@ pub struct ConfigFile {
     /// Who may submit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub users: Vec<User>,
+    /// Who may submit without a password.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub authentication: Authentication,
     /// Whether logins may be bound to their TLS connection (SCRAM-SHA-256-PLUS, under TLS 1.3, where every user has SCRAM
     /// keys). Off unless asked for: clients that take the strongest mechanism and cannot bind (mutt, neomutt) fail then.
     #[serde(default, skip_serializing_if = "unset")]
@@ -238,7 +242,7 @@ pub struct Endpoint {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Sender {
-    /// Name of a user of `users`.
+    /// Name of a user of `users`, or the identity of a ServiceAccount: `system:serviceaccount:<namespace>:<name>`.
     pub user: String,
     /// Addresses of the domain that this user may use; empty = all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -254,6 +258,9 @@ pub struct Policy {
     /// Mail that it is for. All given terms hold; empty = all mail.
     #[serde(default, rename = "match")]
     pub matches: Match,
+    /// Mail that it may be for at all, whatever `match` says; absent = all mail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<Within>,
     /// Tried in order: a later one is used where the earlier cannot be reached.
     pub routes: Vec<Route>,
     /// When to try again.
@@ -271,6 +278,10 @@ pub struct Match {
     /// Domains of the forward-path.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub recipient_domains: Vec<DomainName>,
+    /// Who has logged in: names of users, or identities of ServiceAccounts (`system:serviceaccount:<namespace>:<name>`). Mail
+    /// that came without a login, and notices of this server, are nobody's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub identities: Vec<String>,
 }
 
 /// One way out.

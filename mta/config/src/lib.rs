@@ -13,6 +13,7 @@
 
 mod access;
 pub mod admin;
+mod authentication;
 mod check;
 mod domain;
 mod explain;
@@ -27,6 +28,9 @@ mod users;
 mod verification;
 
 pub use access::{Access, HeaderEdits, Headers, ProxyMode, ProxyProtocol};
+pub use authentication::{
+    Authentication, SERVICE_ACCOUNT, ServiceAccounts, Within, as_service_account, service_account,
+};
 pub use check::{Problem, Problems, Sections};
 pub use domain::{DomainName, DomainNameError};
 pub use explain::{Explained, explain, locate};

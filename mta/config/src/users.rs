@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use crate::authentication::SERVICE_ACCOUNT;
 use crate::check::Findings;
 use crate::file::User;
 use crate::text::shorten;
@@ -12,6 +13,12 @@ use crate::text::shorten;
 pub fn check_user_name(name: &str) -> Result<(), String> {
     if name.is_empty() || name.len() > 255 {
         return Err(format!("`{}` is empty or longer than 255 octets", shorten(name)));
+    }
+    if name.starts_with(SERVICE_ACCOUNT) {
+        return Err(format!(
+            "`{}` is how a ServiceAccount is called; choose another name",
+            shorten(name)
+        ));
     }
     match stringprep::saslprep(name) {
         Err(_) => Err(format!(

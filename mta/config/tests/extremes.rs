@@ -19,6 +19,7 @@ ports:
   - {name: submission, address: '[::1]:587', role: Submission, tls: StartTls}
 tls: {certificate: c, key: k}
 users: [{name: alice, verifier: $argon2id$x}]
+authentication: {serviceAccounts: {issuer: i, audience: a, keySet: '{}', refusedAudiences: [b]}}
 channelBinding: true
 relayFrom: [192.0.2.0/24]
 proxyProtocol: {mode: Required, trustedSources: [10.0.0.0/8]}
@@ -46,7 +47,8 @@ domains:
     senders: [{user: alice, addresses: [alice]}]
 policies:
   - name: p
-    match: {senderDomains: [example.com], recipientDomains: [example.org]}
+    match: {senderDomains: [example.com], recipientDomains: [example.org], identities: [alice]}
+    within: {namespace: shop, senderDomains: [example.com]}
     routes:
       - to: {direct: {allowedNetworks: [192.0.2.0/24]}}
         tls: Verified

@@ -114,6 +114,10 @@ fn play(config: &Config, input: &[&[u8]]) -> (Vec<Step>, Vec<u8>) {
             Event::CheckPassword { user, password } => {
                 session.password_checked(&user, Some(password == "secret"));
             }
+            Event::CheckToken { user, token } => {
+                assert!(!token.is_empty());
+                session.token_checked(if token == "secret" { Ok(user) } else { Err("no") });
+            }
             Event::FindVerifier { user } => session.verifier_found(ScramVerifier::made_up(&user, b"secret")),
             Event::Authenticated { user, success } => {
                 assert_eq!(session.identity().is_some(), success);
@@ -195,6 +199,8 @@ fn config(role: Role, tls: Tls) -> Config {
             Mechanism::ScramSha256,
             Mechanism::Plain,
             Mechanism::Login,
+            Mechanism::OAuthBearer,
+            Mechanism::XOAuth2,
         ],
         bindings: crate::text::bindings(),
         ..Config::transfer("mx.example.org")

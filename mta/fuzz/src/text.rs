@@ -116,6 +116,8 @@ pub fn sasl(octets: &[u8]) {
         Mechanism::Login,
         Mechanism::ScramSha256,
         Mechanism::ScramSha256Plus,
+        Mechanism::OAuthBearer,
+        Mechanism::XOAuth2,
     ] {
         let (mut exchange, _) = Exchange::start(mechanism, bindings());
         for line in octets.split(|octet| *octet == b'\n') {
@@ -123,6 +125,10 @@ pub fn sasl(octets: &[u8]) {
                 Step::FindVerifier { user } => {
                     assert!(!user.is_empty());
                     exchange.verifier(ScramVerifier::made_up(&user, b"secret"))
+                }
+                Step::CheckToken { token, .. } => {
+                    assert!(!token.is_empty());
+                    exchange.token(Err("no"))
                 }
                 step => step,
             };
@@ -135,7 +141,11 @@ pub fn sasl(octets: &[u8]) {
                     break;
                 }
                 Step::Proved { .. } => panic!("nobody knows this password"),
-                Step::Refused(_) | Step::Failed { .. } | Step::Malformed | Step::FindVerifier { .. } => break,
+                Step::Refused(_)
+                | Step::Failed { .. }
+                | Step::Malformed
+                | Step::FindVerifier { .. }
+                | Step::CheckToken { .. } => break,
             }
         }
     }

@@ -82,7 +82,7 @@ pub enum AdminError {
     #[error("admin.api: {0}")]
     Tls(#[from] TlsError),
     /// `admin.api.tokens`.
-    #[error(transparent)]
+    #[error("admin.api.tokens.keySet {0}")]
     Keys(#[from] KeySetError),
 }
 

@@ -51,6 +51,17 @@ impl Throttle {
         NETWORK.allows(&counts.networks, key.network, now) && USER.allows(&counts.users, key.user, now)
     }
 
+    /// Counts a failure that no user is to blame for. `false`: the network has had too many, and this one counts no more.
+    pub(super) fn refuse_network(&self, client: IpAddr, now: u64) -> bool {
+        let network = self.hash(network(client));
+        let counts = &mut *self.counts();
+        let allowed = NETWORK.allows(&counts.networks, network, now);
+        if allowed {
+            NETWORK.count(&mut counts.networks, network, now);
+        }
+        allowed
+    }
+
     /// Takes what came of a try.
     pub(super) fn tried(&self, client: IpAddr, user: &str, success: bool, now: u64) {
         let key = self.key(client, user);
@@ -174,6 +185,19 @@ mod tests {
             throttle.tried(home, "ann", false, 3);
         }
         assert!(!throttle.allows(home, "ann", 3), "guessing at home");
+    }
+
+    #[test]
+    fn failures_of_nobody_count_against_the_network_alone() {
+        let throttle = Throttle::default();
+        let (home, elsewhere) = (address("192.0.2.1"), address("198.51.100.1"));
+        for _ in 0..20 {
+            assert!(throttle.refuse_network(home, 1));
+        }
+        assert!(!throttle.refuse_network(home, 1));
+        assert!(!throttle.allows(home, "ann", 1), "a password counts beside them");
+        assert!(throttle.allows(elsewhere, "ann", 1) && throttle.refuse_network(elsewhere, 1));
+        assert!(throttle.refuse_network(home, 30_002));
     }
 
     #[test]

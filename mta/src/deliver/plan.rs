@@ -1,4 +1,4 @@
-//! Where the mail for one recipient domain goes, by the configuration alone.
+//! Where the mail of one sender for one recipient domain goes, by the configuration alone.
 //!
 //! Pure: no IO; DNS comes later (`exchanges.rs`).
 //!
@@ -12,11 +12,21 @@
 
 use ipnet::IpNet;
 use postroad_config::{
-    ConfigFile, Deliver, Endpoint, Match, Period, Policy, Retry, Route, RouteLimits, RouteTarget, TlsMode,
+    ConfigFile, Deliver, DomainName, Endpoint, Match, Period, Policy, Retry, Route, RouteLimits, RouteTarget,
+    TlsMode, Within, as_service_account,
 };
 
 use super::sites::Sites;
 use crate::queue::job::Pace;
+
+/// Whose mail it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origin<'a> {
+    /// Domain of the reverse-path; none for the null reverse-path.
+    pub domain: Option<&'a str>,
+    /// Who had logged in when the mail came.
+    pub identity: Option<&'a str>,
+}
 
 /// The ways out for one recipient domain, in the order in which they are tried.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,15 +87,15 @@ impl Way {
 }
 
 impl Plan {
-    /// Decides the ways out. `sender_domain`: domain of the reverse-path, none for the null reverse-path.
-    pub fn decide(config: &ConfigFile, sender_domain: Option<&str>, recipient_domain: &str) -> Self {
+    /// Decides the ways out.
+    pub fn decide(config: &ConfigFile, from: Origin<'_>, recipient_domain: &str) -> Self {
         if let Some(deliver) = inbound(config, recipient_domain) {
             return Self::inbound(deliver);
         }
         let policy = config
             .policies
             .iter()
-            .find(|policy| holds(&policy.matches, sender_domain, recipient_domain));
+            .find(|policy| is_for(policy, from, recipient_domain));
         policy.map_or_else(
             || Self::direct(recipient_domain),
             |policy| Self::by(policy, recipient_domain),
@@ -238,21 +248,37 @@ fn inbound<'a>(config: &'a ConfigFile, domain: &str) -> Option<&'a Deliver> {
         .map(|inbound| &inbound.deliver_to)
 }
 
+fn is_for(policy: &Policy, from: Origin<'_>, recipient: &str) -> bool {
+    policy
+        .within
+        .as_ref()
+        .is_none_or(|within| is_within(within, from))
+        && holds(&policy.matches, from, recipient)
+}
+
+/// Whether the mail is of those whose mail alone the policy may be for.
+fn is_within(within: &Within, from: Origin<'_>) -> bool {
+    let namespace = from
+        .identity
+        .and_then(as_service_account)
+        .map(|(namespace, _)| namespace);
+    namespace == Some(within.namespace.as_str())
+        || from
+            .domain
+            .is_some_and(|domain| lists(&within.sender_domains, domain))
+}
+
 /// A list that is empty says nothing about its side.
-fn holds(terms: &Match, sender: Option<&str>, recipient: &str) -> bool {
-    let sender_fits = terms.sender_domains.is_empty()
-        || sender.is_some_and(|sender| {
-            terms
-                .sender_domains
-                .iter()
-                .any(|domain| domain.as_str() == sender)
-        });
-    let recipient_fits = terms.recipient_domains.is_empty()
-        || terms
-            .recipient_domains
-            .iter()
-            .any(|domain| domain.as_str() == recipient);
-    sender_fits && recipient_fits
+fn holds(terms: &Match, from: Origin<'_>, recipient: &str) -> bool {
+    let is_sender = |domain| lists(&terms.sender_domains, domain);
+    let is_identity = |identity: &str| terms.identities.iter().any(|known| known == identity);
+    (terms.sender_domains.is_empty() || from.domain.is_some_and(is_sender))
+        && (terms.recipient_domains.is_empty() || lists(&terms.recipient_domains, recipient))
+        && (terms.identities.is_empty() || from.identity.is_some_and(is_identity))
+}
+
+fn lists(domains: &[DomainName], domain: &str) -> bool {
+    domains.iter().any(|known| known.as_str() == domain)
 }
 
 /// A mail store of ours is away for a restart rather than for hours, and nobody else minds being asked.
@@ -289,8 +315,12 @@ policies:
 ";
 
     fn decide(sender: Option<&str>, recipient: &str) -> Plan {
+        let from = Origin {
+            domain: sender,
+            identity: None,
+        };
         let set = postroad_config::assemble(CONFIG, &std::collections::BTreeMap::new()).unwrap();
-        Plan::decide(&set.file, sender, recipient)
+        Plan::decide(&set.file, from, recipient)
     }
 
     #[test]
@@ -316,6 +346,56 @@ policies:
             (None, "third.example", "default"),
         ] {
             assert_eq!(decide(sender, recipient).name, name, "{sender:?} {recipient}");
+        }
+    }
+
+    #[test]
+    fn a_policy_decides_for_those_who_logged_in_and_within_its_bounds_alone() {
+        let policy = |name: &str, terms: &str| {
+            format!("  - {{name: {name}, {terms}, routes: [{{to: {{direct: {{}}}}, tls: Disabled}}]}}\n")
+        };
+        let text = [
+            "format: 1\nhostname: mail.example.com\nspool: {directory: /nowhere}\npolicies:\n".to_owned(),
+            policy("shop/all", "within: {namespace: shop, senderDomains: [shop.example]}"),
+            policy(
+                "mail/some",
+                "match: {identities: ['system:serviceaccount:crm:bulk', alice], recipientDomains: [r.example]}",
+            ),
+        ]
+        .concat();
+        let set = postroad_config::assemble(&text, &std::collections::BTreeMap::new()).unwrap();
+        let orders = Some("system:serviceaccount:shop:orders");
+        for (domain, identity, recipient, name) in [
+            (Some("x.example"), orders, "r.example", "shop/all"),
+            (None, orders, "r.example", "shop/all"),
+            (Some("shop.example"), Some("alice"), "r.example", "shop/all"),
+            (Some("shop.example"), None, "r.example", "shop/all"),
+            (Some("x.example"), Some("alice"), "r.example", "mail/some"),
+            (
+                Some("x.example"),
+                Some("system:serviceaccount:crm:bulk"),
+                "r.example",
+                "mail/some",
+            ),
+            (
+                Some("x.example"),
+                Some("system:serviceaccount:crm:other"),
+                "r.example",
+                "default",
+            ),
+            (
+                Some("x.example"),
+                Some("system:serviceaccount:shopping:orders"),
+                "r.example",
+                "default",
+            ),
+            (Some("x.example"), Some("shop"), "r.example", "default"),
+            (Some("x.example"), Some("alice"), "z.example", "default"),
+            (Some("x.example"), None, "r.example", "default"),
+            (None, None, "r.example", "default"),
+        ] {
+            let plan = Plan::decide(&set.file, Origin { domain, identity }, recipient);
+            assert_eq!(plan.name, name, "{domain:?} {identity:?} {recipient}");
         }
     }
 

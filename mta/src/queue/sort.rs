@@ -17,7 +17,7 @@ use super::orders::HELD;
 use super::owed::is_owed;
 use super::retry::Schedule;
 use super::{clock, settle};
-use crate::deliver::plan::Plan;
+use crate::deliver::plan::{Origin, Plan};
 use crate::deliver::sites::Sites;
 use crate::settings::Live;
 
@@ -193,7 +193,13 @@ pub fn plan(config: &ConfigFile, item: &Item, index: u32, by: Option<&str>) -> P
     // `<Postmaster>` without a domain is ours (RFC 5321 section 4.5.1).
     let recipient = domain(recipient).unwrap_or_else(|| config.hostname.as_str().to_owned());
     by.and_then(|policy| Plan::by_hand(config, policy, &recipient))
-        .unwrap_or_else(|| Plan::decide(config, sender.as_deref(), &recipient))
+        .unwrap_or_else(|| {
+            let from = Origin {
+                domain: sender.as_deref(),
+                identity: item.envelope.identity.as_deref(),
+            };
+            Plan::decide(config, from, &recipient)
+        })
 }
 
 /// The plans for these recipients, each once.
@@ -315,6 +321,22 @@ policies:
             .collect();
         assert_eq!(groups, [vec![0]]);
         assert_eq!((sorted.owed, sorted.next), (vec![vec![2], vec![1, 4]], None));
+    }
+
+    #[test]
+    fn who_logged_in_when_a_mail_came_decides_its_way() {
+        let mut config = config();
+        config.policies[0].matches.recipient_domains.clear();
+        config.policies[0].matches.identities = vec!["system:serviceaccount:shop:orders".into()];
+        let mut item = item(&[("u@c.example", 0)]);
+        let site = |item: &Item| {
+            group(&config, &Sites::default(), item, None, 10).groups[0]
+                .site
+                .clone()
+        };
+        assert_eq!(site(&item), "c.example");
+        item.envelope.identity = Some("system:serviceaccount:shop:orders".into());
+        assert_eq!(site(&item), "smtp:hub.example:25");
     }
 
     #[test]

@@ -43,8 +43,8 @@ pub(super) struct Driver {
     pub(super) receiving: Option<Receiving>,
     /// Failed logins.
     pub(super) failures: u32,
-    /// The present login was not checked: too many have failed.
-    pub(super) throttled: bool,
+    /// The present login is not to be counted: it was not checked, as too many have failed, or it has been counted.
+    pub(super) counted: bool,
     /// When the check of the present login began.
     pub(super) checked: Option<Instant>,
     /// TLS version and suite.
@@ -81,7 +81,7 @@ impl Driver {
             draft: None,
             receiving: None,
             failures: 0,
-            throttled: false,
+            counted: false,
             checked: None,
             tls: None,
             accepted: 0,
@@ -205,6 +205,7 @@ impl Driver {
             Event::BodyEnd(_) => self.end_message(session).await,
             Event::Reset => self.forget(),
             Event::CheckPassword { user, password } => self.check_password(&user, password, session).await,
+            Event::CheckToken { user, token } => self.check_token(&user, token, session),
             Event::FindVerifier { user } => self.find_verifier(&user, session),
             Event::Authenticated { user, success } => self.authenticated(&user, success, session).await,
             Event::NeedInput | Event::StartTls | Event::Close => {}

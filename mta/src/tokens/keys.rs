@@ -11,10 +11,10 @@ use serde::Deserialize;
 #[derive(Debug, thiserror::Error)]
 pub enum KeySetError {
     /// Not JSON of that shape.
-    #[error("admin.api.tokens.keySet is not a JSON Web Key Set (RFC 7517): {0}")]
+    #[error("is not a JSON Web Key Set (RFC 7517): {0}")]
     Unreadable(serde_json::Error),
     /// No key of RS256, ES256, ES384 or `EdDSA`.
-    #[error("admin.api.tokens.keySet holds no key for RS256, ES256, ES384 or EdDSA")]
+    #[error("holds no key for RS256, ES256, ES384 or EdDSA")]
     NoKey,
 }
 

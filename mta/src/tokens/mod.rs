@@ -1,8 +1,9 @@
-//! Bearer tokens (JWT, RFC 7519) against a key set: who sends this request, and what may they do?
+//! Bearer tokens (JWT, RFC 7519) against a key set: whose is it, and what may they do?
 //!
 //! ```text
-//!   settings.admin.api.tokens ─► Authenticator::new (key set parsed once per configuration)
-//!   token text, clock ─► Authenticator::authenticate ─► Bearer { subject, role } | TokenError
+//!   token text, clock ─► Issuer::claims ─┬─► Authenticator  admin API: audience and subject give a role
+//!      (key set parsed once              └─► Submitters     SMTP AUTH: one audience, the subject is the identity
+//!       per configuration)
 //! ```
 //!
 //! Pure: no IO; the clock is passed in. The algorithm comes from the key, never from the token (RFC 8725 section
@@ -10,13 +11,15 @@
 //! that failed and never hold a part of the token.
 
 mod keys;
+mod submitters;
 
 use jsonwebtoken::{Validation, decode, decode_header};
-use postroad_config::{TokenAuthority, TokenRole};
+use postroad_config::{TokenAuthority, TokenRole, TokenRule};
 use serde::Deserialize;
 
 pub use keys::KeySetError;
 use keys::{Key, KeySet};
+pub use submitters::{Submitters, looks_like_token};
 
 /// Clocks may differ by this much, seconds.
 const LEEWAY: i64 = 30;
@@ -65,16 +68,27 @@ pub enum TokenError {
     /// No rule has one of its audiences.
     #[error("the token is not meant for this endpoint")]
     Audience,
-    /// A rule has its audience, none its subject.
+    /// A rule has its audience, none its subject; or it is the subject of no ServiceAccount.
     #[error("the token's subject has no role here")]
     Subject,
+    /// The client calls itself another than the token does.
+    #[error("the user name is another ServiceAccount than the token's")]
+    User,
+}
+
+/// One issuer: its name, its keys, and the audiences that no token of it may carry here.
+#[derive(Debug)]
+struct Issuer {
+    name: String,
+    keys: KeySet,
+    refused: Vec<String>,
 }
 
 /// Judges tokens by one [`TokenAuthority`].
 #[derive(Debug)]
 pub struct Authenticator {
-    authority: TokenAuthority,
-    keys: KeySet,
+    issuer: Issuer,
+    rules: Vec<TokenRule>,
 }
 
 #[derive(Deserialize)]
@@ -113,17 +127,17 @@ impl Audiences {
     }
 }
 
-impl Authenticator {
-    /// Reads the key set. Errors: it is no key set, or holds no key that we can use.
-    pub fn new(authority: &TokenAuthority) -> Result<Self, KeySetError> {
+impl Issuer {
+    fn new(name: &str, key_set: &str, refused: &[String]) -> Result<Self, KeySetError> {
         Ok(Self {
-            authority: authority.clone(),
-            keys: KeySet::parse(&authority.key_set)?,
+            name: name.to_owned(),
+            keys: KeySet::parse(key_set)?,
+            refused: refused.to_vec(),
         })
     }
 
-    /// Judges a token. `now`: seconds since 1970.
-    pub fn authenticate(&self, token: &str, now: i64) -> Result<Bearer, TokenError> {
+    /// The claims of a token that is its own, holds now, and is not for an audience that is refused.
+    fn claims(&self, token: &str, now: i64) -> Result<Claims, TokenError> {
         if token.len() > LONGEST_TOKEN {
             return Err(TokenError::Malformed);
         }
@@ -139,11 +153,12 @@ impl Authenticator {
             return Err(TokenError::Algorithm);
         }
         let claims = verify(token, key)?;
-        self.judge(claims, now)
+        self.judge(&claims, now)?;
+        Ok(claims)
     }
 
-    fn judge(&self, claims: Claims, now: i64) -> Result<Bearer, TokenError> {
-        if claims.iss != self.authority.issuer {
+    fn judge(&self, claims: &Claims, now: i64) -> Result<(), TokenError> {
+        if claims.iss != self.name {
             return Err(TokenError::Issuer);
         }
         if claims.exp.saturating_add(LEEWAY) <= now {
@@ -153,16 +168,30 @@ impl Authenticator {
         if claims.nbf.is_some_and(|nbf| nbf > earliest) || claims.iat.is_some_and(|iat| iat > earliest) {
             return Err(TokenError::NotYet);
         }
-        if self
-            .authority
-            .refused_audiences
-            .iter()
-            .any(|refused| claims.aud.contains(refused))
-        {
+        if self.refused.iter().any(|refused| claims.aud.contains(refused)) {
             return Err(TokenError::RefusedAudience);
         }
+        Ok(())
+    }
+}
+
+impl Authenticator {
+    /// Reads the key set. Errors: it is no key set, or holds no key that we can use.
+    pub fn new(authority: &TokenAuthority) -> Result<Self, KeySetError> {
+        Ok(Self {
+            issuer: Issuer::new(
+                &authority.issuer,
+                &authority.key_set,
+                &authority.refused_audiences,
+            )?,
+            rules: authority.rules.clone(),
+        })
+    }
+
+    /// Judges a token. `now`: seconds since 1970.
+    pub fn authenticate(&self, token: &str, now: i64) -> Result<Bearer, TokenError> {
+        let claims = self.issuer.claims(token, now)?;
         let mut fits = self
-            .authority
             .rules
             .iter()
             .filter(|rule| claims.aud.contains(&rule.audience))

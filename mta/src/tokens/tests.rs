@@ -9,18 +9,18 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const NOW: i64 = 1_800_000_000;
+pub(super) const NOW: i64 = 1_800_000_000;
 const ADMIN: &str = "admin.postroad.dev/mail/edge";
 const PEER: &str = "peer.postroad.dev/mail/edge";
 
 /// A signing key, and the entry of the key set that verifies it.
-struct Signer {
+pub(super) struct Signer {
     algorithm: Algorithm,
     key: EncodingKey,
-    jwk: Value,
+    pub(super) jwk: Value,
 }
 
-fn es256(id: &str) -> Signer {
+pub(super) fn es256(id: &str) -> Signer {
     let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
     elliptic(&pair, id, "P-256", Algorithm::ES256)
 }
@@ -104,7 +104,7 @@ fn with(field: &str, value: Value) -> Value {
     claims
 }
 
-fn sign(signer: &Signer, claims: &Value) -> String {
+pub(super) fn sign(signer: &Signer, claims: &Value) -> String {
     let mut header = Header::new(signer.algorithm);
     header.kid = signer.jwk["kid"].as_str().map(str::to_owned);
     encode(&header, claims, &signer.key).unwrap()

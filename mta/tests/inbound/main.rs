@@ -35,4 +35,5 @@ mod standing_in;
 mod starting;
 mod stopping;
 mod submitting;
+mod tokens;
 mod verifying;

@@ -24,6 +24,7 @@ use crate::dns::{resolver, spf};
 use crate::driver::event;
 use crate::error::Error;
 use crate::smtp_listener::validate as listeners;
+use crate::tenancy::Door;
 
 /// While the listeners take it up. Their own changes wake us at once.
 const SOON: Duration = Duration::from_secs(3);
@@ -34,8 +35,9 @@ pub async fn reconcile(object: Arc<MailDomain>, ctx: Arc<Ctx>) -> Result<Action,
         return Ok(Action::await_change());
     }
     let now = Timestamp::now();
-    let (found, missing) = listeners_of(&object, &ctx);
-    let obstacles = obstacles(&object, &found, missing, &ctx);
+    let listeners = listeners_of(&object, &ctx);
+    let obstacles = obstacles(&object, &listeners, &ctx);
+    let found = listeners.serving;
     let rows_before = rows(&object);
     let mut checks = Vec::new();
     let mut rows_now = Vec::new();
@@ -88,31 +90,37 @@ fn pause(
     pace::next_look(lasting, &object.uid().unwrap_or_default())
 }
 
-/// Listeners that are there, and names of those that are not.
-fn listeners_of(object: &MailDomain, ctx: &Ctx) -> (Vec<SmtpListener>, Vec<String>) {
-    let namespace = object.namespace();
-    let (mut found, mut missing) = (Vec::new(), Vec::new());
-    for reference in &object.spec.listener_refs {
-        let listener = ctx.listeners.state().iter().find_map(|known| {
-            let listener = known.0.as_ref().ok()?;
-            (listener.namespace() == namespace && listener.name_any() == reference.name)
-                .then(|| listener.clone())
-        });
-        match listener {
-            Some(listener) => found.push(listener),
-            None => missing.push(reference.name.clone()),
-        }
-    }
-    (found, missing)
+/// The listeners that an object names.
+#[derive(Default)]
+struct Listeners {
+    /// Those that are there and let it in.
+    serving: Vec<SmtpListener>,
+    /// What those say that do not let it in.
+    closed: Vec<String>,
+    /// Names of those that are not there.
+    missing: Vec<String>,
 }
 
-fn obstacles(object: &MailDomain, found: &[SmtpListener], missing: Vec<String>, ctx: &Ctx) -> Vec<Obstacle> {
-    let all: Vec<_> = ctx
-        .domains
-        .state()
-        .iter()
-        .filter_map(|known| known.0.as_ref().ok().cloned().map(Arc::new))
-        .collect();
+fn listeners_of(object: &MailDomain, ctx: &Ctx) -> Listeners {
+    let namespace = object.namespace().unwrap_or_default();
+    let name = validate::validate(&object.spec).map(|domain| domain.name);
+    let labels = |namespace: &str| ctx.labels_of(namespace);
+    let mut all = Listeners::default();
+    for reference in &object.spec.listener_refs {
+        let Some(listener) = ctx.listener(&namespace, reference) else {
+            all.missing.push(reference.shown());
+            continue;
+        };
+        let door = Door::new(&listener, &labels);
+        match name.as_ref().map(|name| door.domain_may(&namespace, name)) {
+            Ok(Err(sentence)) => all.closed.push(sentence),
+            _ => all.serving.push(listener),
+        }
+    }
+    all
+}
+
+fn obstacles(object: &MailDomain, listeners: &Listeners, ctx: &Ctx) -> Vec<Obstacle> {
     let mut list = Vec::new();
     if let Err(invalid) = validate::validate(&object.spec)
         .map(drop)
@@ -124,15 +132,30 @@ fn obstacles(object: &MailDomain, found: &[SmtpListener], missing: Vec<String>, 
         });
         return list;
     }
-    if let Some((listener, winner)) = attached::domain_winner(object, &all) {
+    if let Some(sentence) = listeners.closed.first() {
+        list.push(Obstacle::NotPermitted(sentence.clone()));
+    }
+    let all: Vec<_> = ctx
+        .domains
+        .state()
+        .iter()
+        .filter_map(|known| known.0.as_ref().ok().cloned().map(Arc::new))
+        .collect();
+    let labels = |namespace: &str| ctx.labels_of(namespace);
+    let doors: Vec<Door<'_>> = listeners
+        .serving
+        .iter()
+        .map(|listener| Door::new(listener, &labels))
+        .collect();
+    if let Some((listener, winner)) = attached::domain_winner(object, &doors, &all) {
         list.push(Obstacle::Conflict {
             domain: object.spec.domain.clone(),
             listener,
             winner,
         });
     }
-    if !missing.is_empty() {
-        list.push(Obstacle::ListenersMissing(missing));
+    if !listeners.missing.is_empty() {
+        list.push(Obstacle::ListenersMissing(listeners.missing.clone()));
     }
     let policies: Vec<_> = ctx
         .policies
@@ -140,14 +163,10 @@ fn obstacles(object: &MailDomain, found: &[SmtpListener], missing: Vec<String>, 
         .iter()
         .filter_map(|known| known.0.as_ref().ok().cloned().map(Arc::new))
         .collect();
-    let pending: Vec<String> = found
+    let pending: Vec<String> = doors
         .iter()
-        .filter(|listener| {
-            let namespace = listener.namespace().unwrap_or_default();
-            let attached = attached::attached(&namespace, &listener.name_any(), &all, &policies);
-            !attached::confirmed(listener, &attached)
-        })
-        .map(ResourceExt::name_any)
+        .filter(|door| !attached::confirmed(door.listener(), &attached::attached(**door, &all, &policies)))
+        .map(|door| door.name().to_owned())
         .collect();
     if !pending.is_empty() {
         list.push(Obstacle::Pending(pending));

@@ -3,7 +3,7 @@
 //! `Ready` is decided by an ordered list; the first that fires is the reason that the user sees:
 //!
 //! ```text
-//! valid? ─► not another object's? ─► listeners there? ─► served by every pod? ─► Required checks?
+//! valid? ─► let in? ─► not another object's? ─► listeners there? ─► served by every pod? ─► Required checks?
 //! ```
 
 use crate::dns::judge::{Judgement, Ruling};
@@ -30,6 +30,8 @@ pub mod reasons {
     pub const INVALID: &str = "Invalid";
     /// An older object has the domain on the same listener.
     pub const DOMAIN_CONFLICT: &str = "DomainConflict";
+    /// A listener does not let the object in.
+    pub const NOT_PERMITTED: &str = "NotPermitted";
     /// A listener that is named is not there.
     pub const LISTENER_NOT_FOUND: &str = "ListenerNotFound";
     /// Not all pods serve the object as it now is.
@@ -68,6 +70,8 @@ pub enum Obstacle {
         /// Name of the older object.
         winner: String,
     },
+    /// A listener does not let it in; a sentence.
+    NotPermitted(String),
     /// Listeners that are named and not there.
     ListenersMissing(Vec<String>),
     /// Listeners whose pods do not all serve this generation yet.
@@ -126,14 +130,14 @@ impl Obstacle {
             } => {
                 let mend = "delete one of the two, or attach them to different listeners";
                 let sentence =
-                    format!("MailDomain {winner} is older and has {domain} on listener {listener}; {mend}");
+                    format!("MailDomain {winner} has {domain} on listener {listener} already; {mend}");
                 (reasons::DOMAIN_CONFLICT, sentence)
             }
+            Self::NotPermitted(sentence) => (reasons::NOT_PERMITTED, sentence.clone()),
             Self::ListenersMissing(names) => {
                 let names = names.join(", ");
-                let sentence = format!(
-                    "SmtpListener {names} is not in this namespace; create it, or correct listenerRefs"
-                );
+                let sentence =
+                    format!("there is no SmtpListener {names}; create it, or correct listenerRefs");
                 (reasons::LISTENER_NOT_FOUND, sentence)
             }
             Self::Pending(names) => {
@@ -145,7 +149,10 @@ impl Obstacle {
 
     /// Whether only a change by somebody helps. A listener may still be on its way (objects are applied in any order).
     fn stalls(&self) -> bool {
-        matches!(self, Self::Invalid { .. } | Self::Conflict { .. })
+        matches!(
+            self,
+            Self::Invalid { .. } | Self::NotPermitted(_) | Self::Conflict { .. }
+        )
     }
 }
 
@@ -259,6 +266,12 @@ mod tests {
             (
                 vec![invalid(), conflict()],
                 reasons::INVALID,
+                Ruling::False,
+                Ruling::True,
+            ),
+            (
+                vec![Obstacle::NotPermitted("no".to_owned()), conflict()],
+                reasons::NOT_PERMITTED,
                 Ruling::False,
                 Ruling::True,
             ),

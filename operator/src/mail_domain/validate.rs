@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use postroad_config::{
-    Alias, Deliver, Domain, DomainName, Endpoint, Inbound, RecipientMode, Recipients, Sender,
+    Alias, Deliver, Domain, DomainName, Endpoint, Inbound, RecipientMode, Recipients, Sender, service_account,
 };
 use postroad_crds::MailDomainSpec;
 use postroad_crds::common::HostPort;
@@ -102,6 +102,16 @@ fn parse_inbound(inbound: &crd::Inbound) -> Result<Inbound, Invalid> {
 }
 
 fn parse_sender(sender: &crd::Sender, domain: &DomainName) -> Result<Sender, Invalid> {
+    let who = match (&sender.user, &sender.service_account) {
+        (Some(user), None) => user.clone(),
+        (None, Some(account)) => service_account(&account.namespace, &account.name),
+        _ => {
+            return Err(Invalid::new(
+                "spec.senders",
+                "give exactly one of user and serviceAccount for each sender",
+            ));
+        }
+    };
     for address in &sender.addresses {
         let own = address
             .rsplit_once('@')
@@ -109,15 +119,12 @@ fn parse_sender(sender: &crd::Sender, domain: &DomainName) -> Result<Sender, Inv
         if own.as_ref() != Some(domain) {
             return Err(Invalid::new(
                 "spec.senders",
-                format!(
-                    "`{address}` of user {} is no address of {domain}; write local-part@{domain}",
-                    sender.user
-                ),
+                format!("`{address}` of {who} is no address of {domain}; write local-part@{domain}"),
             ));
         }
     }
     Ok(Sender {
-        user: sender.user.clone(),
+        user: who,
         addresses: sender.addresses.clone(),
     })
 }
@@ -140,11 +147,13 @@ mod tests {
     fn a_domain_becomes_what_the_pods_are_told() {
         let lmtp = json!({"lmtp": {"host": "dovecot.mail.svc", "port": 24}});
         let change = json!({"domain": "Bücher.example", "inbound": {"recipients": {"mode": "Any"}, "deliverTo": lmtp},
-            "senders": [{"user": "alice", "addresses": ["a@bücher.example"]}]});
+            "senders": [{"user": "alice", "addresses": ["a@bücher.example"]},
+                {"serviceAccount": {"namespace": "shop", "name": "orders"}}]});
         let domain = validate(&spec(&change)).unwrap();
         assert_eq!(domain.name.as_str(), "xn--bcher-kva.example");
         assert!(matches!(domain.inbound.unwrap().deliver_to, Deliver::Lmtp(endpoint) if endpoint.port == 24));
-        assert_eq!(domain.senders[0].user, "alice");
+        let who: Vec<&str> = domain.senders.iter().map(|sender| sender.user.as_str()).collect();
+        assert_eq!(who, ["alice", "system:serviceaccount:shop:orders"]);
     }
 
     #[test]
@@ -156,6 +165,11 @@ mod tests {
                 json!({"senders": [{"user": "bob", "addresses": ["bob@other.example"]}]}),
                 "spec.senders",
                 "bob@other.example",
+            ),
+            (
+                json!({"senders": [{"addresses": ["a@example.com"]}]}),
+                "spec.senders",
+                "exactly one",
             ),
             (
                 inbound(json!({"mode": "Listed", "catchAll": "nobody"})),

@@ -1,10 +1,10 @@
 //! Order of the policies of a listener: higher priority first, then more terms in the match, then the older object,
-//! then the name. Always the same for the same objects, in whatever order they come.
+//! then the name. That a policy is for the mail of its own namespace alone counts as a term. Always the same for the same objects, in whatever order they come.
 
 use std::cmp::Reverse;
 
 use jiff::Timestamp;
-use postroad_config::{DomainName, Match};
+use postroad_config::{DomainName, Match, Within};
 
 /// What an object's rank is made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +15,8 @@ pub struct Standing {
     pub priority: i32,
     /// The match, its lists in any order.
     pub matches: Match,
+    /// Mail that it may be for at all.
+    pub within: Option<Within>,
     /// When the object was made.
     pub created: Option<Timestamp>,
 }
@@ -23,27 +25,52 @@ impl Standing {
     /// Key to sort by: what is tried first is smallest.
     pub fn key(&self) -> impl Ord {
         let age = (self.created.is_none(), self.created, self.name.clone());
-        (Reverse(self.priority), Reverse(terms(&self.matches)), age)
+        (Reverse(self.priority), Reverse(self.terms()), age)
     }
 
     /// Whether another object has the same rank and is for the same mail, so that only one of the two ever decides.
     fn collides_with(&self, other: &Self) -> bool {
-        self.priority == other.priority && canonical(&self.matches) == canonical(&other.matches)
+        self.priority == other.priority
+            && self.namespace() == other.namespace()
+            && canonical(&self.matches) == canonical(&other.matches)
+    }
+
+    /// Number of terms that it gives.
+    fn terms(&self) -> usize {
+        let matches = &self.matches;
+        [
+            !matches.sender_domains.is_empty(),
+            !matches.recipient_domains.is_empty(),
+            !matches.identities.is_empty(),
+            self.within.is_some(),
+        ]
+        .into_iter()
+        .filter(|given| *given)
+        .count()
+    }
+
+    /// The namespace whose mail alone it may be for.
+    fn namespace(&self) -> Option<&str> {
+        self.within.as_ref().map(|within| within.namespace.as_str())
     }
 }
 
-/// Number of terms that a match gives.
-fn terms(matches: &Match) -> usize {
-    usize::from(!matches.sender_domains.is_empty()) + usize::from(!matches.recipient_domains.is_empty())
-}
-
-fn canonical(matches: &Match) -> [Vec<&DomainName>; 2] {
-    [&matches.sender_domains, &matches.recipient_domains].map(|list| {
-        let mut list: Vec<&DomainName> = list.iter().collect();
-        list.sort();
+/// The lists of a match in one order, each entry once.
+fn canonical(matches: &Match) -> [Vec<&str>; 3] {
+    [
+        names(&matches.sender_domains),
+        names(&matches.recipient_domains),
+        matches.identities.iter().map(String::as_str).collect(),
+    ]
+    .map(|mut list| {
+        list.sort_unstable();
         list.dedup();
         list
     })
+}
+
+fn names(domains: &[DomainName]) -> Vec<&str> {
+    domains.iter().map(DomainName::as_str).collect()
 }
 
 /// The objects of one listener in the order in which they decide.
@@ -75,7 +102,9 @@ mod tests {
             matches: Match {
                 sender_domains: domains(senders),
                 recipient_domains: domains(recipients),
+                identities: vec![],
             },
+            within: None,
             created: Timestamp::from_second(created).ok(),
         }
     }
@@ -111,5 +140,38 @@ mod tests {
             assert_eq!(winner_over(&young, &objects).map(|one| one.name.as_str()), want);
         }
         assert_eq!(winner_over(&old, &[old.clone(), young]), None);
+    }
+
+    #[test]
+    fn those_who_logged_in_and_the_bounds_of_a_namespace_are_terms() {
+        let within = |namespace: &str| {
+            Some(Within {
+                namespace: namespace.to_owned(),
+                sender_domains: vec![],
+            })
+        };
+        let default = standing("mail/default", 0, &[], &[], 1);
+        let neighbour = Standing {
+            within: within("shop"),
+            ..standing("shop/all", 0, &[], &[], 9)
+        };
+        let mut account = standing("mail/orders", 0, &["a.example"], &[], 9);
+        account.matches.identities = vec!["system:serviceaccount:shop:orders".to_owned()];
+        let objects = [default.clone(), neighbour.clone(), account];
+        let names: Vec<&str> = in_order(&objects).iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(names, ["mail/orders", "shop/all", "mail/default"]);
+        // Neither takes the other's mail away: each has mail of its own.
+        assert_eq!(winner_over(&neighbour, [&default]), None);
+        assert_eq!(winner_over(&default, [&neighbour]), None);
+        let other = Standing {
+            within: within("crm"),
+            ..standing("crm/all", 0, &[], &[], 2)
+        };
+        assert_eq!(winner_over(&neighbour, [&other]), None);
+        let older = Standing {
+            within: within("shop"),
+            ..standing("shop/older", 0, &[], &[], 2)
+        };
+        assert_eq!(winner_over(&neighbour, [&older]), Some(&older));
     }
 }

@@ -19,6 +19,7 @@ use crate::attached;
 use crate::context::Ctx;
 use crate::driver::event;
 use crate::error::Error;
+use crate::tenancy::Door;
 
 const SOON: Duration = Duration::from_secs(2);
 const CALM: Duration = Duration::from_mins(5);
@@ -28,6 +29,8 @@ const CALM: Duration = Duration::from_mins(5);
 pub struct Found {
     /// A field is wrong.
     pub invalid: Option<String>,
+    /// A listener does not let it in; a sentence.
+    pub not_permitted: Option<String>,
     /// Listeners that are not there.
     pub missing: Vec<String>,
     /// The policy that takes its mail, and the listener.
@@ -91,31 +94,32 @@ fn look(object: &RelayPolicy, ctx: &Ctx) -> Found {
         .iter()
         .filter_map(|known| known.0.as_ref().ok().cloned().map(Arc::new))
         .collect();
-    let mine = attached::standing(object, &policy);
+    let labels = |namespace: &str| ctx.labels_of(namespace);
     let mut found = Found::default();
     for reference in &object.spec.listener_refs {
-        let listener = ctx.listeners.state().iter().find_map(|known| {
-            let listener = known.0.as_ref().ok()?;
-            (listener.namespace().as_ref() == Some(&namespace) && listener.name_any() == reference.name)
-                .then(|| listener.clone())
-        });
-        let Some(listener) = listener else {
-            found.missing.push(reference.name.clone());
+        let Some(listener) = ctx.listener(&namespace, reference) else {
+            found.missing.push(reference.shown());
             continue;
         };
-        let attached = attached::attached(&namespace, &reference.name, &domains, &policies);
-        let others: Vec<Standing> = attached
+        let door = Door::new(&listener, &labels);
+        if let Err(sentence) = door.namespace_may(&namespace) {
+            found.not_permitted.get_or_insert(sentence);
+            continue;
+        }
+        let attached = attached::attached(door, &domains, &policies);
+        let standings: Vec<Standing> = attached
             .policies
             .iter()
             .map(|(other, policy)| attached::standing(other, policy))
             .collect();
-        if let Some(winner) = winner_over(&mine, &others) {
+        let mine = standings.iter().find(|standing| standing.name == policy.name);
+        if let Some(winner) = mine.and_then(|mine| winner_over(mine, &standings)) {
             found
                 .winner
                 .get_or_insert((winner.name.clone(), reference.name.clone()));
         }
         if !attached::confirmed(&listener, &attached) {
-            found.pending.push(reference.name.clone());
+            found.pending.push(reference.shown());
         }
     }
     found
@@ -134,7 +138,7 @@ fn status(object: &RelayPolicy, found: &Found, now: Timestamp) -> RelayPolicySta
 fn conditions(found: &Found) -> Vec<NewCondition> {
     let (accepted, why, message) = accepted(found);
     let waiting = !found.missing.is_empty() || !found.pending.is_empty();
-    let stalled = found.invalid.is_some() || found.winner.is_some();
+    let stalled = found.invalid.is_some() || found.not_permitted.is_some() || found.winner.is_some();
     let conflict = match &found.winner {
         Some((winner, listener)) => NewCondition::new(
             CONFLICTED,
@@ -182,6 +186,8 @@ fn conditions(found: &Found) -> Vec<NewCondition> {
 fn accepted(found: &Found) -> (bool, &'static str, String) {
     if let Some(invalid) = &found.invalid {
         (false, reason::INVALID, invalid.clone())
+    } else if let Some(sentence) = &found.not_permitted {
+        (false, reason::NOT_PERMITTED, sentence.clone())
     } else if let Some((winner, listener)) = &found.winner {
         (false, reason::CONFLICT, conflict_sentence(winner, listener))
     } else if !found.missing.is_empty() {
@@ -189,7 +195,7 @@ fn accepted(found: &Found) -> (bool, &'static str, String) {
         (
             false,
             reason::LISTENER_NOT_FOUND,
-            format!("SmtpListener {names} is not in this namespace; create it, or correct listenerRefs"),
+            format!("there is no SmtpListener {names}; create it, or correct listenerRefs"),
         )
     } else {
         (
@@ -238,6 +244,16 @@ mod tests {
                 Some(false),
                 reason::LISTENER_NOT_FOUND,
                 Some(false),
+            ),
+            (
+                Found {
+                    not_permitted: Some("x".into()),
+                    pending: vec!["edge".into()],
+                    ..Found::default()
+                },
+                Some(false),
+                reason::NOT_PERMITTED,
+                Some(true),
             ),
             (
                 Found {

@@ -4,6 +4,7 @@ use ipnet::IpNet;
 use kube::ResourceExt;
 use postroad_config::{
     DomainName, Endpoint, Match, Period, Policy, Rate, Retry, Route, RouteLimits, RouteTarget, TlsMode,
+    check_user_name, service_account,
 };
 use postroad_crds::RelayPolicy;
 use postroad_crds::common::Period as Text;
@@ -11,7 +12,8 @@ use postroad_crds::relay_policy::{self as crd, RouteTlsMode};
 
 use crate::smtp_listener::validate::{Invalid, parsed};
 
-/// Parses a policy. Errors: the first field that is wrong in a way that the schema cannot show.
+/// Parses a policy, without the bounds that a listener of another namespace sets to it. Errors: the first field that is wrong
+/// in a way that the schema cannot show.
 pub fn validate(object: &RelayPolicy) -> Result<Policy, Invalid> {
     let spec = &object.spec;
     let given = spec.matches.clone().unwrap_or_default();
@@ -20,10 +22,30 @@ pub fn validate(object: &RelayPolicy) -> Result<Policy, Invalid> {
         matches: Match {
             sender_domains: domains("spec.match.senderDomains", &given.sender_domains)?,
             recipient_domains: domains("spec.match.recipientDomains", &given.recipient_domains)?,
+            identities: identities(&given)?,
         },
+        within: None,
         routes: spec.routes.iter().map(route).collect::<Result<_, _>>()?,
         retry: retry(spec.retry.as_ref())?,
     })
+}
+
+/// Users by name, ServiceAccounts as their tokens call them.
+fn identities(given: &crd::Match) -> Result<Vec<String>, Invalid> {
+    if !given.users.is_empty() && !given.service_accounts.is_empty() {
+        return Err(Invalid::new(
+            "spec.match",
+            "nobody is a user and a ServiceAccount at once; write a policy for each",
+        ));
+    }
+    for user in &given.users {
+        check_user_name(user).map_err(|what| Invalid::new("spec.match.users", what))?;
+    }
+    let accounts = given
+        .service_accounts
+        .iter()
+        .map(|account| service_account(&account.namespace, &account.name));
+    Ok(given.users.iter().cloned().chain(accounts).collect())
 }
 
 fn domains(field: &str, names: &[String]) -> Result<Vec<DomainName>, Invalid> {
@@ -168,6 +190,15 @@ mod tests {
             (policy.name.as_str(), policy.matches.sender_domains[0].as_str()),
             ("mail/p", "example.com")
         );
+        let who = |terms: serde_json::Value| {
+            let policy = self::policy(&json!({"match": terms}));
+            validate(&policy).unwrap().matches.identities
+        };
+        assert_eq!(who(json!({"users": ["alice"]})), ["alice"]);
+        assert_eq!(
+            who(json!({"serviceAccounts": [{"namespace": "shop", "name": "orders"}]})),
+            ["system:serviceaccount:shop:orders"]
+        );
         assert_eq!(policy.routes[0].tls, TlsMode::Encrypted);
         assert!(
             matches!(&policy.routes[1].to, RouteTarget::Direct { allowed_networks } if allowed_networks.len() == 1)
@@ -188,6 +219,16 @@ mod tests {
                 json!({"match": {"recipientDomains": ["a..b"]}}),
                 "spec.match.recipientDomains",
                 "a..b",
+            ),
+            (
+                json!({"match": {"users": ["system:serviceaccount:a:b"]}}),
+                "spec.match.users",
+                "system:serviceaccount:a:b",
+            ),
+            (
+                json!({"match": {"users": ["alice"], "serviceAccounts": [{"namespace": "shop", "name": "orders"}]}}),
+                "spec.match",
+                "at once",
             ),
             (
                 json!({"routes": [{"direct": {"allowedNetworks": ["10.0.0.0/99"]}}]}),

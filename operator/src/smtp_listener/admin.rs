@@ -40,11 +40,41 @@ const LOOK: Duration = Duration::from_secs(8);
 /// Tokens are good for ten minutes and used for seven.
 const TOKEN_LIFE: Duration = Duration::from_mins(7);
 
-/// Tokens of the operator's own account, one for each audience, kept in memory.
+/// The API server's audiences hardly ever change: its arguments do.
+const AUDIENCES_LIFE: Duration = Duration::from_hours(1);
+
+/// Tokens of the operator's own account, one for each audience, and the API server's own audiences; kept in memory.
 #[derive(Default)]
-pub struct Tokens(Mutex<HashMap<String, (Instant, String)>>);
+pub struct Tokens {
+    tokens: Mutex<HashMap<String, (Instant, String)>>,
+    api_audiences: Mutex<Option<(Instant, Vec<String>)>>,
+}
 
 impl Tokens {
+    /// The audiences of the API server: those of a token for which none are asked. The token itself is dropped.
+    pub async fn api_audiences(
+        &self,
+        client: &Client,
+        namespace: &str,
+        account: &str,
+    ) -> Result<Vec<String>, kube::Error> {
+        let known = self
+            .api_audiences
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if let Some((since, audiences)) = known
+            && since.elapsed() < AUDIENCES_LIFE
+        {
+            return Ok(audiences);
+        }
+        let answer = request(client, namespace, account, None).await?;
+        let audiences = answer.spec.and_then(|spec| spec.audiences).unwrap_or_default();
+        let fresh = Some((Instant::now(), audiences.clone()));
+        *self.api_audiences.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(audiences)
+    }
+
     /// A token for an audience.
     pub async fn get(
         &self,
@@ -58,19 +88,7 @@ impl Tokens {
         {
             return Ok(token.clone());
         }
-        let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
-        let spec = TokenRequestSpec {
-            audiences: Some(vec![audience.to_owned()]),
-            expiration_seconds: Some(600),
-            ..TokenRequestSpec::default()
-        };
-        let request = TokenRequest {
-            spec: Some(spec),
-            ..TokenRequest::default()
-        };
-        let answer = accounts
-            .create_token_request(account, &PostParams::default(), &request)
-            .await?;
+        let answer = request(client, namespace, account, Some(vec![audience.to_owned()])).await?;
         let token = answer.status.and_then(|status| status.token).unwrap_or_default();
         let mut tokens = self.lock();
         tokens.retain(|_, (since, _)| since.elapsed() < TOKEN_LIFE);
@@ -79,8 +97,29 @@ impl Tokens {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Instant, String)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Asks for a ten-minute token of an account. `audiences`: absent = those of the API server.
+async fn request(
+    client: &Client,
+    namespace: &str,
+    account: &str,
+    audiences: Option<Vec<String>>,
+) -> Result<TokenRequest, kube::Error> {
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
+    let request = TokenRequest {
+        spec: Some(TokenRequestSpec {
+            audiences,
+            expiration_seconds: Some(600),
+            ..TokenRequestSpec::default()
+        }),
+        ..TokenRequest::default()
+    };
+    accounts
+        .create_token_request(account, &PostParams::default(), &request)
+        .await
 }
 
 /// Access to the pods of one listener.

@@ -140,9 +140,9 @@ pub fn admin_address(pod: &Pod) -> Option<String> {
     Some(std::net::SocketAddr::new(ip, 8443).to_string())
 }
 
-/// Issuer and key set of the cluster's ServiceAccount tokens; read anew every five minutes, as keys are rotated.
+/// Issuer, key set and API audiences of the cluster's ServiceAccount tokens; read anew every minute, as keys are rotated.
 pub async fn issuer(ctx: &Ctx) -> Result<Issuer, Error> {
-    const FRESH: Duration = Duration::from_mins(5);
+    const FRESH: Duration = Duration::from_mins(1);
     let mut known = ctx.issuer.lock().await;
     if let Some((since, issuer)) = &*known
         && since.elapsed() < FRESH
@@ -160,9 +160,20 @@ pub async fn issuer(ctx: &Ctx) -> Result<Issuer, Error> {
     };
     let discovery: serde_json::Value = serde_json::from_str(&get("/.well-known/openid-configuration").await?)
         .map_err(|error| Error::Made(format!("the issuer of tokens cannot be read: {error}")))?;
+    let name = discovery["issuer"].as_str().unwrap_or_default().to_owned();
+    let mut api_audiences = ctx
+        .tokens
+        .api_audiences(&ctx.client, &ctx.args.pod_namespace, &ctx.args.service_account)
+        .await
+        .doing("asking for the API server's audiences")?;
+    // Most clusters have this one; others go by another name and still sign with it.
+    api_audiences.push(name.clone());
+    api_audiences.sort();
+    api_audiences.dedup();
     let issuer = Issuer {
-        issuer: discovery["issuer"].as_str().unwrap_or_default().to_owned(),
+        issuer: name,
         key_set: get("/openid/v1/jwks").await?,
+        api_audiences,
     };
     *known = Some((Instant::now(), issuer.clone()));
     Ok(issuer)

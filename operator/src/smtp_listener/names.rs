@@ -102,6 +102,11 @@ impl Names {
         format!("peer.postroad.dev/{}/{}", self.namespace, self.listener)
     }
 
+    /// Audience of tokens with which ServiceAccounts submit mail.
+    pub fn submission_audience(&self) -> String {
+        format!("smtp.postroad.dev/{}/{}", self.namespace, self.listener)
+    }
+
     /// Labels of all children.
     pub fn labels(&self) -> BTreeMap<&'static str, String> {
         BTreeMap::from([

@@ -31,6 +31,7 @@ use crate::apply;
 use crate::attached::{self, Attached};
 use crate::context::Ctx;
 use crate::error::{Doing, Error};
+use crate::tenancy::Door;
 
 /// What was written.
 pub struct Prepared {
@@ -93,7 +94,7 @@ async fn write(
     inputs: Inputs,
 ) -> Result<Wanted<Prepared>, Error> {
     let (authority, leaf) = admin_certificates(names, children, ctx).await?;
-    let attached = attached_objects(names, ctx);
+    let attached = attached_objects(listener, ctx);
     let before = children.base(names);
     let parts = Parts {
         names,
@@ -150,7 +151,7 @@ fn sending_pods(listener: &SmtpListener, children: &Children) -> u32 {
     u32::try_from(listener.spec.replicas.max(live.unwrap_or(0))).unwrap_or(1)
 }
 
-fn attached_objects(names: &Names, ctx: &Ctx) -> Attached {
+fn attached_objects(listener: &SmtpListener, ctx: &Ctx) -> Attached {
     let domains: Vec<_> = ctx
         .domains
         .state()
@@ -163,7 +164,8 @@ fn attached_objects(names: &Names, ctx: &Ctx) -> Attached {
         .iter()
         .filter_map(|object| object.0.as_ref().ok().cloned().map(Arc::new))
         .collect();
-    attached::attached(&names.namespace, &names.listener, &domains, &policies)
+    let labels = |namespace: &str| ctx.labels_of(namespace);
+    attached::attached(Door::new(listener, &labels), &domains, &policies)
 }
 
 /// What the pods are told of each other. Something that was known before still holds when its claim was deleted.
@@ -229,10 +231,11 @@ fn drained(claims: &[scale::Claim], mut known: Vec<Drained>) -> Vec<Drained> {
 }
 
 async fn users(listener: &SmtpListener, names: &Names, ctx: &Ctx) -> Result<Wanted<Vec<User>>, Error> {
-    let Some(authentication) = &listener.spec.authentication else {
+    let given = listener.spec.authentication.as_ref();
+    let Some(users) = given.and_then(|authentication| authentication.users.as_ref()) else {
         return Ok(Ok(Vec::new()));
     };
-    let name = &authentication.users.secret_ref.name;
+    let name = &users.secret_ref.name;
     let secret = match owner_secret(names, name, "spec.authentication.users.secretRef", ctx).await? {
         Ok(secret) => secret,
         Err(obstacle) => return Ok(Err(obstacle)),

@@ -57,6 +57,8 @@ pub struct Valid {
     pub proxy_protocol: ProxyProtocol,
     /// Clients that are trusted beyond the others.
     pub access: Access,
+    /// Whether ServiceAccounts may submit.
+    pub service_accounts: bool,
     /// Whether logins may be bound to their TLS connection.
     pub channel_binding: bool,
     /// What is done to headers.
@@ -77,6 +79,7 @@ pub fn validate(spec: &SmtpListenerSpec) -> Result<Valid, Invalid> {
         .map_err(|error: postroad_config::DomainNameError| {
             Invalid::new("spec.hostname", error.to_string())
         })?;
+    let authentication = spec.authentication.as_ref();
     let resolvers = spec.dns.iter().flat_map(|dns| &dns.resolvers);
     let egress = spec.egress.iter().flat_map(|egress| &egress.addresses);
     spec.pod.as_ref().map_or(Ok(()), pod::check)?;
@@ -89,10 +92,9 @@ pub fn validate(spec: &SmtpListenerSpec) -> Result<Valid, Invalid> {
         queue: queue(&spec.queue)?,
         relay_from: networks("spec.relayFrom", &spec.relay_from)?,
         proxy_protocol: proxy_protocol(spec)?,
-        channel_binding: spec
-            .authentication
-            .as_ref()
-            .and_then(|authentication| authentication.channel_binding)
+        service_accounts: authentication.is_some_and(|given| given.service_accounts.is_some()),
+        channel_binding: authentication
+            .and_then(|given| given.channel_binding)
             .unwrap_or(false),
         access: Access {
             trusted_peers: match &spec.access {
@@ -382,7 +384,9 @@ mod tests {
         assert!(!valid.channel_binding);
         let users = json!({"users": {"secretRef": {"name": "users"}}, "channelBinding": true});
         let bound = validate(&spec(&json!({"authentication": users}))).unwrap();
-        assert!(bound.channel_binding);
+        assert!(bound.channel_binding && !bound.service_accounts);
+        let tokens = validate(&spec(&json!({"authentication": {"serviceAccounts": {}}}))).unwrap();
+        assert!(tokens.service_accounts && !tokens.channel_binding);
         assert_eq!(valid.minimum_version, TlsVersion::Tls12);
         let newest = json!({"tls": {"selfSigned": {}, "minimumVersion": "Tls13"}});
         assert_eq!(

@@ -4,6 +4,7 @@ use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::bearer::{Credentials, Form};
 use super::binding::ChannelBindings;
 use super::prepare::{Prohibited, prepare};
 use super::scram::ScramVerifier;
@@ -19,6 +20,10 @@ pub enum Mechanism {
     ScramSha256,
     /// The same, bound to the TLS connection.
     ScramSha256Plus,
+    /// A bearer token (RFC 7628).
+    OAuthBearer,
+    /// The same as it was before the standard; many clients know this one alone.
+    XOAuth2,
 }
 
 impl Mechanism {
@@ -29,6 +34,8 @@ impl Mechanism {
             Self::Login => "LOGIN",
             Self::ScramSha256 => "SCRAM-SHA-256",
             Self::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
+            Self::OAuthBearer => "OAUTHBEARER",
+            Self::XOAuth2 => "XOAUTH2",
         }
     }
 }
@@ -70,6 +77,13 @@ pub enum Step {
     FindVerifier {
         /// User name.
         user: String,
+    },
+    /// Check this bearer token and call [`Exchange::token`].
+    CheckToken {
+        /// Who the client says that it is; empty where it says nothing.
+        user: String,
+        /// The token.
+        token: String,
     },
     /// The client proved that it is this user; the exchange is over.
     Proved {
@@ -115,6 +129,11 @@ enum State {
         verifier: Box<ScramVerifier>,
     },
     ScramEnd(String),
+    Bearer(Form),
+    /// A token waits for its judgement.
+    Token(Form, String),
+    /// The client was told why its token is refused, and says something once more.
+    TokenRefused(String),
     Over,
 }
 
@@ -130,6 +149,8 @@ impl Exchange {
                 let plus = mechanism == Mechanism::ScramSha256Plus;
                 (State::ScramFirst { plus, bindings }, Vec::new())
             }
+            Mechanism::OAuthBearer => (State::Bearer(Form::OAuthBearer), Vec::new()),
+            Mechanism::XOAuth2 => (State::Bearer(Form::XOAuth2), Vec::new()),
         };
         (Self { state }, challenge)
     }
@@ -173,7 +194,19 @@ impl Exchange {
             }
             // RFC 4954 section 4: the client answers the server's signature with an empty response.
             State::ScramEnd(user) if text.is_empty() => Step::Proved { user },
-            State::ScramEnd(_) | State::ScramVerifier { .. } | State::Over => Step::Malformed,
+            State::Bearer(form) => match form.read(text) {
+                Some(Credentials { user, token }) => {
+                    self.state = State::Token(form, user.clone());
+                    Step::CheckToken { user, token }
+                }
+                None => Step::Malformed,
+            },
+            // RFC 7628 section 3.2.3: a dummy response (one octet 1) ends it; XOAUTH2 has an empty one. Whatever it is, the
+            // login has failed.
+            State::TokenRefused(user) => Step::Failed { user },
+            State::ScramEnd(_) | State::ScramVerifier { .. } | State::Token(..) | State::Over => {
+                Step::Malformed
+            }
         }
     }
 
@@ -201,6 +234,20 @@ impl Exchange {
             bound,
         };
         Ok(Step::FindVerifier { user })
+    }
+
+    /// Goes on with the judgement of the token that was asked for: whose it is, or why it is refused.
+    ///
+    /// A refusal is a challenge first (RFC 7628 section 3.2.2); the exchange fails with the client's next response.
+    pub fn token(&mut self, judged: Result<String, &str>) -> Step {
+        match (std::mem::replace(&mut self.state, State::Over), judged) {
+            (State::Token(..), Ok(user)) => Step::Proved { user },
+            (State::Token(form, user), Err(reason)) => {
+                self.state = State::TokenRefused(user);
+                Step::Challenge(form.error(reason).into_bytes())
+            }
+            _ => Step::Malformed,
+        }
     }
 
     /// Goes on with the verifier that was asked for (for an unknown user: [`ScramVerifier::made_up`]).
@@ -265,7 +312,7 @@ fn plain(text: &str) -> Result<Step, Stop> {
 
 /// RFC 4616 section 2: what cannot be prepared, or is nothing then, is no login.
 fn checked(user: &str, password: &str) -> Result<Step, Stop> {
-    let sound = |text: &str| !text.is_empty() && text.len() <= 4_096 && !text.contains('\0');
+    let sound = |text: &str| !text.is_empty() && text.len() <= LONGEST && !text.contains('\0');
     if !(sound(user) && sound(password)) {
         return Err(Stop::Malformed);
     }
@@ -301,7 +348,7 @@ fn authorised(field: &str) -> Option<String> {
 }
 
 /// RFC 5802 section 5.1: `=2C` is a comma, `=3D` an equals sign.
-fn scram_name(text: &str) -> Option<String> {
+pub(super) fn scram_name(text: &str) -> Option<String> {
     let unescaped = text.replace("=2C", ",").replace("=3D", "=");
     let escapes = text.matches('=').count();
     (escapes == text.matches("=2C").count() + text.matches("=3D").count() && unescaped.len() <= 255)
@@ -317,6 +364,10 @@ fn scram_proof<'a>(text: &'a str, nonce: &str) -> Option<(&'a str, &'a str, Vec<
     let proof = STANDARD.decode(proof).ok()?;
     fresh.then_some((binding, without_proof, proof))
 }
+
+/// Octets of a user name or a password: a token in the place of one has room, as far as a line of AUTH does (RFC 4954
+/// section 4).
+const LONGEST: usize = 9_216;
 
 #[cfg(test)]
 #[path = "exchange_tests.rs"]

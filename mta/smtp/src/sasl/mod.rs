@@ -1,8 +1,10 @@
-//! SASL, the server's side: PLAIN (RFC 4616), LOGIN, SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, RFC 7677).
+//! SASL, the server's side: PLAIN (RFC 4616), LOGIN, SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, RFC 7677),
+//! OAUTHBEARER (RFC 7628) and XOAUTH2.
 //!
-//! The mechanisms know no users: they ask for a password to be checked, or for a SCRAM verifier to go on with. Names
-//! and passwords come prepared (RFC 4013).
+//! The mechanisms know no users: they ask for a password or a token to be checked, or for a SCRAM verifier to go on with.
+//! Names and passwords come prepared (RFC 4013).
 
+mod bearer;
 mod binding;
 mod exchange;
 mod prepare;

@@ -106,6 +106,13 @@ pub enum Event {
         /// Password.
         password: String,
     },
+    /// Check this bearer token (for OAUTHBEARER and XOAUTH2), then call [`Session::token_checked`].
+    CheckToken {
+        /// Who the client says that it is; empty where it says nothing.
+        user: String,
+        /// The token.
+        token: String,
+    },
     /// Find the SCRAM verifier of this user, then call [`Session::verifier_found`].
     FindVerifier {
         /// User name.

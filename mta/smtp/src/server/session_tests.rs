@@ -56,6 +56,8 @@ impl Driver {
             Mechanism::ScramSha256,
             Mechanism::Plain,
             Mechanism::Login,
+            Mechanism::OAuthBearer,
+            Mechanism::XOAuth2,
         ];
         Self::new(config)
     }
@@ -92,6 +94,14 @@ impl Driver {
             }
             Event::CheckPassword { user, password } => {
                 self.session.password_checked(&user, Some(password == "secret"));
+            }
+            Event::CheckToken { token, .. } => {
+                let judged = match token.as_str() {
+                    "good" => Ok("orders".to_owned()),
+                    "busy" => return self.busy(),
+                    _ => Err("the token has expired"),
+                };
+                self.session.token_checked(judged);
             }
             Event::FindVerifier { user } => {
                 self.session.verifier_found(ScramVerifier::made_up(&user, b"key"));
@@ -132,6 +142,14 @@ impl Driver {
                 self.envelope.clear();
             }
         }
+        true
+    }
+}
+
+impl Driver {
+    /// A token that cannot be judged now.
+    fn busy(&mut self) -> bool {
+        self.session.token_unchecked();
         true
     }
 }

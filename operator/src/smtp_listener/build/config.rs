@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use postroad_config::{
-    AdminApi, AdminSection, AssembleError, ConfigFile, Domain, FORMAT, Peers, Policy, ShardFile,
-    SpoolSection, TlsSection, TlsSource, TokenAuthority, TokenRole, TokenRule, User, assemble, hash, render,
-    shard_of,
+    AdminApi, AdminSection, AssembleError, Authentication, ConfigFile, Domain, FORMAT, Peers, Policy,
+    ServiceAccounts, ShardFile, SpoolSection, TlsSection, TlsSource, TokenAuthority, TokenRole, TokenRule,
+    User, assemble, hash, render, shard_of,
 };
 
 use super::certificates::Pair;
@@ -51,6 +51,8 @@ pub struct Issuer {
     pub issuer: String,
     /// JSON Web Key Set.
     pub key_set: String,
+    /// Audiences of the API server: a token that opens the API opens nothing here.
+    pub api_audiences: Vec<String>,
 }
 
 /// Rendered files.
@@ -191,6 +193,14 @@ fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
             minimum_version: valid.minimum_version,
         }),
         users,
+        authentication: Authentication {
+            service_accounts: valid.service_accounts.then(|| ServiceAccounts {
+                issuer: issuer.issuer.clone(),
+                audience: names.submission_audience(),
+                key_set: issuer.key_set.clone(),
+                refused_audiences: issuer.api_audiences.clone(),
+            }),
+        },
         channel_binding: valid.channel_binding,
         relay_from: valid.relay_from.clone(),
         proxy_protocol: valid.proxy_protocol.clone(),
@@ -215,8 +225,7 @@ fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
                 authorities: authority.certificate.clone(),
                 server_name,
                 tokens: TokenAuthority {
-                    // The API server's own audience is its issuer's name: a token that opens the API opens nothing here.
-                    refused_audiences: vec![issuer.issuer.clone()],
+                    refused_audiences: issuer.api_audiences,
                     issuer: issuer.issuer,
                     key_set: issuer.key_set,
                     rules: vec![
@@ -269,6 +278,7 @@ mod tests {
             Issuer {
                 issuer: "https://issuer".into(),
                 key_set: "{}".into(),
+                api_audiences: vec!["https://api".into()],
             },
         );
         let parts = Parts {
@@ -315,6 +325,52 @@ mod tests {
         assert_eq!(
             api.tokens.rules[1].subject,
             "system:serviceaccount:mail:edge-admin"
+        );
+    }
+
+    #[test]
+    fn tokens_of_service_accounts_are_taken_where_the_listener_says_so() {
+        let pair = Pair {
+            certificate: "c".into(),
+            key: "k".into(),
+        };
+        let names = Names {
+            namespace: "mail".into(),
+            listener: "edge".into(),
+        };
+        let render = |valid: &Valid| {
+            let parts = Parts {
+                names: &names,
+                valid,
+                users: vec![],
+                tls: None,
+                authority: &pair,
+                leaf: &pair,
+                issuer: Issuer {
+                    issuer: "https://issuer".into(),
+                    key_set: "{}".into(),
+                    api_audiences: vec!["https://api".into(), "https://issuer".into()],
+                },
+                operator: "o".into(),
+                domains: vec![],
+                policies: vec![],
+                pods: 1,
+                peers: Peers::default(),
+                spool_format: None,
+            };
+            let rendered = rendered(parts, None).unwrap();
+            assemble(&rendered.base, &rendered.shards).unwrap().file
+        };
+        let mut valid = valid();
+        assert_eq!(render(&valid).authentication, Authentication::default());
+        valid.service_accounts = true;
+        let file = render(&valid);
+        let accounts = file.authentication.service_accounts.unwrap();
+        assert_eq!(accounts.audience, "smtp.postroad.dev/mail/edge");
+        assert_eq!(accounts.refused_audiences, ["https://api", "https://issuer"]);
+        assert_eq!(
+            file.admin.api.unwrap().tokens.refused_audiences,
+            accounts.refused_audiences
         );
     }
 

@@ -103,6 +103,10 @@ impl Session {
                 self.waiting = Waiting::AuthDecision;
                 return Some(Event::CheckPassword { user, password });
             }
+            Step::CheckToken { user, token } => {
+                self.waiting = Waiting::AuthDecision;
+                return Some(Event::CheckToken { user, token });
+            }
             Step::FindVerifier { user } => {
                 self.waiting = Waiting::AuthDecision;
                 return Some(Event::FindVerifier { user });
@@ -158,6 +162,19 @@ impl Session {
             self.auth_over(user.to_owned(), false);
             self.say(454, "4.7.0", "authentication is not possible now");
         }
+    }
+
+    /// Answers [`Event::CheckToken`]: whose it is, or why it is refused (a sentence without quotation marks).
+    pub fn token_checked(&mut self, judged: Result<String, &str>) {
+        if let (Waiting::AuthDecision, Some(exchange)) = (&self.waiting, &mut self.exchange) {
+            let step = exchange.token(judged);
+            let _ = self.auth_step(step);
+        }
+    }
+
+    /// Answers [`Event::CheckToken`] where nothing can be told now (454).
+    pub fn token_unchecked(&mut self) {
+        self.password_checked("", None);
     }
 
     /// Answers [`Event::FindVerifier`]; for an unknown user with [`ScramVerifier::made_up`].

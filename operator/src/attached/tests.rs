@@ -1,0 +1,171 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::tenancy::Labels;
+
+fn listener(name: &str, attach: &Value) -> SmtpListener {
+    serde_json::from_value(json!({
+        "apiVersion": "postroad.dev/v1alpha1", "kind": "SmtpListener",
+        "metadata": {"name": name, "namespace": "mail"},
+        "spec": {
+            "hostname": "mx.example.com", "queue": {"storage": {"size": "1Gi"}}, "attach": attach,
+            "ports": [{"name": "smtp", "port": 25, "role": "Transfer", "tls": "Disabled"}],
+        },
+    }))
+    .unwrap()
+}
+
+fn nothing(_: &str) -> Labels {
+    Labels::new()
+}
+
+fn object<T: serde::de::DeserializeOwned>(kind: &str, path: &str, created: &str, spec: &Value) -> Arc<T> {
+    let (namespace, name) = path.split_once('/').unwrap();
+    Arc::new(
+        serde_json::from_value(json!({
+            "apiVersion": "postroad.dev/v1alpha1", "kind": kind,
+            "metadata": {"name": name, "namespace": namespace, "uid": path, "generation": 1, "creationTimestamp": created},
+            "spec": spec,
+        }))
+        .unwrap(),
+    )
+}
+
+fn domain(path: &str, domain: &str, listener: &str, created: &str) -> Arc<MailDomain> {
+    let reference = json!([{"name": listener, "namespace": "mail"}]);
+    object(
+        "MailDomain",
+        path,
+        created,
+        &json!({"domain": domain, "listenerRefs": reference}),
+    )
+}
+
+fn policy(path: &str, priority: i32, matches: &Value) -> Arc<RelayPolicy> {
+    let spec = json!({
+        "listenerRefs": [{"name": "edge", "namespace": "mail"}], "priority": priority, "match": matches,
+        "routes": [{"direct": {}}],
+    });
+    object("RelayPolicy", path, "2026-01-01T00:00:00Z", &spec)
+}
+
+fn owners(attached: &Attached) -> Vec<String> {
+    let path = |object: &MailDomain| format!("{}/{}", object.namespace().unwrap(), object.name_any());
+    attached.domains.iter().map(|(object, _)| path(object)).collect()
+}
+
+fn names_of(attached: &Attached) -> Vec<&str> {
+    attached
+        .policies
+        .iter()
+        .map(|(_, policy)| policy.name.as_str())
+        .collect()
+}
+
+#[test]
+fn the_older_object_has_the_domain_and_the_other_is_told() {
+    let old = domain("mail/old", "Example.com", "edge", "2026-01-01T00:00:00Z");
+    let young = domain("mail/young", "example.com", "edge", "2026-01-02T00:00:00Z");
+    let elsewhere = domain("mail/elsewhere", "example.com", "other", "2025-01-01T00:00:00Z");
+    let all = [young.clone(), old.clone(), elsewhere.clone()];
+    let (edge, other) = (listener("edge", &json!(null)), listener("other", &json!(null)));
+    let (edge, other) = (Door::new(&edge, &nothing), Door::new(&other, &nothing));
+    assert_eq!(owners(&attached(edge, &all, &[])), ["mail/old"]);
+    assert_eq!(
+        domain_winner(&young, &[edge], &all),
+        Some(("edge".into(), "old".into()))
+    );
+    assert_eq!(domain_winner(&old, &[edge], &all), None);
+    assert_eq!(domain_winner(&elsewhere, &[other], &all), None);
+}
+
+#[test]
+fn a_wrong_object_and_one_of_another_namespace_change_nothing() {
+    let wrong = domain("mail/wrong", "10.0.0.1", "edge", "2026-01-01T00:00:00Z");
+    let good = domain("mail/good", "a.example", "edge", "2026-01-01T00:00:00Z");
+    let foreign = domain("shop/foreign", "a.example", "edge", "2025-01-01T00:00:00Z");
+    // Without a namespace it is a listener of the object's own.
+    let own: Arc<MailDomain> = object(
+        "MailDomain",
+        "shop/own",
+        "2026-01-01T00:00:00Z",
+        &json!({"domain": "b.example", "listenerRefs": [{"name": "edge"}]}),
+    );
+    let closed = listener("edge", &json!(null));
+    let door = Door::new(&closed, &nothing);
+    assert_eq!(
+        owners(&attached(door, &[wrong, good, foreign, own], &[])),
+        ["mail/good"]
+    );
+}
+
+#[test]
+fn policies_stand_in_rank_order_and_the_fingerprint_moves_with_generations() {
+    let closed = listener("edge", &json!(null));
+    let door = Door::new(&closed, &nothing);
+    let (low, high) = (
+        policy("mail/low", 1, &json!(null)),
+        policy("mail/high", 9, &json!(null)),
+    );
+    let served = attached(door, &[], &[low, high]);
+    assert_eq!(names_of(&served), ["mail/high", "mail/low"]);
+    let mut changed = served.clone();
+    Arc::make_mut(&mut changed.policies[0].0).metadata.generation = Some(2);
+    assert_ne!(fingerprint(&served), fingerprint(&changed));
+}
+
+/// What a hostile neighbour may write, all at once: a default route of the highest priority, and other people's domains.
+#[test]
+fn a_neighbour_changes_nothing_for_others() {
+    let ours = [
+        domain("mail/ours", "example.com", "edge", "2026-02-01T00:00:00Z"),
+        domain(
+            "mail/orders",
+            "orders.shop.example",
+            "edge",
+            "2026-02-01T00:00:00Z",
+        ),
+    ];
+    let theirs = [
+        domain("shop/gmail", "gmail.com", "edge", "2025-01-01T00:00:00Z"),
+        domain("shop/ours", "example.com", "edge", "2025-01-01T00:00:00Z"),
+        domain(
+            "shop/orders",
+            "orders.shop.example",
+            "edge",
+            "2025-01-01T00:00:00Z",
+        ),
+        domain("shop/news", "news.shop.example", "edge", "2025-01-01T00:00:00Z"),
+    ];
+    let default = policy("mail/default", 0, &json!(null));
+    let grab = policy("shop/grab", 1_000_000, &json!(null));
+    let domains: Vec<_> = ours.iter().chain(&theirs).cloned().collect();
+    let closed = listener("edge", &json!(null));
+    let served = attached(
+        Door::new(&closed, &nothing),
+        &domains,
+        &[grab.clone(), default.clone()],
+    );
+    assert_eq!(owners(&served), ["mail/ours", "mail/orders"], "nobody is let in");
+    assert_eq!(names_of(&served), ["mail/default"]);
+    let open = listener("edge", &json!({"from": "All", "domains": ["*.shop.example"]}));
+    let door = Door::new(&open, &nothing);
+    let served = attached(door, &domains, &[grab, default]);
+    assert_eq!(
+        owners(&served),
+        ["mail/ours", "shop/news", "mail/orders"],
+        "only what is given, and is not ours"
+    );
+    assert_eq!(names_of(&served), ["shop/grab", "mail/default"]);
+    let within = served.policies[0].1.within.clone().unwrap();
+    assert_eq!(within.namespace, "shop");
+    assert_eq!(within.sender_domains, ["news.shop.example".parse().unwrap()]);
+    assert_eq!(
+        served.policies[1].1.within, None,
+        "the default route is the listener's own"
+    );
+    assert_eq!(
+        domain_winner(&theirs[2], &[door], &domains),
+        Some(("edge".into(), "mail/orders".into()))
+    );
+}
