@@ -115,6 +115,12 @@ impl Cluster {
         self.local.is_some()
     }
 
+    /// The key that signs tokens of ServiceAccounts, where the cluster is ours.
+    pub fn token_key(&self) -> Option<PathBuf> {
+        let local = self.local.as_ref()?;
+        Some(local.kubeconfig.parent()?.join("pki/service-account.key"))
+    }
+
     /// Variables that make the cluster's programs usable by hand.
     pub fn exports(&self) -> Option<String> {
         let local = self.local.as_ref()?;

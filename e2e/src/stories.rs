@@ -12,6 +12,7 @@ mod examples_accepted;
 mod fields_followed;
 mod install_and_send;
 mod limits_followed;
+mod neighbours;
 mod node_unplugged;
 mod objects_follow;
 mod operator_killed;
@@ -21,6 +22,8 @@ mod pod_killed;
 mod queue_ordered;
 mod scale_down;
 mod senders_judged;
+mod service_accounts;
+mod signed;
 mod volume_full;
 mod volume_lost;
 mod volumes_grow;
@@ -38,6 +41,8 @@ pub const ALL: &[Story] = &[
         certificate_replaced::play,
     ),
     story("certificate_issued_by_cert_manager", certificate_issued::play),
+    story("service_account_sends_with_its_token", service_accounts::play),
+    story("neighbour_changes_nothing", neighbours::play),
     story("fields_followed_without_restart", fields_followed::play),
     story("objects_follow_fields", objects_follow::play),
     story("limits_followed_without_restart", limits_followed::play),
