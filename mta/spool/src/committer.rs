@@ -293,25 +293,9 @@ impl Committer {
         if self.shared.read_only().is_some() {
             return false;
         }
-        let mut index = self.shared.index();
-        if index.free.is_empty() || (message && index.free.len() <= RESERVE) {
+        let Some(free) = self.next_segment(message) else {
             return false;
-        }
-        let newest = index.segments.last_key_value().map(|(epoch, _)| *epoch);
-        let ready = |free: &Free| free.format == self.format && Some(free.epoch) > newest;
-        let ready = index.free.iter().position(ready);
-        let mut free = index.free.remove(ready.unwrap_or(0));
-        if ready.is_none() {
-            // Prepared before the format changed; nothing was written in it yet. Segments are used in order of epochs. The
-            // index stays locked: the keeper gives the name of a segment that it does not find there to a new one.
-            match keeper::write_header(&self.shared, free.file.as_ref(), self.format) {
-                Ok(epoch) => (free.epoch, free.format) = (epoch, self.format),
-                Err(error) => {
-                    self.shared.fail("the header of a segment", &error);
-                    return false;
-                }
-            }
-        }
+        };
         let active = Active {
             format: free.format,
             epoch: free.epoch,
@@ -319,6 +303,8 @@ impl Committer {
             used: BLOCK,
             size: free.size as usize,
         };
+        let mut index = self.shared.index();
+        index.placed(free.number);
         index.active = Some(free.epoch);
         index.rolled += 1;
         index.segments.insert(free.epoch, Segment::fresh(free, BLOCK_U32));
@@ -328,6 +314,32 @@ impl Committer {
         self.put(globals);
         self.shared.poke();
         true
+    }
+
+    /// Takes a free segment with a header of the present format and an epoch behind all that are in use: segments are used in
+    /// that order. Where there is none, one that was prepared before the format changed, in which nothing was written yet,
+    /// gets such a header; nobody waits for the index meanwhile.
+    fn next_segment(&self, message: bool) -> Option<Free> {
+        let (mut free, ready) = {
+            let mut index = self.shared.index();
+            if index.free.is_empty() || (message && index.free.len() <= RESERVE) {
+                return None;
+            }
+            let newest = index.segments.last_key_value().map(|(epoch, _)| *epoch);
+            let ready = |free: &Free| free.format == self.format && Some(free.epoch) > newest;
+            let ready = index.free.iter().position(ready);
+            (index.take_free(ready.unwrap_or(0), self.format), ready.is_some())
+        };
+        if !ready {
+            match keeper::write_header(&self.shared, free.file.as_ref(), self.format) {
+                Ok(epoch) => (free.epoch, free.format) = (epoch, self.format),
+                Err(error) => {
+                    self.shared.fail("the header of a segment", &error);
+                    return None;
+                }
+            }
+        }
+        Some(free)
     }
 
     fn put(&mut self, draft: Draft) {

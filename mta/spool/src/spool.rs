@@ -349,13 +349,15 @@ impl Spool {
         let (total, free_on_volume) = volume.map_or((0, 0), |v| (v.total, v.available));
         let index = self.shared.index();
         let in_use: u64 = index.segments.values().map(|s| u64::from(s.size)).sum();
-        let free: u64 = index.free.iter().map(|f| u64::from(f.size)).sum();
+        let free = index.free.iter().map(|free| free.size);
+        let free = free.chain(index.taken.iter().map(|taken| taken.size));
+        let free: u64 = free.map(u64::from).sum();
         let reserve = RESERVE as u64 * u64::from(self.shared.segment_size);
         let unused = free_on_volume.saturating_add(free);
         let used = total.saturating_sub(unused);
         Usage {
             entries: index.entries.len(),
-            segments: index.segments.len() + index.free.len(),
+            segments: index.segments.len() + index.free.len() + index.taken.len(),
             free_segments: index.free.len(),
             segment_bytes: in_use + free,
             live_bytes: index.live_bytes(),

@@ -69,19 +69,13 @@ impl Spool {
 }
 
 impl Index {
-    /// A header that was being written is written.
-    pub fn turned(&mut self, before: u32) {
-        if let Some(at) = self.turning.iter().position(|format| *format == before) {
-            self.turning.swap_remove(at);
-        }
-    }
-
     /// How many segments there are of each format, free ones included; 0 where the header could not be read.
     pub fn formats(&self) -> BTreeMap<u32, usize> {
         let used = self.segments.values().map(|segment| segment.format);
         let mut formats = BTreeMap::new();
         let free = self.free.iter().map(|free| free.format);
-        for format in used.chain(free).chain(self.turning.iter().copied()) {
+        let taken = self.taken.iter().map(|taken| taken.format);
+        for format in used.chain(free).chain(taken) {
             *formats.entry(format).or_default() += 1;
         }
         formats
@@ -140,8 +134,7 @@ impl Keeper {
         }
     }
 
-    /// Free segments get the header of the present format. Only this thread makes new ones, so none takes the number of one
-    /// that is out of the index meanwhile.
+    /// Free segments get the header of the present format.
     fn turn_free(&self) -> io::Result<()> {
         while !self.is_called_away() {
             let format = self.shared.write_format();
@@ -150,16 +143,13 @@ impl Keeper {
                 let Some(at) = index.free.iter().position(|free| free.format != format) else {
                     return Ok(());
                 };
-                let free = index.free.remove(at);
-                index.turning.push(free.format);
-                free
+                index.take_free(at, format)
             };
-            let before = free.format;
             let file = Arc::clone(&free.file);
             free.epoch = keeper::write_header(&self.shared, file.as_ref(), format)?;
             free.format = format;
             let mut index = self.shared.index();
-            index.turned(before);
+            index.placed(free.number);
             index.add_free(free);
         }
         Ok(())

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 
 use super::*;
+use crate::format::OLDEST;
 use crate::io::memory::Memory;
+use crate::shared::segment_name;
 use crate::spool::Spool;
 use crate::types::{Durability, Options};
 
@@ -20,6 +22,14 @@ fn open(durability: Durability) -> (Memory, Spool, Committer) {
     let (spool, _) = Spool::open_on(Arc::new(volume.clone()), Path::new("/s"), &options).unwrap();
     let committer = Committer::new(Arc::clone(spool.shared()));
     (volume, spool, committer)
+}
+
+/// Until the keeper of the spool has tried to have enough free segments.
+fn provided(spool: &Spool) {
+    let asked = spool.shared().request_space();
+    while !spool.shared().answered(asked) {
+        std::thread::yield_now();
+    }
 }
 
 /// Drafts that any segment takes.
@@ -107,10 +117,7 @@ fn no_segment_is_begun_behind_a_late_sync_that_failed() {
     committer.commit();
     committer.unsynced = Some(Instant::now());
     let before = committer.active.as_ref().unwrap().epoch;
-    let asked = spool.shared().request_space();
-    while !spool.shared().answered(asked) {
-        std::thread::yield_now();
-    }
+    provided(&spool);
     assert!(!spool.shared().index().free.is_empty(), "there is one to begin");
     volume.fail_syncs(true);
     assert!(!committer.roll(false));
@@ -143,4 +150,42 @@ fn a_flush_does_not_say_durable_while_outcomes_find_no_room() {
     committer.commit();
     assert_eq!(told.try_recv().unwrap(), Ok(()));
     assert!(committer.parked.is_empty());
+}
+
+#[test]
+fn a_slow_header_of_a_segment_holds_up_nobody_who_looks_at_the_index() {
+    /// Far more than anything here takes.
+    const DEADLINE: Duration = Duration::from_mins(1);
+    let (volume, spool, mut committer) = open(Durability::Durable);
+    provided(&spool);
+    // The keeper of the spool leaves them as they are.
+    let _only = spool.shared().keeping();
+    committer.format = OLDEST;
+    let before = spool.shared().index().formats();
+    let number = spool.shared().index().free[0].number;
+    let path = spool.shared().segments_dir().join(segment_name(number));
+    volume.hold_syncs(Some(&path));
+    let rolling = std::thread::spawn(move || committer.roll(false));
+    assert!(volume.holds_a_sync(DEADLINE), "its header is being written");
+
+    let (tell, told) = channel();
+    let reader = spool.clone();
+    std::thread::spawn(move || {
+        let formats = reader.shared().index().formats();
+        let made = keeper::create(reader.shared()).map(|free| free.number);
+        drop(tell.send((formats, reader.usage().segments, made)));
+    });
+    let seen = told.recv_timeout(DEADLINE);
+    volume.hold_syncs(None);
+    assert!(rolling.join().unwrap());
+    let (formats, segments, made) = seen.expect("the index is not locked meanwhile");
+    assert_eq!(formats, before, "it counts, and as what it may still be");
+    assert_eq!(segments, before.values().sum::<usize>());
+    assert_ne!(made.unwrap(), number, "its name is not given away");
+    let index = spool.shared().index();
+    assert!(index.taken.is_empty());
+    assert_eq!(
+        index.active.map(|epoch| index.segments[&epoch].number),
+        Some(number)
+    );
 }

@@ -22,7 +22,7 @@ use crate::handover::source::Source;
 use crate::handover::target::Target;
 pub use crate::index::entry::{Entry, Epoch, Kept, Place};
 pub use crate::index::replies::Replies;
-pub use crate::index::segments::{Free, Segment, Tail, Tomb};
+pub use crate::index::segments::{Free, Segment, Tail, Taken, Tomb};
 use crate::table::Table;
 use crate::types::{Damage, EntryId, RecipientState, RecipientUpdate, SealState, SpoolUuid};
 
@@ -45,8 +45,8 @@ pub struct Index {
     pub segments: BTreeMap<Epoch, Segment>,
     /// In order of their epochs.
     pub free: Vec<Free>,
-    /// Formats of those whose header is just being written anew.
-    pub turning: Vec<u32>,
+    /// Those that are neither free nor in use for a moment.
+    pub taken: Vec<Taken>,
     /// The segment being written.
     pub active: Option<Epoch>,
     /// The last batch that was applied.

@@ -47,6 +47,16 @@ pub struct Free {
     pub epoch: Epoch,
 }
 
+/// A segment that was taken out of the free ones: to be used, or to get a header of another format. That is written while
+/// the index is not locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    pub number: u32,
+    /// The newest format that its header may say.
+    pub format: u32,
+    pub size: u32,
+}
+
 /// The end of what is committed: nothing behind it was in the index when this was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tail {
@@ -93,6 +103,30 @@ impl Index {
     pub fn add_free(&mut self, free: Free) {
         let at = self.free.partition_point(|other| other.epoch < free.epoch);
         self.free.insert(at, free);
+    }
+
+    /// Takes a free segment out, whose header may be written anew with this format. It is known of until [`Index::placed`].
+    pub fn take_free(&mut self, at: usize, format: u32) -> Free {
+        let free = self.free.remove(at);
+        self.taken.push(Taken {
+            number: free.number,
+            format: free.format.max(format),
+            size: free.size,
+        });
+        free
+    }
+
+    /// The segment that was taken is free again, or in use.
+    pub fn placed(&mut self, number: u32) {
+        self.taken.retain(|taken| taken.number != number);
+    }
+
+    /// Numbers of all segments on disk.
+    pub fn numbers(&self) -> HashSet<u32> {
+        let used = self.segments.values().map(|segment| segment.number);
+        let free = self.free.iter().map(|free| free.number);
+        let taken = self.taken.iter().map(|taken| taken.number);
+        used.chain(free).chain(taken).collect()
     }
 
     /// This use of a segment is still on disk.

@@ -1,6 +1,5 @@
 //! New segments, and new uses of old ones.
 
-use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -43,16 +42,8 @@ pub fn create(shared: &Shared) -> io::Result<Free> {
         return Err(io::ErrorKind::StorageFull.into());
     }
     let dir = shared.segments_dir();
-    let number = {
-        let index = shared.index();
-        let used = index
-            .segments
-            .values()
-            .map(|s| s.number)
-            .chain(index.free.iter().map(|f| f.number));
-        let used: HashSet<u32> = used.collect();
-        (1..u32::MAX).find(|n| !used.contains(n)).unwrap_or(u32::MAX)
-    };
+    let used = shared.index().numbers();
+    let number = (1..u32::MAX).find(|n| !used.contains(n)).unwrap_or(u32::MAX);
     let temporary = dir.join("new.tmp");
     let format = shared.write_format();
     let filled = fill(shared, &temporary, format).and_then(|(file, epoch)| {
