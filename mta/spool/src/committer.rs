@@ -2,8 +2,9 @@
 //!
 //! With [`crate::Durability::Relaxed`] the sync of new mail and outcomes comes within a second, after the answer.
 //!
-//! Never waits for the keeper: what finds no segment is parked until the keeper has tried. New mail leaves
-//! [`RESERVE`] free segments alone, so that outcomes and copies, which make room, always have some.
+//! Never waits for the keeper: what finds no segment is parked until the keeper has tried once, whatever it is, and is
+//! answered "full" after that. Only what the keeper itself waits for is answered at once. New mail leaves [`RESERVE`]
+//! free segments alone, so that outcomes and copies, which make room, always have some.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -44,7 +45,7 @@ struct Active {
 enum Parked {
     /// New mail: its record does not depend on the index.
     Mail(Vec<Draft>, Option<Notify>),
-    /// To be decided again.
+    /// Still to be decided, or to be decided again.
     Job(Job),
 }
 
@@ -71,6 +72,8 @@ pub struct Committer {
     request: u64,
     /// The keeper has tried for what is being placed: no room now is "full".
     tried: bool,
+    /// Steps are among the parked ones: those that come later wait behind them.
+    steps_wait: bool,
     /// Since when something written is not synced (relaxed only).
     unsynced: Option<Instant>,
     /// Something in the batch is not answered before its sync.
@@ -109,6 +112,7 @@ impl Committer {
             parked: VecDeque::new(),
             request: 0,
             tried: false,
+            steps_wait: false,
             unsynced: None,
             prompt: false,
             failures: 0,
@@ -146,6 +150,7 @@ impl Committer {
         }
         self.request = 0;
         self.tried = true;
+        self.steps_wait = false;
         for parked in std::mem::take(&mut self.parked) {
             match parked {
                 Parked::Mail(drafts, notify) => self.write(drafts, notify, true),
@@ -158,6 +163,11 @@ impl Committer {
     fn job(&mut self, job: Job) {
         let Some(mut job) = self.declared(job) else { return };
         loop {
+            if self.waits_for_room(&job) {
+                self.steps_wait = true;
+                self.parked.push_back(Parked::Job(job));
+                return self.ask_for_space();
+            }
             match plan(job, &self.shared, &mut self.touched) {
                 Plan::Nothing => return,
                 Plan::Write {
@@ -183,6 +193,18 @@ impl Committer {
                 }
             }
         }
+    }
+
+    /// A step is decided from the index, so it is not decided before there is room for it: what came in between would not be
+    /// taken into account. Steps stay in their order.
+    fn waits_for_room(&mut self, job: &Job) -> bool {
+        let Some((space, message)) = step_space(job) else {
+            return false;
+        };
+        if self.tried || self.refusal().is_some() {
+            return false;
+        }
+        self.steps_wait || !(self.make_room(space, message, FIRST) || self.refusal().is_some())
     }
 
     /// What the job says of another spool is durable before anything follows from it.
@@ -369,7 +391,8 @@ impl Committer {
         });
     }
 
-    /// New mail, which is one record, waits, and so do outcomes; for everything else the volume is full.
+    /// New mail, which is one record, waits, and so do outcomes; steps have waited before they were decided, and the keeper
+    /// does not wait for itself.
     fn no_room(&mut self, drafts: Vec<Draft>, notify: Option<Notify>, message: bool) {
         if let Some(error) = self.refusal() {
             if let Some(notify) = notify {
@@ -538,6 +561,27 @@ const fn may_be_late(record: &Record) -> bool {
         Record::Message(info) => info.origin.is_none(),
         Record::States(_) | Record::Done { .. } => true,
         _ => false,
+    }
+}
+
+/// Octets that the record of a step takes at most, but where its entry was in hundreds of segments or it is about many
+/// entries; and whether they come with a message. `None`: the job is none.
+fn step_space(job: &Job) -> Option<(usize, bool)> {
+    match job {
+        Job::Hold(message, ..) => Some((Frame::space(message.head.len() + message.body.len()), true)),
+        Job::Offer(..)
+        | Job::Answered(..)
+        | Job::Requested(..)
+        | Job::Drained(..)
+        | Job::Orphan(..)
+        | Job::Seal(..) => Some((BLOCK, false)),
+        Job::Message(..)
+        | Job::States(..)
+        | Job::Finish(_)
+        | Job::Flush(_)
+        | Job::Turn(_)
+        | Job::Settle(_)
+        | Job::Evacuate(..) => None,
     }
 }
 

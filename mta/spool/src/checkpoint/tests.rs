@@ -4,12 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
 use super::FILE;
-use crate::errors::{CommitError, HandoverError};
 use crate::handover::{ToSource, ToTarget, TransferId};
 use crate::index::{Index, Tail};
 use crate::io::Io as _;
@@ -182,12 +180,12 @@ impl Load {
                 for id in self.entries.iter().take(6).copied().collect::<Vec<_>>() {
                     self.finish(id);
                 }
-                with_room(|| spool.flush().wait());
+                spool.flush().wait().unwrap();
             }
-            (16, _) => with_room(|| spool.flush().wait()),
+            (16, _) => spool.flush().wait().unwrap(),
             (17 | 18, _) => drop(spool.checkpoint().unwrap()),
-            (19, _) if pick.is_multiple_of(2) => drop(with_room(|| spool.seal().wait())),
-            (19, _) => drop(with_room(|| spool.unseal().wait())),
+            (19, _) if pick.is_multiple_of(2) => drop(spool.seal().wait().unwrap()),
+            (19, _) => drop(spool.unseal().wait().unwrap()),
             (20, Some(id)) => {
                 if let Ok(ToTarget::Offer(transfer)) = spool.offer(id, PEER).wait() {
                     self.offers.push(transfer);
@@ -223,7 +221,7 @@ impl Load {
             _ => ToSource::Released(transfer),
         };
         let spool = self.spool();
-        let answered = with_room(|| spool.answered(PEER, said).wait());
+        let answered = spool.answered(PEER, said).wait().unwrap();
         if answered.freed.is_some() || answered.taken_back.is_some() {
             self.offers.remove(0);
         }
@@ -255,23 +253,9 @@ impl Load {
             _ => ToTarget::Release { transfer, hold },
         };
         let spool = self.spool();
-        let done = with_room(|| spool.requested(said).wait());
+        let done = spool.requested(said).wait().unwrap();
         if let Some(entry) = done.released {
             self.entries.push(entry);
-        }
-    }
-}
-
-/// What is no new mail does not wait for the keeper to make room: asked again until there is some.
-fn with_room<T, E: std::fmt::Debug + Into<HandoverError>>(ask: impl Fn() -> Result<T, E>) -> T {
-    let limit = Instant::now() + Duration::from_mins(1);
-    loop {
-        match ask().map_err(Into::into) {
-            Ok(done) => return done,
-            Err(HandoverError::Commit(CommitError::Full)) if Instant::now() < limit => {
-                std::thread::yield_now();
-            }
-            Err(error) => panic!("{error:?}"),
         }
     }
 }

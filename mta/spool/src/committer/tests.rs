@@ -2,14 +2,20 @@
 //! committer of the spool gets no jobs.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
 
+use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
+
 use super::*;
-use crate::format::OLDEST;
+use crate::format::record::MessageInfo;
+use crate::format::{OLDEST, message};
+use crate::handover::{ToSource, TransferId};
 use crate::io::memory::Memory;
-use crate::shared::segment_name;
+use crate::shared::{NewMessage, segment_name};
 use crate::spool::Spool;
-use crate::types::{Durability, Options};
+use crate::types::{Durability, Envelope, Options, SealState, SpoolUuid};
 
 fn open(durability: Durability) -> (Memory, Spool, Committer) {
     let volume = Memory::new(64 << 20);
@@ -129,23 +135,19 @@ fn no_segment_is_begun_behind_a_late_sync_that_failed() {
 fn a_flush_does_not_say_durable_while_outcomes_find_no_room() {
     let (volume, spool, mut committer) = open(Durability::Durable);
     let outcome = || Job::States(EntryId::from_u64(7), Vec::new());
-    // The keeper of the spool makes no room; the test says that it has tried.
     let _only = spool.shared().keeping();
-    volume.set_capacity(0);
-    let free = std::mem::take(&mut spool.shared().index().free);
+    let free = without_room(&volume, &spool);
     committer.job(outcome());
-    let (reply, mut told) = tokio::sync::oneshot::channel();
+    let (reply, mut told) = oneshot::channel();
     committer.job(Job::Flush(reply));
     committer.commit();
     assert!(told.try_recv().is_err(), "it waits as the outcome does");
-    spool.shared().answer(committer.request);
-    committer.unpark();
-    committer.commit();
+    tried(&mut committer);
     assert_eq!(told.try_recv().unwrap(), Err(CommitError::Full));
 
     spool.shared().index().free = free;
     committer.unpark();
-    let (reply, mut told) = tokio::sync::oneshot::channel();
+    let (reply, mut told) = oneshot::channel();
     committer.job(Job::Flush(reply));
     committer.commit();
     assert_eq!(told.try_recv().unwrap(), Ok(()));
@@ -188,4 +190,104 @@ fn a_slow_header_of_a_segment_holds_up_nobody_who_looks_at_the_index() {
         index.active.map(|epoch| index.segments[&epoch].number),
         Some(number)
     );
+}
+
+/// A committer of a spool without any room; the segments to give back. The keeper of the spool makes none while it is held
+/// back; the test says that it has tried.
+fn without_room(volume: &Memory, spool: &Spool) -> Vec<Free> {
+    volume.set_capacity(0);
+    std::mem::take(&mut spool.shared().index().free)
+}
+
+/// The keeper has tried for what waits.
+fn tried(committer: &mut Committer) {
+    committer.shared.answer(committer.request);
+    committer.unpark();
+    committer.commit();
+}
+
+#[test]
+fn steps_wait_for_the_keeper_as_new_mail_does_and_in_their_order() {
+    let (volume, spool, mut committer) = open(Durability::Durable);
+    let _only = spool.shared().keeping();
+    let free = without_room(&volume, &spool);
+    let seal = |committer: &mut Committer, on| {
+        let (reply, told) = oneshot::channel();
+        committer.job(Job::Seal(on, reply));
+        committer.commit();
+        told
+    };
+    let mut refused = seal(&mut committer, true);
+    assert_eq!(refused.try_recv(), Err(TryRecvError::Empty), "it waits");
+    tried(&mut committer);
+    assert_eq!(refused.try_recv().unwrap(), Err(CommitError::Full));
+
+    let mut sealed = seal(&mut committer, true);
+    spool.shared().index().free = free;
+    let mut unsealed = seal(&mut committer, false);
+    assert_eq!(
+        unsealed.try_recv(),
+        Err(TryRecvError::Empty),
+        "not before the first"
+    );
+    tried(&mut committer);
+    let state = |sealed| SealState { sealed, number: 1 };
+    assert_eq!(sealed.try_recv().unwrap(), Ok(state(true)));
+    assert_eq!(unsealed.try_recv().unwrap(), Ok(state(false)));
+    let mut again = seal(&mut committer, true);
+    assert!(matches!(again.try_recv(), Ok(Ok(_))), "nothing waits any more");
+}
+
+#[test]
+fn what_is_offered_twice_while_there_is_no_room_is_held_once() {
+    let (volume, spool, mut committer) = open(Durability::Durable);
+    provided(&spool);
+    let _only = spool.shared().keeping();
+    let free = without_room(&volume, &spool);
+    let transfer = TransferId {
+        source: SpoolUuid([7; 16]),
+        seal: 1,
+        entry: EntryId::from_u64(1),
+        generation: 1,
+    };
+    let hold = |committer: &mut Committer| {
+        let (reply, told) = oneshot::channel();
+        let message = held_message(&spool, transfer);
+        committer.job(Job::Hold(Box::new(message), transfer, reply));
+        committer.commit();
+        told
+    };
+    let (mut first, mut second) = (hold(&mut committer), hold(&mut committer));
+    assert_eq!(first.try_recv(), Err(TryRecvError::Empty));
+    spool.shared().index().free = free;
+    tried(&mut committer);
+    let answer = first.try_recv().unwrap();
+    assert!(matches!(answer, Ok(ToSource::Held { .. })), "{answer:?}");
+    assert_eq!(second.try_recv().unwrap(), answer);
+    assert_eq!(spool.shared().index().entries.len(), 1);
+}
+
+/// The message of an offer.
+fn held_message(spool: &Spool, transfer: TransferId) -> NewMessage {
+    let shared = spool.shared();
+    let head = message::encode(Some(&transfer), &Envelope::default(), &[], b"", (0, 0));
+    NewMessage {
+        id: EntryId::from_u64(shared.next_entry.fetch_add(1, Ordering::Relaxed)),
+        record: Record::Message(MessageInfo {
+            format: FIRST,
+            blob: false,
+            prefix_len: 0,
+            body_len: 0,
+            arrived: 0,
+            expires: 0,
+            states: Vec::new(),
+            origin: Some(transfer),
+        }),
+        crc: crc32c::crc32c(&head),
+        head,
+        body: Vec::new(),
+        blob: None,
+        open: shared.open_message().unwrap(),
+        prompt: false,
+    }
 }
