@@ -74,6 +74,8 @@ pub struct Committer {
     tried: bool,
     /// Steps are among the parked ones: those that come later wait behind them.
     steps_wait: bool,
+    /// The same of outcomes: in the log the last one of an entry is the one that holds.
+    outcomes_wait: bool,
     /// Since when something written is not synced (relaxed only).
     unsynced: Option<Instant>,
     /// Something in the batch is not answered before its sync.
@@ -113,6 +115,7 @@ impl Committer {
             request: 0,
             tried: false,
             steps_wait: false,
+            outcomes_wait: false,
             unsynced: None,
             prompt: false,
             failures: 0,
@@ -151,6 +154,7 @@ impl Committer {
         self.request = 0;
         self.tried = true;
         self.steps_wait = false;
+        self.outcomes_wait = false;
         for parked in std::mem::take(&mut self.parked) {
             match parked {
                 Parked::Mail(drafts, notify) => self.write(drafts, notify, true),
@@ -162,6 +166,10 @@ impl Committer {
 
     fn job(&mut self, job: Job) {
         let Some(mut job) = self.declared(job) else { return };
+        if job.is_outcome() && self.outcomes_wait {
+            self.parked.push_back(Parked::Job(job));
+            return;
+        }
         loop {
             if self.waits_for_room(&job) {
                 self.steps_wait = true;
@@ -243,8 +251,7 @@ impl Committer {
 
     /// Answered with the batch. Behind outcomes that found no room it waits for the keeper's try as they do.
     fn flush(&mut self, reply: Reply<()>) {
-        let outcome = |parked: &Parked| matches!(parked, Parked::Job(Job::States(..) | Job::Finish(_)));
-        if !self.parked.iter().any(outcome) {
+        if !self.outcomes_wait {
             self.notifies
                 .push(Box::new(move |result| drop(reply.send(result))));
         } else if self.tried {
@@ -403,11 +410,16 @@ impl Committer {
         match notify {
             Some(notify) if self.tried || !message => notify(Err(CommitError::Full)),
             Some(notify) => self.parked.push_back(Parked::Mail(drafts, Some(notify))),
-            None => self
-                .parked
-                .extend(drafts.into_iter().filter_map(|d| again(d.entry, d.record))),
+            None => self.park_outcomes(drafts.into_iter().map(|draft| (draft.entry, draft.record))),
         }
         self.ask_for_space();
+    }
+
+    fn park_outcomes(&mut self, records: impl Iterator<Item = (EntryId, Record)>) {
+        let before = self.parked.len();
+        self.parked
+            .extend(records.filter_map(|(entry, record)| again(entry, record)));
+        self.outcomes_wait |= self.parked.len() > before;
     }
 
     fn ask_for_space(&mut self) {
@@ -543,8 +555,8 @@ impl Committer {
     fn failed(&mut self, error: &std::io::Error) {
         self.failures += 1;
         let answer = if is_full(error) {
-            let lazy = self.records.drain(..).filter_map(|w| again(w.entry, w.record));
-            self.parked.extend(lazy);
+            let records = std::mem::take(&mut self.records);
+            self.park_outcomes(records.into_iter().map(|written| (written.entry, written.record)));
             CommitError::Full
         } else {
             self.shared.fail("write or sync of a segment", error);

@@ -80,7 +80,8 @@ pub enum Job {
 }
 
 impl Job {
-    const fn is_lazy(&self) -> bool {
+    /// Written lazily: nobody waits for it.
+    pub const fn is_outcome(&self) -> bool {
         matches!(self, Self::States(..) | Self::Finish(_))
     }
 }
@@ -348,7 +349,7 @@ impl Shared {
         if queue.closing {
             return;
         }
-        if job.is_lazy() {
+        if job.is_outcome() {
             queue.lazy_since.get_or_insert_with(Instant::now);
         } else {
             queue.urgent = true;

@@ -205,6 +205,16 @@ impl Spool {
     /// Losing one in a crash makes an attempt happen twice, nothing else.
     pub fn record(&self, entry: EntryId, updates: &[RecipientUpdate]) -> Result<(), RecordError> {
         self.writable()?;
+        self.set_states(entry, updates)
+    }
+
+    /// Puts states back as they were, because what was recorded instead could not be made durable. As [`Spool::record`], but
+    /// for a spool that is read-only: there it is seen, and on disk they have never been others.
+    pub fn take_back(&self, entry: EntryId, before: &[RecipientUpdate]) -> Result<(), RecordError> {
+        self.set_states(entry, before)
+    }
+
+    fn set_states(&self, entry: EntryId, updates: &[RecipientUpdate]) -> Result<(), RecordError> {
         let mut index = self.shared.index();
         let known = owned(index.entries.get_mut(entry))?;
         let count = known.states.len();

@@ -15,7 +15,7 @@ use crate::handover::{ToSource, TransferId};
 use crate::io::memory::Memory;
 use crate::shared::{NewMessage, segment_name};
 use crate::spool::Spool;
-use crate::types::{Durability, Envelope, Options, SealState, SpoolUuid};
+use crate::types::{Durability, Envelope, Options, RecipientState, RecipientUpdate, SealState, SpoolUuid};
 
 fn open(durability: Durability) -> (Memory, Spool, Committer) {
     let volume = Memory::new(64 << 20);
@@ -203,6 +203,36 @@ fn without_room(volume: &Memory, spool: &Spool) -> Vec<Free> {
 fn tried(committer: &mut Committer) {
     committer.shared.answer(committer.request);
     committer.unpark();
+    committer.commit();
+}
+
+/// The log holds them in their order: at the next start the last one of an entry counts.
+#[test]
+fn an_outcome_does_not_overtake_one_that_waits_for_room() {
+    let (volume, spool, mut committer) = open(Durability::Durable);
+    let _only = spool.shared().keeping();
+    let free = without_room(&volume, &spool);
+    let outcome = |attempts| {
+        let state = RecipientState {
+            attempts,
+            ..RecipientState::default()
+        };
+        Job::States(EntryId::from_u64(7), vec![RecipientUpdate { index: 0, state }])
+    };
+    committer.job(outcome(1));
+    spool.shared().index().free = free;
+    committer.job(outcome(2));
+    assert!(committer.records.is_empty(), "the first has waited for longer");
+    committer.shared.answer(committer.request);
+    committer.unpark();
+    let written = committer
+        .records
+        .iter()
+        .filter_map(|written| match &written.record {
+            Record::States(updates) => Some(updates[0].state.attempts),
+            _ => None,
+        });
+    assert_eq!(written.collect::<Vec<_>>(), [1, 2]);
     committer.commit();
 }
 
