@@ -183,7 +183,10 @@ async fn carry_out(
         Ok(found) => found,
         Err((status, sentence)) => return refuse(status, &sentence),
     };
-    let done = desk.queue.order(order, ids).await;
+    let done = match desk.queue.order(order, ids).await {
+        Ok(done) => done,
+        Err(error) => return refuse(StatusCode::SERVICE_UNAVAILABLE, &error),
+    };
     for id in &done {
         tracing::info!(event = "order", queue_id = %id, order = ?order, by = clean(&by), "carried out by hand");
     }
@@ -217,7 +220,7 @@ async fn move_to(
     };
     let done = match desk.queue.move_to(ids, policy.clone()).await {
         Ok(done) => done,
-        Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, &error),
+        Err(error) => return refuse(StatusCode::SERVICE_UNAVAILABLE, &error),
     };
     let to = policy.as_deref().unwrap_or(USUAL);
     for id in &done {

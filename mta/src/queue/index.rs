@@ -147,6 +147,11 @@ impl Index {
         self.entries.get(entry).is_some()
     }
 
+    /// Whether the entry is here and held.
+    pub fn is_held(&self, entry: EntryId) -> bool {
+        self.entries.get(entry).is_some_and(|known| known.held)
+    }
+
     /// Gives recipients of an entry this outcome at once, whatever their sites do. Takes the entry in where it is not here.
     pub fn settle_instead(&mut self, entry: EntryId, mut recipients: Vec<u32>, outcome: &Arc<Outcome>) {
         self.entries.add(entry);

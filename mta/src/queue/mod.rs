@@ -40,7 +40,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use postroad_spool::{EntryId, Spool};
+use postroad_spool::{CommitError, EntryId, Spool};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -127,6 +127,8 @@ enum Command {
     Sites(oneshot::Sender<Vec<SiteView>>),
     Standing(usize, oneshot::Sender<(Tally, Busiest)>),
     Order(orders::Waiting),
+    /// What was recorded for it is durable, or is not.
+    Concluded(orders::Waiting, Result<(), CommitError>),
     Suspend(suspended::Names),
 }
 

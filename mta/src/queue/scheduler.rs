@@ -262,6 +262,7 @@ impl Scheduler {
                 self.stop_attempts(&order.entries);
                 self.orders.push(order);
             }
+            Command::Concluded(order, durable) => order.conclude(durable, &mut self.index, &self.spool),
             Command::Withdraw(entries, answer) => {
                 self.stop_attempts(&entries);
                 let asked = entries.iter().copied().collect();
@@ -329,7 +330,7 @@ impl Scheduler {
     fn carry_out_orders(&mut self) {
         for mut order in std::mem::take(&mut self.orders) {
             if order.proceed(&mut self.index, &self.sorter.hot, &self.spool) {
-                order.answer(self.spool.clone());
+                order.settle(self.spool.clone(), self.queue.clone());
             } else {
                 self.orders.push(order);
             }

@@ -130,7 +130,7 @@ const SOON: u64 = 300;
 const ASKED_AGAIN: u64 = 60_000;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
     use std::path::Path;
     use std::sync::Arc;
@@ -147,7 +147,7 @@ mod tests {
     use crate::queue::orders::HELD;
     use crate::settings::{Live, Settings};
 
-    async fn commit(spool: &Spool) -> Option<EntryId> {
+    pub(in crate::queue) async fn commit(spool: &Spool) -> Option<EntryId> {
         let envelope = Envelope {
             recipients: vec![Recipient::default()],
             expires: u64::MAX / 2,
@@ -156,7 +156,7 @@ mod tests {
         spool.begin().commit(envelope, b"x\r\n".to_vec()).await.ok()
     }
 
-    fn queue(spool: &Spool, shutdown: &CancellationToken) -> Queue {
+    pub(in crate::queue) fn queue(spool: &Spool, shutdown: &CancellationToken) -> Queue {
         let text = "format: 1\nhostname: mail.example.com\nspool: {directory: /unused}\n";
         let set = postroad_config::assemble(text, &BTreeMap::new()).unwrap();
         let live = Live::new(Settings::new(set).unwrap());
