@@ -46,7 +46,7 @@ async fn a_rate_of_the_route_holds_back_what_is_more() {
         bench.queue.totals().running == 0
     })
     .await;
-    let sites = bench.queue.sites().await;
+    let sites = bench.queue.sites(None, 100).await;
     assert_eq!((sites.len(), sites[0].waiting), (1, 2), "{sites:?}");
     assert!(sites[0].opens_at > postroad_mta::queue::clock::now() + 3_000_000);
     assert_eq!(bench.spool.entries().len(), 2);
@@ -142,7 +142,13 @@ async fn a_request_to_suspend_that_is_cut_off_is_carried_out_as_a_whole() {
         () = std::future::ready(()) => {}
     }
     let suspended = async {
-        while !bench.queue.sites().await.iter().any(|site| site.suspended) {
+        while !bench
+            .queue
+            .sites(None, 100)
+            .await
+            .iter()
+            .any(|site| site.suspended)
+        {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };

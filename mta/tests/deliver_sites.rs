@@ -78,7 +78,7 @@ async fn a_provider_that_is_away_is_probed_once_for_all_its_domains() {
     }
     let mut waiting = 0;
     for _ in 0..1_000 {
-        let sites = bench.queue.sites().await;
+        let sites = bench.queue.sites(None, 100).await;
         let site = sites
             .iter()
             .find(|site| site.name.starts_with("mx:mx.provider.example"));
@@ -110,7 +110,7 @@ async fn silence_about_one_domain_does_not_close_the_site_of_another() {
     })
     .await;
     assert_eq!(sink.asked(), ["u@good.example"]);
-    let sites = bench.queue.sites().await;
+    let sites = bench.queue.sites(None, 100).await;
     assert!(
         sites
             .iter()

@@ -112,8 +112,8 @@ impl<'a> Clerk<'a> {
     pub(super) fn find_site(&self, part: &str) -> Outcome<Value> {
         let mut found = Value::Null;
         until(LIMIT, || {
-            let sites = self.call("GET", "/v1/sites", &Value::Null)?;
-            let mut sites = sites.as_array().into_iter().flatten();
+            let page = self.call("GET", "/v1/sites?limit=1000", &Value::Null)?;
+            let mut sites = page["sites"].as_array().into_iter().flatten();
             let site = sites.find(|site| site["name"].as_str().is_some_and(|name| name.contains(part)));
             found = site.cloned().unwrap_or_default();
             Ok(!found.is_null())

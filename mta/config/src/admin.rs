@@ -9,7 +9,7 @@
 //!   POST /v1/lost        Operator         LostRequest → State     a volume is lost for good; 400 for the pod's own
 //!   GET  /v1/queue      Operator, Admin  ListQuery → Page       messages, oldest id first, a page at a time
 //!   GET  /v1/queue/ID   Operator, Admin  → Entry
-//!   GET  /v1/sites      Operator, Admin  → Vec<Site>            where mail goes, and how it stands there
+//!   GET  /v1/sites      Operator, Admin  SitesQuery → SitesPage where mail goes, and how it stands there; by name, a page at a time
 //!   POST /v1/queue/hold, release, retry, bounce
 //!                       Operator, Admin  Selection → Carried    once it is durable; 409 while the spool is sealed
 //!   POST /v1/queue/move Operator, Admin  Selection with `to` → Carried
@@ -302,6 +302,29 @@ pub struct Site {
     /// A person wants nothing to be tried there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspended: bool,
+}
+
+/// Which sites are listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct SitesQuery {
+    /// Behind this name: `next` of the page before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// Most sites of a page, 1 to 1000; 100 if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// A page of sites.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SitesPage {
+    /// The sites, in order of their names.
+    pub sites: Vec<Site>,
+    /// Where the next page begins; absent on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// Which site an order is for.

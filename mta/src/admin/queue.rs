@@ -12,13 +12,16 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use postroad_config::admin::{Carried, ListQuery, Page, Selection, Site, SiteOrder, SuspendedSites};
+use postroad_config::admin::{
+    Carried, ListQuery, Page, Selection, Site, SiteOrder, SitesPage, SitesQuery, SuspendedSites,
+};
 use postroad_spool::{EntryId, Spool};
 
 use self::scan::{Bounds, Turn};
 use super::access::refuse;
 use crate::log::clean;
 use crate::queue::Queue;
+use crate::queue::job::SiteView;
 use crate::queue::orders::Order;
 use crate::queue::suspended::SuspendError;
 
@@ -67,7 +70,7 @@ async fn list(State(desk): State<Desk>, query: Result<Query<ListQuery>, QueryRej
         Ok(after) => after,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &format!("after: {error}")),
     };
-    let bounds = Bounds::of_a_page(query.limit.unwrap_or(100).clamp(1, 1_000) as usize);
+    let bounds = Bounds::of_a_page(page_of(query.limit));
     let turn = desk.turn.clone();
     let read = in_turn(&turn, move || {
         let mut page = Page::default();
@@ -92,9 +95,22 @@ async fn show(State(desk): State<Desk>, Path(id): Path<String>) -> Response {
     }
 }
 
-async fn sites(State(desk): State<Desk>) -> Json<Vec<Site>> {
-    let now = crate::queue::clock::now();
-    let sites = desk.queue.sites().await.into_iter().map(|site| Site {
+async fn sites(State(desk): State<Desk>, query: Result<Query<SitesQuery>, QueryRejection>) -> Response {
+    let query = match query {
+        Ok(Query(query)) => query,
+        Err(error) => return refuse(error.status(), &error.body_text()),
+    };
+    let most = page_of(query.limit);
+    let found = desk.queue.sites(query.after, most + 1).await;
+    Json(sites_page(found, most, crate::queue::clock::now())).into_response()
+}
+
+/// The first `most` of what was found; one more says that there is another page.
+fn sites_page(mut found: Vec<SiteView>, most: usize, now: u64) -> SitesPage {
+    let is_more = found.len() > most;
+    found.truncate(most);
+    let last = found.last().map(|site| site.name.to_string());
+    let sites = found.into_iter().map(|site| Site {
         name: site.name.to_string(),
         waiting: site.waiting as u64,
         running: site.running,
@@ -103,7 +119,15 @@ async fn sites(State(desk): State<Desk>) -> Json<Vec<Site>> {
         last_trouble: site.last_trouble.map(|why| why.source.text().to_owned()),
         suspended: site.suspended,
     });
-    Json(sites.collect())
+    SitesPage {
+        sites: sites.collect(),
+        next: last.filter(|_| is_more),
+    }
+}
+
+/// So many on a page.
+fn page_of(limit: Option<u32>) -> usize {
+    limit.unwrap_or(100).clamp(1, 1_000) as usize
 }
 
 async fn suspend(desk: State<Desk>, by: Extension<By>, order: Asked<SiteOrder>) -> Response {
@@ -319,6 +343,35 @@ const MOST_ORDERED: usize = 10_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_of_sites_names_the_next_one_where_there_are_more() {
+        let site = |name: &str| SiteView {
+            name: name.into(),
+            waiting: 3,
+            running: 1,
+            window: 5,
+            opens_at: 10,
+            dead_until: 10,
+            last_trouble: None,
+            suspended: false,
+        };
+        let page = |names: &[&str], now| {
+            let page = sites_page(names.iter().map(|name| site(name)).collect(), 2, now);
+            (
+                page.sites.len(),
+                page.next,
+                page.sites.first().and_then(|site| site.opens_at),
+            )
+        };
+        assert_eq!(page(&["a", "b", "c"], 9), (2, Some("b".to_owned()), Some(10)));
+        assert_eq!(page(&["a", "b"], 10), (2, None, None));
+        assert_eq!(page(&[], 9), (0, None, None));
+        assert_eq!(
+            [None, Some(0), Some(7), Some(9_999)].map(page_of),
+            [100, 1, 7, 1_000]
+        );
+    }
 
     #[test]
     fn a_policy_that_is_not_there_is_refused_with_those_that_are() {

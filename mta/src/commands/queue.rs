@@ -11,7 +11,7 @@ use hyper::client::conn::http1;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use postroad_config::admin::{
-    Carried, Entry, ListQuery, Page, Refusal, Selection, Site, SiteOrder, SuspendedSites,
+    Carried, Entry, ListQuery, Page, Refusal, Selection, Site, SiteOrder, SitesPage, SuspendedSites,
 };
 use serde::de::DeserializeOwned;
 
@@ -82,15 +82,21 @@ async fn fulfil(socket: &Path, wish: Wish, json: bool) -> Result<(), String> {
             Ok(())
         }
         Wish::Sites => {
-            let sites: Vec<Site> = ask(socket, Method::GET, "/v1/sites", None).await?;
-            for site in &sites {
-                if json {
-                    print_json(site)?;
-                } else {
-                    print_site(site);
+            let mut target = format!("/v1/sites?limit={LONGEST_PAGE}");
+            loop {
+                let page: SitesPage = ask(socket, Method::GET, &target, None).await?;
+                for site in &page.sites {
+                    if json {
+                        print_json(site)?;
+                    } else {
+                        print_site(site);
+                    }
+                }
+                match page.next {
+                    Some(next) => target = format!("/v1/sites?limit={LONGEST_PAGE}&after={}", encoded(&next)),
+                    None => return Ok(()),
                 }
             }
-            Ok(())
         }
         Wish::Site(verb, order) => {
             let body = serde_json::to_vec(&order).map_err(|error| error.to_string())?;
@@ -253,6 +259,9 @@ fn when(milliseconds: u64) -> String {
         |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
     )
 }
+
+/// Sites that are asked for at once.
+const LONGEST_PAGE: u32 = 1_000;
 
 #[cfg(test)]
 mod tests {

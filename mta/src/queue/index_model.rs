@@ -225,7 +225,7 @@ impl World {
             );
         }
         prop_assert_eq!(self.index.count().1, self.running.len());
-        let waiting: usize = self.index.sites().iter().map(|site| site.waiting).sum();
+        let waiting: usize = self.index.sites(None, 100).iter().map(|site| site.waiting).sum();
         prop_assert!(waiting <= self.index.count().0 * SITES.len());
         Ok(())
     }

@@ -294,7 +294,7 @@ fn one_failure_among_many_attempts_keeps_the_schedule_of_the_message() {
     }
     // The third ran alone by then: a cohort of one, so the site is dead and it waits for the probe.
     assert_eq!(index.due(500, 10), [id(1), id(2)]);
-    let site = &index.sites()[0];
+    let site = &index.sites(None, 100)[0];
     assert_eq!((site.waiting, site.window), (1, 1));
     assert!(site.opens_at >= 9_000);
 }
@@ -341,13 +341,34 @@ fn the_busiest_sites_are_told_and_the_rest_is_a_sum() {
     );
     let all = index.busiest(11);
     assert_eq!((all.sites.len(), all.others), (11, None));
-    let mut whole = index.sites();
+    let mut whole = index.sites(None, 100);
     let mut sites = all.sites;
     for sites in [&mut whole, &mut sites] {
         sites.sort_by(|one, other| one.name.cmp(&other.name));
     }
     assert_eq!(sites, whole);
     assert_eq!(index.busiest(0).others.unwrap().running, 1);
+}
+
+#[test]
+fn sites_are_told_by_name_a_page_at_a_time() {
+    let mut index = index();
+    index.suspend(["idle".to_owned(), "a".to_owned(), "d".to_owned()].into());
+    for (entry, site) in [(1, "d"), (2, "c"), (3, "b"), (4, "x")] {
+        ready(&mut index, entry, &[site]);
+    }
+    let (mut after, mut pages) = (None::<String>, Vec::new());
+    loop {
+        let page = index.sites(after.as_deref(), 2);
+        let names: Vec<String> = page.iter().map(|site| site.name.to_string()).collect();
+        let Some(last) = names.last() else { break };
+        after = Some(last.clone());
+        pages.push(names.concat());
+    }
+    assert_eq!(pages, ["ab", "cd", "idlex"]);
+    let all = index.sites(None, 100);
+    let suspended = all.iter().filter(|site| site.suspended);
+    assert_eq!((all.len(), suspended.count()), (6, 3));
 }
 
 #[test]
@@ -360,7 +381,7 @@ fn nothing_starts_at_a_suspended_site_but_patience_ends_there() {
     assert_eq!(index.start(0), None);
     assert!(index.wakes_at().is_some_and(|at| at > 0), "it would spin");
     let mut suspended: Vec<String> = index
-        .sites()
+        .sites(None, 100)
         .iter()
         .filter(|site| site.suspended)
         .map(|site| site.name.to_string())
@@ -400,7 +421,7 @@ fn a_thousand_orders_about_mail_that_waits_leave_nothing_behind() {
         assert_eq!(index.start(0), None);
     }
     let mut waiting: Vec<(String, usize)> = index
-        .sites()
+        .sites(None, 100)
         .into_iter()
         .map(|site| (site.name.to_string(), site.waiting))
         .collect();

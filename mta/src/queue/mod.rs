@@ -124,7 +124,7 @@ impl Parts {
 enum Command {
     Accepted(Vec<EntryId>),
     Withdraw(Vec<EntryId>, oneshot::Sender<Vec<EntryId>>),
-    Sites(oneshot::Sender<Vec<SiteView>>),
+    Sites(Option<String>, usize, oneshot::Sender<Vec<SiteView>>),
     Standing(usize, oneshot::Sender<(Tally, Busiest)>),
     Order(orders::Waiting),
     /// What was recorded for it is durable, or is not.
@@ -209,13 +209,12 @@ impl Queue {
         self.send(Command::Accepted(entries));
     }
 
-    /// The sites that are in use, closed or waited for, by name.
-    pub async fn sites(&self) -> Vec<SiteView> {
+    /// The sites that are in use, closed, waited for or suspended, in order of their names: those behind `after`, or all,
+    /// `most` of them at most.
+    pub async fn sites(&self, after: Option<String>, most: usize) -> Vec<SiteView> {
         let (answer, sites) = oneshot::channel();
-        self.send(Command::Sites(answer));
-        let mut sites = sites.await.unwrap_or_default();
-        sites.sort_by(|one, other| one.name.cmp(&other.name));
-        sites
+        self.send(Command::Sites(after, most, answer));
+        sites.await.unwrap_or_default()
     }
 
     /// How much waits for what, and the sites with the most, so many of them. `None`: the queue has stopped.

@@ -2,7 +2,8 @@
 //!
 //! Pure. A number is four octets in each entry that waits, where a name would be sixteen and a count.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::entries::{Entries, SiteNumber};
@@ -109,7 +110,8 @@ impl Site {
 #[derive(Debug, Default)]
 pub struct Places {
     sites: HashMap<SiteNumber, Site>,
-    numbers: HashMap<Arc<str>, SiteNumber>,
+    /// In order, so that a page of them is found without a look at all.
+    numbers: BTreeMap<Arc<str>, SiteNumber>,
     last: SiteNumber,
 }
 
@@ -156,6 +158,13 @@ impl Places {
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Site> {
         self.sites.values()
+    }
+
+    /// Those whose names are behind this one, or all, in order of their names.
+    pub fn behind(&self, after: Option<&str>) -> impl Iterator<Item = &Site> {
+        let first = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let numbers = self.numbers.range::<str, _>((first, Bound::Unbounded));
+        numbers.filter_map(|(_, number)| self.sites.get(number))
     }
 
     /// All numbers.

@@ -253,7 +253,9 @@ impl Scheduler {
                 }
             }
             // Who asked may have gone.
-            Command::Sites(answer) => drop(answer.send(self.index.sites())),
+            Command::Sites(after, most, answer) => {
+                drop(answer.send(self.index.sites(after.as_deref(), most)));
+            }
             Command::Standing(most, answer) => {
                 let _ = answer.send((self.index.tally(clock::now()), self.index.busiest(most)));
             }

@@ -57,10 +57,17 @@ impl Load {
 }
 
 impl Index {
-    /// The sites that are known now: those that are in use, closed, or waited for.
-    pub fn sites(&self) -> Vec<SiteView> {
-        let known = self.places.iter().map(|site| self.view(site));
-        known.chain(self.idle().map(suspended_view)).collect()
+    /// Of the sites that are known now, those that are in use, closed, waited for or suspended: the `most` first ones behind
+    /// `after`, in order of their names.
+    pub fn sites(&self, after: Option<&str>, most: usize) -> Vec<SiteView> {
+        let known = self.places.behind(after).take(most);
+        let is_behind = |name: &&str| after.is_none_or(|after| *name > after);
+        let idle = self.idle().filter(is_behind).take(most);
+        let known = known.map(|site| self.view(site));
+        let mut sites: Vec<SiteView> = known.chain(idle.map(suspended_view)).collect();
+        sites.sort_by(|one, other| one.name.cmp(&other.name));
+        sites.truncate(most);
+        sites
     }
 
     /// The `most` busiest of [`Index::sites`]. Looks at each, and keeps no more than those.
