@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use jiff::Timestamp;
-use postroad_config::{Deliver, Role};
+use postroad_config::{Deliver, Inbound, Role};
 use postroad_smtp::server::Session;
 use postroad_smtp::{Address, BodyType, Mail, Rcpt, Reply, Ret as SmtpRet, encode_xtext};
 use postroad_spool::{BodyKind, DeliverBy, Notify, Recipient, Ret};
@@ -222,20 +222,18 @@ impl Driver {
 
     /// An alias leads out of our domains: what lies behind is asked for REQUIRETLS only when the mail is under way.
     fn leads_out(&self, to: &[String]) -> bool {
-        let is_own = |path: &String| {
-            let domain = path.rsplit_once('@').and_then(|(_, domain)| domain.parse().ok());
-            domain.is_some_and(|domain| self.settings.domain(&domain).is_some_and(|d| d.inbound.is_some()))
-        };
-        !to.iter().all(is_own)
+        !to.iter().all(|path| self.inbound_of(path).is_some())
     }
 
     fn stores(&self, to: &[String]) -> HashSet<Deliver> {
-        let inbound = |path: &String| {
-            let (_, domain) = path.rsplit_once('@')?;
-            let domain = self.settings.domain(&domain.parse().ok()?)?;
-            Some(domain.inbound.as_ref()?.deliver_to.clone())
-        };
-        to.iter().filter_map(inbound).collect()
+        let inbound = to.iter().filter_map(|path| self.inbound_of(path));
+        inbound.map(|inbound| inbound.deliver_to.clone()).collect()
+    }
+
+    /// How mail for that path is received here, if it is.
+    fn inbound_of(&self, path: &str) -> Option<&Inbound> {
+        let (_, domain) = path.rsplit_once('@')?;
+        self.settings.domain(&domain.parse().ok()?)?.inbound.as_ref()
     }
 
     /// Asks the host that gets the mail.

@@ -32,8 +32,7 @@ async fn a_message_is_held_as_long_as_its_sender_asks() {
             ])
             .await;
         assert_eq!(client.data(TEXT).await.code, 250);
-        let id = stage.entries().into_iter().next_back().unwrap();
-        let summary = stage.daemon.handles().spool.summary(id).unwrap();
+        let summary = stage.daemon.handles().spool.summary(stage.newest()).unwrap();
         let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap();
         let left = summary.next_attempt.saturating_sub(now).div_ceil(3_600_000);
         assert_eq!(left, hours, "{parameter}");

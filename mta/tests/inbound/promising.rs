@@ -43,8 +43,7 @@ async fn requiretls_is_offered_inside_tls_and_kept_with_the_message() {
             .await;
         let text = format!("From: {from}\r\nSubject: x\r\n\r\nHello\r\n");
         assert_eq!(client.data(&text).await.code, 250);
-        let newest = stage.entries().into_iter().next_back().unwrap();
-        let message = stage.daemon.handles().spool.read(newest).unwrap();
+        let message = stage.daemon.handles().spool.read(stage.newest()).unwrap();
         assert!(message.item.envelope.require_tls);
     }
     stage.stop().await;
@@ -89,8 +88,7 @@ async fn the_time_to_deliver_by_counts_from_mail_and_is_kept() {
             ])
             .await;
         assert_eq!(client.data(MAIL).await.code, 250);
-        let newest = stage.entries().into_iter().next_back().unwrap();
-        let message = stage.daemon.handles().spool.read(newest).unwrap();
+        let message = stage.daemon.handles().spool.read(stage.newest()).unwrap();
         let by = message.item.envelope.deliver_by.unwrap();
         assert_eq!((by.mode, by.trace), (mode, trace));
         let left = i64::try_from(by.deadline).unwrap() - Timestamp::now().as_millisecond();

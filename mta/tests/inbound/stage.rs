@@ -137,6 +137,11 @@ impl Stage {
         ids
     }
 
+    /// The newest entry of the spool.
+    pub fn newest(&self) -> EntryId {
+        *self.entries().last().expect("there is an entry")
+    }
+
     /// The one entry of the spool, and its body.
     pub async fn only(&self) -> (Message, String) {
         let ids = self.entries();

@@ -102,6 +102,22 @@ pub fn decode(payload: &[u8]) -> Option<Parts<'_>> {
 
 fn put_envelope(out: &mut Writer, envelope: &Envelope) {
     out.text(&envelope.reverse_path);
+    put_terms(out, envelope);
+    put_recipients(out, &envelope.recipients);
+}
+
+fn envelope(input: &mut Reader<'_>) -> Option<Envelope> {
+    let reverse_path = input.text()?;
+    let terms = terms(input)?;
+    Some(Envelope {
+        reverse_path,
+        recipients: recipients(input)?,
+        ..terms
+    })
+}
+
+/// What an envelope says besides its paths: on disk, and from pod to pod.
+pub fn put_terms(out: &mut Writer, envelope: &Envelope) {
     out.u8(match envelope.ret {
         None => 0,
         Some(Ret::Full) => 1,
@@ -118,8 +134,41 @@ fn put_envelope(out: &mut Writer, envelope: &Envelope) {
     out.text(&envelope.client);
     out.u64(envelope.arrived);
     out.u64(envelope.expires);
-    out.count(envelope.recipients.len());
-    for recipient in &envelope.recipients {
+}
+
+/// The same, read into an envelope without paths.
+pub fn terms(input: &mut Reader<'_>) -> Option<Envelope> {
+    Some(Envelope {
+        ret: match input.u8()? {
+            0 => None,
+            1 => Some(Ret::Full),
+            2 => Some(Ret::Headers),
+            _ => return None,
+        },
+        envid: input.optional()?,
+        body: match input.u8()? {
+            0 => BodyKind::SevenBit,
+            1 => BodyKind::EightBitMime,
+            2 => BodyKind::BinaryMime,
+            _ => return None,
+        },
+        smtputf8: match input.u8()? {
+            0 => false,
+            1 => true,
+            _ => return None,
+        },
+        identity: input.optional()?,
+        client: input.text()?,
+        arrived: input.u64()?,
+        expires: input.u64()?,
+        ..Envelope::default()
+    })
+}
+
+/// The recipients of an envelope: on disk, and from pod to pod.
+pub fn put_recipients(out: &mut Writer, recipients: &[Recipient]) {
+    out.count(recipients.len());
+    for recipient in recipients {
         out.text(&recipient.forward_path);
         out.u8(recipient.notify.bits());
         out.optional(recipient.orcpt.as_deref());
@@ -127,40 +176,11 @@ fn put_envelope(out: &mut Writer, envelope: &Envelope) {
     }
 }
 
-fn envelope(input: &mut Reader<'_>) -> Option<Envelope> {
-    let reverse_path = input.text()?;
-    let ret = match input.u8()? {
-        0 => None,
-        1 => Some(Ret::Full),
-        2 => Some(Ret::Headers),
-        _ => return None,
-    };
-    let envid = input.optional()?;
-    let body = match input.u8()? {
-        0 => BodyKind::SevenBit,
-        1 => BodyKind::EightBitMime,
-        2 => BodyKind::BinaryMime,
-        _ => return None,
-    };
-    let smtputf8 = input.u8()? == 1;
-    let identity = input.optional()?;
-    let client = input.text()?;
-    let (arrived, expires) = (input.u64()?, input.u64()?);
+/// The same, read.
+pub fn recipients(input: &mut Reader<'_>) -> Option<Vec<Recipient>> {
+    // The shortest one takes seven octets.
     let count = input.count(7)?;
-    let recipients = (0..count).map(|_| recipient(input)).collect::<Option<_>>()?;
-    Some(Envelope {
-        reverse_path,
-        recipients,
-        ret,
-        envid,
-        body,
-        smtputf8,
-        identity,
-        client,
-        arrived,
-        expires,
-        ..Envelope::default()
-    })
+    (0..count).map(|_| recipient(input)).collect()
 }
 
 fn recipient(input: &mut Reader<'_>) -> Option<Recipient> {

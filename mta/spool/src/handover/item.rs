@@ -1,4 +1,5 @@
-//! An entry without its body as octets, as one pod says it to another. Apart from the disk, so that neither binds the other.
+//! An entry without its body as octets, as one pod says it to another. Apart from the disk, so that neither binds the other:
+//! they share the fields of an envelope, whose octets are fixed in both.
 //!
 //! ```text
 //!   plain      envelope | states | prefix | length of the body           what every version reads
@@ -9,9 +10,9 @@
 //! that writes a format that can say it. Pure; reading never panics and never reserves more than the input is long.
 
 use crate::format::codec::{Reader, Writer};
-use crate::format::{FIRST, extensions};
+use crate::format::{FIRST, extensions, message};
 use crate::spool::Item;
-use crate::types::{BodyKind, Envelope, Notify, Recipient, RecipientState, Ret, Status};
+use crate::types::{Envelope, RecipientState, Status};
 
 /// Whether an envelope has nothing that the plain form cannot say.
 pub const fn is_plain(envelope: &Envelope) -> bool {
@@ -40,7 +41,7 @@ pub fn encode(item: &Item, body: u64) -> Vec<u8> {
 pub fn decode(octets: &[u8], plain: bool) -> Option<(Item, u64)> {
     let mut input = Reader(octets);
     let mut envelope = envelope(&mut input)?;
-    // The shortest state takes 18 octets, the shortest recipient seven.
+    // The shortest state takes 18 octets.
     let count = input.count(18)?;
     let recipients: Vec<_> = (0..count).map(|_| state(&mut input)).collect::<Option<_>>()?;
     let length = input.count(1)?;
@@ -60,66 +61,16 @@ pub fn decode(octets: &[u8], plain: bool) -> Option<(Item, u64)> {
 
 fn put_envelope(out: &mut Writer, envelope: &Envelope) {
     out.text(&envelope.reverse_path);
-    out.count(envelope.recipients.len());
-    for recipient in &envelope.recipients {
-        out.text(&recipient.forward_path);
-        out.u8(recipient.notify.bits());
-        out.optional(recipient.orcpt.as_deref());
-        out.optional(recipient.original.as_deref());
-    }
-    out.u8(match envelope.ret {
-        None => 0,
-        Some(Ret::Full) => 1,
-        Some(Ret::Headers) => 2,
-    });
-    out.optional(envelope.envid.as_deref());
-    out.u8(match envelope.body {
-        BodyKind::SevenBit => 0,
-        BodyKind::EightBitMime => 1,
-        BodyKind::BinaryMime => 2,
-    });
-    out.u8(u8::from(envelope.smtputf8));
-    out.optional(envelope.identity.as_deref());
-    out.text(&envelope.client);
-    out.u64(envelope.arrived);
-    out.u64(envelope.expires);
+    message::put_recipients(out, &envelope.recipients);
+    message::put_terms(out, envelope);
 }
 
 fn envelope(input: &mut Reader<'_>) -> Option<Envelope> {
-    let reverse_path = input.text()?;
-    let count = input.count(7)?;
-    let recipients = (0..count).map(|_| recipient(input)).collect::<Option<_>>()?;
+    let (reverse_path, recipients) = (input.text()?, message::recipients(input)?);
     Some(Envelope {
         reverse_path,
         recipients,
-        ret: match input.u8()? {
-            0 => None,
-            1 => Some(Ret::Full),
-            2 => Some(Ret::Headers),
-            _ => return None,
-        },
-        envid: input.optional()?,
-        body: match input.u8()? {
-            0 => BodyKind::SevenBit,
-            1 => BodyKind::EightBitMime,
-            2 => BodyKind::BinaryMime,
-            _ => return None,
-        },
-        smtputf8: flag(input)?,
-        identity: input.optional()?,
-        client: input.text()?,
-        arrived: input.u64()?,
-        expires: input.u64()?,
-        ..Envelope::default()
-    })
-}
-
-fn recipient(input: &mut Reader<'_>) -> Option<Recipient> {
-    Some(Recipient {
-        forward_path: input.text()?,
-        notify: Notify::from_bits(input.u8()?),
-        orcpt: input.optional()?,
-        original: input.optional()?,
+        ..message::terms(input)?
     })
 }
 
@@ -158,18 +109,10 @@ fn state(input: &mut Reader<'_>) -> Option<RecipientState> {
     })
 }
 
-fn flag(input: &mut Reader<'_>) -> Option<bool> {
-    match input.u8()? {
-        0 => Some(false),
-        1 => Some(true),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{ByMode, DeliverBy};
+    use crate::types::{BodyKind, ByMode, DeliverBy, Notify, Recipient, Ret};
 
     fn plain() -> Item {
         Item {

@@ -10,9 +10,30 @@ use crate::io::memory::Memory;
 use crate::spool::Spool;
 use crate::types::{EntryId, Envelope, Options};
 
-fn open(volume: &Memory, options: &Options) -> Spool {
-    let volume = Arc::new(volume.clone());
-    Spool::open_on(volume, Path::new("/s"), options).unwrap().0
+/// A volume, and a spool on it that writes no checkpoints by itself, with small segments.
+fn open() -> (Memory, Spool) {
+    open_with(&Options {
+        checkpoint_segments: 0,
+        ..Options::default()
+    })
+}
+
+fn open_with(options: &Options) -> (Memory, Spool) {
+    let volume = Memory::new(64 << 20);
+    let options = Options {
+        segment_size: Some(64 << 10),
+        ..options.clone()
+    };
+    let (spool, _) = Spool::open_on(Arc::new(volume.clone()), Path::new("/s"), &options).unwrap();
+    (volume, spool)
+}
+
+/// Until so many segments were begun, with messages that are over at once.
+fn roll(spool: &Spool, rolls: u64) {
+    while spool.shared().index().rolled < rolls {
+        let id = put(spool, 10 << 10);
+        spool.finish(id).unwrap();
+    }
 }
 
 fn put(spool: &Spool, len: usize) -> EntryId {
@@ -31,13 +52,10 @@ fn provided(spool: &Spool) {
 
 #[test]
 fn of_a_read_only_spool_it_looks_no_more_often_than_of_another() {
-    let volume = Memory::new(64 << 20);
-    let options = Options {
-        segment_size: Some(64 << 10),
+    let (_volume, spool) = open_with(&Options {
         checkpoint_idle_ms: 0,
         ..Options::default()
-    };
-    let spool = open(&volume, &options);
+    });
     let mut keeper = Keeper::new(Arc::clone(spool.shared()));
     spool.shared().fail("a test", &io::Error::other("injected"));
     let next = keeper.due.look();
@@ -50,14 +68,7 @@ fn of_a_read_only_spool_it_looks_no_more_often_than_of_another() {
 
 #[test]
 fn a_checkpoint_for_which_there_is_no_room_is_not_begun_again_at_each_poke() {
-    let volume = Memory::new(64 << 20);
-    let options = Options {
-        segment_size: Some(64 << 10),
-        // The spool's own keeper writes none.
-        checkpoint_segments: 0,
-        ..Options::default()
-    };
-    let spool = open(&volume, &options);
+    let (volume, spool) = open();
     let mut keeper = Keeper::new(Arc::clone(spool.shared()));
     keeper.due = Due::after(1, 30_000, Instant::now());
     while spool.shared().index().rolled < 2 {
@@ -71,20 +82,11 @@ fn a_checkpoint_for_which_there_is_no_room_is_not_begun_again_at_each_poke() {
 
 #[test]
 fn nothing_is_used_again_once_the_spool_is_read_only() {
-    let volume = Memory::new(64 << 20);
-    let options = Options {
-        segment_size: Some(64 << 10),
-        checkpoint_segments: 0,
-        ..Options::default()
-    };
-    let spool = open(&volume, &options);
+    let (_volume, spool) = open();
     provided(&spool);
     // The spool's own keeper does not do it either.
     let _only = spool.shared().keeping();
-    while spool.shared().index().rolled < 2 {
-        let id = put(&spool, 10 << 10);
-        spool.finish(id).unwrap();
-    }
+    roll(&spool, 2);
     spool.flush().wait().unwrap();
     let epoch = spool.shared().index().recyclable().unwrap();
     let keeper = Keeper::new(Arc::clone(spool.shared()));
@@ -95,21 +97,12 @@ fn nothing_is_used_again_once_the_spool_is_read_only() {
 
 #[test]
 fn a_segment_that_cannot_be_read_through_does_not_keep_others_from_being_emptied() {
-    let volume = Memory::new(64 << 20);
-    let options = Options {
-        segment_size: Some(64 << 10),
-        checkpoint_segments: 0,
-        ..Options::default()
-    };
-    let spool = open(&volume, &options);
+    let (volume, spool) = open();
     // A message stays in each of two closed segments; in the first one less, so that it comes first.
     let mut stay = Vec::new();
     for (rolls, len) in [(2, 1 << 10), (3, 8 << 10)] {
         stay.push(put(&spool, len));
-        while spool.shared().index().rolled < rolls {
-            let gone = put(&spool, 10 << 10);
-            spool.finish(gone).unwrap();
-        }
+        roll(&spool, rolls);
     }
     spool.flush().wait().unwrap();
     provided(&spool);
