@@ -137,20 +137,33 @@ impl Committer {
             }
             self.shared.set_at_work(false);
         }
+        self.unpark_at_the_end();
         if self.settle_all().is_err() {
             self.shared.leave_unwritten();
         }
-        for parked in std::mem::take(&mut self.parked) {
+    }
+
+    fn unpark(&mut self) {
+        if !self.parked.is_empty() && (self.request == 0 || self.shared.answered(self.request)) {
+            self.place_parked();
+        }
+    }
+
+    /// Nobody waits for the keeper any more: what there is room for now is written, mail that nobody may have heard of is not.
+    fn unpark_at_the_end(&mut self) {
+        let (mail, jobs): (VecDeque<Parked>, VecDeque<Parked>) = std::mem::take(&mut self.parked)
+            .into_iter()
+            .partition(|parked| matches!(parked, Parked::Mail(..)));
+        self.parked = jobs;
+        self.place_parked();
+        for parked in mail {
             if let Parked::Mail(_, Some(notify)) = parked {
                 notify(Err(CommitError::Closed));
             }
         }
     }
 
-    fn unpark(&mut self) {
-        if self.parked.is_empty() || !(self.request == 0 || self.shared.answered(self.request)) {
-            return;
-        }
+    fn place_parked(&mut self) {
         self.request = 0;
         self.tried = true;
         self.steps_wait = false;
