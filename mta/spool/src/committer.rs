@@ -6,19 +6,21 @@
 //! answered "full" after that. Only what the keeper itself waits for is answered at once. New mail leaves [`RESERVE`]
 //! free segments alone, so that outcomes and copies, which make room, always have some.
 
-use std::collections::VecDeque;
+mod parked;
+mod room;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::parked::{Parked, Waiting};
 use crate::blob::is_full;
 use crate::errors::CommitError;
 use crate::format::frame::Frame;
 use crate::format::record::Record;
-use crate::format::{BLOCK, BLOCK_U32, FIRST};
-use crate::index::{Epoch, Free, Place, Segment, Tail};
+use crate::format::{BLOCK, FIRST};
+use crate::index::{Epoch, Place, Tail};
 use crate::io::File;
-use crate::keeper;
-use crate::plan::{Draft, Notify, Plan, Touched, globals, plan};
+use crate::plan::{Draft, Notify, Plan, Touched, plan};
 use crate::shared::{Job, Reply, Shared};
 use crate::types::EntryId;
 
@@ -41,14 +43,6 @@ struct Active {
     size: usize,
 }
 
-/// What waits for a segment.
-enum Parked {
-    /// New mail: its record does not depend on the index.
-    Mail(Vec<Draft>, Option<Notify>),
-    /// Still to be decided, or to be decided again.
-    Job(Job),
-}
-
 struct Written {
     entry: EntryId,
     record: Record,
@@ -67,15 +61,7 @@ pub struct Committer {
     batch: u64,
     /// The format of new segments; looked at before each batch, so that it holds for all that is decided for one.
     format: u32,
-    parked: VecDeque<Parked>,
-    /// What the keeper was asked for the parked ones; 0 is nothing.
-    request: u64,
-    /// The keeper has tried for what is being placed: no room now is "full".
-    tried: bool,
-    /// Steps are among the parked ones: those that come later wait behind them.
-    steps_wait: bool,
-    /// The same of outcomes: in the log the last one of an entry is the one that holds.
-    outcomes_wait: bool,
+    waiting: Waiting,
     /// Since when something written is not synced (relaxed only).
     unsynced: Option<Instant>,
     /// Something in the batch is not answered before its sync.
@@ -111,11 +97,7 @@ impl Committer {
             touched: Touched::default(),
             batch,
             format,
-            parked: VecDeque::new(),
-            request: 0,
-            tried: false,
-            steps_wait: false,
-            outcomes_wait: false,
+            waiting: Waiting::default(),
             unsynced: None,
             prompt: false,
             failures: 0,
@@ -143,50 +125,16 @@ impl Committer {
         }
     }
 
-    fn unpark(&mut self) {
-        if !self.parked.is_empty() && (self.request == 0 || self.shared.answered(self.request)) {
-            self.place_parked();
-        }
-    }
-
-    /// Nobody waits for the keeper any more: what there is room for now is written, mail that nobody may have heard of is not.
-    fn unpark_at_the_end(&mut self) {
-        let (mail, jobs): (VecDeque<Parked>, VecDeque<Parked>) = std::mem::take(&mut self.parked)
-            .into_iter()
-            .partition(|parked| matches!(parked, Parked::Mail(..)));
-        self.parked = jobs;
-        self.place_parked();
-        for parked in mail {
-            if let Parked::Mail(_, Some(notify)) = parked {
-                notify(Err(CommitError::Closed));
-            }
-        }
-    }
-
-    fn place_parked(&mut self) {
-        self.request = 0;
-        self.tried = true;
-        self.steps_wait = false;
-        self.outcomes_wait = false;
-        for parked in std::mem::take(&mut self.parked) {
-            match parked {
-                Parked::Mail(drafts, notify) => self.write(drafts, notify, true),
-                Parked::Job(job) => self.job(job),
-            }
-        }
-        self.tried = false;
-    }
-
     fn job(&mut self, job: Job) {
         let Some(mut job) = self.declared(job) else { return };
-        if job.is_outcome() && self.outcomes_wait {
-            self.parked.push_back(Parked::Job(job));
+        if job.is_outcome() && self.waiting.outcomes {
+            self.waiting.parked.push_back(Parked::Job(job));
             return;
         }
         loop {
             if self.waits_for_room(&job) {
-                self.steps_wait = true;
-                self.parked.push_back(Parked::Job(job));
+                self.waiting.steps = true;
+                self.waiting.parked.push_back(Parked::Job(job));
                 return self.ask_for_space();
             }
             match plan(job, &self.shared, &mut self.touched) {
@@ -216,18 +164,6 @@ impl Committer {
         }
     }
 
-    /// A step is decided from the index, so it is not decided before there is room for it: what came in between would not be
-    /// taken into account. Steps stay in their order.
-    fn waits_for_room(&mut self, job: &Job) -> bool {
-        let Some((space, message)) = step_space(job) else {
-            return false;
-        };
-        if self.tried || self.refusal().is_some() {
-            return false;
-        }
-        self.steps_wait || !(self.make_room(space, message, FIRST) || self.refusal().is_some())
-    }
-
     /// What the job says of another spool is durable before anything follows from it.
     fn declared(&self, job: Job) -> Option<Job> {
         let Job::Drained(spool, seal, reply) = job else {
@@ -254,23 +190,23 @@ impl Committer {
             self.notifies
                 .push(Box::new(move |result| drop(reply.send(result))));
             self.shared.poke();
-        } else if self.tried {
+        } else if self.waiting.tried {
             let _ = reply.send(Err(CommitError::Full));
         } else {
-            self.parked.push_back(Parked::Job(Job::Turn(reply)));
+            self.waiting.parked.push_back(Parked::Job(Job::Turn(reply)));
             self.ask_for_space();
         }
     }
 
     /// Answered with the batch. Behind outcomes that found no room it waits for the keeper's try as they do.
     fn flush(&mut self, reply: Reply<()>) {
-        if !self.outcomes_wait {
+        if !self.waiting.outcomes {
             self.notifies
                 .push(Box::new(move |result| drop(reply.send(result))));
-        } else if self.tried {
+        } else if self.waiting.tried {
             let _ = reply.send(Err(CommitError::Full));
         } else {
-            self.parked.push_back(Parked::Job(Job::Flush(reply)));
+            self.waiting.parked.push_back(Parked::Job(Job::Flush(reply)));
             self.ask_for_space();
         }
     }
@@ -308,82 +244,6 @@ impl Committer {
         self.notifies.extend(notify);
     }
 
-    /// The record fits in the batch behind what is there, perhaps after a commit and in a new segment. A segment of
-    /// another format than the present one is gone on with only where there is no other, and if it can say the record.
-    fn make_room(&mut self, space: usize, message: bool, needs: u32) -> bool {
-        let fits = |active: Option<&Active>, buffered: usize| {
-            active.is_some_and(|a| a.used + (buffered + space).next_multiple_of(BLOCK) <= a.size)
-        };
-        let is = |active: Option<&Active>, format: u32| active.is_some_and(|a| a.format == format);
-        let full = self.records.len() >= BATCH_RECORDS || self.buffer.len() + space > BATCH_BYTES;
-        let present = is(self.active.as_ref(), self.format);
-        if full || !present || !fits(self.active.as_ref(), self.buffer.len()) {
-            self.commit();
-        }
-        if present && fits(self.active.as_ref(), self.buffer.len()) {
-            return true;
-        }
-        let said = self.active.as_ref().is_some_and(|a| a.format >= needs);
-        (self.roll(message) || (!message && said && self.shared.read_only().is_none()))
-            && fits(self.active.as_ref(), self.buffer.len())
-    }
-
-    /// Goes on in a free segment. Its first record repeats what is not about one entry, so no older segment is
-    /// needed for that.
-    fn roll(&mut self, message: bool) -> bool {
-        self.settle();
-        if self.shared.read_only().is_some() {
-            return false;
-        }
-        let Some(free) = self.next_segment(message) else {
-            return false;
-        };
-        let active = Active {
-            format: free.format,
-            epoch: free.epoch,
-            file: Arc::clone(&free.file),
-            used: BLOCK,
-            size: free.size as usize,
-        };
-        let mut index = self.shared.index();
-        index.placed(free.number);
-        index.active = Some(free.epoch);
-        index.rolled += 1;
-        index.segments.insert(free.epoch, Segment::fresh(free, BLOCK_U32));
-        let globals = globals(&self.shared, index.seal);
-        drop(index);
-        self.active = Some(active);
-        self.put(globals);
-        self.shared.poke();
-        true
-    }
-
-    /// Takes a free segment with a header of the present format and an epoch behind all that are in use: segments are used in
-    /// that order. Where there is none, one that was prepared before the format changed, in which nothing was written yet,
-    /// gets such a header; nobody waits for the index meanwhile.
-    fn next_segment(&self, message: bool) -> Option<Free> {
-        let (mut free, ready) = {
-            let mut index = self.shared.index();
-            if index.free.is_empty() || (message && index.free.len() <= RESERVE) {
-                return None;
-            }
-            let newest = index.segments.last_key_value().map(|(epoch, _)| *epoch);
-            let ready = |free: &Free| free.format == self.format && Some(free.epoch) > newest;
-            let ready = index.free.iter().position(ready);
-            (index.take_free(ready.unwrap_or(0), self.format), ready.is_some())
-        };
-        if !ready {
-            match keeper::write_header(&self.shared, free.file.as_ref(), self.format) {
-                Ok(epoch) => (free.epoch, free.format) = (epoch, self.format),
-                Err(error) => {
-                    self.shared.fail("the header of a segment", &error);
-                    return None;
-                }
-            }
-        }
-        Some(free)
-    }
-
     fn put(&mut self, draft: Draft) {
         let Some(active) = &self.active else { return };
         let len = draft.head.len() + draft.body.len();
@@ -409,36 +269,6 @@ impl Committer {
             offset,
             len,
         });
-    }
-
-    /// New mail, which is one record, waits, and so do outcomes; steps have waited before they were decided, and the keeper
-    /// does not wait for itself.
-    fn no_room(&mut self, drafts: Vec<Draft>, notify: Option<Notify>, message: bool) {
-        if let Some(error) = self.refusal() {
-            if let Some(notify) = notify {
-                notify(Err(error));
-            }
-            return;
-        }
-        match notify {
-            Some(notify) if self.tried || !message => notify(Err(CommitError::Full)),
-            Some(notify) => self.parked.push_back(Parked::Mail(drafts, Some(notify))),
-            None => self.park_outcomes(drafts.into_iter().map(|draft| (draft.entry, draft.record))),
-        }
-        self.ask_for_space();
-    }
-
-    fn park_outcomes(&mut self, records: impl Iterator<Item = (EntryId, Record)>) {
-        let before = self.parked.len();
-        self.parked
-            .extend(records.filter_map(|(entry, record)| again(entry, record)));
-        self.outcomes_wait |= self.parked.len() > before;
-    }
-
-    fn ask_for_space(&mut self) {
-        if self.request == 0 && !self.tried {
-            self.request = self.shared.request_space();
-        }
     }
 
     fn commit(&mut self) {
@@ -490,7 +320,7 @@ impl Committer {
         self.settle();
         match self.refusal() {
             Some(error) => Err(error),
-            None if self.parked.is_empty() => Ok(()),
+            None if self.waiting.parked.is_empty() => Ok(()),
             None => Err(CommitError::Full),
         }
     }
@@ -586,36 +416,6 @@ const fn may_be_late(record: &Record) -> bool {
         Record::Message(info) => info.origin.is_none(),
         Record::States(_) | Record::Done { .. } => true,
         _ => false,
-    }
-}
-
-/// Octets that the record of a step takes at most, but where its entry was in hundreds of segments or it is about many
-/// entries; and whether they come with a message. `None`: the job is none.
-fn step_space(job: &Job) -> Option<(usize, bool)> {
-    match job {
-        Job::Hold(message, ..) => Some((Frame::space(message.head.len() + message.body.len()), true)),
-        Job::Offer(..)
-        | Job::Answered(..)
-        | Job::Requested(..)
-        | Job::Drained(..)
-        | Job::Orphan(..)
-        | Job::Seal(..) => Some((BLOCK, false)),
-        Job::Message(..)
-        | Job::States(..)
-        | Job::Finish(_)
-        | Job::Flush(_)
-        | Job::Turn(_)
-        | Job::Settle(_)
-        | Job::Evacuate(..) => None,
-    }
-}
-
-/// The job that led to a lazily written record; nothing for others, their callers were told.
-fn again(entry: EntryId, record: Record) -> Option<Parked> {
-    match record {
-        Record::States(updates) => Some(Parked::Job(Job::States(entry, updates))),
-        Record::Done { .. } => Some(Parked::Job(Job::Finish(entry))),
-        _ => None,
     }
 }
 

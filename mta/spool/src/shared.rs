@@ -6,109 +6,27 @@
 //!                              └─► keeper: recycles, zero-fills, copies survivors (as jobs)
 //! ```
 
-use std::collections::VecDeque;
+mod gate;
+mod jobs;
+mod orders;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
-
-use crate::blob::{BlobFile, is_full};
+use self::gate::Gate;
+pub use self::gate::OpenGuard;
+use self::jobs::Queue;
+pub use self::jobs::{Job, NewMessage, Reply, Survivor};
+use self::orders::Orders;
+use crate::blob::is_full;
 use crate::checkpoint::Marks;
-use crate::declared::{Drained, Orphan, Settled};
-use crate::errors::{CommitError, HandoverError};
-use crate::format::record::Record;
+use crate::errors::CommitError;
 use crate::handover::verdicts;
-use crate::handover::{ToSource, ToTarget, TransferId};
-use crate::index::{Epoch, Index, Tomb};
+use crate::index::Index;
 use crate::io::{Io, Lock, write_whole};
-use crate::spool::{Answered, Requested};
-use crate::types::{Durability, EntryId, Options, RecipientUpdate, SealState, SpoolUuid};
-
-/// Where the answer to a caller goes.
-pub type Reply<T, E = CommitError> = oneshot::Sender<Result<T, E>>;
-
-/// A message ready to be written.
-#[derive(Debug)]
-pub struct NewMessage {
-    pub id: EntryId,
-    pub record: Record,
-    /// Payload up to the body.
-    pub head: Vec<u8>,
-    /// The inline body.
-    pub body: Vec<u8>,
-    /// Checksum of both.
-    pub crc: u32,
-    pub blob: Option<BlobFile>,
-    pub open: OpenGuard,
-    /// See [`crate::plan::Draft::prompt`].
-    pub prompt: bool,
-}
-
-/// Something that has to be carried out of a segment.
-#[derive(Debug)]
-pub enum Survivor {
-    /// A message with its payload.
-    Message(EntryId, Vec<u8>),
-    /// An entry whose message is elsewhere.
-    State(EntryId),
-    /// A released transfer.
-    Release(TransferId),
-    Tomb(Tomb),
-}
-
-/// A job for the committer.
-#[derive(Debug)]
-pub enum Job {
-    Message(Box<NewMessage>, Reply<EntryId>),
-    Hold(Box<NewMessage>, TransferId, Reply<ToSource, HandoverError>),
-    States(EntryId, Vec<RecipientUpdate>),
-    Finish(EntryId),
-    Offer(EntryId, SpoolUuid, Reply<ToTarget, HandoverError>),
-    Answered(SpoolUuid, ToSource, Reply<Answered, HandoverError>),
-    Requested(ToTarget, Reply<Requested, HandoverError>),
-    Drained(SpoolUuid, u64, Reply<Drained>),
-    Orphan(Orphan, Reply<Settled, HandoverError>),
-    Seal(bool, Reply<SealState>),
-    Flush(Reply<()>),
-    /// Go on in the format that is written now.
-    Turn(Reply<()>),
-    /// Everything given so far is written and synced, also what may be late; an error if it cannot be.
-    Settle(Reply<()>),
-    Evacuate(Epoch, Vec<Survivor>, Reply<()>),
-}
-
-impl Job {
-    /// Written lazily: nobody waits for it.
-    pub const fn is_outcome(&self) -> bool {
-        matches!(self, Self::States(..) | Self::Finish(_))
-    }
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    jobs: VecDeque<Job>,
-    urgent: bool,
-    lazy_since: Option<Instant>,
-    news: bool,
-    closing: bool,
-}
-
-#[derive(Debug, Default)]
-struct Orders {
-    poked: bool,
-    requests: u64,
-    answered: u64,
-    closing: bool,
-}
-
-#[derive(Debug, Default)]
-struct Gate {
-    open: usize,
-    /// "Empty" was said of a sealed spool.
-    latched: bool,
-}
+use crate::types::{Durability, EntryId, Options, SpoolUuid};
 
 /// See the module.
 #[derive(Debug)]
@@ -343,157 +261,6 @@ impl Shared {
         }
     }
 
-    /// Hands a job to the committer; after closing it is dropped, and its caller told so.
-    pub fn submit(&self, job: Job) {
-        let mut queue = lock(&self.queue);
-        if queue.closing {
-            return;
-        }
-        if job.is_outcome() {
-            queue.lazy_since.get_or_insert_with(Instant::now);
-        } else {
-            queue.urgent = true;
-        }
-        let wake = queue.urgent || queue.jobs.is_empty();
-        queue.jobs.push_back(job);
-        drop(queue);
-        if wake {
-            self.queue_wake.notify_one();
-        }
-    }
-
-    /// Waits for jobs, until `latest` at most; all that are there. `None`: closing and nothing left.
-    pub fn take(&self, latest: Option<Instant>) -> Option<VecDeque<Job>> {
-        let mut queue = lock(&self.queue);
-        loop {
-            let lazy = Duration::from_millis(self.options.lazy_ms);
-            let waited = queue.lazy_since.map(|since| since.elapsed());
-            if queue.urgent || queue.news || queue.closing || waited.is_some_and(|w| w >= lazy) {
-                if queue.closing && queue.jobs.is_empty() {
-                    return None;
-                }
-                queue.urgent = false;
-                queue.news = false;
-                queue.lazy_since = None;
-                return Some(std::mem::take(&mut queue.jobs));
-            }
-            let until = latest.map(|latest| latest.saturating_duration_since(Instant::now()));
-            if until == Some(Duration::ZERO) {
-                return Some(VecDeque::new());
-            }
-            let left = waited.map(|waited| lazy.saturating_sub(waited));
-            queue = match left.into_iter().chain(until).min() {
-                None => self
-                    .queue_wake
-                    .wait(queue)
-                    .unwrap_or_else(PoisonError::into_inner),
-                Some(left) => {
-                    self.queue_wake
-                        .wait_timeout(queue, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
-                }
-            };
-        }
-    }
-
-    pub fn close_queue(&self) {
-        lock(&self.queue).closing = true;
-        self.queue_wake.notify_all();
-    }
-
-    /// Tells the keeper that something may be to do.
-    pub fn poke(&self) {
-        lock(&self.orders).poked = true;
-        self.orders_wake.notify_one();
-    }
-
-    /// Asks the keeper for space; [`Shared::answered`] says when it has tried.
-    pub fn request_space(&self) -> u64 {
-        let mut orders = lock(&self.orders);
-        orders.requests += 1;
-        orders.poked = true;
-        self.orders_wake.notify_one();
-        orders.requests
-    }
-
-    /// The keeper has tried for this request.
-    pub fn answered(&self, request: u64) -> bool {
-        let orders = lock(&self.orders);
-        orders.answered >= request || orders.closing
-    }
-
-    /// Keeper: waits for something to do, until `latest` at most. `None`: closing.
-    pub fn await_orders(&self, latest: Instant) -> Option<u64> {
-        let mut orders = lock(&self.orders);
-        while !orders.poked && !orders.closing {
-            let left = latest.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            orders = self
-                .orders_wake
-                .wait_timeout(orders, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
-        orders.poked = false;
-        (!orders.closing).then_some(orders.requests)
-    }
-
-    /// Keeper: leaves the device to others for a while; not while somebody waits for space.
-    pub fn pause_keeper(&self, pause: Duration) {
-        let orders = lock(&self.orders);
-        let idle = |orders: &mut Orders| orders.requests == orders.answered && !orders.closing;
-        drop(self.orders_wake.wait_timeout_while(orders, pause, idle));
-    }
-
-    /// Keeper: something is wanted that cannot wait until the present work is done.
-    pub fn pressing(&self) -> Option<u64> {
-        let orders = lock(&self.orders);
-        (orders.requests > orders.answered && !orders.closing).then_some(orders.requests)
-    }
-
-    /// Keeper: all requests up to this one were tried.
-    pub fn answer(&self, request: u64) {
-        {
-            let mut orders = lock(&self.orders);
-            orders.answered = orders.answered.max(request);
-        }
-        lock(&self.queue).news = true;
-        self.queue_wake.notify_one();
-    }
-
-    pub fn close_keeper(&self) {
-        lock(&self.orders).closing = true;
-        self.orders_wake.notify_all();
-    }
-
-    /// Counts a message being received; `None` if "empty" was said of the sealed spool.
-    pub fn open_message(self: &Arc<Self>) -> Option<OpenGuard> {
-        let mut gate = lock(&self.gate);
-        if gate.latched {
-            return None;
-        }
-        gate.open += 1;
-        Some(OpenGuard(Arc::clone(self)))
-    }
-
-    /// Nothing here and nothing coming in. Of a sealed spool this is a promise.
-    pub fn is_empty(&self) -> bool {
-        // In this order: a guard may be dropped while the index is locked.
-        let index = self.index();
-        let mut gate = lock(&self.gate);
-        let empty = gate.open == 0 && index.is_empty();
-        gate.latched |= empty && index.seal.sealed;
-        empty
-    }
-
-    /// Takes messages again.
-    pub fn unlatch(&self) {
-        lock(&self.gate).latched = false;
-    }
-
     /// Removes body files; what fails is an orphan at the next start.
     pub fn remove_blobs(&self, dead: Vec<EntryId>) {
         for id in dead {
@@ -506,16 +273,6 @@ impl Shared {
     /// The number of the next batch.
     pub fn batch(&self) -> u64 {
         self.next_batch.fetch_add(1, Ordering::Relaxed)
-    }
-}
-
-/// A message being received, or committed and not yet in the index.
-#[derive(Debug)]
-pub struct OpenGuard(Arc<Shared>);
-
-impl Drop for OpenGuard {
-    fn drop(&mut self) {
-        lock(&self.0.gate).open -= 1;
     }
 }
 

@@ -19,7 +19,8 @@ use postroad_spool::handover::{ToSource, ToTarget, TransferId};
 use postroad_spool::{Hold, SpoolUuid};
 
 use super::client::{Ourselves, Peer};
-use super::source::{RoundError, probe, take_back};
+use super::source::{RoundError, take_back};
+use super::targets::probe;
 use super::{Inner, Step, leaving, locked, lost};
 use crate::metrics::Side;
 

@@ -20,6 +20,7 @@ mod lost;
 mod source;
 mod stream;
 mod target;
+mod targets;
 mod waiting;
 pub mod wire;
 

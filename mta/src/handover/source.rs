@@ -9,20 +9,19 @@
 //! One task: the steps of an entry never overtake each other here.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use postroad_config::admin::State;
 use postroad_spool::handover::{ToSource, ToTarget};
 use postroad_spool::{CommitError, EntryId, HandoverError, SpoolUuid, Standing, Summary};
 use tokio::task::JoinError;
 
-use super::client::{Ourselves, Peer, PeerError};
+use super::client::{Peer, PeerError};
 use super::lane::Lane;
+use super::targets::{Target, best, probe};
 use super::waiting::Waiting;
-use super::{Ended, Inner, Step, locked};
+use super::{Ended, Inner, Step};
 
 /// Why a round ended early.
 #[derive(Debug, thiserror::Error)]
@@ -65,14 +64,6 @@ pub(super) async fn run(inner: &Arc<Inner>) {
         };
         let _ = tokio::time::timeout(pause, inner.wake.notified()).await;
     }
-}
-
-/// Another pod that answers.
-pub(super) struct Target {
-    pub address: SocketAddr,
-    pub spool: SpoolUuid,
-    state: State,
-    peer: Peer,
 }
 
 async fn round(inner: &Arc<Inner>, unreadable: &mut HashSet<EntryId>) -> Result<Round, RoundError> {
@@ -163,55 +154,6 @@ pub(super) async fn take_back(
     Ok(())
 }
 
-/// Asks every target, and those that something stands with, what they say of themselves. Gives those that answered,
-/// and why the others did not.
-pub(super) async fn probe(inner: &Arc<Inner>, standing: &[Standing]) -> (Vec<Target>, Vec<String>) {
-    let mut reasons = Vec::new();
-    let mut addresses = Vec::new();
-    for text in locked(&inner.targets).iter() {
-        match text.parse::<SocketAddr>() {
-            Ok(address) => addresses.push(address),
-            Err(_) => reasons.push(format!("the target `{text}` is not an IP address and port")),
-        }
-    }
-    {
-        let seen = locked(&inner.seen);
-        addresses.extend(standing.iter().filter_map(|standing| seen.get(&standing.target)));
-    }
-    addresses.sort_unstable();
-    addresses.dedup();
-    let mut targets = Vec::new();
-    for probed in join_all(addresses.into_iter().map(|address| look(inner, address))).await {
-        match probed {
-            Ok(target) => {
-                inner.see(target.spool, target.address);
-                targets.push(target);
-            }
-            Err(error) => reasons.push(error.to_string()),
-        }
-    }
-    (targets, reasons)
-}
-
-async fn look(inner: &Arc<Inner>, address: SocketAddr) -> Result<Target, PeerError> {
-    let ourselves = Ourselves {
-        spool: inner.spool.uuid(),
-        address: *locked(&inner.address),
-    };
-    let mut peer = Peer::connect(&inner.live, address, ourselves, inner.timing.patience).await?;
-    let state = peer.state().await?;
-    let spool = state
-        .spool
-        .parse()
-        .map_err(|_| PeerError::Ourselves(format!("{address} names no spool")))?;
-    Ok(Target {
-        address,
-        spool,
-        state,
-        peer,
-    })
-}
-
 /// Goes on with what stands, each with its own target. Gives why some could not.
 async fn settle(
     inner: &Arc<Inner>,
@@ -247,49 +189,6 @@ async fn greet(inner: &Arc<Inner>, targets: Vec<Target>) {
         if let Err(error) = greeted.await {
             tracing::debug!(target = %target.address, %error, "the greeting failed");
         }
-    }
-}
-
-/// The target to give to: one that can keep all that waits, if there is one, and of those the one with most space. Why
-/// each other one is none is added to `reasons`.
-fn best(
-    targets: Vec<Target>,
-    ourselves: SpoolUuid,
-    needed: u32,
-    reasons: &mut Vec<String>,
-) -> Option<Target> {
-    let rank = |state: &State| (state.spool_format.writes.min(needed), state.queue.free_bytes);
-    let mut best: Option<Target> = None;
-    for target in targets {
-        if let Some(reason) = unfit(&target.state, target.spool == ourselves) {
-            reasons.push(format!("{}: {reason}", target.address));
-            continue;
-        }
-        let more = best
-            .as_ref()
-            .is_none_or(|best| rank(&target.state) > rank(&best.state));
-        if more {
-            best = Some(target);
-        }
-    }
-    if best.is_none() && reasons.is_empty() {
-        reasons.push("none was named".into());
-    }
-    best
-}
-
-/// Why a pod is no target.
-fn unfit(state: &State, itself: bool) -> Option<String> {
-    if itself {
-        Some("this is the sealed pod itself".into())
-    } else if state.seal.is_some() {
-        Some("it is sealed".into())
-    } else if !state.queue.below_high_water {
-        Some("it is above its high-water mark".into())
-    } else if !state.accepting {
-        Some(format!("it does not accept: {}", state.not_accepting))
-    } else {
-        None
     }
 }
 
@@ -367,7 +266,6 @@ const PROBE_AFTER: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
-    use postroad_config::admin::{ConfigState, QueueState, SealState, SpoolFormatState};
     use postroad_spool::Ownership;
 
     use super::*;
@@ -386,25 +284,6 @@ mod tests {
         }
     }
 
-    fn state() -> State {
-        State {
-            boot_id: String::new(),
-            version: String::new(),
-            spool: String::new(),
-            spool_format: SpoolFormatState::default(),
-            config: ConfigState::default(),
-            certificate: None,
-            queue: QueueState {
-                below_high_water: true,
-                ..Default::default()
-            },
-            seal: None,
-            accepting: true,
-            not_accepting: String::new(),
-            lost: Vec::new(),
-        }
-    }
-
     #[test]
     fn batches_are_bounded_in_number_and_size_and_a_large_entry_goes_alone() {
         let small: Vec<_> = (0..130).map(|number| entry(number, 1_000)).collect();
@@ -418,51 +297,5 @@ mod tests {
         ];
         assert_eq!(batches(&mixed).map(<[_]>::len).collect::<Vec<_>>(), [2, 1, 2]);
         assert_eq!(batches(&[]).count(), 0);
-    }
-
-    #[test]
-    fn a_pod_that_is_sealed_full_or_not_accepting_is_no_target() {
-        assert_eq!(unfit(&state(), false), None);
-        assert!(unfit(&state(), true).is_some());
-        let seal = SealState {
-            number: 1,
-            empty: false,
-            remaining: 0,
-            stuck: None,
-        };
-        assert!(
-            unfit(
-                &State {
-                    seal: Some(seal),
-                    ..state()
-                },
-                false
-            )
-            .is_some()
-        );
-        assert!(
-            unfit(
-                &State {
-                    accepting: false,
-                    ..state()
-                },
-                false
-            )
-            .is_some()
-        );
-        let full = QueueState {
-            below_high_water: false,
-            ..Default::default()
-        };
-        assert!(
-            unfit(
-                &State {
-                    queue: full,
-                    ..state()
-                },
-                false
-            )
-            .is_some()
-        );
     }
 }

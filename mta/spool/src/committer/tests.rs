@@ -12,7 +12,10 @@ use super::*;
 use crate::format::record::MessageInfo;
 use crate::format::{OLDEST, message};
 use crate::handover::{ToSource, TransferId};
+use crate::index::Free;
 use crate::io::memory::Memory;
+use crate::keeper;
+use crate::plan::globals;
 use crate::shared::{NewMessage, segment_name};
 use crate::spool::Spool;
 use crate::types::{Durability, Envelope, Options, RecipientState, RecipientUpdate, SealState, SpoolUuid};
@@ -151,7 +154,7 @@ fn a_flush_does_not_say_durable_while_outcomes_find_no_room() {
     committer.job(Job::Flush(reply));
     committer.commit();
     assert_eq!(told.try_recv().unwrap(), Ok(()));
-    assert!(committer.parked.is_empty());
+    assert!(committer.waiting.parked.is_empty());
 }
 
 #[test]
@@ -201,7 +204,7 @@ fn without_room(volume: &Memory, spool: &Spool) -> Vec<Free> {
 
 /// The keeper has tried for what waits.
 fn tried(committer: &mut Committer) {
-    committer.shared.answer(committer.request);
+    committer.shared.answer(committer.waiting.request);
     committer.unpark();
     committer.commit();
 }
@@ -223,7 +226,7 @@ fn an_outcome_does_not_overtake_one_that_waits_for_room() {
     spool.shared().index().free = free;
     committer.job(outcome(2));
     assert!(committer.records.is_empty(), "the first has waited for longer");
-    committer.shared.answer(committer.request);
+    committer.shared.answer(committer.waiting.request);
     committer.unpark();
     let written = committer
         .records
