@@ -5,9 +5,14 @@
 mod deliver_support;
 mod sink;
 
-use deliver_support::{Bench, SOON, Setup, envelope, message, to_hosts};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deliver_support::{Bench, SOON, Setup, envelope, message, store, to_hosts};
 use postroad_mta::queue::owed;
-use postroad_spool::{EntryId, Spool};
+use postroad_spool::io::memory::Memory;
+use postroad_spool::{EntryId, Envelope, Notify, Options, Spool};
 use sink::{Script, Sink, eventually};
 
 /// A next hop that refuses those whose name begins with `no` and reports nothing itself.
@@ -73,7 +78,10 @@ async fn a_refusal_whose_notice_has_to_wait_is_final_also_after_a_restart() {
     })
     .await;
     assert!(all(&bench.spool).len() >= 5, "more notices than are sent at once");
-    assert_eq!(bench.figure("deliveries_total{outcome=\"Failed\"}"), MANY as u64);
+    eventually("each is counted", || {
+        bench.figure("deliveries_total{outcome=\"Failed\"}") == MANY as u64
+    })
+    .await;
     bench.stop().await;
     let bench = Bench::start(dir.path(), setup(&sink, ""));
     bench.empty().await;
@@ -110,5 +118,56 @@ async fn who_may_relay_gets_all_notices_at_once() {
     bench.empty().await;
     assert_asked_once(&sink);
     assert_eq!(sink.taken().len(), MANY);
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notices_of_success_and_failure_outlast_a_full_spool() {
+    let sink = hop().await;
+    let options = Options {
+        segment_size: Some(64 << 10),
+        high_water_percent: 99,
+        ..Options::default()
+    };
+    let volume = Memory::new(4 << 20);
+    let (spool, _) = Spool::open_on(Arc::new(volume.clone()), Path::new("/spool"), &options).unwrap();
+    let to = |to: &str| envelope("a@from.example", &[to]);
+    let mut asked: Envelope = to("yes@to.example");
+    asked.recipients[0].notify = Notify::SUCCESS;
+    let delivered = store(&spool, asked, message("yes")).await;
+    let refused = store(&spool, to("no@to.example"), message("no")).await;
+    volume.refuse_writes(true);
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::on(spool.clone(), dir.path(), setup(&sink, ""));
+    eventually("both verdicts are known and not told", || {
+        is_owed(&spool, delivered) && is_owed(&spool, refused)
+    })
+    .await;
+    assert_eq!(sink.taken().len(), 1);
+    bench.stop().await;
+    volume.refuse_writes(false);
+    let room = async {
+        loop {
+            let mut incoming = spool.begin();
+            let written = incoming.write(&[b'x'; 10_000]).is_ok();
+            let entry = incoming.commit(to("b@to.example"), Vec::new()).await;
+            if written && entry.is_ok_and(|entry| spool.finish(entry).is_ok()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(sink::LONGEST_WAIT, room).await.unwrap();
+    let bench = Bench::on(spool.clone(), dir.path(), setup(&sink, ""));
+    bench.empty().await;
+    let mut asked = sink.asked();
+    asked.sort();
+    let notice = "a@from.example";
+    assert_eq!(asked, [notice, notice, "no@to.example", "yes@to.example"]);
+    let texts: Vec<String> = sink.taken().iter().map(sink::Taken::text).collect();
+    for action in ["Action: relayed", "Action: failed"] {
+        let count = texts.iter().filter(|text| text.contains(action)).count();
+        assert_eq!(count, 1, "{action}");
+    }
     bench.stop().await;
 }
