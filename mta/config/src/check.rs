@@ -68,6 +68,7 @@ pub(crate) fn check(file: &ConfigFile) -> Result<(), Problems> {
     check_ports(file, &mut found);
     users::check(&file.users, &mut found);
     authentication::check(&file.authentication, &mut found);
+    users::check_secret(file.login_secret.as_ref(), &mut found);
     check_sections(file, &mut found);
     check_domains(file, &mut found);
     for (index, policy) in file.policies.iter().enumerate() {

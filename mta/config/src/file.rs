@@ -17,6 +17,7 @@ use crate::limits::{Limits, QueueSection, RouteLimits};
 use crate::spool::SpoolSection;
 use crate::text::Period;
 use crate::tls::TlsSection;
+use crate::users::LoginSecret;
 use crate::verification::Verification;
 
 /// The format that this version writes. It reads this one (and, once there is one, the format before it).
@@ -48,6 +49,10 @@ pub struct ConfigFile {
     /// Who may submit without a password.
     #[serde(default, skip_serializing_if = "unset")]
     pub authentication: Authentication,
+    /// What the answers to logins of users who do not exist are made of: the same in every daemon that serves these users.
+    /// Absent = the verifier of the first user, so that they change when that one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login_secret: Option<LoginSecret>,
     /// Whether logins may be bound to their TLS connection (SCRAM-SHA-256-PLUS, under TLS 1.3, where every user has SCRAM
     /// keys). Off unless asked for: clients that take the strongest mechanism and cannot bind (mutt, neomutt) fail then.
     #[serde(default, skip_serializing_if = "unset")]

@@ -45,7 +45,7 @@ pub use shard::{SHARDS, ShardFile, hash, shard_file_name, shard_of};
 pub use spool::{NEWEST_SPOOL_FORMAT, OLDEST_SPOOL_FORMAT, SpoolSection};
 pub use text::{Octets, Period, TextError};
 pub use tls::{TlsSection, TlsSource, TlsVersion};
-pub use users::check_user_name;
+pub use users::{LoginSecret, check_user_name};
 pub use verification::{SpfMode, SpfSection, TemporaryError, Verification};
 
 /// Writes a configuration file (or a shard) as YAML.

@@ -2,10 +2,40 @@
 
 use std::collections::HashSet;
 
+use serde::{Deserialize, Serialize};
+
 use crate::authentication::SERVICE_ACCOUNT;
 use crate::check::Findings;
 use crate::file::User;
 use crate::text::shorten;
+
+/// A secret of the daemons that serve the same users: 32 to 256 octets that nobody can guess.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LoginSecret(String);
+
+impl LoginSecret {
+    /// Takes what was drawn.
+    pub const fn new(drawn: String) -> Self {
+        Self(drawn)
+    }
+
+    /// What to make keys from.
+    pub const fn octets(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    /// Whether it is of a length that is taken.
+    pub const fn is_usable(&self) -> bool {
+        32 <= self.0.len() && self.0.len() <= 256
+    }
+}
+
+impl std::fmt::Debug for LoginSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LoginSecret(…)")
+    }
+}
 
 /// Judges a user name. Errors: what is wrong and what to write instead.
 ///
@@ -64,9 +94,26 @@ pub(crate) fn check(users: &[User], found: &mut Findings) {
     }
 }
 
+pub(crate) fn check_secret(secret: Option<&LoginSecret>, found: &mut Findings) {
+    found.require(
+        secret.is_none_or(LoginSecret::is_usable),
+        || "loginSecret".into(),
+        || "is shorter than 32 octets or longer than 256; draw one with `openssl rand -hex 32`".into(),
+    );
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_of_logins_is_long_enough_and_shown_nowhere() {
+        for (octets, good) in [(31, false), (32, true), (256, true), (257, false)] {
+            let secret = LoginSecret::new("x".repeat(octets));
+            assert_eq!(secret.is_usable(), good, "{octets}");
+            assert!(!format!("{secret:?}").contains('x'));
+        }
+    }
 
     /// RFC 4013 section 3.
     #[test]

@@ -20,6 +20,7 @@ ports:
 tls: {certificate: c, key: k}
 users: [{name: alice, verifier: $argon2id$x}]
 authentication: {serviceAccounts: {issuer: i, audience: a, keySet: '{}', refusedAudiences: [b]}}
+loginSecret: 0123456789abcdef0123456789abcdef
 channelBinding: true
 relayFrom: [192.0.2.0/24]
 proxyProtocol: {mode: Required, trustedSources: [10.0.0.0/8]}

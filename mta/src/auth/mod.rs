@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aws_lc_rs::hmac;
-use postroad_config::User;
+use postroad_config::{LoginSecret, User};
 use postroad_smtp::sasl::{Mechanism, ScramVerifier};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
@@ -40,7 +40,7 @@ struct Inner {
     successes: Cache,
     throttle: Throttle,
     started: Instant,
-    /// Drawn at start: makes false salts where there is no user to take them from.
+    /// Drawn at start: makes false salts where there is neither a secret nor a user to take them from.
     secret: [u8; 32],
     /// For users that do not exist.
     nobody: [Verifier; 2],
@@ -128,16 +128,16 @@ impl Authenticator {
     /// Keys for SCRAM-SHA-256. For a user without any, false ones that no password fits (RFC 5802 section 9).
     ///
     /// They are the same at every pod and after a restart, and as long and as slow as those of some real user: who asks
-    /// again, or asks another pod, learns nothing.
+    /// again, or asks another pod, learns nothing. With `loginSecret` no change of a user changes their salts either.
     pub fn scram(&self, settings: &Settings, user: &str) -> ScramVerifier {
         if let Some(keys) = settings.user(user).and_then(keys) {
             return keys;
         }
         let users = &settings.set.file.users;
-        let secret = match users.first() {
-            Some(first) => hmac::Key::new(hmac::HMAC_SHA256, first.verifier.as_bytes()),
-            None => hmac::Key::new(hmac::HMAC_SHA256, &self.0.secret),
-        };
+        let kept = settings.set.file.login_secret.as_ref().map(LoginSecret::octets);
+        let first = || users.first().map(|first| first.verifier.as_bytes());
+        let secret = kept.or_else(first).unwrap_or(&self.0.secret);
+        let secret = hmac::Key::new(hmac::HMAC_SHA256, secret);
         let secret = octets(hmac::sign(&secret, b"users that do not exist").as_ref());
         let at = octets(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret), user.as_bytes()).as_ref());
         let at = usize::from(u16::from_be_bytes([at[0], at[1]])) % users.len().max(1);
@@ -238,6 +238,29 @@ mod tests {
         assert!(
             eve.to_string().starts_with("SCRAM-SHA-256$20000:"),
             "as slow as others"
+        );
+    }
+
+    #[test]
+    fn with_a_secret_a_false_salt_stays_when_a_user_changes_the_password() {
+        let scram = |password: &str| Verifier::scram(password).unwrap();
+        let (bo, before, after) = (scram("two"), scram("one"), scram("other"));
+        let with = |first: &str, more: &str| {
+            let users = format!("{{name: ann, verifier: '{first}'}}, {{name: bo, verifier: '{bo}'}}");
+            settings(&format!("users: [{users}]\n{more}"))
+        };
+        let kept = "loginSecret: 0123456789abcdef0123456789abcdef\n";
+        let auth = Authenticator::new(1).unwrap();
+        let eve = |settings: &Settings| auth.scram(settings, "eve").to_string();
+        let (then, now) = (with(&before, kept), with(&after, kept));
+        assert_ne!(auth.scram(&then, "ann"), auth.scram(&now, "ann"));
+        assert_eq!(eve(&then), eve(&now));
+        let other = with(&before, "loginSecret: ffffffffffffffffffffffffffffffff\n");
+        assert_ne!(eve(&other), eve(&then), "it is what the salt is made of");
+        assert_ne!(
+            eve(&with(&before, "")),
+            eve(&with(&after, "")),
+            "without one it changes"
         );
     }
 

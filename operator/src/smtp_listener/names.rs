@@ -20,6 +20,8 @@ pub const VOLUME_LOST: &str = "postroad.dev/volume-lost";
 pub const CONFIG_HASH: &str = "postroad.dev/config-hash";
 /// Key of the base file in its Secret, and its file name in the pod.
 pub const BASE: &str = "base.yaml";
+/// Key in the Secret of [`Names::logins`].
+pub const LOGIN_SECRET: &str = "secret";
 /// Where the configuration is mounted.
 pub const CONFIG_MOUNT: &str = "/etc/postroad/config";
 /// Where the queue volume is mounted; the spool is a directory in it.
@@ -75,6 +77,11 @@ impl Names {
     /// Secret with authority and certificate of the admin endpoints.
     pub fn authority(&self) -> String {
         format!("{}-ca", self.listener)
+    }
+
+    /// Secret with what the answers to logins of users who do not exist are made of.
+    pub fn logins(&self) -> String {
+        format!("{}-login-secret", self.listener)
     }
 
     /// A pod.

@@ -4,12 +4,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use base64::Engine as _;
 use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::jiff::Timestamp;
 use kube::{Api, Resource, ResourceExt};
-use postroad_config::{Drained, Peers, User};
+use postroad_config::{Drained, LoginSecret, Peers, User};
 use postroad_crds::SmtpListener;
 use postroad_crds::conditions::reason;
 use serde_json::{Value, json};
@@ -22,7 +23,7 @@ use super::build::objects;
 use super::certificate;
 use super::gather::{self, Children};
 use super::lost;
-use super::names::{BASE, Names};
+use super::names::{BASE, LOGIN_SECRET, Names};
 use super::scale;
 use super::spool_format;
 use super::status::Obstacle;
@@ -100,6 +101,7 @@ async fn write(
         names,
         valid: &inputs.valid,
         users: inputs.users,
+        login_secret: login_secret(listener, names, children, ctx).await?,
         tls: inputs.tls.clone(),
         authority: &authority,
         leaf: &leaf,
@@ -244,6 +246,31 @@ async fn users(listener: &SmtpListener, names: &Names, ctx: &Ctx) -> Result<Want
         .map_err(|invalid| obstacle(reason::SECRET_INVALID, invalid.to_string(), false)))
 }
 
+/// What the answers to logins of users who do not exist are made of: drawn once for each listener, so that they are the same
+/// at every pod and stay when users change. Not given while a pod may be of a version that knows the first format of the
+/// spool only: it would refuse the whole file.
+async fn login_secret(
+    listener: &SmtpListener,
+    names: &Names,
+    children: &Children,
+    ctx: &Ctx,
+) -> Result<Option<LoginSecret>, Error> {
+    let is_known = spool_format::rendered(agreed_format(listener)).is_some();
+    if listener.spec.authentication.is_none() || !is_known {
+        return Ok(None);
+    }
+    let kept = children.text(&names.logins(), LOGIN_SECRET).map(LoginSecret::new);
+    if let Some(kept) = kept.filter(LoginSecret::is_usable) {
+        return Ok(Some(kept));
+    }
+    let mut octets = [0; 32];
+    aws_lc_rs::rand::fill(&mut octets).map_err(|_| Error::Made("the system gives no randomness".into()))?;
+    let drawn = base64::engine::general_purpose::STANDARD.encode(octets);
+    let data = [(LOGIN_SECRET, drawn.as_str())];
+    write_secret(names, &names.logins(), "Opaque", &data, ctx).await?;
+    Ok(Some(LoginSecret::new(drawn)))
+}
+
 pub(super) async fn owner_secret(
     names: &Names,
     name: &str,
@@ -315,7 +342,6 @@ pub(super) async fn write_secret(
     data: &[(&str, &str)],
     ctx: &Ctx,
 ) -> Result<(), Error> {
-    use base64::Engine;
     let encoded: serde_json::Map<String, Value> = data
         .iter()
         .map(|(key, text)| {

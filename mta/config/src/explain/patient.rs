@@ -155,7 +155,14 @@ fn mistake(tree: &Tree, spot: Spot, error: &Error) -> Option<Mistake> {
 /// Messages of the standard library and others name neither value nor mend.
 fn with_mend(text: &str, node: Option<&Node>, field: &str) -> String {
     let value = node.and_then(Node::text).map(shorten).unwrap_or_default();
-    let secret = ["key", "certificate", "verifier", "keySet", "authorities"];
+    let secret = [
+        "key",
+        "certificate",
+        "verifier",
+        "keySet",
+        "authorities",
+        "loginSecret",
+    ];
     let hidden = secret.contains(&field.rsplit('.').next().unwrap_or_default());
     match text {
         "invalid socket address syntax" => {

@@ -176,6 +176,8 @@ fn a_secret_is_never_shown() {
         GOOD.replacen("certificateFile: /a, keyFile: /b", "certificate: SECRET", 1),
         GOOD.replacen("    verifier: $argon2id$x", "    verifier: SECRET\n   bad", 1),
         GOOD.replacen("hostname:", "tls: {certificate: c, key: SECRET}\nhostnam:", 1),
+        GOOD.replacen("hostname:", "loginSecret: SECRET\nhostname:", 1),
+        GOOD.replacen("hostname:", "loginSecret: [SECRET]\nhostname:", 1),
     ] {
         let told = mistakes(&text);
         assert!(!told.is_empty());

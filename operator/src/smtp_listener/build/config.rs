@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use postroad_config::{
-    AdminApi, AdminSection, AssembleError, Authentication, ConfigFile, Domain, FORMAT, Peers, Policy,
-    ServiceAccounts, ShardFile, SpoolSection, TlsSection, TlsSource, TokenAuthority, TokenRole, TokenRule,
-    User, assemble, hash, render, shard_of,
+    AdminApi, AdminSection, AssembleError, Authentication, ConfigFile, Domain, FORMAT, LoginSecret, Peers,
+    Policy, ServiceAccounts, ShardFile, SpoolSection, TlsSection, TlsSource, TokenAuthority, TokenRole,
+    TokenRule, User, assemble, hash, render, shard_of,
 };
 
 use super::certificates::Pair;
@@ -22,6 +22,8 @@ pub struct Parts<'a> {
     pub valid: &'a Valid,
     /// Users.
     pub users: Vec<User>,
+    /// `loginSecret`.
+    pub login_secret: Option<LoginSecret>,
     /// Certificate of the ports.
     pub tls: Option<Pair>,
     /// Authority of the admin endpoints (certificate only is used), and their leaf.
@@ -152,6 +154,7 @@ fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
         names,
         valid,
         users,
+        login_secret,
         tls,
         authority,
         leaf,
@@ -201,6 +204,7 @@ fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
                 refused_audiences: issuer.api_audiences.clone(),
             }),
         },
+        login_secret,
         channel_binding: valid.channel_binding,
         relay_from: valid.relay_from.clone(),
         proxy_protocol: valid.proxy_protocol.clone(),
@@ -285,6 +289,7 @@ mod tests {
             names: &names,
             valid: &valid,
             users: vec![],
+            login_secret: None,
             tls: None,
             authority: &pair,
             leaf: &pair,
@@ -303,10 +308,8 @@ mod tests {
     fn the_generation_counts_changes_and_nothing_else() {
         let first = render_with(vec![domain("a.example")], None);
         assert_eq!(first.generation, 1);
-        assert!(
-            !first.base.contains("writeFormat"),
-            "a pod that knows the first format only reads the file"
-        );
+        let unknown = ["writeFormat", "loginSecret"].map(|field| first.base.contains(field));
+        assert_eq!(unknown, [false; 2], "a pod that knows neither reads the file");
         let same = render_with(vec![domain("a.example")], Some(&first.base));
         assert_eq!(same, first);
         let other = render_with(vec![domain("a.example"), domain("b.example")], Some(&first.base));
@@ -343,6 +346,7 @@ mod tests {
                 names: &names,
                 valid,
                 users: vec![],
+                login_secret: None,
                 tls: None,
                 authority: &pair,
                 leaf: &pair,
@@ -389,6 +393,7 @@ mod tests {
             names: &names,
             valid: &valid,
             users: vec![],
+            login_secret: Some(LoginSecret::new("0123456789abcdef".repeat(2))),
             tls: Some(pair.clone()),
             authority: &pair,
             leaf: &pair,
@@ -403,6 +408,8 @@ mod tests {
         let rendered = rendered(parts, None).unwrap();
         let set = assemble(&rendered.base, &rendered.shards).unwrap();
         assert_eq!(set.file.spool.format(), 2);
+        let secret = set.file.login_secret.unwrap();
+        assert_eq!(secret.octets(), b"0123456789abcdef0123456789abcdef");
         assert_eq!(
             set.file.tls,
             Some(TlsSection {
