@@ -77,7 +77,11 @@ async fn an_order_that_the_volume_fails_changes_nothing() {
             let answer = queue.order(order, vec![entry]).await;
             let refused = matches!(&answer, Err(OrderError::NotDurable(CommitError::ReadOnly(_))));
             assert!(refused, "{order:?}: {answer:?}");
-            assert_eq!(spool.states(entry).unwrap(), [before.clone()], "{order:?}");
+            assert_eq!(
+                spool.states(entry).unwrap(),
+                std::slice::from_ref(&before),
+                "{order:?}"
+            );
             assert_eq!(tally(&queue).await, SCHEDULED, "{order:?}");
         }
         shutdown.cancel();
