@@ -153,7 +153,13 @@ impl Daemon {
             handles.live.clone(),
             stop.clone(),
         ));
-        background.spawn(reload::follow(config.to_owned(), handles.live.clone(), stop));
+        let refused = handles.metrics.config_refused.clone();
+        background.spawn(reload::follow(
+            config.to_owned(),
+            handles.live.clone(),
+            refused,
+            stop,
+        ));
         handles.lifecycle.enter(Phase::Serving);
         let settings = handles.live.current();
         tracing::info!(

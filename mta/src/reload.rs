@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher};
 use postroad_config::{AssembleError, SHARDS, TlsSource, assemble, shard_file_name};
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -72,8 +73,8 @@ pub async fn first(path: &Path) -> Result<Settings, LoadError> {
     }
 }
 
-/// Follows the files until `shutdown`.
-pub async fn follow(path: PathBuf, live: Live, shutdown: CancellationToken) {
+/// Follows the files until `shutdown`; `refused` counts what could not be used.
+pub async fn follow(path: PathBuf, live: Live, refused: Counter, shutdown: CancellationToken) {
     let wake = Arc::new(Notify::new());
     let mut watched = Watched::start(&wake);
     let mut poll = tokio::time::interval(POLL);
@@ -87,18 +88,18 @@ pub async fn follow(path: PathBuf, live: Live, shutdown: CancellationToken) {
         }
         let certificate = certificate_files(&live.current());
         if let Ok(next) = blocking(&path, move |path| gather(path, &certificate)).await {
-            step(next, &mut seen, &live).await;
+            step(next, &mut seen, &live, &refused).await;
         }
     }
 }
 
 /// Uses newly gathered texts where they differ from those seen last.
-async fn step(next: Result<Texts, LoadError>, seen: &mut Option<Texts>, live: &Live) {
+async fn step(next: Result<Texts, LoadError>, seen: &mut Option<Texts>, live: &Live, refused: &Counter) {
     let next = match next {
         Ok(next) => next,
         Err(error) => {
             *seen = None;
-            return refuse(live, &error);
+            return refuse(live, &error, refused);
         }
     };
     if seen.as_ref() == Some(&next) {
@@ -119,14 +120,15 @@ async fn step(next: Result<Texts, LoadError>, seen: &mut Option<Texts>, live: &L
             );
             live.swap(settings);
         }
-        Ok(Err(error)) => refuse(live, &error),
+        Ok(Err(error)) => refuse(live, &error, refused),
         Err(error) => tracing::error!(%error, "reading the configuration was cut short"),
     }
 }
 
-fn refuse(live: &Live, error: &LoadError) {
+fn refuse(live: &Live, error: &LoadError, refused: &Counter) {
     let sentence = error.to_string();
     if live.state().error.as_ref() != Some(&sentence) {
+        refused.inc();
         tracing::warn!(
             error = sentence,
             "newer configuration is not used; the one that runs stays"

@@ -93,7 +93,12 @@ fn a_spool_is_listed_read_checked_and_repaired() {
 
     let repaired = tool(&["repair"], at);
     assert!(repaired.status.success(), "{}", text(&repaired.stderr));
-    assert!(text(&repaired.stdout).contains("2 messages are there"));
+    let said = text(&repaired.stdout);
+    assert!(
+        said.contains("2 messages are there") && said.contains("1 places were damaged"),
+        "{said}"
+    );
+    assert!(said.contains("damaged: segment "), "{said}");
     assert!(tool(&["check"], at).status.success());
 }
 

@@ -71,7 +71,18 @@ pub(crate) fn check(file: &ConfigFile) -> Result<(), Problems> {
     users::check_secret(file.login_secret.as_ref(), &mut found);
     check_sections(file, &mut found);
     check_domains(file, &mut found);
+    let mut names = HashSet::new();
     for (index, policy) in file.policies.iter().enumerate() {
+        found.require(
+            names.insert(&policy.name),
+            || format!("policies[{index}].name"),
+            || {
+                format!(
+                    "`{}` is used twice; give each policy a name of its own",
+                    shorten(&policy.name)
+                )
+            },
+        );
         check_policy(index, policy, &mut found);
     }
     if found.0.is_empty() {
@@ -379,6 +390,11 @@ policies:
                 "domains[example.com].inbound.recipients",
             ),
             ("port: 24", "port: 0", "domains[example.com].inbound.deliverTo"),
+            (
+                "  - {name: p,",
+                "  - {name: p, routes: [{to: {direct: {}}, tls: Opportunistic}]}\n  - {name: p,",
+                "policies[1].name",
+            ),
             (
                 "direct: {}",
                 "smartHosts: []",

@@ -18,7 +18,7 @@ use crate::message::{self, Message};
 use crate::recovery::{Trust, recover};
 use crate::shared::{Shared, segment_name, segments_dir};
 use crate::spool::Spool;
-use crate::types::{EntryId, FromCheckpoint, Options, Recovery, SealState, SpoolUuid, Summary};
+use crate::types::{Damage, EntryId, FromCheckpoint, Options, Recovery, SealState, SpoolUuid, Summary};
 
 /// A spool that is looked at. Holds its lock, and changes nothing.
 #[derive(Debug)]
@@ -110,6 +110,8 @@ pub struct Repaired {
     pub copies: Vec<PathBuf>,
     /// Entries that cannot be read any more; they were taken out of the queue.
     pub lost: Vec<EntryId>,
+    /// Where nothing could be read: what was written there is lost, and nothing says what it was.
+    pub damage: Vec<Damage>,
     /// Entries that are there.
     pub kept: usize,
 }
@@ -119,7 +121,7 @@ pub struct Repaired {
 /// still can. Nothing is done to a spool that is whole. Errors: as of opening; or a copy cannot be
 /// made, and then nothing was changed.
 pub fn repair(dir: &Path, options: &Options) -> Result<Repaired, OpenError> {
-    let (segments, lost, format) = {
+    let (segments, damage, lost, format) = {
         let seen = Inspector::open(dir)?;
         let mut segments: Vec<u32> = seen.report.damage.iter().map(|place| place.segment).collect();
         let unreadable = |entry: &Summary| seen.verify(entry.id).is_err();
@@ -133,7 +135,7 @@ pub fn repair(dir: &Path, options: &Options) -> Result<Repaired, OpenError> {
         segments.extend(homes);
         segments.sort_unstable();
         segments.dedup();
-        (segments, lost, index.newest_format())
+        (segments, seen.report.damage.clone(), lost, index.newest_format())
     };
     let options = &Options {
         write_format: format,
@@ -152,6 +154,7 @@ pub fn repair(dir: &Path, options: &Options) -> Result<Repaired, OpenError> {
     rewrite(&spool, &segments)?;
     Ok(Repaired {
         copies,
+        damage,
         kept: spool.entries().len(),
         lost,
     })

@@ -3,12 +3,25 @@
 pub mod queue;
 pub mod spool;
 
-use std::io::Read;
+use std::fmt::Display;
+use std::io::{self, Read, Write as _};
 use std::process::ExitCode;
 
 use zeroize::Zeroizing;
 
 use crate::auth::Verifier;
+
+/// Prints a line. Whoever has read enough, as `head` has, ends the command without a word.
+fn say(line: &dyn Display) {
+    match writeln!(io::stdout(), "{line}") {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => {
+            eprintln!("standard output cannot be written: {error}");
+            std::process::exit(1);
+        }
+    }
+}
 
 /// Prints the verifier of the password on standard input (one line; its line end does not belong to it).
 pub fn hash_password(scram: bool) -> ExitCode {
@@ -30,7 +43,7 @@ pub fn hash_password(scram: bool) -> ExitCode {
     };
     match make(password) {
         Ok(verifier) => {
-            println!("{verifier}");
+            say(&verifier);
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -15,6 +15,7 @@ use postroad_config::admin::{
 };
 use serde::de::DeserializeOwned;
 
+use super::say;
 use crate::admin::socket;
 
 /// What is wanted.
@@ -106,7 +107,7 @@ async fn fulfil(socket: &Path, wish: Wish, json: bool) -> Result<(), String> {
                 return print_json(&now);
             }
             for site in &now.suspended {
-                println!("{site}");
+                say(&format_args!("{site}"));
             }
             eprintln!("{verb}: {} sites are suspended now", now.suspended.len());
             Ok(())
@@ -118,7 +119,7 @@ async fn fulfil(socket: &Path, wish: Wish, json: bool) -> Result<(), String> {
                 return print_json(&done);
             }
             for id in &done.ids {
-                println!("{id}");
+                say(&format_args!("{id}"));
             }
             let more = if done.more {
                 "; there are more, give the order again"
@@ -202,10 +203,10 @@ fn encoded(text: &str) -> String {
 }
 
 fn print_json(value: &impl serde::Serialize) -> Result<(), String> {
-    println!(
+    say(&format_args!(
         "{}",
         serde_json::to_string(value).map_err(|error| error.to_string())?
-    );
+    ));
     Ok(())
 }
 
@@ -217,20 +218,20 @@ fn print_entry(entry: &Entry) {
     let back = if entry.or_return { " or back" } else { "" };
     let by = entry.deliver_by.map(|at| format!("  until {}{back}", when(at)));
     let by = by.unwrap_or_default();
-    println!(
+    say(&format_args!(
         "{id}  {}  {size:>9}  {:<7}  <{sender}>{moved}{tls}{by}",
         when(entry.arrived),
         entry.owner
-    );
+    ));
     for recipient in &entry.recipients {
         let next = recipient
             .next_attempt
             .map(|at| format!("  next {}", when(at)))
             .unwrap_or_default();
-        println!(
+        say(&format_args!(
             "{:18}{:<9} <{}>  {} attempts{next}  {}",
             "", recipient.state, recipient.address, recipient.attempts, recipient.reply
-        );
+        ));
     }
 }
 
@@ -240,14 +241,14 @@ fn print_site(site: &Site) {
         .map(|at| format!("  closed until {}", when(at)))
         .unwrap_or_default();
     let suspended = if site.suspended { "  suspended" } else { "" };
-    println!(
+    say(&format_args!(
         "{}  {} waiting, {} of {} attempts{suspended}{closed}  {}",
         site.name,
         site.waiting,
         site.running,
         site.window,
         site.last_trouble.as_deref().unwrap_or("")
-    );
+    ));
 }
 
 fn when(milliseconds: u64) -> String {

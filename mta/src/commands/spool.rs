@@ -12,6 +12,7 @@ use postroad_spool::{
 };
 use serde_json::{Value, json};
 
+use super::say;
 use crate::log::clean;
 
 /// Lists the messages.
@@ -46,7 +47,7 @@ pub fn check(directory: &Path, json: bool) -> ExitCode {
         let report = spool.report();
         let whole = unreadable.is_empty() && report.damaged == 0 && report.lost == 0;
         if json {
-            println!("{}", checked(spool, entries.len(), &unreadable));
+            say(&format_args!("{}", checked(spool, entries.len(), &unreadable)));
         } else {
             tell(spool, entries.len(), report, &unreadable);
         }
@@ -58,21 +59,31 @@ pub fn check(directory: &Path, json: bool) -> ExitCode {
 pub fn repair(directory: &Path) -> ExitCode {
     match repair_spool(directory, &Options::default()) {
         Ok(done) if done.copies.is_empty() && done.lost.is_empty() => {
-            println!("nothing to repair: {} messages, all whole", done.kept);
+            say(&format_args!(
+                "nothing to repair: {} messages, all whole",
+                done.kept
+            ));
             ExitCode::SUCCESS
         }
         Ok(done) => {
             for copy in &done.copies {
-                println!("copied aside: {}", copy.display());
+                say(&format_args!("copied aside: {}", copy.display()));
+            }
+            for place in &done.damage {
+                say(&format_args!(
+                    "damaged: segment {:08}, octets {} to {}: what was written there is lost, and nothing says what it was",
+                    place.segment, place.from, place.to
+                ));
             }
             for lost in &done.lost {
-                println!("lost: {lost} cannot be read and was taken out");
+                say(&format_args!("lost: {lost} cannot be read and was taken out"));
             }
-            println!(
-                "repaired: {} messages are there, {} were lost",
+            say(&format_args!(
+                "repaired: {} messages are there, {} that are known by name were lost, {} places were damaged",
                 done.kept,
-                done.lost.len()
-            );
+                done.lost.len(),
+                done.damage.len()
+            ));
             ExitCode::SUCCESS
         }
         Err(error) => refused(directory, &error),
@@ -243,52 +254,54 @@ fn checked(spool: &Inspector, entries: usize, unreadable: &[(EntryId, String)]) 
 }
 
 fn tell(spool: &Inspector, entries: usize, report: &Recovery, unreadable: &[(EntryId, String)]) {
-    println!(
+    say(&format_args!(
         "spool {}: {entries} messages in {} segments of {}",
         spool.uuid(),
         report.segments,
         formats(spool)
-    );
+    ));
     for place in &report.damage {
-        println!(
+        say(&format_args!(
             "damaged: segment {:08}, octets {} to {}",
             place.segment, place.from, place.to
-        );
+        ));
     }
     for (id, error) in unreadable {
-        println!("unreadable: {id}: {error}");
+        say(&format_args!("unreadable: {id}: {error}"));
     }
     if report.lost > 0 {
-        println!(
+        say(&format_args!(
             "lost: the body files of {} messages are missing or short",
             report.lost
-        );
+        ));
     }
     if report.torn_tail {
-        println!("the last write was cut off; nothing of it was ever acknowledged");
+        say(&format_args!(
+            "the last write was cut off; nothing of it was ever acknowledged"
+        ));
     }
     if report.orphans > 0 {
-        println!(
+        say(&format_args!(
             "{} body files belong to no message; the next start removes them",
             report.orphans
-        );
+        ));
     }
     match spool.checkpoint() {
-        FromCheckpoint::Used => println!("the next start uses the checkpoint of the index"),
-        other => println!(
+        FromCheckpoint::Used => say(&format_args!("the next start uses the checkpoint of the index")),
+        other => say(&format_args!(
             "the next start reads everything: the checkpoint of the index is {}",
             other.name()
-        ),
+        )),
     }
     let whole = report.damaged == 0 && report.lost == 0 && unreadable.is_empty();
-    println!(
+    say(&format_args!(
         "{}",
         if whole {
             "whole"
         } else {
             "NOT whole: `postroad-mta spool repair` mends what can be mended"
         }
-    );
+    ));
 }
 
 /// `format 1`, or with both: `format 1 (3), format 2 (1)`.

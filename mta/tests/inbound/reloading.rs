@@ -51,6 +51,7 @@ async fn a_bad_file_is_not_used_and_nothing_is_refused_for_good_meanwhile() {
         })
         .await;
     assert_eq!(stage.daemon.handles().live.state().hash, before);
+    assert_eq!(stage.daemon.handles().metrics.config_refused.get(), 1);
     let mut client = stage.smtp().await;
     client
         .expect(&[
