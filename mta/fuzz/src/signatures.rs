@@ -111,6 +111,7 @@ fn sign(message: &[u8]) {
             }
         }
         Err(Unsignable::From(count)) => assert!(count != 1),
+        Err(Unsignable::BeginsFolded) => assert!(matches!(section.first(), Some(b' ' | b'\t'))),
         Err(Unsignable::TooManyFields) => {}
         Err(other) => panic!("{other}"),
     }

@@ -204,6 +204,13 @@ fn a_message_with_two_authors_or_none_is_not_signed() {
     );
 }
 
+/// Its first line would become the end of our own field, with tags of the sender's choice.
+#[test]
+fn a_message_that_begins_in_the_middle_of_a_field_is_not_signed() {
+    let refused = sign(format!(" b=AAAA\r\n{MESSAGE}").as_bytes(), &signer(), NOW);
+    assert_eq!(refused, Err(Unsignable::BeginsFolded));
+}
+
 #[test]
 fn a_signature_without_from_proves_nothing() {
     let message = signed_as("a=ed25519-sha256; d=example.com; s=s; h=to:subject", MESSAGE);

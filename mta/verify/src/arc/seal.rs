@@ -28,6 +28,9 @@ pub enum Unsealable {
     /// The chain is as long as it may be.
     #[error("the chain has {MOST_SETS} sets already")]
     Full,
+    /// A set in front of it would take its first line for its own last one.
+    #[error("the message begins with white space, as if it went on with a field")]
+    BeginsFolded,
     /// The hash of the body was not asked for in time.
     #[error("the body was not hashed")]
     NoBody,
@@ -91,6 +94,9 @@ impl Sealer {
         results: &str,
         now: u64,
     ) -> Result<String, Unsealable> {
+        if header.begins_folded() {
+            return Err(Unsealable::BeginsFolded);
+        }
         if matches!(chain.problem, Some(Problem::FailedBefore(_))) {
             return Err(Unsealable::Ended);
         }

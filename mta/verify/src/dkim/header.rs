@@ -11,6 +11,7 @@ pub struct Header<'a> {
     fields: Vec<Field<'a>>,
     /// Positions in `fields`, by name without regard to case, then from bottom to top.
     by_name: Vec<usize>,
+    begins_folded: bool,
 }
 
 /// One field.
@@ -24,6 +25,7 @@ pub struct Field<'a> {
 impl<'a> Header<'a> {
     /// Reads fields up to the first empty line or the end. Lines that belong to no field (RFC 5322 section 2.2) are left out.
     pub fn parse(section: &'a [u8]) -> Self {
+        let begins_folded = matches!(section.first(), Some(b' ' | b'\t'));
         let mut fields = Vec::new();
         let mut start = 0;
         for (from, to) in lines(section) {
@@ -33,14 +35,14 @@ impl<'a> Header<'a> {
             fields.extend(section.get(start..from).and_then(Field::parse));
             start = from;
             if from == to {
-                return Self::of(fields);
+                return Self::of(fields, begins_folded);
             }
         }
         fields.extend(section.get(start..).and_then(Field::parse));
-        Self::of(fields)
+        Self::of(fields, begins_folded)
     }
 
-    fn of(fields: Vec<Field<'a>>) -> Self {
+    fn of(fields: Vec<Field<'a>>, begins_folded: bool) -> Self {
         let mut by_name: Vec<usize> = (0..fields.len()).collect();
         by_name.sort_by(|a, b| {
             let order = match (fields.get(*a), fields.get(*b)) {
@@ -49,7 +51,11 @@ impl<'a> Header<'a> {
             };
             order.then(b.cmp(a))
         });
-        Self { fields, by_name }
+        Self {
+            fields,
+            by_name,
+            begins_folded,
+        }
     }
 
     /// Cuts a message into its header section and its body. The empty line belongs to neither.
@@ -64,6 +70,12 @@ impl<'a> Header<'a> {
             }
             None => (message, &[]),
         }
+    }
+
+    /// Its first line goes on with a field that is not there (RFC 5322 section 2.2.3): below a field that is put before the
+    /// message, it would become a part of that one.
+    pub const fn begins_folded(&self) -> bool {
+        self.begins_folded
     }
 
     /// All fields, top to bottom.

@@ -32,6 +32,9 @@ pub enum Unsignable {
     /// RFC 5322 section 3.6 wants one From; a signature over another number would vouch for a forgery.
     #[error("the message has {0} From fields; it must have one")]
     From(usize),
+    /// A signature in front of it would take its first line for its own last one.
+    #[error("the message begins with white space, as if it went on with a field")]
+    BeginsFolded,
     /// More fields of the names that are signed than a signature should list.
     #[error("the message has more than {MOST_NAMES} fields to sign")]
     TooManyFields,
@@ -107,6 +110,9 @@ impl Signer {
     pub fn sign(&self, header: &Header<'_>, body: &BodyHashes, now: u64) -> Result<String, Unsignable> {
         if self.keys.is_empty() {
             return Ok(String::new());
+        }
+        if header.begins_folded() {
+            return Err(Unsignable::BeginsFolded);
         }
         let authors = header.positions(b"From").len();
         if authors != 1 {
