@@ -17,7 +17,7 @@ pub(super) const NEEDED: &str = "control groups with a memory controller";
 
 /// MiB that the server may grow by, once it is ready: from what kills it to what leaves room. With very little it may turn
 /// everybody away in time, so that a sample goes on until it has seen both sides.
-const ROOM: &[u64] = &[1, 64, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48];
+const ROOM: &[u64] = &[6, 64, 8, 4, 3, 2, 1, 12, 16, 24, 32, 48];
 /// Connections with small mails, and with large ones.
 const CONNECTIONS: usize = 12;
 /// How long the load lasts where nobody is killed.
