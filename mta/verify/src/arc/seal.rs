@@ -8,8 +8,7 @@ use std::sync::Arc;
 use super::chain::{self, Fields, MESSAGE_SIGNATURE, MOST_SETS, RESULTS, SEAL};
 use super::verify::{Outcome, Problem, Verdict, absorb, unfolded};
 use crate::dkim::algorithm::HeaderHasher;
-use crate::dkim::signature::{absorb_own, selection};
-use crate::dkim::tags::Tags;
+use crate::dkim::signature::{absorb_unsigned, selection};
 use crate::dkim::write::{self, Fold, Written};
 use crate::dkim::{
     BadSigner, BodyHashes, Canonicalization, Field, Header, HeaderHash, KeyFailed, SigningKey, Wanted,
@@ -238,17 +237,7 @@ impl SetText<'_> {
 /// The hash of what was taken and of a field of ours without its `b=`.
 fn with_own(mut hasher: HeaderHasher, unsigned: &str) -> HeaderHash {
     let mut text = Vec::new();
-    if let Some(field) = Field::parse(unsigned.as_bytes()) {
-        let span = Tags::parse(field.value())
-            .ok()
-            .and_then(|tags| tags.find("b").map(|tag| tag.span.clone()));
-        absorb_own(
-            Canonicalization::Relaxed,
-            &field,
-            span.unwrap_or_default(),
-            &mut text,
-        );
-    }
+    absorb_unsigned(unsigned, &mut text);
     hasher.update(&text);
     hasher.finish()
 }

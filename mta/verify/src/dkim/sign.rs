@@ -7,10 +7,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::body::{BodyHashes, Wanted};
-use super::header::{Field, Header};
+use super::header::Header;
 use super::private_key::{KeyFailed, SigningKey};
-use super::signature::{absorb_own, selection};
-use super::tags::Tags;
+use super::signature::{absorb_unsigned, selection};
 use super::write::{self, Fold, Written};
 use super::{Canonicalization, HeaderHash, base64, domain};
 use crate::dkim::algorithm::HeaderHasher;
@@ -183,17 +182,7 @@ fn hash(header: &Header<'_>, names: &[String], unsigned: &str) -> HeaderHash {
             text.extend_from_slice(b"\r\n");
         }
     }
-    if let Some(field) = Field::parse(unsigned.as_bytes()) {
-        let span = Tags::parse(field.value())
-            .ok()
-            .and_then(|tags| tags.find("b").map(|tag| tag.span.clone()));
-        absorb_own(
-            Canonicalization::Relaxed,
-            &field,
-            span.unwrap_or_default(),
-            &mut text,
-        );
-    }
+    absorb_unsigned(unsigned, &mut text);
     hasher.update(&text);
     hasher.finish()
 }

@@ -166,6 +166,15 @@ pub(crate) fn absorb_own(how: Canonicalization, field: &Field<'_>, span: Range<u
     }
 }
 
+/// The same of a field of ours that is about to be signed, relaxed.
+pub(crate) fn absorb_unsigned(unsigned: &str, out: &mut Vec<u8>) {
+    if let Some(field) = Field::parse(unsigned.as_bytes()) {
+        let tags = Tags::parse(field.value()).ok();
+        let span = tags.and_then(|tags| tags.find("b").map(|tag| tag.span.clone()));
+        absorb_own(Canonicalization::Relaxed, &field, span.unwrap_or_default(), out);
+    }
+}
+
 /// Positions of the fields that `h=` names: each name takes the lowest field of it that is not yet taken, and a name without
 /// a field stands for none (RFC 6376 section 5.4.2). `own`: the field that is never taken.
 pub(crate) fn selection(header: &Header<'_>, names: &[String], own: Option<usize>) -> Vec<usize> {
