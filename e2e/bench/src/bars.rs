@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::bench::OURS;
 use crate::figures::Figures;
 
 /// One bar.
@@ -59,7 +60,7 @@ pub fn judge(figures: &Figures) -> Vec<Verdict> {
 }
 
 fn verdict(bar: &Bar, figures: &Figures) -> Option<Verdict> {
-    let ours = figures.get(bar.test, bar.series, "postroad")?;
+    let ours = figures.get(bar.test, bar.series, OURS)?;
     let value = ours.median();
     let mut text = bar.series.join(" ");
     let met = match bar.must {

@@ -79,10 +79,10 @@ impl Bench {
     ) -> Outcome {
         let servers = std::mem::take(&mut self.servers);
         let mut result = Ok(());
-        let mut unfinished = vec![];
         'rounds: for round in 1..=self.rounds {
             for server in &servers {
-                if unfinished.contains(&server.name()) {
+                let gave_up = |given: &(String, &str, String)| given.0 == what && given.1 == server.name();
+                if self.unfinished.iter().any(gave_up) {
                     continue;
                 }
                 eprintln!("    {what}, round {round} of {}: {}", self.rounds, server.name());
@@ -95,7 +95,6 @@ impl Bench {
                     // What a peer cannot do is its result, and no reason to measure nobody else.
                     let why = error.to_string();
                     self.unfinished.push((what.to_owned(), server.name(), why));
-                    unfinished.push(server.name());
                     result = Ok(());
                 }
             }
@@ -151,6 +150,6 @@ impl Bench {
             generator: None,
             server: None,
         };
-        self.note(test, series, "postroad", unit, sample);
+        self.note(test, series, OURS, unit, sample);
     }
 }

@@ -115,7 +115,7 @@ fn is_picked(test: &Test, args: &Args) -> bool {
 /// Ours and the picked peers that are there. A peer that is not is a counted skip.
 fn servers(args: &Args, count: &mut Count) -> Vec<Box<dyn Server>> {
     let picked = |name: &&str| args.peers.is_empty() || args.peers.iter().any(|peer| peer == name);
-    let names = std::iter::once("postroad").chain(PEERS.into_iter().filter(picked));
+    let names = std::iter::once(bench::OURS).chain(PEERS.into_iter().filter(picked));
     let mut servers = Vec::new();
     for server in names.filter_map(servers::named) {
         match server.version() {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::bench::OURS;
 use crate::figures::{Figure, Figures};
 
 /// A table of medians, ranges, processor shares and ratios, as Markdown.
@@ -42,9 +43,9 @@ fn place(figure: &Figure) -> String {
 }
 
 fn ratio(figures: &Figures, figure: &Figure) -> String {
-    let ours = figures.get(figure.test, &figure.series, "postroad");
+    let ours = figures.get(figure.test, &figure.series, OURS);
     match ours {
-        Some(ours) if figure.server != "postroad" && figure.median() > 0.0 => {
+        Some(ours) if figure.server != OURS && figure.median() > 0.0 => {
             format!("{:.1} ×", ours.median() / figure.median())
         }
         _ => String::new(),

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::bench::OURS;
 use crate::figures::Figure;
 
 const ROW: usize = 22;
@@ -20,7 +21,7 @@ pub fn bars(title: &str, figures: &[&Figure]) -> String {
     );
     for (row, figure) in figures.iter().enumerate() {
         let y = 32 + row * ROW;
-        let colour = if figure.server == "postroad" {
+        let colour = if figure.server == OURS {
             "#0b6e4f"
         } else {
             "#9aa5b1"

@@ -14,6 +14,7 @@ use postroad_e2e::rootfs::Jail;
 use postroad_e2e::shell::Shell;
 
 use super::{Running, Server, Task, free_address};
+use crate::bench::OURS;
 use crate::folder::Folder;
 
 /// Our daemon as the other servers are.
@@ -50,7 +51,7 @@ impl Settings {
 
 impl Server for Postroad {
     fn name(&self) -> &'static str {
-        "postroad"
+        OURS
     }
 
     fn settings(&self) -> &'static str {

@@ -4,7 +4,7 @@
 use postroad_e2e::kubectl::{Failure, Outcome};
 
 use crate::account::Watch;
-use crate::bench::{Bench, SIZE};
+use crate::bench::{Bench, OURS, SIZE};
 use crate::figures::rate;
 use crate::load::body::Template;
 use crate::load::generator::Load;
@@ -47,7 +47,7 @@ pub(super) fn run(bench: &mut Bench) -> Outcome {
 }
 
 fn pipelined(bench: &mut Bench, server: &dyn Server, running: &Running) -> Outcome<u64> {
-    let messages = if server.name() == "postroad" {
+    let messages = if server.name() == OURS {
         PIPELINED_OURS
     } else {
         PIPELINED
