@@ -17,6 +17,8 @@ pub const CONFIG_APPLIED: &str = "ConfigApplied";
 pub const QUEUE_HEALTHY: &str = "QueueHealthy";
 /// Pods are leaving and hand their mail over.
 pub const DRAINING: &str = "Draining";
+/// Every pod is of the newest template.
+pub const ROLLED_OUT: &str = "RolledOut";
 /// The MX records name a listener of the domain.
 pub const MX_VALID: &str = "MXValid";
 /// The SPF record lets the listeners' egress addresses send.
@@ -88,6 +90,8 @@ pub mod reason {
     pub const NO_TARGET: &str = "NoTarget";
     /// Nothing leaves.
     pub const NOT_DRAINING: &str = "NotDraining";
+    /// A replaced pod does not do well, and no other is replaced until it does.
+    pub const ROLLOUT_STOPPED: &str = "RolloutStopped";
     /// An object of this name exists and is not ours.
     pub const FOREIGN_OBJECT: &str = "ForeignObject";
     /// The API server refused or could not be reached.

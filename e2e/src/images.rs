@@ -77,6 +77,11 @@ pub fn product() -> Outcome<Product> {
     })
 }
 
+/// The mail server once more under another name: a newer image, as far as the cluster can tell.
+pub fn next_mta(product: &Product) -> Outcome<Image> {
+    of_program(&product.mta_program, "localhost/postroad-mta-next")
+}
+
 /// The DNS server as the authoritative server of made-up domains.
 pub fn dns(cluster: &Cluster) -> Outcome<Image> {
     of_program(&cluster.coredns()?, "localhost/postroad-test-dns")

@@ -10,6 +10,7 @@ mod crowd;
 mod desk;
 mod examples_accepted;
 mod fields_followed;
+mod image_rolled;
 mod install_and_send;
 mod limits_followed;
 mod neighbours;
@@ -50,6 +51,7 @@ pub const ALL: &[Story] = &[
     story("queue_ordered_and_expired", queue_ordered::play),
     story("pod_killed_in_mid_transaction", pod_killed::play),
     story("scale_down_with_deferred_mail", scale_down::play),
+    story("image_rolled_pod_by_pod", image_rolled::play),
     story("operator_killed_during_scale_down", operator_killed::play),
     // The rest need what only the local cluster has.
     Story {

@@ -8,7 +8,8 @@ use futures::future::Shared;
 use futures::{FutureExt, Stream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Service, ServiceAccount};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::PartialObjectMeta;
 use kube::runtime::controller::{Config, Controller};
 use kube::runtime::events::{Recorder, Reporter};
@@ -216,6 +217,16 @@ async fn controllers(
             api::<PartialObjectMeta<Service>>(client, args),
             ours.clone(),
             |service| labelled(&service),
+        )
+        .watches(
+            api::<PartialObjectMeta<PodDisruptionBudget>>(client, args),
+            ours.clone(),
+            |budget| labelled(&budget),
+        )
+        .watches(
+            api::<PartialObjectMeta<ServiceAccount>>(client, args),
+            ours.clone(),
+            |account| labelled(&account),
         )
         .watches(api::<Pod>(client, args), ours, |pod| labelled(&pod))
         .watches(

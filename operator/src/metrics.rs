@@ -18,6 +18,11 @@ struct Outcome {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Step {
+    step: &'static str,
+}
+
 /// All figures.
 pub struct Metrics {
     registry: Registry,
@@ -25,6 +30,7 @@ pub struct Metrics {
     seconds: Histogram,
     writes: Family<Outcome, Counter>,
     leader: Gauge,
+    rollouts: Family<Step, Counter>,
 }
 
 impl Default for Metrics {
@@ -34,6 +40,7 @@ impl Default for Metrics {
         let seconds = Histogram::new(exponential_buckets(0.005, 2.0, 12));
         let writes = Family::default();
         let leader = Gauge::default();
+        let rollouts = Family::default();
         registry.register(
             "reconciles",
             "Reconciles by kind and outcome (ok, or the category of the error)",
@@ -42,12 +49,18 @@ impl Default for Metrics {
         registry.register("reconcile_seconds", "Time of a reconcile", seconds.clone());
         registry.register("writes", "Writes to the API server by outcome", writes.clone());
         registry.register("leader", "1 while this process leads", leader.clone());
+        registry.register(
+            "rollouts",
+            "Rollouts of new pods by step (RolloutStarted, RolloutStopped, RolloutResumed, RolloutCompleted)",
+            rollouts.clone(),
+        );
         Self {
             registry,
             reconciles,
             seconds,
             writes,
             leader,
+            rollouts,
         }
     }
 }
@@ -62,6 +75,11 @@ impl Metrics {
     /// A write ended.
     pub fn wrote(&self, outcome: &'static str) {
         self.writes.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// A rollout took a step.
+    pub fn rollout(&self, step: &'static str) {
+        self.rollouts.get_or_create(&Step { step }).inc();
     }
 
     /// Whether we lead.

@@ -8,6 +8,7 @@
 //! * `certificate`: where the certificate of the ports comes from. `served`: which one they were seen to show.
 //! * [`addresses`]: where clients reach it.
 //! * [`scale`]: who leaves, who may go. [`fleet`]: the pods asked, and the plan carried out.
+//! * [`rollout`]: which pod is replaced by a newer one, and when that stops. `replacing`: carries it out.
 //! * [`lost`]: volumes that a person declared lost. `losses`: claims marked, pods told.
 //! * [`spool_format`]: the format of the spools that every pod reads.
 //! * [`volumes`]: larger volumes: claims grow, the StatefulSet is made anew around its pods.
@@ -26,6 +27,8 @@ mod losses;
 pub mod lost;
 pub mod names;
 mod prepare;
+mod replacing;
+pub mod rollout;
 pub mod scale;
 mod served;
 mod spool_format;
@@ -86,6 +89,7 @@ async fn step(listener: &SmtpListener, names: &Names, ctx: &Ctx) -> Result<statu
 async fn conclude(listener: &SmtpListener, found: &status::Found, ctx: &Ctx) -> Result<Action, Error> {
     let next = status::status(listener, found, Timestamp::now());
     announce(listener, &next, ctx).await;
+    announce_rollout(listener, &next, ctx).await;
     write_status(listener, &next, ctx).await?;
     let before = listener.status.as_ref().and_then(|status| status.spool_format);
     Ok(Action::requeue(pause(found, &next, before)))
@@ -130,6 +134,9 @@ async fn refused(listener: &SmtpListener, names: &Names, error: Error, ctx: &Ctx
 fn pause(found: &status::Found, next: &SmtpListenerStatus, before: Option<i32>) -> Duration {
     if found.obstacle.is_some() {
         LATER
+    } else if next.rollout.as_ref().is_some_and(|rollout| rollout.stopped) {
+        // Its pod is watched.
+        LATER
     } else if status_of(&next.conditions, RECONCILING) == Some(true)
         || status_of(&next.conditions, READY) != Some(true)
         || next.spool_format != before
@@ -168,6 +175,22 @@ async fn keep_finalizer(listener: &SmtpListener, names: &Names, ctx: &Ctx) -> Re
         .map(drop)
 }
 
+/// The steps of a rollout, which one condition cannot tell: an Event, a figure, and a line in the log where it stops.
+async fn announce_rollout(listener: &SmtpListener, next: &SmtpListenerStatus, ctx: &Ctx) {
+    let before = listener
+        .status
+        .as_ref()
+        .and_then(|status| status.rollout.as_ref());
+    let Some(news) = rollout::news(before, next.rollout.as_ref()) else {
+        return;
+    };
+    if news.kind == EventType::Warning {
+        tracing::warn!(listener = listener.name_any(), reason = news.reason, news.note);
+    }
+    ctx.metrics.rollout(news.reason);
+    event(ctx, listener, news.kind, news.reason, &news.note).await;
+}
+
 /// An Event for each condition that changed its status, with its own reason.
 async fn announce(listener: &SmtpListener, next: &SmtpListenerStatus, ctx: &Ctx) {
     let before = listener
@@ -176,7 +199,10 @@ async fn announce(listener: &SmtpListener, next: &SmtpListenerStatus, ctx: &Ctx)
         .map(|status| status.conditions.as_slice())
         .unwrap_or_default();
     for condition in &next.conditions {
-        if matches!(condition.type_.as_str(), RECONCILING | conditions::STALLED) {
+        if matches!(
+            condition.type_.as_str(),
+            RECONCILING | conditions::STALLED | conditions::ROLLED_OUT
+        ) {
             continue;
         }
         let was = before.iter().find(|known| known.type_ == condition.type_);

@@ -1,6 +1,7 @@
 //! SmtpListener: a fleet of mail server pods and the ports that it serves.
 
 mod pod;
+mod rollout;
 mod service;
 mod verification;
 
@@ -17,6 +18,7 @@ pub use self::pod::{
     Affinity, CpuMemory, PodSettings, Resources, Spread, TaintEffect, Toleration, TolerationOperator,
     WhenUnsatisfiable,
 };
+pub use self::rollout::{Rollout, RolloutStatus};
 pub use self::service::{
     IpFamily, IpFamilyPolicy, ListenerNetworkPolicy, ListenerService, ProxyMode, ProxyProtocol, ServiceType,
     TrafficPolicy,
@@ -123,6 +125,9 @@ pub struct SmtpListenerSpec {
     /// Settings of the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodSettings>,
+    /// How pods are replaced by newer ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
 }
 
 fn one() -> i32 {
@@ -500,6 +505,9 @@ pub struct SmtpListenerStatus {
     /// Pods that leave, and how many messages each still has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub draining: Vec<DrainingPod>,
+    /// While pods are replaced by newer ones: how far that is. Absent = every pod is of the newest template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
     /// Volumes that a person declared lost, and what became of the messages that only they could have settled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<LostVolume>,
@@ -509,7 +517,7 @@ pub struct SmtpListenerStatus {
     /// Newest format on the disk of any pod. A version that does not read it refuses that spool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spool_format_on_disk: Option<i32>,
-    /// Conditions: Ready, Reconciling, Stalled, CertificateServed, ConfigApplied, QueueHealthy, Draining.
+    /// Conditions: Ready, Reconciling, Stalled, CertificateServed, ConfigApplied, QueueHealthy, Draining, RolledOut.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[serde(default)]
     pub conditions: Vec<Condition>,

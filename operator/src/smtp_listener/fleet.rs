@@ -1,4 +1,5 @@
-//! The pods: asked what they are, brought to the wanted number, rolled to a new template. The decisions are [`super::scale`]'s.
+//! The pods: asked what they are, brought to the wanted number, replaced by newer ones. The decisions are [`super::scale`]'s and
+//! [`super::rollout`]'s.
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -17,6 +18,8 @@ use super::gather::{self, Children};
 use super::losses;
 use super::names::{CONFIG_HASH, DRAINED, Names};
 use super::prepare::Prepared;
+use super::replacing;
+use super::rollout::Rollout;
 use super::scale::{self, Plan, Said};
 use super::spool_format::SPOOL_FORMAT;
 use super::status::{Found, Seen};
@@ -29,7 +32,7 @@ use crate::error::{Doing, Error};
 /// A pod and what it said.
 pub(super) struct Member {
     pub ordinal: i32,
-    pod: Pod,
+    pub pod: Pod,
     pub address: Option<String>,
     pub state: Result<State, String>,
     /// What its ports were seen to show.
@@ -92,8 +95,8 @@ pub async fn run(
         );
     }
     discard_drained(listener, names, children, &fleet, ctx).await?;
-    let rolling = roll(wanted, &members, set.as_ref(), ctx).await?;
-    let mut found = found(listener, names, prepared, base, set.as_ref(), members, rolling);
+    let rollout = replacing::run(listener, names, &members, set.as_ref(), ctx).await?;
+    let mut found = found(listener, names, prepared, base, set.as_ref(), members, rollout);
     found.growth = growth;
     found.remade = prepared.is_some() && set.is_none();
     losses::tell(listener, lost, &mut found, ctx).await;
@@ -422,40 +425,6 @@ async fn discard_drained(
     Ok(())
 }
 
-/// Replaces pods of an older template, one at a time, highest first, the next only when all serve. A pod that does not serve
-/// and is of an older template goes first: it cannot get worse.
-async fn roll(wanted: i32, members: &[Member], set: Option<&StatefulSet>, ctx: &Ctx) -> Result<bool, Error> {
-    let revision = set
-        .and_then(|set| set.status.as_ref())
-        .and_then(|status| status.update_revision.clone());
-    let Some(revision) = revision else {
-        return Ok(false);
-    };
-    let observed = set
-        .and_then(|set| set.status.as_ref())
-        .and_then(|status| status.observed_generation);
-    if observed != set.and_then(|set| set.metadata.generation) {
-        return Ok(false);
-    }
-    let staying: Vec<&Member> = members.iter().filter(|member| member.ordinal < wanted).collect();
-    let old = |member: &&&Member| member.pod.labels().get("controller-revision-hash") != Some(&revision);
-    let outdated: Vec<&&Member> = staying.iter().filter(old).collect();
-    let going = members
-        .iter()
-        .any(|member| member.pod.metadata.deletion_timestamp.is_some());
-    let all_serve = staying.len() == usize::try_from(wanted).unwrap_or(0)
-        && staying.iter().all(|member| gather::is_ready(&member.pod));
-    let next = outdated
-        .iter()
-        .rev()
-        .find(|member| all_serve || !gather::is_ready(&member.pod));
-    if let Some(member) = next.filter(|_| !going) {
-        tracing::info!(pod = member.pod.name_any(), "an older pod is replaced");
-        apply::delete(ctx, &member.pod).await?;
-    }
-    Ok(!outdated.is_empty())
-}
-
 fn found(
     listener: &SmtpListener,
     names: &Names,
@@ -463,7 +432,7 @@ fn found(
     base: Option<(String, u64)>,
     set: Option<&StatefulSet>,
     members: Vec<Member>,
-    rolling: bool,
+    rollout: Rollout,
 ) -> Found {
     let before = listener.status.clone().unwrap_or_default();
     let kept = before
@@ -507,7 +476,7 @@ fn found(
             .or(before.rendered),
         certificate: prepared.and_then(|prepared| prepared.certificate.clone()),
         selector: names.selector(),
-        rolling,
+        rollout,
         format_cap: listener
             .annotations()
             .get(SPOOL_FORMAT)

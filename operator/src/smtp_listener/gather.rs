@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodCondition, Secret};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
@@ -108,22 +108,41 @@ pub async fn named_secret(ctx: &Ctx, namespace: &str, name: &str) -> Result<Opti
 
 /// Whether a pod's conditions say that it serves.
 pub fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     pod.metadata.deletion_timestamp.is_none()
-        && conditions
-            .into_iter()
-            .flatten()
-            .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+        && condition(pod, "Ready").is_some_and(|condition| condition.status == "True")
+}
+
+/// Since when a pod's conditions say that it serves.
+pub fn ready_since(pod: &Pod) -> Option<Timestamp> {
+    let ready = condition(pod, "Ready").filter(|_| is_ready(pod))?;
+    let since = ready.last_transition_time.as_ref().map(|time| time.0);
+    Some(since.unwrap_or(Timestamp::UNIX_EPOCH))
+}
+
+/// What a pod that does not serve waits for, as scheduler and kubelet say it.
+pub fn waits_for(pod: &Pod) -> Option<String> {
+    let said = |reason: Option<&String>, message: Option<&String>| match (reason, message) {
+        (Some(reason), Some(message)) => Some(format!("{reason}: {message}")),
+        (reason, message) => reason.or(message).cloned(),
+    };
+    if let Some(scheduled) = condition(pod, "PodScheduled").filter(|scheduled| scheduled.status == "False") {
+        return said(scheduled.reason.as_ref(), scheduled.message.as_ref());
+    }
+    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+    let waiting = statuses
+        .iter()
+        .find_map(|status| status.state.as_ref()?.waiting.as_ref())?;
+    said(waiting.reason.as_ref(), waiting.message.as_ref())
+}
+
+fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    conditions.iter().find(|condition| condition.type_ == kind)
 }
 
 /// Whether a pod has not served for [`scale::DOWN_AFTER`]: by its condition, or since it was made where it has none yet.
 pub fn is_down(pod: &Pod, now: Timestamp) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-    let condition = conditions
-        .into_iter()
-        .flatten()
-        .find(|condition| condition.type_ == "Ready");
-    let since = match condition {
+    let since = match condition(pod, "Ready") {
         Some(ready) if ready.status == "True" => return false,
         Some(other) => other.last_transition_time.as_ref(),
         None => pod.metadata.creation_timestamp.as_ref(),
@@ -181,7 +200,7 @@ pub async fn issuer(ctx: &Ctx) -> Result<Issuer, Error> {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::{PodCondition, PodStatus};
+    use k8s_openapi::api::core::v1::PodStatus;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     use super::*;

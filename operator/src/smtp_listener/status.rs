@@ -4,14 +4,15 @@ use k8s_openapi::jiff::Timestamp;
 use postroad_config::admin::{PortShown, State};
 use postroad_crds::common::Size;
 use postroad_crds::conditions::{
-    CERTIFICATE_SERVED, CONFIG_APPLIED, DRAINING, NewCondition, QUEUE_HEALTHY, READY, RECONCILING, STALLED,
-    reason, set_condition,
+    CERTIFICATE_SERVED, CONFIG_APPLIED, DRAINING, NewCondition, QUEUE_HEALTHY, READY, RECONCILING,
+    ROLLED_OUT, STALLED, reason, set_condition,
 };
 use postroad_crds::smtp_listener::{DrainingPod, LostVolume, QueueStatus};
 use postroad_crds::{SmtpListener, SmtpListenerStatus};
 
 use super::build::certificates::Facts;
 use super::names::VOLUME_LOST;
+use super::rollout::{self, Rollout};
 use super::served;
 use super::spool_format;
 use super::volumes::Growth;
@@ -82,8 +83,8 @@ pub struct Found {
     pub certificate: Option<Facts>,
     /// Selector of the pods.
     pub selector: String,
-    /// Pods are being replaced by newer ones.
-    pub rolling: bool,
+    /// Whether pods are being replaced by newer ones.
+    pub rollout: Rollout,
     /// A person's word, see [`spool_format::SPOOL_FORMAT`].
     pub format_cap: Option<u32>,
 }
@@ -110,6 +111,11 @@ pub fn status(listener: &SmtpListener, found: &Found, now: Timestamp) -> SmtpLis
         queue: queue(&before, found, now),
         certificate: served::status(&serving, found),
         draining: draining(&before, found, now),
+        rollout: match &found.rollout {
+            Rollout::Unseen => before.rollout.clone(),
+            Rollout::Complete => None,
+            Rollout::UnderWay(rollout) => Some(rollout.clone()),
+        },
         lost: found.lost.clone(),
         volume_size: found.volume_size.clone().map(Size).or(before.volume_size.clone()),
         spool_format: Some(spool_format(listener, &before, found)),
@@ -122,10 +128,11 @@ pub fn status(listener: &SmtpListener, found: &Found, now: Timestamp) -> SmtpLis
         served::condition(&listener.spec.hostname, &serving, found, now),
         queue_healthy(listener, found),
         draining_condition(found),
+        rolled_out(&found.rollout),
     ];
     let ready = ready(listener.spec.replicas, &serving, found, &conditions);
     let moving = moving(listener.spec.replicas, &serving, found, &conditions[0]);
-    let stalled = found.obstacle.as_ref().filter(|obstacle| obstacle.stalled);
+    let stalled = stalled(found);
     let summary = [
         NewCondition::new(
             RECONCILING,
@@ -136,8 +143,8 @@ pub fn status(listener: &SmtpListener, found: &Found, now: Timestamp) -> SmtpLis
         NewCondition::new(
             STALLED,
             Some(stalled.is_some()),
-            stalled.map_or(reason::AS_WANTED, |o| o.reason),
-            stalled.map(|o| o.message.clone()).unwrap_or_default(),
+            stalled.as_ref().map_or(reason::AS_WANTED, |(reason, _)| reason),
+            stalled.map(|(_, message)| message).unwrap_or_default(),
         ),
         ready,
     ];
@@ -192,8 +199,45 @@ fn ready(wanted: i32, serving: &[&Seen], found: &Found, conditions: &[NewConditi
     )
 }
 
+/// What only a change from outside can mend: reason and message.
+fn stalled(found: &Found) -> Option<(&'static str, String)> {
+    if let Some(obstacle) = found.obstacle.as_ref().filter(|obstacle| obstacle.stalled) {
+        return Some((obstacle.reason, obstacle.message.clone()));
+    }
+    match &found.rollout {
+        Rollout::UnderWay(rollout) if rollout.stopped => {
+            Some((reason::ROLLOUT_STOPPED, rollout::sentence(rollout)))
+        }
+        _ => None,
+    }
+}
+
+fn rolled_out(rollout: &Rollout) -> NewCondition {
+    let (status, reason, message) = match rollout {
+        Rollout::Unseen => (
+            None,
+            reason::IN_PROGRESS,
+            "the StatefulSet is being changed".into(),
+        ),
+        Rollout::Complete => (
+            Some(true),
+            reason::AS_WANTED,
+            "every pod is of the newest template".into(),
+        ),
+        Rollout::UnderWay(rollout) => {
+            let reason = if rollout.stopped {
+                reason::ROLLOUT_STOPPED
+            } else {
+                reason::IN_PROGRESS
+            };
+            (Some(false), reason, rollout::sentence(rollout))
+        }
+    };
+    NewCondition::new(ROLLED_OUT, status, reason, message)
+}
+
 fn moving(wanted: i32, serving: &[&Seen], found: &Found, config: &NewCondition) -> Option<String> {
-    if found.obstacle.as_ref().is_some_and(|obstacle| obstacle.stalled) {
+    if stalled(found).is_some() {
         return None;
     }
     let leaving = found.pods.iter().filter(|pod| !pod.stays).count();
@@ -204,10 +248,12 @@ fn moving(wanted: i32, serving: &[&Seen], found: &Found, config: &NewCondition) 
         Some(format!("{leaving} pods leave"))
     } else if serving != wanted || found.replicas != wanted {
         Some(format!("{serving} of {wanted} pods serve"))
-    } else if found.rolling {
-        Some("pods are replaced by newer ones, one at a time".into())
+    } else if let Rollout::UnderWay(rollout) = &found.rollout {
+        Some(rollout::sentence(rollout))
     } else if found.remade {
         Some("the StatefulSet is made anew for larger volumes".into())
+    } else if found.rollout == Rollout::Unseen {
+        Some("the StatefulSet is being changed".into())
     } else if !found.growth.growing.is_empty() {
         Some(format!("volumes grow: {}", found.growth.growing.join(", ")))
     } else {

@@ -2,6 +2,7 @@
 
 use postroad_config::admin::{CertificateState, ConfigState, QueueState, SealState, SpoolFormatState};
 use postroad_crds::conditions::status_of;
+use postroad_crds::smtp_listener::RolloutStatus;
 use serde_json::json;
 
 use super::*;
@@ -70,6 +71,7 @@ fn found(pods: Vec<Seen>) -> Found {
         pods,
         config: Some(("h3".into(), 3)),
         certificate: Some(facts),
+        rollout: Rollout::Complete,
         ..Found::default()
     }
 }
@@ -331,4 +333,49 @@ fn addresses_and_size_stay_while_they_are_not_known() {
     assert_eq!(unknown.volume_size, Some(Size("1Gi".into())));
     known.addresses = Some(Vec::new());
     assert!(status(&listener, &known, now()).addresses.is_empty());
+}
+
+#[test]
+fn a_rollout_is_work_under_way_until_it_stops() {
+    let rollout = |stopped| RolloutStatus {
+        revision: "r2".into(),
+        updated: 1,
+        total: 2,
+        pod: "edge-0".into(),
+        since: "2026-01-01T00:00:00Z".into(),
+        message: "ImagePullBackOff".into(),
+        stopped,
+    };
+    let mut found = found(vec![pod("edge-0", |_| {}), pod("edge-1", |_| {})]);
+    found.rollout = Rollout::UnderWay(rollout(false));
+    let moves = status(&listener(2), &found, now());
+    let told = |status: &SmtpListenerStatus, kind| status_of(&status.conditions, kind);
+    assert_eq!(
+        (told(&moves, ROLLED_OUT), told(&moves, RECONCILING)),
+        (Some(false), Some(true))
+    );
+    assert_eq!(
+        (told(&moves, STALLED), moves.rollout),
+        (Some(false), Some(rollout(false)))
+    );
+    found.rollout = Rollout::UnderWay(rollout(true));
+    let stops = status(&listener(2), &found, now());
+    assert_eq!(
+        (told(&stops, RECONCILING), told(&stops, STALLED)),
+        (Some(false), Some(true))
+    );
+    assert_eq!(told(&stops, READY), Some(true), "the others serve");
+    for kind in [ROLLED_OUT, STALLED] {
+        assert_eq!(reason_of(&stops, kind), reason::ROLLOUT_STOPPED);
+    }
+    // The template has just changed, and the StatefulSet's controller has not looked at it.
+    let mut later = listener(2);
+    later.status = Some(stops);
+    found.rollout = Rollout::Unseen;
+    let unseen = status(&later, &found, now());
+    assert_eq!(
+        (told(&unseen, ROLLED_OUT), told(&unseen, RECONCILING)),
+        (None, Some(true))
+    );
+    assert_eq!(unseen.rollout, Some(rollout(true)));
 }

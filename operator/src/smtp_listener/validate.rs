@@ -9,14 +9,15 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Secret;
 use postroad_config::{
-    Access, DomainName, Durability, HeaderEdits, Headers, Limits, Octets, Port, ProxyMode, ProxyProtocol,
-    QueueSection, Role, Sections, TextError, TlsMode, TlsVersion, User, Verification,
+    Access, DomainName, Durability, HeaderEdits, Headers, Limits, Octets, Period, Port, ProxyMode,
+    ProxyProtocol, QueueSection, Role, Sections, TextError, TlsMode, TlsVersion, User, Verification,
 };
 use postroad_crds::SmtpListenerSpec;
 use postroad_crds::common::Network;
 use postroad_crds::smtp_listener::{self as crd, PortRole, PortTls};
 
 use super::names::container_port;
+use super::rollout;
 
 /// Why a spec cannot be used: field, and a sentence with the value and the mend.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,6 +85,7 @@ pub fn validate(spec: &SmtpListenerSpec) -> Result<Valid, Invalid> {
     let egress = spec.egress.iter().flat_map(|egress| &egress.addresses);
     spec.pod.as_ref().map_or(Ok(()), pod::check)?;
     parsed::<Octets>("spec.queue.storage.size", &spec.queue.storage.size.0)?;
+    spec.rollout.as_ref().map_or(Ok(()), rollout_settings)?;
     let valid = Valid {
         hostname,
         ports: spec.ports.iter().map(port).collect(),
@@ -111,6 +113,18 @@ pub fn validate(spec: &SmtpListenerSpec) -> Result<Valid, Invalid> {
     };
     sections(&valid)?;
     Ok(valid)
+}
+
+fn rollout_settings(given: &crd::Rollout) -> Result<(), Invalid> {
+    let field = "spec.rollout.deadline";
+    let Some(text) = &given.deadline else {
+        return Ok(());
+    };
+    if parsed::<Period>(field, &text.0)?.get() < rollout::SHORTEST {
+        let sentence = format!("`{}` is too short for a pod to start; write 30s or more", text.0);
+        return Err(Invalid::new(field, sentence));
+    }
+    Ok(())
 }
 
 /// The rules of the pods' own configuration, with the paths that the fields have here.
@@ -463,6 +477,11 @@ mod tests {
                 json!({"queue": {"storage": {"size": "999999999999Ti"}}}),
                 "spec.queue.storage.size",
                 "999999999999Ti",
+            ),
+            (
+                json!({"rollout": {"deadline": "29s"}}),
+                "spec.rollout.deadline",
+                "29s",
             ),
             (json!({"hostname": "10.0.0.1"}), "spec.hostname", "10.0.0.1"),
         ] {
