@@ -42,7 +42,13 @@ impl Rootfs {
 
     /// The same of another release of Debian, by its code name.
     pub fn of(suite: &str, name: &str, packages: &[&str]) -> Outcome<Self> {
-        make::made(suite, name, packages)
+        make::made(suite, name, packages, "")
+    }
+
+    /// The same as [`Rootfs::cached`] with Python packages on top, which need `python3-pip` among the others. `wheels` are
+    /// pip's requirements, each with its version and hash: what the index serves is that or nothing.
+    pub fn with_wheels(name: &str, packages: &[&str], wheels: &str) -> Outcome<Self> {
+        make::made(SUITE, name, packages, wheels)
     }
 
     /// A jail with this root. `scratch` is an empty folder of the caller for what is written; each bind puts a folder of

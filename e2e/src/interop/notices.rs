@@ -10,6 +10,8 @@ use crate::shell::Shell;
 
 const READERS: &str = include_str!("../../peers/readers.pl");
 const FLUFL: &str = include_str!("../../peers/readers.py");
+/// Debian has flufl.bounce 4.0 only.
+const FLUFL_WHEELS: &str = include_str!("../../peers/readers.txt");
 
 /// Each sample of `mta/examples/notices.rs`, and what a reader has to say of it. The readers of Debian do not know
 /// `message/global-delivery-status` (RFC 6533); it is not asked of them.
@@ -33,10 +35,10 @@ const SAMPLES: &[(&str, &str)] = &[
 pub(super) fn play() -> Outcome<Vec<Table>> {
     let packages = [
         "libsisimai-perl",
-        "python3-flufl.bounce",
+        "python3-pip",
         "libmail-deliverystatus-bounceparser-perl",
     ];
-    let root = Rootfs::cached("notices", &packages)?;
+    let root = Rootfs::with_wheels("notices", &packages, FLUFL_WHEELS)?;
     let (scratch, samples) = (tempfile::tempdir()?, tempfile::tempdir()?);
     write_samples(samples.path())?;
     let jail = root.enter(scratch.path(), &[(samples.path(), "/samples")])?;

@@ -1,7 +1,8 @@
-//! Making of root file systems: one base for each release of Debian by mmdebstrap, and from it each other one by apt.
+//! Making of root file systems: one base for each release of Debian by mmdebstrap, and from it each other one by apt, with
+//! what Debian has not from Python's package index.
 //!
 //! ```text
-//!   mmdebstrap ─► base-SUITE-HASH ─► a jail on it, apt-get install ─► copied to NAME-HASH
+//!   mmdebstrap ─► base-SUITE-HASH ─► a jail on it, apt-get install, pip install ─► copied to NAME-HASH
 //! ```
 //!
 //! Each is made beside its place and renamed, so that an interrupted run leaves nothing that looks whole; where two runs
@@ -38,15 +39,28 @@ const INSTALL: &str = "
     apt-get install --yes -qq \"$@\" || { apt-get update -qq && apt-get install --yes -qq \"$@\"; } || exit
     rm -rf /usr/sbin/policy-rc.d /var/lib/apt/lists/* /var/cache/apt/*";
 
-/// The root file system with these packages of this release, out of the cache or new.
-pub(super) fn made(suite: &str, name: &str, packages: &[&str]) -> Outcome<Rootfs> {
+/// Puts Python packages on top: exactly those that standard input names, each by version and hash, and none that has to be
+/// compiled. The index and all else is set as for the caller's own pip, by `PIP_…` in the environment.
+const PIP_INSTALL: &str = "
+    python3 -m pip install --quiet --no-cache-dir --no-deps --require-hashes --only-binary=:all: --break-system-packages \
+        --root-user-action=ignore --requirement /dev/fd/0";
+
+/// The certificate authorities that this computer trusts, and where Debian's programs look for them. A root of few packages
+/// has none.
+const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// The root file system with these packages of this release, out of the cache or new. `wheels`: requirements of pip, as in
+/// [`Rootfs::with_wheels`].
+pub(super) fn made(suite: &str, name: &str, packages: &[&str], wheels: &str) -> Outcome<Rootfs> {
     let mut packages = packages.to_vec();
     packages.sort_unstable();
-    cached(name, &[&[suite, INSTALL], RECIPE, &packages], |unfinished| {
+    let with_pip = [PIP_INSTALL, wheels];
+    let pip: &[&str] = if wheels.is_empty() { &[] } else { &with_pip };
+    cached(name, &[&[suite, INSTALL], RECIPE, &packages, pip], |unfinished| {
         let base = base(suite)?;
         let scratch = unfinished.with_extension("scratch");
         std::fs::create_dir_all(&scratch)?;
-        let installed = install(&base, &scratch, &packages, unfinished);
+        let installed = install(&base, &scratch, &packages, wheels, unfinished);
         let _ = std::fs::remove_dir_all(&scratch);
         installed
     })
@@ -61,10 +75,20 @@ fn base(suite: &str) -> Outcome<Rootfs> {
 }
 
 /// `scratch` is on the file system of the base: then all of the jail's root is on one, and what is mounted in it is not.
-fn install(base: &Rootfs, scratch: &Path, packages: &[&str], to: &Path) -> Outcome {
+fn install(base: &Rootfs, scratch: &Path, packages: &[&str], wheels: &str, to: &Path) -> Outcome {
     let jail = base.enter(scratch, &[])?;
     let install = jail.shell("sh").args(["-c", INSTALL, "install"]).args(packages);
     install.limit(LIMIT).run()?;
+    if !wheels.is_empty() {
+        let authorities = std::fs::read(AUTHORITIES).map_err(|error| {
+            Failure::wrong(format!(
+                "{AUTHORITIES}, of Debian's package ca-certificates: {error}"
+            ))
+        })?;
+        jail.write(AUTHORITIES, authorities)?;
+        let install = jail.shell("sh").args(["-c", PIP_INSTALL]).input(wheels);
+        install.limit(LIMIT).run()?;
+    }
     let copy = Shell::new("cp").args(["--archive", "--one-file-system"]);
     copy.args([jail.file("/").join("."), to.to_owned()]).run()?;
     Ok(())
