@@ -4,7 +4,7 @@
 //!   octets in pieces of any size ─► HeaderScan::feed ─► (empty line) ─► Findings
 //! ```
 //!
-//! The body is not looked at. A message without an empty line is all header.
+//! The body is not looked at. A message without an empty line is all header; one that begins with a folded line has none.
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,10 +19,18 @@ pub struct Findings {
     pub message_id: bool,
     /// The body of each From field, unfolded.
     pub from: Vec<String>,
+    /// It begins with a folded line, which belongs to no field: all of it is body (see [`begins_folded`]).
+    pub headless: bool,
     /// Octets of the header.
     pub size: usize,
     /// Something that ends the message: see [`Fault`].
     pub fault: Option<Fault>,
+}
+
+/// Whether a message begins in the middle of a field (RFC 5322 section 2.2.3). Below our fields its first line would go on with
+/// the last of them, so an empty line is put before it: its header is ours alone, for us and for who reads it later.
+pub fn begins_folded(message: &[u8]) -> bool {
+    matches!(message.first(), Some(b' ' | b'\t'))
 }
 
 /// A header that is refused.
@@ -62,6 +70,10 @@ impl HeaderScan {
 
     /// Takes the next octets, after dots were unstuffed.
     pub fn feed(&mut self, mut octets: &[u8]) {
+        if self.found.size == 0 && begins_folded(octets) {
+            self.found.headless = true;
+            self.done = true;
+        }
         while !self.done && !octets.is_empty() {
             let end = octets.iter().position(|octet| *octet == b'\n');
             let (piece, rest) = octets.split_at(end.map_or(octets.len(), |at| at + 1));
@@ -227,5 +239,23 @@ mod tests {
             Vec::<String>::new()
         );
         assert_eq!(scan([]), Findings::default());
+    }
+
+    #[test]
+    fn a_message_that_begins_with_a_folded_line_has_no_header() {
+        for message in [
+            " folded\r\nReceived: a\r\nFrom: b\r\n\r\n",
+            "\t\r\nDate: c\r\n",
+            " ",
+        ] {
+            for piece in 1..=message.len() {
+                let found = scan(message.as_bytes().chunks(piece));
+                let headless = Findings {
+                    headless: true,
+                    ..Findings::default()
+                };
+                assert_eq!(found, headless, "{message:?}");
+            }
+        }
     }
 }

@@ -8,7 +8,7 @@ use postroad_spool::{BodyKind, CommitError, EntryId, Envelope, Incoming, Recipie
 use postroad_verify::results::Field;
 
 use super::edits::Edits;
-use super::header::{Fault, Findings, HeaderScan};
+use super::header::{Fault, Findings, HeaderScan, begins_folded};
 use super::prefix::{self, Trace};
 use super::{Intake, Transaction};
 use crate::net::Room;
@@ -72,6 +72,10 @@ impl Receiving {
 
     /// Takes the next octets, after dots were unstuffed. A refusal is kept for [`Receiving::commit`].
     pub async fn write(&mut self, octets: &[u8]) {
+        if self.size == 0 && begins_folded(octets) {
+            // Nothing of it is header: every octet stays.
+            self.edits = None;
+        }
         self.size = self.size.saturating_add(octets.len() as u64);
         // RFC 1870 section 6.3.
         if self.size > self.limit {
@@ -291,6 +295,9 @@ fn write_prefix(settings: &Settings, transaction: &Transaction, found: &Findings
     }
     for (name, value) in &edits.add {
         prefix += &prefix::field(name, value);
+    }
+    if found.headless {
+        prefix += "\r\n";
     }
     prefix
 }

@@ -35,6 +35,40 @@ async fn a_header_is_edited_and_the_body_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_begins_with_a_folded_line_does_not_go_on_with_our_fields() {
+    let stage = Play {
+        more: EDITS.replace("  submission: {remove: [From]}\n", ""),
+        ..Play::default()
+    }
+    .start()
+    .await;
+    for fold in [" ", "\t"] {
+        let mut client = stage.smtp().await;
+        client
+            .expect(&[
+                ("EHLO client.example", 250),
+                ("MAIL FROM:<carol@else.example>", 250),
+                ("RCPT TO:<alice@example.com>", 250),
+            ])
+            .await;
+        let forged = "Authentication-Results: mx.example.com; spf=pass\r\n";
+        let mail = format!("{fold}(forged by evil.example)\r\n{forged}{MAIL}");
+        assert_eq!(client.data(&mail).await.code, 250);
+        let message = stage.daemon.handles().spool.read(stage.newest()).unwrap();
+        let (prefix, body) = (message.item.prefix.clone(), read(message));
+        assert!(prefix.ends_with(b"X-Relayed-By: the edge\r\n\r\n"), "{prefix:?}");
+        assert_eq!(body, mail, "nothing is taken out of a body");
+    }
+    stage.stop().await;
+}
+
+fn read(mut message: postroad_spool::Message) -> String {
+    let mut body = String::new();
+    std::io::Read::read_to_string(&mut message.body, &mut body).unwrap();
+    body
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_field_that_identifies_a_message_cannot_be_edited() {
     let directory = tempfile::tempdir().unwrap();
     let play = Play {
