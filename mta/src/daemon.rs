@@ -81,7 +81,7 @@ pub struct Handles {
     pub live: Live,
     /// Accepted mail.
     pub spool: Spool,
-    /// Damage that was found at this start.
+    /// Damage that was found at this start; the spool counts what is found later.
     pub damaged: u64,
     /// Counts.
     pub metrics: Arc<Metrics>,
@@ -112,7 +112,7 @@ pub fn run(config: &Path) -> Result<(), StartError> {
         tracing::info!("asked to stop");
         // A second signal does not wait for the sessions.
         tokio::select! {
-            () = started.stop(Patience::default()) => {}
+            () = started.stop(Patience::of_this_process()) => {}
             () = signals.next() => tracing::warn!("stopped without waiting for sessions"),
         }
         Ok(())

@@ -110,19 +110,45 @@ pub struct Patience {
     pub sessions: Duration,
 }
 
+impl Patience {
+    /// Of a process that others may still send new sessions to when it is asked to stop, as its end is made known: a pod, which
+    /// its Service forgets within seconds. Elsewhere nobody forwards sessions, and one that finds no port comes back.
+    pub fn of(is_pod: bool) -> Self {
+        let leave = if is_pod { LEAVE } else { Duration::ZERO };
+        Self {
+            leave,
+            ..Self::default()
+        }
+    }
+
+    /// Of this process. Kubernetes gives every container this variable.
+    pub fn of_this_process() -> Self {
+        Self::of(std::env::var_os("KUBERNETES_SERVICE_HOST").is_some())
+    }
+}
+
 impl Default for Patience {
     /// Fits a grace period of 120 seconds.
     fn default() -> Self {
         Self {
-            leave: Duration::from_secs(5),
+            leave: LEAVE,
             sessions: Duration::from_secs(110),
         }
     }
 }
 
+const LEAVE: Duration = Duration::from_secs(5);
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_pod_waits_for_clients_that_have_not_heard_of_its_end() {
+        let patience = [false, true].map(Patience::of);
+        assert_eq!(patience.map(|of| of.leave), [Duration::ZERO, LEAVE]);
+        assert_eq!(patience[0].sessions, patience[1].sessions);
+    }
 
     #[test]
     fn a_process_that_closes_never_serves_again() {

@@ -1,7 +1,8 @@
 //! Who is turned away first when room runs out: strangers, then known peers, and users last.
 //!
-//! Room is connections (`limits.connections`) and the memory of our control group: its working set, that is what is in
-//! use without the page cache that can be dropped at once, against its limit. The groups around it count as well: the kernel
+//! Room is connections (`limits.connections`) and the memory of our control group: what is in use without the page cache of
+//! files, which the kernel takes back when it needs it, against its limit. That cache is mostly the spool's, and grows with it.
+//! What is not on a disk yet counts: it has to be written first. The groups around it count as well: the kernel
 //! ends processes of whichever is full first. Without a limit there is no pressure.
 
 use std::fs;
@@ -82,8 +83,10 @@ struct Group {
     used: PathBuf,
     limit: PathBuf,
     statistics: PathBuf,
-    /// Page cache that can be dropped at once, as `memory.stat` calls it.
-    droppable: &'static str,
+    /// Page cache of files, as `memory.stat` calls its two halves; without what is locked or of no file.
+    cached: [&'static str; 2],
+    /// What of that is not on a disk yet.
+    unwritten: [&'static str; 2],
 }
 
 impl Pressure {
@@ -133,7 +136,9 @@ impl Group {
     fn percent(&self) -> Option<u64> {
         let limit = self.most()?;
         let statistics = fs::read_to_string(&self.statistics).ok()?;
-        let used = number(&self.used)?.saturating_sub(field(&statistics, self.droppable));
+        let sum = |names: [&str; 2]| -> u64 { names.iter().map(|name| field(&statistics, name)).sum() };
+        let reclaimable = sum(self.cached).saturating_sub(sum(self.unwritten));
+        let used = number(&self.used)?.saturating_sub(reclaimable);
         Some(used.saturating_mul(100) / limit)
     }
 }
@@ -160,13 +165,15 @@ fn groups(membership: &str) -> Vec<Group> {
         used: place("/sys/fs/cgroup", path, "memory.current"),
         limit: place("/sys/fs/cgroup", path, "memory.max"),
         statistics: place("/sys/fs/cgroup", path, "memory.stat"),
-        droppable: "inactive_file",
+        cached: ["inactive_file", "active_file"],
+        unwritten: ["file_dirty", "file_writeback"],
     };
     let first = |path: &str| Group {
         used: place("/sys/fs/cgroup/memory", path, "memory.usage_in_bytes"),
         limit: place("/sys/fs/cgroup/memory", path, "memory.limit_in_bytes"),
         statistics: place("/sys/fs/cgroup/memory", path, "memory.stat"),
-        droppable: "total_inactive_file",
+        cached: ["total_inactive_file", "total_active_file"],
+        unwritten: ["total_dirty", "total_writeback"],
     };
     let mut found = Vec::new();
     for line in membership.lines() {
@@ -211,13 +218,17 @@ mod tests {
         Group {
             used: file("current", used),
             limit: file("max", limit),
-            statistics: file("stat", "file 9\ninactive_file 100\nactive_file 7\n"),
-            droppable: "inactive_file",
+            statistics: file(
+                "stat",
+                "file 199\ninactive_file 60\nactive_file 52\nfile_dirty 5\nfile_writeback 7\nshmem 80\n",
+            ),
+            cached: ["inactive_file", "active_file"],
+            unwritten: ["file_dirty", "file_writeback"],
         }
     }
 
     #[test]
-    fn strangers_go_first_users_last_and_droppable_pages_do_not_count() {
+    fn strangers_go_first_users_last_and_the_cache_of_files_does_not_count() {
         for (used, limit, shed) in [
             ("899\n", "1000\n", [false, false, false]),
             ("900\n", "1000\n", [true, false, false]),
