@@ -98,7 +98,10 @@ pub struct Recipients {
     pub mode: RecipientMode,
     /// Local parts that exist, without the domain. Letter case does not matter.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 5000), inner(length(min = 1, max = 64)))]
+    #[schemars(
+        length(max = 5000),
+        inner(length(min = 1, max = 64), regex(pattern = r"^[^\s@]+$"))
+    )]
     pub addresses: Vec<String>,
     /// Local parts that stand for other addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -127,7 +130,7 @@ pub enum RecipientMode {
 #[serde(rename_all = "camelCase")]
 pub struct Alias {
     /// The local part.
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[^\s@]+$"))]
     pub name: String,
     /// Full addresses that get the mail in its place.
     #[schemars(length(min = 1, max = 100), inner(length(min = 3, max = 254)))]

@@ -270,7 +270,19 @@ fn check_domain(domain: &Domain, found: &mut Findings) {
         || at("inbound.recipients"),
         || "mode Callout asks the host of deliverTo for each recipient; leave catchAll out".into(),
     );
-    for alias in &recipients.aliases {
+    for (index, local) in recipients.addresses.iter().enumerate() {
+        found.require(
+            is_local_part(local),
+            || at(&format!("inbound.recipients.addresses[{index}]")),
+            || wants_local_part(local),
+        );
+    }
+    for (index, alias) in recipients.aliases.iter().enumerate() {
+        found.require(
+            is_local_part(&alias.name),
+            || at(&format!("inbound.recipients.aliases[{index}].name")),
+            || wants_local_part(&alias.name),
+        );
         found.require(
             !alias.to.is_empty() && alias.to.len() <= 100 && alias.to.iter().all(|to| to.contains('@')),
             || at("inbound.recipients.aliases"),
@@ -283,6 +295,26 @@ fn check_domain(domain: &Domain, found: &mut Findings) {
         || at("inbound.deliverTo"),
         || "needs a host and a port of 1 to 65535".into(),
     );
+}
+
+/// What can stand in front of the `@` of a recipient (RFC 5321 section 4.5.3.1.1). Those that have to be written with quotes are
+/// not for lists of people, but for mistakes: a whole address, or two in one entry. The schema of MailDomain has the same rule.
+fn is_local_part(local: &str) -> bool {
+    let is_wrong = |c: char| c == '@' || c.is_ascii_whitespace();
+    (1..=64).contains(&local.chars().count()) && !local.contains(is_wrong)
+}
+
+fn wants_local_part(local: &str) -> String {
+    let part = local.split('@').next().unwrap_or_default();
+    let shown = shorten(local);
+    if part != local && is_local_part(part) {
+        format!(
+            "`{shown}` is no local part; write `{}`, without the domain",
+            shorten(part)
+        )
+    } else {
+        format!("`{shown}` is no local part; write 1 to 64 characters, without white space and @")
+    }
 }
 
 fn check_policy(index: usize, policy: &Policy, found: &mut Findings) {
