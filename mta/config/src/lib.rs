@@ -26,6 +26,7 @@ mod text;
 mod tls;
 mod users;
 mod verification;
+mod whereabouts;
 
 pub use access::{Access, HeaderEdits, Headers, ProxyMode, ProxyProtocol};
 pub use authentication::{
@@ -40,13 +41,14 @@ pub use file::{
     TokenAuthority, TokenRole, TokenRule, User,
 };
 pub use limits::{Durability, Limits, QueueSection, Rate, RouteLimits};
-pub use set::{AssembleError, ConfigSet, assemble, base_alone};
+pub use set::{AssembleError, ConfigSet, assemble};
 pub use shard::{SHARDS, ShardFile, hash, shard_file_name, shard_of};
 pub use spool::{NEWEST_SPOOL_FORMAT, OLDEST_SPOOL_FORMAT, SpoolSection};
 pub use text::{Octets, Period, TextError};
 pub use tls::{TlsSection, TlsSource, TlsVersion};
 pub use users::{LoginSecret, check_user_name};
 pub use verification::{SpfMode, SpfSection, TemporaryError, Verification};
+pub use whereabouts::spool_directory;
 
 /// Writes a configuration file (or a shard) as YAML.
 ///

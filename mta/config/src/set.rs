@@ -62,11 +62,6 @@ pub fn assemble(base: &str, shards: &BTreeMap<u8, String>) -> Result<ConfigSet, 
     })
 }
 
-/// Reads the base file without its shards and without judging it: for a tool that wants to know one field.
-pub fn base_alone(base: &str) -> Result<ConfigFile, AssembleError> {
-    read("base", base)
-}
-
 fn read<T: serde::de::DeserializeOwned>(name: &str, text: &str) -> Result<T, AssembleError> {
     serde_saphyr::from_str(text).map_err(|error| AssembleError::Unreadable {
         file: name.to_owned(),

@@ -48,9 +48,13 @@ pub fn run(spool: &Path, wish: Wish, json: bool) -> ExitCode {
 /// The folder of the spool that a configuration names. Errors: a sentence.
 pub fn spool_of(config: &Path) -> Result<PathBuf, String> {
     let text = std::fs::read_to_string(config).map_err(|error| format!("{}: {error}", config.display()))?;
-    postroad_config::base_alone(&text)
-        .map(|file| file.spool.directory)
-        .map_err(|error| format!("{}: {error}", config.display()))
+    // Its other mistakes do not matter: the mail server runs by what it read before.
+    postroad_config::spool_directory(&text).ok_or_else(|| {
+        format!(
+            "{}: no `spool.directory` can be read in it, which says where the mail server is asked; see `postroad-mta check`",
+            config.display()
+        )
+    })
 }
 
 fn failed(error: &dyn std::fmt::Display) -> ExitCode {
