@@ -10,7 +10,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use postroad_spool::{Envelope, Options, Recipient, Spool};
+use postroad_spool::{Envelope, Options, Recipient, RecipientState, RecipientUpdate, Spool};
 
 fn tool(args: &[&str], directory: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_postroad-mta"))
@@ -26,6 +26,10 @@ fn text(octets: &[u8]) -> String {
 }
 
 fn put(spool: &Spool, body: &str) -> String {
+    put_with(spool, body, false)
+}
+
+fn put_with(spool: &Spool, body: &str, require_tls: bool) -> String {
     let mut incoming = spool.begin();
     incoming.write(body.as_bytes()).unwrap();
     let envelope = Envelope {
@@ -34,6 +38,7 @@ fn put(spool: &Spool, body: &str) -> String {
             forward_path: "bob@example.net".into(),
             ..Recipient::default()
         }],
+        require_tls,
         ..Envelope::default()
     };
     let id = incoming.commit(envelope, b"Received: here\r\n".to_vec()).wait();
@@ -103,11 +108,38 @@ fn a_spool_is_listed_read_checked_and_repaired() {
 }
 
 #[test]
+fn what_is_held_is_listed_as_held() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, _) = Spool::open(dir.path(), &Options::default()).unwrap();
+    let id = put(&spool, "Subject: x\r\n\r\n");
+    let held = RecipientState {
+        next_attempt: u64::MAX,
+        ..RecipientState::default()
+    };
+    spool
+        .record(
+            id.parse().unwrap(),
+            &[RecipientUpdate {
+                index: 0,
+                state: held,
+            }],
+        )
+        .unwrap();
+    drop(spool);
+    let listed: serde_json::Value =
+        serde_json::from_slice(&tool(&["ls", "--json"], dir.path()).stdout).unwrap();
+    assert_eq!(listed["recipients"][0]["state"], "held");
+    assert!(listed["recipients"][0]["nextAttempt"].is_null());
+    assert!(text(&tool(&["ls"], dir.path()).stdout).contains(" held "));
+}
+
+#[test]
 fn both_formats_are_named_checked_and_repaired_and_a_repair_raises_none() {
     for (first, second, named) in [
         (1, 1, "segments of format 1\n"),
         (2, 2, "segments of format 2\n"),
-        (1, 2, "format 1 (1), format 2 ("),
+        // What only the newer one can say stays in it.
+        (2, 1, ", format 2 (1)"),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let at = dir.path();
@@ -119,7 +151,7 @@ fn both_formats_are_named_checked_and_repaired_and_a_repair_raises_none() {
             };
             Spool::open(at, &options).unwrap().0
         };
-        put(&open(first), "Subject: 0\r\n\r\n");
+        put_with(&open(first), "Subject: 0\r\n\r\n", first == 2);
         let spool = open(second);
         for n in 1..3 {
             put(&spool, &format!("Subject: {n}\r\n\r\n"));
@@ -139,7 +171,7 @@ fn both_formats_are_named_checked_and_repaired_and_a_repair_raises_none() {
             serde_json::from_slice(&tool(&["check", "--json"], at).stdout).unwrap();
         assert_eq!(checked["entries"], 2);
         let newest = checked["formats"].as_object().unwrap().keys().max().cloned();
-        assert_eq!(newest, Some(second.to_string()), "{checked}");
+        assert_eq!(newest, Some(first.to_string()), "{checked}");
     }
 }
 

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::say;
 use crate::log::clean;
+use crate::queue::shown;
 
 /// Lists the messages.
 pub fn ls(directory: &Path, json: bool) -> ExitCode {
@@ -209,8 +210,8 @@ fn recipients(message: &Message) -> Value {
         .zip(&message.item.recipients);
     let one = |(recipient, state): (&postroad_spool::Recipient, &postroad_spool::RecipientState)| {
         json!({
-            "address": clean(&recipient.forward_path), "state": state.status.name(), "attempts": state.attempts,
-            "nextAttempt": state.next_attempt, "reply": clean(&state.reply),
+            "address": clean(&recipient.forward_path), "state": shown::name(state), "attempts": state.attempts,
+            "nextAttempt": shown::next_attempt(state), "reply": clean(&state.reply),
         })
     };
     pairs.map(one).collect()

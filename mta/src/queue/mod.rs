@@ -28,6 +28,7 @@ pub mod rate;
 pub mod retry;
 mod scheduler;
 pub mod settle;
+pub mod shown;
 mod sort;
 pub mod suspended;
 mod waiting;
