@@ -122,7 +122,7 @@ async fn who_may_relay_gets_all_notices_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn notices_of_success_and_failure_outlast_a_full_spool() {
+async fn notices_of_success_expansion_and_failure_outlast_a_full_spool() {
     let sink = hop().await;
     let options = Options {
         segment_size: Some(64 << 10),
@@ -136,14 +136,22 @@ async fn notices_of_success_and_failure_outlast_a_full_spool() {
     asked.recipients[0].notify = Notify::SUCCESS;
     let delivered = store(&spool, asked, message("yes")).await;
     let refused = store(&spool, to("no@to.example"), message("no")).await;
+    let mut team = envelope("a@from.example", &["one@to.example", "two@to.example"]);
+    for recipient in &mut team.recipients {
+        recipient.original = Some("team@to.example".to_owned());
+        recipient.notify = Notify::SUCCESS;
+    }
+    let expanded = store(&spool, team, message("team")).await;
     volume.refuse_writes(true);
     let dir = tempfile::tempdir().unwrap();
     let bench = Bench::on(spool.clone(), dir.path(), setup(&sink, ""));
     eventually("both verdicts are known and not told", || {
-        is_owed(&spool, delivered) && is_owed(&spool, refused)
+        let states = spool.states(expanded);
+        let is_expanded = states.is_some_and(|states| owed::is_expansion_owed(&states[0]));
+        is_owed(&spool, delivered) && is_owed(&spool, refused) && is_expanded
     })
     .await;
-    assert_eq!(sink.taken().len(), 1);
+    assert_eq!(sink.taken().len(), 2);
     bench.stop().await;
     volume.refuse_writes(false);
     let room = async {
@@ -163,9 +171,15 @@ async fn notices_of_success_and_failure_outlast_a_full_spool() {
     let mut asked = sink.asked();
     asked.sort();
     let notice = "a@from.example";
-    assert_eq!(asked, [notice, notice, "no@to.example", "yes@to.example"]);
+    let to = [
+        "no@to.example",
+        "one@to.example",
+        "two@to.example",
+        "yes@to.example",
+    ];
+    assert_eq!(asked, [&[notice; 3][..], &to].concat());
     let texts: Vec<String> = sink.taken().iter().map(sink::Taken::text).collect();
-    for action in ["Action: relayed", "Action: failed"] {
+    for action in ["Action: relayed", "Action: expanded", "Action: failed"] {
         let count = texts.iter().filter(|text| text.contains(action)).count();
         assert_eq!(count, 1, "{action}");
     }

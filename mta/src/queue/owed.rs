@@ -17,9 +17,17 @@ use crate::outcome::{Hop, Outcome, Source, Status, Verdict};
 /// The next attempt of a recipient that waits for nothing but its notice.
 pub const OWED: u64 = u64::MAX - 1;
 
+/// The same where the sender is to be told of the expansion of an alias, too.
+pub const OWED_WITH_EXPANSION: u64 = u64::MAX - 2;
+
 /// Whether the verdict is known, and merely not told yet.
 pub fn is_owed(state: &RecipientState) -> bool {
-    state.status == State::Pending && state.next_attempt == OWED
+    state.status == State::Pending && matches!(state.next_attempt, OWED | OWED_WITH_EXPANSION)
+}
+
+/// Whether the expansion of its alias is part of what is not told yet.
+pub fn is_expansion_owed(state: &RecipientState) -> bool {
+    is_owed(state) && state.next_attempt == OWED_WITH_EXPANSION
 }
 
 /// Whether that verdict is a delivery.
@@ -29,13 +37,23 @@ pub fn is_delivered(state: &RecipientState) -> bool {
 
 /// When something is to be done about an entry whose earliest attempt is at this time.
 pub const fn due_at(next_attempt: u64) -> u64 {
-    if next_attempt == OWED { 0 } else { next_attempt }
+    match next_attempt {
+        OWED | OWED_WITH_EXPANSION => 0,
+        other => other,
+    }
 }
 
 /// The state of a recipient whose final state is `of`, until that has been told.
 pub fn owing(of: &RecipientUpdate) -> RecipientUpdate {
     let mut update = of.clone();
     owe(&mut update.state);
+    update
+}
+
+/// The same where the expansion of its alias is to be told, too.
+pub fn owing_expansion(of: &RecipientUpdate) -> RecipientUpdate {
+    let mut update = owing(of);
+    update.state.next_attempt = OWED_WITH_EXPANSION;
     update
 }
 
@@ -153,5 +171,6 @@ mod tests {
         }
         assert!(!is_owed(&RecipientState::default()));
         assert_eq!((due_at(OWED), due_at(7), due_at(u64::MAX)), (0, 7, u64::MAX));
+        assert_eq!(due_at(OWED_WITH_EXPANSION), 0);
     }
 }

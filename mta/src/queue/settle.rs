@@ -13,7 +13,7 @@
 
 use postroad_spool::{ByMode, Item, Notify, RecipientState, RecipientUpdate, Status as State};
 
-use super::owed::owing;
+use super::owed::{is_expansion_owed, owing, owing_expansion};
 use super::retry::{Age, Next, Schedule};
 use crate::dsn::{self, compose::Action};
 use crate::outcome::{Outcome, Status, Verdict};
@@ -31,12 +31,23 @@ pub struct Settled {
     pub after_delays: Vec<RecipientUpdate>,
     /// The same of successes; until then they are owed (`owed.rs`).
     pub after_successes: Vec<RecipientUpdate>,
+    /// The same of expanded aliases: until then the verdict of a recipient is owed, and one that is to be tried again was not
+    /// tried before.
+    pub after_expansions: Vec<RecipientUpdate>,
     /// Recipients that expired with this outcome.
     pub expired: Vec<u32>,
     /// Recipients that stay pending, and when the earliest is due.
     pub pending: Vec<u32>,
     /// When the earliest of them is due.
     pub next: Option<u64>,
+}
+
+impl Settled {
+    /// Whether the expansion of this recipient's alias is due to be told.
+    pub fn is_expanded(&self, index: u32) -> bool {
+        let mut expansions = self.notices.iter().filter(|due| due.action == Action::Expanded);
+        expansions.any(|due| due.recipients.iter().any(|(of, _)| *of == index))
+    }
 }
 
 /// A notice that is due to the sender.
@@ -85,9 +96,8 @@ pub fn settle(item: &Item, outcomes: &[(u32, Outcome)], schedule: &Schedule, att
         else {
             continue;
         };
-        if before.attempts == 0 && dsn::expansion::leads(&item.envelope, *index) {
-            due.expanded(*index);
-        }
+        let is_first = before.attempts == 0 || is_expansion_owed(before);
+        let is_expanded = is_first && dsn::expansion::leads(&item.envelope, *index) && due.expanded(*index);
         let mut state = RecipientState {
             attempts: before.attempts.saturating_add(u32::from(attempt.made)),
             reply: outcome.kept(),
@@ -100,6 +110,9 @@ pub fn settle(item: &Item, outcomes: &[(u32, Outcome)], schedule: &Schedule, att
                 if due.success(*index, outcome) {
                     settled.first.push(owing(&update));
                     settled.after_successes.push(update);
+                } else if is_expanded {
+                    settled.first.push(owing_expansion(&update));
+                    settled.after_expansions.push(update);
                 } else {
                     settled.first.push(update);
                 }
@@ -136,15 +149,21 @@ pub fn settle(item: &Item, outcomes: &[(u32, Outcome)], schedule: &Schedule, att
                     };
                     settled.pending.push(*index);
                     settled.next = Some(settled.next.map_or(at, |next| next.min(at)));
-                    let update = RecipientUpdate { index: *index, state };
-                    if is_told {
-                        settled.first.push(RecipientUpdate {
-                            index: *index,
-                            state: untold,
-                        });
-                        settled.after_delays.push(update);
+                    let update = |state| RecipientUpdate { index: *index, state };
+                    if is_expanded {
+                        settled.first.push(update(RecipientState {
+                            attempts: 0,
+                            ..untold.clone()
+                        }));
+                        settled.after_expansions.push(update(untold));
+                    } else if is_told {
+                        settled.first.push(update(untold));
                     } else {
-                        settled.first.push(update);
+                        settled.first.push(update(state));
+                        continue;
+                    }
+                    if is_told {
+                        settled.after_delays.push(update(state));
                     }
                 }
             },
@@ -220,10 +239,9 @@ impl<'a> Notices<'a> {
     }
 
     /// RFC 3461 section 5.2.7.3: the alias itself is the success; who stands behind it is not reported.
-    fn expanded(&mut self, index: u32) {
-        if self.notify(index).contains(Notify::SUCCESS) {
-            self.add(Action::Expanded, index, EXPANDED);
-        }
+    /// True: it is due.
+    fn expanded(&mut self, index: u32) -> bool {
+        self.notify(index).contains(Notify::SUCCESS) && self.add(Action::Expanded, index, EXPANDED)
     }
 
     fn failure(&mut self, index: u32, status: Status) {
@@ -441,10 +459,23 @@ mod tests {
             notices,
             [(Action::Expanded, vec![0]), (Action::Delivered, vec![2])]
         );
+        // As long as that is not told it is due again; then never more.
         for update in settled.first {
             item.recipients[update.index as usize] = update.state;
         }
-        assert!(actions(&run(&item, &[Verdict::Delivered], 1)).is_empty());
+        let again = run(&item, &[Verdict::Delivered], 1);
+        assert_eq!(actions(&again), [Action::Expanded]);
+        assert!(is_expansion_owed(&again.first[0].state));
+        assert_eq!(again.after_expansions[0].state.status, State::Delivered);
+        item.recipients[0] = again.first[0].state.clone();
+        let owed = run(&item, &[Verdict::Delivered], 2);
+        assert_eq!(actions(&owed), [Action::Expanded]);
+        assert!(is_expansion_owed(&owed.first[0].state));
+        for update in settled.after_expansions {
+            assert_eq!(update.state.attempts, 1);
+            item.recipients[update.index as usize] = update.state;
+        }
+        assert!(actions(&run(&item, &[Verdict::Delivered], 3)).is_empty());
     }
 
     fn with_time(mode: ByMode, trace: bool, notify: Notify) -> Item {

@@ -19,7 +19,7 @@ use super::hot::{Fresh, Hot};
 use super::job::{Ended, Job, NO_SITE};
 use super::ledger::Ledger;
 use super::moved::Moved;
-use super::owed::{self, is_owed, owing};
+use super::owed::{self, is_owed, owing, owing_expansion};
 use super::retry::Schedule;
 use super::settle::{self, Attempt, Due, Settled, settle};
 use super::sort::Sorter;
@@ -325,30 +325,43 @@ impl Worker {
     /// Sends notices, and records what is recorded after them. True: some are to be tried again, without another attempt.
     async fn tell(&self, work: &Work<'_>, attempted: &Attempted, settled: &Settled, now: u64) -> bool {
         let entry = work.job.entry;
-        let mut told = Told::default();
+        let mut untold = Vec::new();
         for due in &settled.notices {
             let notice = self.notify(work, due, &attempted.outcomes, now).await;
-            match due.action {
-                Action::Failed => told.failures &= notice == Notice::Queued,
+            let is_told = match due.action {
+                Action::Failed => notice == Notice::Queued,
                 // One that is left out is never sent.
-                Action::Delayed => told.delays &= notice != Notice::Postponed,
-                Action::Delivered | Action::Relayed => told.successes &= notice != Notice::Postponed,
-                Action::Expanded => {}
+                _ => notice != Notice::Postponed,
+            };
+            if !is_told {
+                untold.push(due.action);
             }
         }
-        if told.delays {
-            self.ledger.record(entry, &settled.after_delays);
+        let told = |action| !untold.contains(&action);
+        let (delays, expansions) = (told(Action::Delayed), told(Action::Expanded));
+        let successes = told(Action::Delivered) && told(Action::Relayed);
+        if expansions {
+            self.ledger.record(entry, &settled.after_expansions);
+            // Behind those, as they count the attempt.
+            if delays {
+                self.ledger.record(entry, &settled.after_delays);
+            }
         }
-        if told.successes {
+        if successes {
             self.ledger.record(entry, &settled.after_successes);
         }
-        if told.failures {
-            self.ledger.record(entry, &settled.after_failures);
-        } else {
-            let updates: Vec<_> = settled.after_failures.iter().map(owing).collect();
-            self.ledger.record(entry, &updates);
-        }
-        !(told.failures && told.successes)
+        let failures = told(Action::Failed);
+        let failed = settled.after_failures.iter().map(|update| {
+            if !expansions && settled.is_expanded(update.index) {
+                owing_expansion(update)
+            } else if failures {
+                update.clone()
+            } else {
+                owing(update)
+            }
+        });
+        self.ledger.record(entry, &failed.collect::<Vec<_>>());
+        !(failures && successes && expansions)
     }
 
     /// Who has logged in is who the notice goes to, and who may relay is trusted by its network; any other sender may be
@@ -414,7 +427,13 @@ impl Worker {
 
     fn log(&self, work: &Work<'_>, outcomes: &[(u32, Outcome)], settled: &Settled, delays: Delays, now: u64) {
         let queue_id = work.job.entry.to_string();
-        let updates = || settled.first.iter().chain(&settled.after_failures);
+        let counted = settled.after_expansions.iter();
+        let updates = || {
+            counted
+                .clone()
+                .chain(&settled.first)
+                .chain(&settled.after_failures)
+        };
         for (index, outcome) in outcomes {
             // An order gives a verdict; what the queue comes back to has one.
             let why = work.job.instead.as_ref();
@@ -468,24 +487,6 @@ enum Notice {
     LeftOut,
     /// It could not be queued.
     Postponed,
-}
-
-/// Which notices need not be tried again.
-#[derive(Debug)]
-struct Told {
-    failures: bool,
-    delays: bool,
-    successes: bool,
-}
-
-impl Default for Told {
-    fn default() -> Self {
-        Self {
-            failures: true,
-            delays: true,
-            successes: true,
-        }
-    }
 }
 
 /// Recipients for whom the attempt ended before there was an outcome: they stay as they were.
