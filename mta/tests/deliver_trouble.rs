@@ -449,3 +449,39 @@ async fn mail_that_runs_out_of_time_is_returned() {
     assert_eq!(bench.figure("deliveries_total{outcome=\"Expired\"}"), 1);
     bench.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_its_next_try_comes_back_when_its_lifetime_is_shortened() {
+    let sink = Sink::start(Script {
+        rcpt: Box::new(|address, _| match address {
+            later if later.starts_with("later") => "450 4.2.0 later".to_owned(),
+            _ => "250 2.1.5 ok".to_owned(),
+        }),
+        ..Script::default()
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let policies = |retry: &str| to_hosts(&[sink.address], "Disabled", retry);
+    let bench = Bench::start(
+        dir.path(),
+        Setup {
+            policies: policies("{first: 12h, max: 24h}"),
+            ..Setup::default()
+        },
+    );
+    let entry = bench
+        .submit(envelope("a@from.example", &["later@to.example"]), message("wait"))
+        .await;
+    eventually("it waits for hours", || {
+        let states = bench.spool.states(entry);
+        states.is_some_and(|states| states[0].attempts == 1)
+    })
+    .await;
+    let shorter = policies("{first: 12h, max: 24h, lifetime: 1s}");
+    bench.live.swap(settings(dir.path(), &shorter));
+    let notices = sink.wait_for(1).await;
+    let text = notices[0].text();
+    assert!(text.contains("Action: failed"), "{text}");
+    bench.empty().await;
+    bench.stop().await;
+}

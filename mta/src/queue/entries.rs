@@ -108,6 +108,12 @@ impl Entries {
         self.table.get(entry).is_some_and(|known| known.stay == stay)
     }
 
+    /// Those that wait for their time.
+    pub fn with_timer(&self) -> Vec<EntryId> {
+        let waiting = self.table.iter().filter(|(_, known)| known.timer.is_some());
+        waiting.map(|(entry, _)| entry).collect()
+    }
+
     /// Forgets an entry; [`Entries::void`] comes before.
     pub fn remove(&mut self, entry: EntryId) -> Option<Known> {
         self.crowds.remove(&entry);

@@ -453,6 +453,13 @@ impl Index {
         }
     }
 
+    /// All that waits for its time is sorted now: it may be over sooner than it seemed.
+    pub fn look_again(&mut self, now: u64) {
+        for entry in self.entries.with_timer() {
+            self.arm(entry, now);
+        }
+    }
+
     /// When something can happen next without an event from outside.
     pub fn wakes_at(&self) -> Option<u64> {
         let fresh = (!self.fresh.is_empty()).then_some(0);

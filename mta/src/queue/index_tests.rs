@@ -166,6 +166,23 @@ fn an_entry_that_was_taken_out_never_starts_unless_it_comes_back() {
 }
 
 #[test]
+fn what_waits_for_its_time_is_looked_at_again_where_that_may_have_changed() {
+    let mut index = index();
+    index.add(id(1), 1_000_000);
+    index.add(id(2), NEVER);
+    assert!(index.due(5, 10).is_empty());
+    index.look_again(5);
+    assert_eq!(index.due(5, 10), [id(1)], "what is held rests");
+    let found = Sorted {
+        next: Some(1_000),
+        ..Sorted::default()
+    };
+    index.sorted(id(1), Some(found));
+    assert!(index.due(999, 10).is_empty());
+    assert_eq!(index.due(2_000, 10), [id(1)]);
+}
+
+#[test]
 fn new_settings_send_what_waits_back_to_be_sorted() {
     let mut index = index();
     ready(&mut index, 1, &["a"]);

@@ -131,6 +131,9 @@ impl Scheduler {
         if !sort::leads_alike(&self.sorted_by.set.file, &settings.set.file) {
             self.index.resort(clock::now());
         }
+        if sort::may_expire_sooner(&self.sorted_by.set.file, &settings.set.file) {
+            self.index.look_again(clock::now());
+        }
         self.sorted_by = settings;
     }
 

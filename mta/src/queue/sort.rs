@@ -115,6 +115,19 @@ pub fn leads_alike(one: &ConfigFile, other: &ConfigFile) -> bool {
         && stores(one) == stores(other)
 }
 
+/// Whether mail that waits may expire sooner by `other`: a lifetime has changed, or which policy it is sent by.
+pub fn may_expire_sooner(one: &ConfigFile, other: &ConfigFile) -> bool {
+    let lifetimes = |config: &ConfigFile| -> Vec<_> {
+        let policies = config.policies.iter();
+        let told =
+            policies.map(|policy| (policy.name.clone(), policy.matches.clone(), policy.retry.lifetime));
+        told.collect()
+    };
+    let (before, after) = (lifetimes(one), lifetimes(other));
+    let any = |all: &[(_, _, Option<_>)]| all.iter().any(|(_, _, lifetime)| lifetime.is_some());
+    before != after && (any(&before) || any(&after))
+}
+
 /// The sites that the recipients wait for who are not done with.
 pub fn sites(config: &ConfigFile, sites: &Sites, item: &Item, by: Option<&str>) -> Vec<String> {
     let pending = (0u32..)
@@ -140,8 +153,9 @@ fn group(config: &ConfigFile, sites: &Sites, item: &Item, by: Option<&str>, now:
             continue;
         }
         let schedule = Schedule::new(&plan.retry, settle::age(item));
-        if state.next_attempt > now && !is_of_another_clock(state, &schedule, now) {
-            next = Some(next.map_or(state.next_attempt, |next| next.min(state.next_attempt)));
+        let at = due_at(state, &schedule);
+        if at > now && !is_of_another_clock(state, &schedule, now) {
+            next = Some(next.map_or(at, |next| next.min(at)));
             continue;
         }
         groups
@@ -172,6 +186,15 @@ fn group(config: &ConfigFile, sites: &Sites, item: &Item, by: Option<&str>, now:
         owed: owed.into_values().collect(),
         share: Share::default(),
         next,
+    }
+}
+
+/// When something is to be done about a recipient: its next attempt, or the end of its lifetime, which may have been shortened since
+/// that was set. What is held until it is released does not expire.
+fn due_at(state: &RecipientState, schedule: &Schedule) -> u64 {
+    match state.next_attempt {
+        HELD => HELD,
+        at => at.min(schedule.expires()),
     }
 }
 
@@ -405,6 +428,36 @@ domains:
             &before,
             &with(&text.replace("a.example", "b.example"))
         ));
+    }
+
+    #[test]
+    fn what_waits_is_looked_at_when_its_lifetime_ends_whenever_it_was_to_be_tried() {
+        let hour = 3_600_000;
+        let before = config();
+        let mut after = before.clone();
+        after.policies[0].retry.lifetime = Some("1h".parse().unwrap());
+        assert!(may_expire_sooner(&before, &after) && may_expire_sooner(&after, &before));
+        let mut item = item(&[("u@a.example", 3 * hour), ("u@b.example", HELD)]);
+        item.recipients[0].attempts = 1;
+        item.envelope.expires = 120 * hour;
+        let sorted = |config: &ConfigFile, now| {
+            let sorted = group(config, &Sites::default(), &item, None, now);
+            let groups: Vec<_> = sorted.groups.into_iter().map(|group| group.recipients).collect();
+            (sorted.next, groups)
+        };
+        assert_eq!(sorted(&before, 10), (Some(3 * hour), vec![]));
+        assert_eq!(sorted(&after, 10), (Some(hour), vec![]));
+        assert_eq!(
+            sorted(&after, hour),
+            (Some(HELD), vec![vec![0]]),
+            "what is held does not expire"
+        );
+        // What has no part in that lets a million lie.
+        let mut other = after.clone();
+        other.policies[0].routes[0].tls = postroad_config::TlsMode::Encrypted;
+        assert!(!may_expire_sooner(&after, &other) && !may_expire_sooner(&before, &before));
+        other.policies[0].name = "mail/other".into();
+        assert!(may_expire_sooner(&after, &other));
     }
 
     #[test]
