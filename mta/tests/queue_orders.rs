@@ -256,6 +256,10 @@ fn messages_are_listed_held_released_and_returned() {
 
     let returned = server.rows(&["bounce", id(&of_bob[1])]);
     assert_eq!(returned[0]["ids"][0], of_bob[1]["id"]);
+    for verb in ["release", "bounce"] {
+        let line = format!("\"order\":\"{verb}\"");
+        assert_eq!(server.said().matches(&line).count(), 1, "{verb}");
+    }
     until("the message is gone and its sender is written to", || {
         let rows = server.rows(&["ls"]);
         let gone = rows.iter().all(|row| row["id"] != of_bob[1]["id"]);

@@ -48,7 +48,7 @@ pub(super) fn router(queue: Queue, spool: Spool) -> Router {
         .route("/v1/sites/suspend", post(suspend))
         .route("/v1/sites/resume", post(resume))
         .route("/v1/queue/hold", post(hold))
-        .route("/v1/queue/release", post(retry))
+        .route("/v1/queue/release", post(release))
         .route("/v1/queue/retry", post(retry))
         .route("/v1/queue/bounce", post(bounce))
         .route("/v1/queue/move", post(move_to))
@@ -159,7 +159,7 @@ async fn set_suspended(
         Err(error @ SuspendError::TooMany) => return refuse(StatusCode::CONFLICT, &error),
         Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, &error),
     };
-    let order = if suspended { "Suspend" } else { "Resume" };
+    let order = if suspended { "suspend" } else { "resume" };
     tracing::info!(
         event = "order",
         site = clean(&site),
@@ -174,23 +174,28 @@ async fn set_suspended(
 }
 
 async fn hold(state: State<Desk>, by: Extension<By>, selection: Asked<Selection>) -> Response {
-    carry_out(state, by, Order::Hold, selection).await
+    carry_out(state, by, ("hold", Order::Hold), selection).await
+}
+
+async fn release(state: State<Desk>, by: Extension<By>, selection: Asked<Selection>) -> Response {
+    carry_out(state, by, ("release", Order::Retry), selection).await
 }
 
 async fn retry(state: State<Desk>, by: Extension<By>, selection: Asked<Selection>) -> Response {
-    carry_out(state, by, Order::Retry, selection).await
+    carry_out(state, by, ("retry", Order::Retry), selection).await
 }
 
 async fn bounce(state: State<Desk>, by: Extension<By>, selection: Asked<Selection>) -> Response {
     let silent = matches!(&selection, Ok(Json(selection)) if selection.notify == Some(false));
     let order = if silent { Order::Discard } else { Order::Return };
-    carry_out(state, by, order, selection).await
+    carry_out(state, by, ("bounce", order), selection).await
 }
 
+/// `verb`: what the order is called in this API.
 async fn carry_out(
     State(desk): State<Desk>,
     Extension(By(by)): Extension<By>,
-    order: Order,
+    (verb, order): (&'static str, Order),
     selection: Asked<Selection>,
 ) -> Response {
     let selection = match selection {
@@ -212,7 +217,14 @@ async fn carry_out(
         Err(error) => return refuse(StatusCode::SERVICE_UNAVAILABLE, &error),
     };
     for id in &done {
-        tracing::info!(event = "order", queue_id = %id, order = ?order, by = clean(&by), "carried out by hand");
+        tracing::info!(
+            event = "order",
+            queue_id = %id,
+            order = verb,
+            silently = (order == Order::Discard).then_some(true),
+            by = clean(&by),
+            "carried out by hand"
+        );
     }
     let ids = done.iter().map(EntryId::to_string).collect();
     Json(Carried { ids, more }).into_response()
@@ -248,7 +260,7 @@ async fn move_to(
     };
     let to = policy.as_deref().unwrap_or(USUAL);
     for id in &done {
-        tracing::info!(event = "order", queue_id = %id, order = "Move", to, by = clean(&by), "carried out by hand");
+        tracing::info!(event = "order", queue_id = %id, order = "move", to, by = clean(&by), "carried out by hand");
     }
     let ids = done.iter().map(EntryId::to_string).collect();
     Json(Carried { ids, more }).into_response()
