@@ -99,7 +99,7 @@ async fn the_sender_of_a_message_that_the_volume_has_lost_is_told() {
     let (spool, _) = Spool::open(dir.path(), &options()).unwrap();
     let to = envelope("a@from.example", &["b@to.example"]);
     // Large enough for a file of its own, and small enough for one that is read whole.
-    for lines in [20_000, 2] {
+    for (lines, is_gone) in [(20_000, true), (2, true), (20_000, false), (2, false)] {
         let mut incoming = spool.begin();
         incoming
             .write_to_file(&b"Subject: lost\r\n".repeat(lines))
@@ -108,14 +108,27 @@ async fn the_sender_of_a_message_that_the_volume_has_lost_is_told() {
             .commit(to.clone(), b"Received: by mail.test.example\r\n".to_vec())
             .await
             .unwrap();
-        std::fs::remove_file(dir.path().join(format!("blobs/{id}.blob"))).unwrap();
+        let file = dir.path().join(format!("blobs/{id}.blob"));
+        if is_gone {
+            std::fs::remove_file(file).unwrap();
+        } else {
+            let mut octets = std::fs::read(&file).unwrap();
+            *octets.last_mut().unwrap() ^= 0x20;
+            std::fs::write(file, octets).unwrap();
+        }
     }
     drop(spool);
     let (spool, recovery) = Spool::open(dir.path(), &options()).unwrap();
-    assert_eq!((recovery.entries, recovery.lost), (2, 2));
+    assert_eq!((recovery.entries, recovery.lost), (4, 2));
+    let damaged = spool.clone();
     let bench = Bench::on(spool, dir.path(), hosts(&[sink.address], "Opportunistic"));
-    let notices = sink.wait_for(2).await;
+    let notices = sink.wait_for(4).await;
     bench.empty().await;
+    assert_eq!(
+        damaged.usage().damaged,
+        2,
+        "what the start has told is not counted again"
+    );
     for notice in notices {
         assert!(notice.mail.starts_with("MAIL FROM:<>"), "{}", notice.mail);
         assert!(

@@ -16,7 +16,7 @@ use std::process::{Child, Command, Output};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use postroad_spool::{ByMode, DeliverBy, Envelope, Options, Recipient, Spool};
+use postroad_spool::{ByMode, DeliverBy, Envelope, NEWEST_FORMAT, OLDEST_FORMAT, Options, Recipient, Spool};
 use serde_json::Value;
 use sink::{Script, Sink};
 
@@ -59,7 +59,13 @@ impl Server {
             health: SocketAddr::new(own_address(), 9_100),
         };
         server.configure(policies);
-        let (spool, _) = Spool::open(&server.home.path().join("spool"), &Options::default()).unwrap();
+        let promised = mails.iter().any(|(sender, _)| sender.starts_with("promised"));
+        let options = Options {
+            // As it writes by its configuration, where that can say it all: nothing is rewritten when it starts.
+            write_format: if promised { NEWEST_FORMAT } else { OLDEST_FORMAT },
+            ..Options::default()
+        };
+        let (spool, _) = Spool::open(&server.home.path().join("spool"), &options).unwrap();
         for (sender, recipient) in mails {
             let mut incoming = spool.begin();
             incoming.write(b"Subject: x\r\n\r\nhello\r\n").unwrap();
@@ -370,7 +376,7 @@ fn messages_that_were_moved_leave_by_the_other_policy_until_that_is_undone() {
     assert!(
         server
             .said()
-            .contains("\"order\":\"Move\",\"to\":\"mail/backup\""),
+            .contains("\"order\":\"move\",\"to\":\"mail/backup\""),
         "{}",
         server.said()
     );
@@ -412,6 +418,26 @@ fn messages_that_were_moved_leave_by_the_other_policy_until_that_is_undone() {
     assert!(server.said().contains("\"event\":\"move-void\""));
     assert_eq!(sink.taken().len(), 3);
     assert_eq!(server.rows(&["ls"]).len(), 2, "nothing is lost");
+}
+
+#[test]
+fn a_server_is_asked_though_its_file_is_broken_meanwhile() {
+    let server = Server::new(&[("ann@example.org", "one@far.example")]);
+    let good = std::fs::read_to_string(server.config()).unwrap();
+    for broken in [
+        good.replace("hostname:", "hostnam:"),
+        format!("{good}\tports: [\n"),
+    ] {
+        std::fs::write(server.config(), broken).unwrap();
+        assert_eq!(server.rows(&["ls"]).len(), 1);
+    }
+    std::fs::write(server.config(), "format: 1\n").unwrap();
+    let output = server.queue(&["ls"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        !output.status.success() && said.contains("spool.directory"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -466,4 +492,90 @@ fn what_was_returned_is_not_delivered_after_a_kill_though_its_notice_has_to_wait
         taken.iter().all(|taken| taken.mail.starts_with("MAIL FROM:<>")),
         "notices, and nothing else"
     );
+}
+
+/// Changes an octet of the first `what` behind `behind` in a segment, beneath whoever has it open.
+fn damage(spool: &Path, behind: &str, what: &str) {
+    use std::os::unix::fs::FileExt as _;
+    let find = |octets: &[u8], what: &str| octets.windows(what.len()).position(|at| at == what.as_bytes());
+    for file in std::fs::read_dir(spool.join("segments")).unwrap() {
+        let path = file.unwrap().path();
+        let octets = std::fs::read(&path).unwrap();
+        let Some(start) = find(&octets, behind) else {
+            continue;
+        };
+        let at = start + find(&octets[start..], what).unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        return file.write_all_at(b"#", at as u64).unwrap();
+    }
+    panic!("{behind} is in no segment");
+}
+
+#[test]
+fn damage_beneath_a_running_server_is_counted_shown_and_told_to_who_can_be_named() {
+    let server = Server::new(&[
+        ("nameless@example.org", "one@far.example"),
+        ("bodiless@example.org", "two@far.example"),
+        ("whole@example.org", "three@far.example"),
+    ]);
+    let ids: Vec<String> = server
+        .rows(&["ls"])
+        .iter()
+        .map(|row| id(row).to_owned())
+        .collect();
+    server.rows(&["hold", &ids[0], &ids[1], &ids[2]]);
+    let damaged = || server.figures().contains("\npostroad_mta_spool_damaged 2\n");
+    assert!(!damaged());
+    let spool = server.home.path().join("spool");
+    damage(&spool, "bodiless@example.org", "hello");
+    damage(&spool, "nameless@example.org", "example.org");
+
+    let rows = server.rows(&["ls"]);
+    let shown: Vec<(&str, bool)> = rows
+        .iter()
+        .map(|row| (row["sender"].as_str().unwrap(), row["damaged"] == true))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("", true),
+            ("bodiless@example.org", true),
+            ("whole@example.org", false)
+        ]
+    );
+    assert_eq!(
+        server.rows(&["show", &ids[0]])[0]["recipients"][0]["state"],
+        "held"
+    );
+    assert!(damaged(), "{}", server.figures());
+
+    // Where the envelope is whole its sender is told at once; the other one waits for a person.
+    server.rows(&["release", &ids[0], &ids[1]]);
+    until("the sender of the one is told", || {
+        let rows = server.rows(&["ls"]);
+        rows.iter().all(|row| id(row) != ids[1])
+            && rows
+                .iter()
+                .any(|row| row["damaged"] != true && row["sender"] == "")
+    });
+    assert!(
+        server.said().contains("\"status\":\"5.3.0\""),
+        "{}",
+        server.said()
+    );
+    let carried = server.rows(&["bounce", "--silently", &ids[0]]);
+    assert_eq!(carried[0]["ids"].as_array().unwrap().len(), 1, "{carried:?}");
+    assert!(server.rows(&["ls"]).iter().all(|row| id(row) != ids[0]));
+    let said = server.said();
+    let told: Vec<&str> = said
+        .lines()
+        .filter(|line| line.contains("\"event\":\"damaged\""))
+        .collect();
+    assert_eq!(told.len(), 2, "once each: {told:?}");
+    assert!(
+        ids[..2]
+            .iter()
+            .all(|id| told.iter().any(|line| line.contains(id)))
+    );
+    assert!(damaged(), "the device is no better for it");
 }

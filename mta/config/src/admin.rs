@@ -151,7 +151,7 @@ pub struct QueueState {
     pub free_bytes: u64,
     /// Whether the share in use is below the high-water mark.
     pub below_high_water: bool,
-    /// Entries or octets that were found damaged since the spool was made.
+    /// Places and entries that were found damaged at this start of the process and since then.
     pub damaged: u64,
     /// The last error of the volume, while the spool is read-only because of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -246,6 +246,9 @@ pub struct Entry {
     pub expires: u64,
     /// Octets.
     pub size: u64,
+    /// The volume does not give it back whole: without an envelope, sender and addresses are empty.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub damaged: bool,
     /// The policy that a person moved it to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_to: Option<String>,

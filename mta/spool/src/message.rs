@@ -7,8 +7,8 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use crate::errors::ReadError;
-use crate::format::frame::Frame;
-use crate::format::message::{self, Parts};
+use crate::format::frame::{FRAME, Frame};
+use crate::format::message;
 use crate::index::Place;
 use crate::io::File;
 use crate::shared::Shared;
@@ -42,7 +42,7 @@ enum Source {
     Inline(Vec<u8>),
     /// A file, the checksum so far and the one expected.
     File(Arc<dyn File>, u32, u32),
-    /// The file is missing or too short.
+    /// The file is missing or too short, or the body within the record is damaged.
     Lost,
 }
 
@@ -57,7 +57,7 @@ impl Body {
         self.len == 0
     }
 
-    /// It is not on the volume any more, a fault of the device; nothing of it is read.
+    /// The volume does not give it back any more, a fault of the device; nothing of it is read.
     pub const fn is_lost(&self) -> bool {
         matches!(self.source, Source::Lost)
     }
@@ -95,7 +95,7 @@ impl Read for Body {
             }
             Source::Lost => Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "the body is missing on disk",
+                "the body is missing or damaged on disk",
             )),
         }
     }
@@ -114,49 +114,52 @@ struct Found {
 pub fn read(shared: &Shared, id: EntryId) -> Result<Message, ReadError> {
     let mut found = find(shared, id)?;
     loop {
-        let payload = payload(&found, id)?;
-        let parts = payload.as_deref().and_then(message::decode);
-        if let Some(parts) = parts {
-            let Parts {
-                envelope,
-                prefix,
-                body_len,
-                body_crc,
-                ..
-            } = parts;
-            let item = Item {
-                envelope,
-                recipients: found.states,
-                prefix: prefix.to_vec(),
-            };
-            let source = if found.blob {
-                let source = body_file(shared, id, body_len, body_crc)?;
-                // It goes with its entry, which may have ended meanwhile.
-                if matches!(source, Source::Lost) {
-                    find(shared, id)?;
-                }
-                source
-            } else {
-                Source::Inline(payload.unwrap_or_default())
-            };
-            let body = Body {
-                source,
-                len: body_len,
-                at: 0,
-            };
-            return Ok(Message {
-                id,
-                ownership: found.ownership,
-                item,
-                body,
-            });
+        let record = record(&found, id).inspect_err(|_| shared.found_damaged(id, UNREADABLE))?;
+        if !matches!(record, Record::Whole(_)) {
+            let again = find(shared, id)?;
+            if again.place != found.place {
+                found = again;
+                continue;
+            }
         }
-        let again = find(shared, id)?;
-        if again.place == found.place {
-            return Err(ReadError::Damaged);
+        let message = message(shared, id, found, record)?;
+        if message.as_ref().is_none_or(|message| message.body.is_lost()) {
+            // What there is of it goes with its entry, which may have ended meanwhile.
+            find(shared, id)?;
+            let what = if message.is_some() { NO_BODY } else { UNREADABLE };
+            shared.found_damaged(id, what);
         }
-        found = again;
+        return message.ok_or(ReadError::Damaged);
     }
+}
+
+/// What the record says; `None`: nothing that can be believed.
+fn message(shared: &Shared, id: EntryId, found: Found, record: Record) -> io::Result<Option<Message>> {
+    let (payload, is_whole) = match record {
+        Record::Whole(payload) => (payload, true),
+        Record::NoBody(payload) => (payload, false),
+        Record::Damaged => return Ok(None),
+    };
+    let Some(parts) = message::decode(&payload) else {
+        return Ok(None);
+    };
+    let item = Item {
+        envelope: parts.envelope,
+        recipients: found.states,
+        prefix: parts.prefix.to_vec(),
+    };
+    let (len, crc) = (parts.body_len, parts.body_crc);
+    let source = match (found.blob, is_whole) {
+        (true, _) => body_file(shared, id, len, crc)?,
+        (false, true) => Source::Inline(payload),
+        (false, false) => Source::Lost,
+    };
+    Ok(Some(Message {
+        id,
+        ownership: found.ownership,
+        item,
+        body: Body { source, len, at: 0 },
+    }))
 }
 
 fn body_file(shared: &Shared, id: EntryId, len: u64, crc: u32) -> io::Result<Source> {
@@ -185,15 +188,48 @@ fn find(shared: &Shared, id: EntryId) -> Result<Found, ReadError> {
     })
 }
 
-fn payload(found: &Found, id: EntryId) -> io::Result<Option<Vec<u8>>> {
+/// A record of a message as the device gives it back.
+enum Record {
+    /// Its payload.
+    Whole(Vec<u8>),
+    /// Its payload, of which all but the body is whole.
+    NoBody(Vec<u8>),
+    /// Nothing of it can be believed.
+    Damaged,
+}
+
+fn record(found: &Found, id: EntryId) -> io::Result<Record> {
     let mut bytes = vec![0; usize::try_from(found.place.len).unwrap_or(0)];
     let read = found.file.read_at(&mut bytes, u64::from(found.place.offset))?;
     bytes.truncate(read);
-    let whole = Frame::read(&bytes).filter(|(f, _)| f.epoch == u64::from(found.place.epoch) && f.entry == id);
-    let Some(len) = whole.map(|(_, payload)| payload.len()) else {
-        return Ok(None);
+    let frame = Frame::decode(&bytes);
+    let frame = frame.filter(|frame| frame.epoch == u64::from(found.place.epoch) && frame.entry == id);
+    let len = frame.and_then(|frame| usize::try_from(frame.len).ok());
+    let (Some(frame), Some(len)) = (frame, len.filter(|len| *len <= bytes.len().saturating_sub(FRAME)))
+    else {
+        return Ok(Record::Damaged);
     };
-    bytes.drain(..crate::format::frame::FRAME);
+    bytes.drain(..FRAME);
     bytes.truncate(len);
-    Ok(Some(bytes))
+    Ok(if crc32c::crc32c(&bytes) == frame.crc {
+        Record::Whole(bytes)
+    } else if is_whole_but_body(&bytes, frame.crc) {
+        Record::NoBody(bytes)
+    } else {
+        Record::Damaged
+    })
 }
+
+/// Whether the damage of a payload, which has another checksum than this, lies in its body alone. The checksum of the body is
+/// part of what stands in front of it: with that, if it is whole, the checksum of the payload comes out. (Versions before wrote
+/// none for a body that is inline: then it does not.)
+fn is_whole_but_body(payload: &[u8], crc: u32) -> bool {
+    message::decode(payload).is_some_and(|parts| {
+        let body = parts.inline.len();
+        let head = crc32c::crc32c(&payload[..payload.len() - body]);
+        parts.body_len == body as u64 && crc32c::crc32c_combine(head, parts.body_crc, body) == crc
+    })
+}
+
+const UNREADABLE: &str = "its record cannot be read";
+const NO_BODY: &str = "its body is missing or damaged";

@@ -6,6 +6,7 @@
 //!                              └─► keeper: recycles, zero-fills, copies survivors (as jobs)
 //! ```
 
+mod damaged;
 mod gate;
 mod jobs;
 mod orders;
@@ -15,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use self::damaged::Damaged;
 use self::gate::Gate;
 pub use self::gate::OpenGuard;
 use self::jobs::Queue;
@@ -65,6 +67,8 @@ pub struct Shared {
     unwritten: AtomicBool,
     /// Whether the volume was above the high-water mark when that was last looked at.
     fullness: Mutex<Option<(Instant, bool)>>,
+    /// What was found of damage since the start.
+    damaged: Mutex<Damaged>,
     _lock: Box<dyn Lock>,
 }
 
@@ -122,6 +126,7 @@ impl Shared {
             mail: AtomicU64::new(0),
             unwritten: AtomicBool::new(false),
             fullness: Mutex::default(),
+            damaged: Mutex::default(),
         }
     }
 

@@ -156,6 +156,7 @@ impl Spool {
             recovered.index,
             recovered.next,
         ));
+        shared.known_damaged(recovered.lost);
         shared.marks().batch = recovered.checkpoint.unwrap_or(0);
         first_segment(&shared)?;
         let (committer, keeper) = (
@@ -261,6 +262,11 @@ impl Spool {
     /// Reads an entry. Blocks on the disk: call it off the reactor.
     pub fn read(&self, entry: EntryId) -> Result<Message, ReadError> {
         message::read(&self.shared, entry)
+    }
+
+    /// Says that the body of an entry turned out to be damaged while it was read: it counts from now on.
+    pub fn found_damaged(&self, entry: EntryId) {
+        self.shared.found_damaged(entry, "its body cannot be read");
     }
 
     /// What is known of one entry without reading the disk.
@@ -375,6 +381,7 @@ impl Spool {
             volume_bytes: total,
             available_bytes: unused.saturating_sub(self.shared.keep_free + reserve),
             above_high_water: used >= total / 100 * u64::from(self.shared.options.high_water_percent),
+            damaged: self.shared.damaged(),
             read_only: self.shared.read_only().map(str::to_owned),
         }
     }

@@ -258,6 +258,9 @@ pub struct Usage {
     pub available_bytes: u64,
     /// Less than the configured share is available: take no hand-over, refuse new mail softly.
     pub above_high_water: bool,
+    /// Entries that were found damaged since the spool was opened, those that are gone meanwhile included; what opening found
+    /// is not counted again.
+    pub damaged: u64,
     /// The reason why the spool is read-only, if it is (a failed sync).
     pub read_only: Option<String>,
 }

@@ -311,6 +311,39 @@ fn damage_in_the_middle_is_skipped_counted_and_told() {
 }
 
 #[test]
+fn damage_beneath_a_running_spool_is_counted_once_and_an_envelope_outlives_its_body() {
+    let volume = Memory::new(4 << 20);
+    let (spool, recovery) = on(&volume);
+    let ids: Vec<_> = (0..4).map(|n| put(&spool, n, 3000).unwrap()).collect();
+    assert_eq!((recovery.damaged, spool.usage().damaged), (0, 0));
+    let segment = Path::new("/spool/segments/00000001.seg");
+    // Each batch takes a block: within the envelope of the second, the last octets of the third and the frame of the fourth.
+    let batch = |number: usize| 4096 * (1 + number);
+    volume.damage(segment, batch(1) + 100);
+    volume.damage(segment, batch(2) + 3000);
+    volume.damage(segment, batch(3) + 10);
+    for _ in 0..2 {
+        check(&spool, ids[0], 0, 3000);
+        assert!(matches!(spool.read(ids[1]), Err(ReadError::Damaged)));
+        let mut bodiless = spool.read(ids[2]).unwrap();
+        assert_eq!(bodiless.item.envelope, envelope(2));
+        assert!(bodiless.body.is_lost());
+        assert!(bodiless.body.read_to_end(&mut Vec::new()).is_err());
+        assert!(matches!(spool.read(ids[3]), Err(ReadError::Damaged)));
+        assert_eq!(spool.usage().damaged, 3);
+    }
+    // A file of its own, of which the body turns out to be another while it is read.
+    let large = put(&spool, 9, 20_000).unwrap();
+    volume.damage(Path::new(&format!("/spool/blobs/{large}.blob")), 500);
+    let read = spool.read(large).unwrap().body.read_to_end(&mut Vec::new());
+    assert_eq!(read.unwrap_err().kind(), std::io::ErrorKind::InvalidData);
+    spool.found_damaged(large);
+    assert_eq!(spool.usage().damaged, 4);
+    spool.finish(ids[1]).unwrap();
+    assert_eq!(spool.usage().damaged, 4, "the device is no better for it");
+}
+
+#[test]
 fn damage_at_the_end_of_a_full_volume_does_not_stop_the_start() {
     let volume = Memory::new(4 << 20);
     let (spool, _) = on(&volume);

@@ -88,8 +88,8 @@ async fn show(State(desk): State<Desk>, Path(id): Path<String>) -> Response {
     let Ok(id) = id.parse::<EntryId>() else {
         return refuse(StatusCode::BAD_REQUEST, &"an id has 16 hexadecimal digits");
     };
-    match tokio::task::spawn_blocking(move || desk.spool.read(id).map(|message| desk.entry(&message))).await {
-        Ok(Ok(entry)) => Json(entry).into_response(),
+    match tokio::task::spawn_blocking(move || desk.look(id)).await {
+        Ok(Ok((entry, _))) => Json(entry).into_response(),
         Ok(Err(error)) => refuse(StatusCode::NOT_FOUND, &error),
         Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error),
     }

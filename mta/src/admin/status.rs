@@ -135,7 +135,7 @@ fn queue(looked: &Looked, damaged: u64) -> QueueState {
             .and_then(|millis| i64::try_from(millis / 1_000).ok()),
         free_bytes: looked.usage.available_bytes,
         below_high_water: !looked.usage.above_high_water,
-        damaged,
+        damaged: damaged.saturating_add(looked.usage.damaged),
         error: looked.usage.read_only.clone(),
     }
 }

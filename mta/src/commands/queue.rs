@@ -222,8 +222,9 @@ fn print_entry(entry: &Entry) {
     let back = if entry.or_return { " or back" } else { "" };
     let by = entry.deliver_by.map(|at| format!("  until {}{back}", when(at)));
     let by = by.unwrap_or_default();
+    let damaged = if entry.damaged { "  DAMAGED" } else { "" };
     say(&format_args!(
-        "{id}  {}  {size:>9}  {:<7}  <{sender}>{moved}{tls}{by}",
+        "{id}  {}  {size:>9}  {:<7}  <{sender}>{moved}{tls}{by}{damaged}",
         when(entry.arrived),
         entry.owner
     ));

@@ -33,7 +33,11 @@ fn pump(spool: &Spool, entry: EntryId, to: &mpsc::Sender<io::Result<Vec<u8>>>) -
         let read = loop {
             match message.body.read(&mut piece[start..]) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => break other?,
+                Err(error) => {
+                    spool.found_damaged(entry);
+                    return Err(error);
+                }
+                Ok(read) => break read,
             }
         };
         piece.truncate(start + read);

@@ -327,10 +327,16 @@ impl Trouble {
         }
     }
 
+    /// The volume does not give back what was accepted: no other server and no later time helps.
+    pub(super) fn is_damage(&self) -> bool {
+        matches!(self, Self::Spool(error) if error.kind() == io::ErrorKind::InvalidData)
+    }
+
     /// What it means for recipients without a verdict.
     pub(super) fn setback(self, target: &Target<'_>) -> Setback {
         let hop = target.hop();
         let whom = format!("{} ({})", hop.host, target.address);
+        let is_damage = self.is_damage();
         let setback = match self {
             Self::Connect(reason) => {
                 Setback::dead(Status::new(4, 4, 1), format!("no connection to {whom}: {reason}"))
@@ -374,6 +380,7 @@ impl Trouble {
                 Status::new(5, 4, 6),
                 format!("{whom} is this server, which does not receive for the domain: a loop"),
             ),
+            Self::Spool(_) if is_damage => Setback::lost(),
             Self::Spool(error) => Setback::ours(format!("the message cannot be read: {}", error.kind())),
             Self::Stopped => Setback::ours("the attempt was ended"),
         };

@@ -402,6 +402,7 @@ impl Course {
 
     fn trouble(&mut self, target: &Target<'_>, trouble: Trouble) {
         self.closed |= !trouble.is_repeatable();
+        self.may_work_later &= !trouble.is_damage();
         if trouble.is_doubtful() {
             self.doubtful += self.left.len() as u64;
         }

@@ -42,6 +42,14 @@ impl Setback {
         }
     }
 
+    /// The message is damaged on disk.
+    pub fn lost() -> Self {
+        Self {
+            outcome: Outcome::body_lost(),
+            feedback: None,
+        }
+    }
+
     /// A message with REQUIRETLS finds no TLS (RFC 8689 section 4.2.1). That is a matter of the message: the site lives.
     pub fn unprotected(whom: &str, no: &NoTls) -> Self {
         let reason = format!("no proven TLS with {whom}, which REQUIRETLS needs: {}", no.reason);

@@ -404,7 +404,7 @@ impl Metrics {
         );
         to.register(
             "spool_damaged",
-            "Entries or octets found damaged",
+            "Places and entries found damaged",
             self.damaged.clone(),
         );
         to.register(

@@ -23,19 +23,24 @@ pub struct Fresh {
     pub size: u64,
     /// Prefix and body, where they are small.
     pub octets: Option<Arc<[u8]>>,
-    /// The volume has lost the body.
+    /// The volume has lost the body, or gives back another.
     pub lost: bool,
 }
 
 impl Fresh {
     /// Reads a message; a small one whole. Blocks.
+    ///
+    /// A body that has not its checksum is lost.
     pub fn read(mut message: Message) -> io::Result<Self> {
         let size = message.item.prefix.len() as u64 + message.body.len();
-        let lost = message.body.is_lost();
+        let mut lost = message.body.is_lost();
         let octets = if size <= SMALL && !lost {
             let mut octets = message.item.prefix.clone();
-            message.body.read_to_end(&mut octets)?;
-            Some(octets.into())
+            match message.body.read_to_end(&mut octets) {
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => lost = true,
+                read => drop(read?),
+            }
+            (!lost).then(|| octets.into())
         } else {
             None
         };

@@ -63,6 +63,9 @@ impl Sorter {
         let read = read.and_then(|message| Fresh::read(message).map_err(ReadError::from));
         match read {
             Ok(message) => {
+                if message.lost {
+                    self.spool.found_damaged(entry);
+                }
                 let by = self.moved.of(entry);
                 if let Some(policy) = by.as_deref().filter(|by| !is_policy(config, by)) {
                     tracing::warn!(
@@ -80,6 +83,9 @@ impl Sorter {
                 Some(sorted)
             }
             Err(ReadError::NoSuchEntry) => None,
+            // It was told and counted when it was found. Nobody can say who is to hear of it: it waits for a person, or for the
+            // device to give it back.
+            Err(ReadError::Damaged) => Some(later(now)),
             Err(error) => {
                 tracing::error!(queue_id = %entry, %error, "an entry cannot be read; it stays in the spool");
                 Some(later(now))

@@ -215,11 +215,16 @@ impl Worker {
             if message.ownership != Ownership::Owned {
                 return Err(ReadError::NoSuchEntry);
             }
-            Fresh::read(message).map_err(ReadError::from)
+            let message = Fresh::read(message)?;
+            if message.lost {
+                spool.found_damaged(entry);
+            }
+            Ok(message)
         };
         match tokio::task::spawn_blocking(read).await {
             Ok(Ok(message)) => Ok(Some(Arc::new(message))),
             Ok(Err(ReadError::NoSuchEntry)) => Ok(None),
+            Ok(Err(ReadError::Damaged)) => Err(clock::now().saturating_add(AGAIN_AFTER_TROUBLE)),
             Ok(Err(error)) => {
                 tracing::error!(queue_id = %entry, %error, "an entry cannot be read; it stays in the spool");
                 Err(clock::now().saturating_add(AGAIN_AFTER_TROUBLE))

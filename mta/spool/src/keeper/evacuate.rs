@@ -55,7 +55,7 @@ impl Keeper {
         let messages = messages.into_iter().filter_map(|(id, offset, len)| {
             let payload = read_payload(file.as_ref(), offset, len, epoch);
             if payload.is_none() {
-                tracing::error!(entry = %id, "a message is damaged on disk and cannot be copied");
+                self.shared.found_damaged(id, "its record cannot be copied");
             }
             Some(Survivor::Message(id, payload?))
         });

@@ -39,6 +39,8 @@ pub struct Recovered {
     pub index: Index,
     pub next: Counters,
     pub report: Recovery,
+    /// Entries without their body.
+    pub lost: Vec<EntryId>,
     /// The last batch of the checkpoint that was used.
     pub checkpoint: Option<u64>,
 }
@@ -104,7 +106,7 @@ pub fn recover(io: &dyn Io, dir: &Path, trust: Trust) -> Result<Recovered, OpenE
     };
     reading.report.read = parts.len();
     reading.replay(&parts)?;
-    reading.blobs()?;
+    let lost = reading.blobs()?;
     reading.drained()?;
     reading.report.entries = reading.index.entries.len();
     let Reading {
@@ -119,6 +121,7 @@ pub fn recover(io: &dyn Io, dir: &Path, trust: Trust) -> Result<Recovered, OpenE
         index,
         next,
         report,
+        lost,
         checkpoint: since.checked_sub(1),
     })
 }
@@ -393,8 +396,8 @@ impl Reading<'_> {
     }
 
     /// An entry without its body stays, as its envelope says who is to be told; but one that is held for another spool goes,
-    /// which still has it whole. Bodies without an entry are orphans.
-    fn blobs(&mut self) -> Result<(), OpenError> {
+    /// which still has it whole. Bodies without an entry are orphans. Gives the entries without a body.
+    fn blobs(&mut self) -> Result<Vec<EntryId>, OpenError> {
         let dir = blobs_dir(self.dir);
         let mut files: HashMap<EntryId, u64> = HashMap::new();
         for (name, len) in self.io.list(&dir)? {
@@ -415,15 +418,15 @@ impl Reading<'_> {
         let entries = self.index.entries.iter();
         let lost = entries.filter(|(id, e)| e.blob && files.get(id).is_none_or(|len| *len < e.body_len()));
         let lost: Vec<(EntryId, Ownership)> = lost.map(|(id, entry)| (id, entry.ownership())).collect();
-        for (id, ownership) in lost {
+        for (id, ownership) in &lost {
             tracing::error!(entry = %id, "the body file of an entry is missing or short");
-            if ownership == Ownership::Held {
-                self.index.remove(id);
+            if *ownership == Ownership::Held {
+                self.index.remove(*id);
             }
             self.report.lost += 1;
         }
         self.index.dead_blobs.clear();
-        Ok(())
+        Ok(lost.into_iter().map(|(id, _)| id).collect())
     }
 }
 

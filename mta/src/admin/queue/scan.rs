@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postroad_config::admin::{Entry, EntryRecipient, ListQuery};
-use postroad_spool::{ByMode, EntryId, Message, Ownership, Status};
+use postroad_spool::{ByMode, EntryId, Item, Message, Ownership, ReadError, RecipientState, Summary};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Desk;
 use crate::log::clean;
-use crate::queue::orders::HELD;
-use crate::queue::owed::is_owed;
+use crate::queue::shown;
 
 /// Where a scan ends.
 #[derive(Clone, Copy, Debug)]
@@ -85,33 +84,49 @@ impl Desk {
     /// The entry, if it is there and fits the terms.
     fn fitting(&self, id: EntryId, terms: &ListQuery, now: u64) -> Option<Entry> {
         // One that is gone meanwhile is not in the queue.
-        let message = self.spool.read(id).ok()?;
-        let entry = self.entry(&message);
-        let waits_there = |site: &String| self.queue.sites_of(id, &message.item).contains(site);
+        let (entry, item) = self.look(id).ok()?;
+        let waits_there = |site: &String| {
+            let item = item.as_ref();
+            item.is_some_and(|item| self.queue.sites_of(id, item).contains(site))
+        };
         (fits(&entry, terms, now) && terms.site.as_ref().is_none_or(waits_there)).then_some(entry)
     }
 
-    /// As people are shown it.
-    pub(super) fn entry(&self, message: &Message) -> Entry {
+    /// As people are shown it; without an envelope, where that cannot be read, what the index knows.
+    pub(super) fn look(&self, id: EntryId) -> Result<(Entry, Option<Item>), ReadError> {
+        match self.spool.read(id) {
+            Ok(message) => Ok((self.entry(&message), Some(message.item))),
+            Err(ReadError::NoSuchEntry) => Err(ReadError::NoSuchEntry),
+            Err(_) => {
+                let summary = self.spool.summary(id).ok_or(ReadError::NoSuchEntry)?;
+                let states = self.spool.states(id).unwrap_or_default();
+                Ok((self.unreadable(&summary, &states), None))
+            }
+        }
+    }
+
+    fn unreadable(&self, summary: &Summary, states: &[RecipientState]) -> Entry {
+        Entry {
+            id: summary.id.to_string(),
+            owner: owner(summary.ownership).to_owned(),
+            sender: String::new(),
+            identity: None,
+            arrived: summary.arrived,
+            expires: summary.expires,
+            size: summary.size,
+            damaged: true,
+            moved_to: self.queue.moved_to(summary.id).map(|policy| policy.to_string()),
+            require_tls: false,
+            deliver_by: None,
+            or_return: false,
+            recipients: states.iter().map(|state| recipient("", state)).collect(),
+        }
+    }
+
+    fn entry(&self, message: &Message) -> Entry {
         let envelope = &message.item.envelope;
         let pairs = envelope.recipients.iter().zip(&message.item.recipients);
-        let recipients = pairs.map(|(recipient, state)| {
-            let held = state.status == Status::Pending && state.next_attempt == HELD;
-            let owed = is_owed(state);
-            let waits = state.status == Status::Pending && !held && !owed;
-            let name = match (held, owed) {
-                (true, _) => "held",
-                (_, true) => "notice due",
-                _ => state.status.name(),
-            };
-            EntryRecipient {
-                address: clean(&recipient.forward_path),
-                state: name.to_owned(),
-                attempts: state.attempts,
-                next_attempt: waits.then_some(state.next_attempt),
-                reply: clean(&state.reply),
-            }
-        });
+        let recipients = pairs.map(|(of, state)| recipient(&of.forward_path, state));
         Entry {
             id: message.id.to_string(),
             owner: owner(message.ownership).to_owned(),
@@ -120,12 +135,23 @@ impl Desk {
             arrived: envelope.arrived,
             expires: envelope.expires,
             size: message.item.prefix.len() as u64 + message.body.len(),
+            damaged: message.body.is_lost(),
             moved_to: self.queue.moved_to(message.id).map(|policy| policy.to_string()),
             require_tls: envelope.require_tls,
             deliver_by: envelope.deliver_by.map(|by| by.deadline),
             or_return: envelope.deliver_by.is_some_and(|by| by.mode == ByMode::Return),
             recipients: recipients.collect(),
         }
+    }
+}
+
+fn recipient(forward_path: &str, state: &RecipientState) -> EntryRecipient {
+    EntryRecipient {
+        address: clean(forward_path),
+        state: shown::name(state).to_owned(),
+        attempts: state.attempts,
+        next_attempt: shown::next_attempt(state),
+        reply: clean(&state.reply),
     }
 }
 
