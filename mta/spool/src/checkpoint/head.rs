@@ -99,11 +99,11 @@ fn fields(input: &mut Reader<'_>) -> Option<Head> {
         used: input.u32()?,
     };
     let next = Counters {
-        entry: input.u64()?,
+        entry: input.number()?,
         epoch: input.u64()?,
-        batch: input.u64()?,
+        batch: input.number()?,
     };
-    let next_entry = input.u64()?;
+    let next_entry = input.number()?;
     let seal = SealState {
         sealed: input.u8()? == 1,
         number: input.u64()?,

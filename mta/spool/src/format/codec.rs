@@ -3,6 +3,10 @@
 use crate::handover::TransferId;
 use crate::types::{EntryId, SpoolUuid};
 
+/// No entry and no batch has such a number. Behind damage the text of a message may stand where the spool's own numbers are
+/// expected; such a number would make all that is written later look old, or be taken for damage itself.
+pub const BEYOND: u64 = u64::MAX / 2;
+
 /// Appends values to bytes.
 #[derive(Debug, Default)]
 pub struct Writer(pub Vec<u8>);
@@ -100,6 +104,11 @@ impl<'a> Reader<'a> {
 
     pub fn uuid(&mut self) -> Option<SpoolUuid> {
         Some(SpoolUuid(self.take(16)?.try_into().ok()?))
+    }
+
+    /// The number of an entry or a batch.
+    pub fn number(&mut self) -> Option<u64> {
+        self.u64().filter(|number| *number < BEYOND)
     }
 
     pub fn transfer(&mut self) -> Option<TransferId> {

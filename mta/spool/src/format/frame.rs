@@ -1,15 +1,12 @@
 //! Frame of a record: says what follows, and whether it is whole and of the present use of its segment.
 
+use crate::format::codec::BEYOND;
 use crate::types::EntryId;
 
 /// Bytes of a frame.
 pub const FRAME: usize = 48;
 
 const MAGIC: u16 = 0x5052;
-
-/// No entry and no batch has such a number. Behind damage the text of a message may stand where a frame is expected; one with
-/// such a number would make all that is written later look old.
-const BEYOND: u64 = u64::MAX / 2;
 
 /// Head of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -55,8 +55,8 @@ impl Header {
                 format: input.u32()?,
                 uuid: input.uuid()?,
                 epoch: input.u64()?,
-                next_batch: input.u64()?,
-                next_entry: input.u64()?,
+                next_batch: input.number()?,
+                next_entry: input.number()?,
             };
             Some((header, input.u32()?))
         };
@@ -75,6 +75,7 @@ impl Header {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::codec::BEYOND;
     use crate::format::{NEWEST, OLDEST};
 
     const HEADER: Header = Header {
@@ -105,5 +106,21 @@ mod tests {
             assert_eq!(Header::decode(&bytes), Err(HeaderError::Version(unknown)));
         }
         assert_eq!(Header::decode(&[]), Err(HeaderError::Damaged));
+    }
+
+    #[test]
+    fn a_number_that_is_never_reached_is_damage() {
+        for header in [
+            Header {
+                next_batch: BEYOND,
+                ..HEADER
+            },
+            Header {
+                next_entry: u64::MAX,
+                ..HEADER
+            },
+        ] {
+            assert_eq!(Header::decode(&header.encode()), Err(HeaderError::Damaged));
+        }
     }
 }

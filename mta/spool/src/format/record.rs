@@ -139,7 +139,7 @@ impl Record {
                 homes: input.epochs()?,
             },
             SEAL => Self::Globals {
-                next_entry: input.u64()?,
+                next_entry: input.number()?,
                 seal: SealState {
                     sealed: input.u8()? == 1,
                     number: input.u64()?,

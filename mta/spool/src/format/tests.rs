@@ -4,6 +4,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
+use super::codec::BEYOND;
 use super::frame::{FRAME, Frame};
 use super::header::Header;
 use super::message;
@@ -72,7 +73,7 @@ fn record() -> impl Strategy<Value = Record> {
     prop_oneof![
         vec(update, 0..4).prop_map(Record::States),
         vec(any::<u64>(), 0..4).prop_map(|homes| Record::Done { homes }),
-        (any::<u64>(), any::<bool>(), any::<u64>()).prop_map(|(next_entry, sealed, number)| {
+        (0..BEYOND, any::<bool>(), any::<u64>()).prop_map(|(next_entry, sealed, number)| {
             Record::Globals {
                 next_entry,
                 seal: SealState { sealed, number },
