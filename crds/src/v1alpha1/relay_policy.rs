@@ -133,7 +133,7 @@ pub struct Rate {
     /// Messages.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub count: i32,
-    /// In this time, at most `7d`.
+    /// In this time, at most `100d`.
     pub per: Period,
 }
 

@@ -370,6 +370,10 @@ pub struct Queue {
     /// The sender is told of a delay after this time. Default `4h`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay_notice: Option<Period>,
+    /// Percent of the volume that may be used; above it new mail gets 452 until there is room. Default 90.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 50, max = 99))]
+    pub high_water_percent: Option<i32>,
     /// What 250 after the data means.
     #[serde(default)]
     pub durability: Durability,
@@ -440,8 +444,13 @@ pub struct ListenerLimits {
     /// Longest time of one transaction, `1m` to `4h`. Default `30m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transaction_time: Option<Period>,
+    /// How long a stranger at a port without implicit TLS waits for the greeting, at most `30s`; whoever talks before it is
+    /// refused. Default `0s`: everybody is greeted at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub greeting_delay: Option<Period>,
     /// Memory of one pod for messages under way, `8Mi` to `1Ti`. Where it is short, bodies go to files at once, and then clients
-    /// are asked to come later, strangers first. Default: a fifth of the pod's memory limit.
+    /// are asked to come later, strangers first. Sessions as such take memory beside it: leave room for a crowd of them. Default:
+    /// a fifth of the pod's memory limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub buffer_memory: Option<Size>,
 }

@@ -149,7 +149,7 @@ pub struct QueueState {
     pub oldest: Option<i64>,
     /// Octets free on the volume.
     pub free_bytes: u64,
-    /// Whether the share in use is below the high-water mark.
+    /// Whether the share of the volume in use is below the high-water mark, and what waits within its memory.
     pub below_high_water: bool,
     /// Places and entries that were found damaged at this start of the process and since then.
     pub damaged: u64,

@@ -500,6 +500,11 @@ policies:
             ),
             (
                 "users:",
+                "limits: {greetingDelay: 31s}\nusers:",
+                "limits.greetingDelay",
+            ),
+            (
+                "users:",
                 "limits: {bufferMemory: 1Mi}\nusers:",
                 "limits.bufferMemory",
             ),

@@ -27,6 +27,10 @@ pub struct Limits {
     /// Longest time from MAIL to the reply after the data, 1m to 4h.
     #[serde(skip_serializing_if = "usual_transaction_time")]
     pub transaction_time: Period,
+    /// How long a stranger at a port without implicit TLS waits for the greeting, at most 30s. Whoever talks before it is
+    /// refused. 0s: everybody is greeted at once.
+    #[serde(skip_serializing_if = "usual_greeting_delay")]
+    pub greeting_delay: Period,
     /// Memory that sessions may hold at once for what is under way, 8Mi to 1Ti; absent = a fifth of the memory of the
     /// control group, or of the machine. Where it is short, bodies go to files at once, and then clients get 452.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,6 +47,7 @@ impl Default for Limits {
             messages_per_connection: 1_000,
             minimum_data_rate: Octets(256),
             transaction_time: Period::from_secs(30 * 60),
+            greeting_delay: Period::from_secs(0),
             buffer_memory: None,
         }
     }
@@ -127,6 +132,10 @@ fn usual_transaction_time(value: &Period) -> bool {
     *value == Limits::default().transaction_time
 }
 
+fn usual_greeting_delay(value: &Period) -> bool {
+    *value == Limits::default().greeting_delay
+}
+
 fn usual_null_sender_lifetime(value: &Period) -> bool {
     *value == QueueSection::default().null_sender_lifetime
 }
@@ -177,6 +186,16 @@ pub(crate) fn check_limits(limits: &Limits, found: &mut Findings) {
         (60..=4 * 3_600).contains(&limits.transaction_time.get().as_secs()),
         || "limits.transactionTime".into(),
         || format!("{} is not between 1m and 4h", limits.transaction_time),
+    );
+    found.require(
+        limits.greeting_delay.get().as_secs() <= 30,
+        || "limits.greetingDelay".into(),
+        || {
+            format!(
+                "{} is longer than 30s: servers would not wait so long",
+                limits.greeting_delay
+            )
+        },
     );
     let buffers = limits.buffer_memory.unwrap_or(Octets(8 << 20));
     found.require(

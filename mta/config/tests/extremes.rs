@@ -36,6 +36,7 @@ limits:
   connectionsPerClient: 50
   messagesPerConnection: 10
   minimumDataRate: 256
+  greetingDelay: 2s
   bufferMemory: 64Mi
   transactionTime: 30m
 queue: {lifetime: 5d, nullSenderLifetime: 1d, delayNotice: 4h, durability: Durable}

@@ -132,7 +132,7 @@ fn rate(given: &crd::Rate) -> Result<Rate, Invalid> {
 }
 
 /// Longest time over which a rate is counted.
-const LONGEST_RATE: Period = Period::from_secs(7 * 86_400);
+const LONGEST_RATE: Period = Period::from_secs(100 * 86_400);
 
 fn retry(given: Option<&crd::Retry>) -> Result<Retry, Invalid> {
     let mut retry = Retry::default();
@@ -241,9 +241,9 @@ mod tests {
                 "5m",
             ),
             (
-                json!({"routes": [{"direct": {}, "limits": {"messages": [{"count": 5, "per": "9d"}]}}]}),
+                json!({"routes": [{"direct": {}, "limits": {"messages": [{"count": 5, "per": "101d"}]}}]}),
                 "spec.routes.limits.messages.per",
-                "9d",
+                "101d",
             ),
             (
                 json!({"retry": {"lifetime": "999999999d"}}),

@@ -334,8 +334,9 @@ fn queue_healthy(listener: &SmtpListener, found: &Found) -> NewCondition {
                 Some(false),
                 reason::VOLUME_NEARLY_FULL,
                 format!(
-                    "the volume of {name} is nearly full ({} octets free): new mail gets 452 until there is room",
-                    state.queue.free_bytes
+                    "the queue of {name} is nearly full ({} octets free on the volume, {} messages in memory): new mail gets \
+                     452 until there is room",
+                    state.queue.free_bytes, state.queue.messages
                 ),
             );
         }

@@ -52,6 +52,8 @@ pub struct Valid {
     pub limits: Limits,
     /// Times and durability of the queue.
     pub queue: QueueSection,
+    /// Percent of the volume that may be used.
+    pub high_water_percent: u8,
     /// Clients that may relay without a password.
     pub relay_from: Vec<IpNet>,
     /// Whether a load balancer says who the client is.
@@ -92,6 +94,7 @@ pub fn validate(spec: &SmtpListenerSpec) -> Result<Valid, Invalid> {
         minimum_version: minimum_version(spec),
         limits: limits(spec)?,
         queue: queue(&spec.queue)?,
+        high_water_percent: high_water_percent(spec.queue.high_water_percent),
         relay_from: networks("spec.relayFrom", &spec.relay_from)?,
         proxy_protocol: proxy_protocol(spec)?,
         service_accounts: authentication.is_some_and(|given| given.service_accounts.is_some()),
@@ -238,6 +241,11 @@ fn queue(given: &crd::Queue) -> Result<QueueSection, Invalid> {
     })
 }
 
+/// The schema bounds it.
+fn high_water_percent(given: Option<i32>) -> u8 {
+    given.and_then(|percent| u8::try_from(percent).ok()).unwrap_or(90)
+}
+
 /// Parses a duration or a size. Errors: the field, with the value and the mend.
 pub fn parsed<T: FromStr<Err = TextError>>(field: &str, text: &str) -> Result<T, Invalid> {
     text.parse()
@@ -272,6 +280,11 @@ fn limits(spec: &SmtpListenerSpec) -> Result<Limits, Invalid> {
         "spec.limits.transactionTime",
         wanted.transaction_time.as_ref(),
         limits.transaction_time,
+    )?;
+    limits.greeting_delay = or_usual(
+        "spec.limits.greetingDelay",
+        wanted.greeting_delay.as_ref(),
+        limits.greeting_delay,
     )?;
     limits.buffer_memory = wanted
         .buffer_memory

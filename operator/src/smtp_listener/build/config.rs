@@ -184,7 +184,7 @@ fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
         hostname: valid.hostname.clone(),
         spool: SpoolSection {
             directory: format!("{QUEUE_MOUNT}/spool").into(),
-            high_water_percent: 90,
+            high_water_percent: valid.high_water_percent,
             write_format: spool_format,
         },
         ports: valid.ports.clone(),
