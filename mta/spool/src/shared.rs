@@ -12,7 +12,7 @@ mod jobs;
 mod orders;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -52,6 +52,10 @@ pub struct Shared {
     relaxed: AtomicBool,
     /// The index may have taken in what is not synced yet (relaxed only).
     ahead: AtomicBool,
+    /// [`Options::high_water_percent`] now.
+    high_water_percent: AtomicU8,
+    /// Memory that entries may take.
+    most_memory: AtomicU64,
     /// [`Options::write_format`] now.
     write_format: AtomicU32,
     read_only: OnceLock<String>,
@@ -97,6 +101,7 @@ impl Shared {
         next: Counters,
     ) -> Self {
         let write_format = options.write_format;
+        let high_water_percent = options.high_water_percent;
         let relaxed = options.durability == Durability::Relaxed;
         let latched = index.seal.sealed && index.is_empty();
         Self {
@@ -118,6 +123,8 @@ impl Shared {
             orders_wake: Condvar::new(),
             relaxed: AtomicBool::new(relaxed),
             ahead: AtomicBool::new(false),
+            high_water_percent: AtomicU8::new(high_water_percent),
+            most_memory: AtomicU64::new(u64::MAX),
             write_format: AtomicU32::new(write_format),
             read_only: OnceLock::new(),
             at_work: Mutex::default(),
@@ -197,6 +204,24 @@ impl Shared {
 
     pub fn set_relaxed(&self, relaxed: bool) {
         self.relaxed.store(relaxed, Ordering::Relaxed);
+    }
+
+    /// Percent of the volume that may be used.
+    pub fn high_water_percent(&self) -> u8 {
+        self.high_water_percent.load(Ordering::Relaxed)
+    }
+
+    pub fn set_high_water_percent(&self, percent: u8) {
+        self.high_water_percent.store(percent, Ordering::Relaxed);
+    }
+
+    /// Octets of memory that entries may take.
+    pub fn most_memory(&self) -> u64 {
+        self.most_memory.load(Ordering::Relaxed)
+    }
+
+    pub fn set_most_memory(&self, octets: u64) {
+        self.most_memory.store(octets, Ordering::Relaxed);
     }
 
     /// Whether a power cut now would leave less than the index says: until it is synced, nothing is removed or used again

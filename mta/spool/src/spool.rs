@@ -322,6 +322,21 @@ impl Spool {
         self.shared.set_relaxed(durability == Durability::Relaxed);
     }
 
+    /// Percent of the volume that may be used before [`Usage::above_high_water`] is set.
+    pub fn set_high_water_percent(&self, percent: u8) {
+        self.shared.set_high_water_percent(percent);
+    }
+
+    /// The same.
+    pub fn high_water_percent(&self) -> u8 {
+        self.shared.high_water_percent()
+    }
+
+    /// Octets of memory that entries may take before [`Usage::above_high_water`] is set; without it there is no bound.
+    pub fn set_most_memory(&self, octets: u64) {
+        self.shared.set_most_memory(octets);
+    }
+
     /// When a new message counts as stored.
     pub fn durability(&self) -> Durability {
         if self.shared.is_relaxed() {
@@ -339,6 +354,11 @@ impl Spool {
         }
         let full = self.shared.lately_full(|| self.usage().above_high_water);
         full.then_some(CommitError::Full)
+    }
+
+    /// Whether a message of so many octets, as its sender says, would find room. A small one is not worth the look.
+    pub fn has_room(&self, octets: u64) -> bool {
+        octets < LOOKED_AT || self.usage().available_bytes >= octets
     }
 
     /// A write or sync has failed: nothing is recorded any more, whatever becomes of a message. Cheap.
@@ -380,7 +400,8 @@ impl Spool {
             blob_bytes: index.blob_bytes,
             volume_bytes: total,
             available_bytes: unused.saturating_sub(self.shared.keep_free + reserve),
-            above_high_water: used >= total / 100 * u64::from(self.shared.options.high_water_percent),
+            above_high_water: used >= total / 100 * u64::from(self.shared.high_water_percent())
+                || index.memory() >= self.shared.most_memory(),
             damaged: self.shared.damaged(),
             read_only: self.shared.read_only().map(str::to_owned),
         }
@@ -519,3 +540,6 @@ fn segment_size(options: &Options, volume: u64) -> Result<u32, OpenError> {
         }
     }
 }
+
+/// Smallest message whose declared size is compared with what is free.
+const LOOKED_AT: u64 = 1 << 20;

@@ -256,7 +256,8 @@ pub struct Usage {
     pub volume_bytes: u64,
     /// Bytes that a new message may use: free on the volume or in free segments, reserves taken off.
     pub available_bytes: u64,
-    /// Less than the configured share is available: take no hand-over, refuse new mail softly.
+    /// Less than the configured share of the volume is available, or what waits takes the memory that it may: take no
+    /// hand-over, refuse new mail softly.
     pub above_high_water: bool,
     /// Entries that were found damaged since the spool was opened, those that are gone meanwhile included; what opening found
     /// is not counted again.

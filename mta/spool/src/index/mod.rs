@@ -61,6 +61,8 @@ pub struct Index {
     /// Lower bound of the ids to come.
     pub next_entry: u64,
     pub blob_bytes: u64,
+    /// Recipients of all entries.
+    recipients: usize,
     /// Entries whose end is on its way to the disk.
     pub finished: usize,
     /// Entries that are offered or given: few among very many.
@@ -168,6 +170,7 @@ impl Index {
         if entry.blob {
             self.blob_bytes += entry.body_len();
         }
+        self.recipients += entry.states.len();
         *self.arrivals.entry(entry.arrived / 1_000).or_default() += 1;
         if stands(entry.owner()) {
             self.standing.insert(id);
@@ -243,6 +246,7 @@ impl Index {
         };
         self.standing.remove(&id);
         self.finished = self.finished.saturating_sub(usize::from(entry.finished));
+        self.recipients = self.recipients.saturating_sub(entry.states.len());
         let second = entry.arrived / 1_000;
         if let Some(count) = self.arrivals.get_mut(&second) {
             *count -= 1;
@@ -303,6 +307,11 @@ impl Index {
         (count, oldest.filter(|_| count > 0))
     }
 
+    /// About the octets of memory that all entries take, here and in a queue over it.
+    pub fn memory(&self) -> u64 {
+        (self.entries.len() * ENTRY + self.recipients * RECIPIENT) as u64
+    }
+
     /// Nothing is here, and no source will ask about anything: a lost one does not.
     pub fn is_empty(&self) -> bool {
         let answered = |(transfer, known): (&TransferId, &Transfer)| {
@@ -327,6 +336,11 @@ impl Index {
         homes.filter(|epoch| self.exists(*epoch)).map(u64::from).collect()
     }
 }
+
+/// Octets of an entry, here and in the queue, without its recipients; on the safe side.
+const ENTRY: usize = 256;
+/// The same of a recipient.
+const RECIPIENT: usize = 64;
 
 const fn stands(owner: Owner) -> bool {
     matches!(owner, Owner::Ours(Source::Offered { .. } | Source::Given { .. }))
