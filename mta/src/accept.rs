@@ -114,10 +114,23 @@ impl Intake {
         Ok(id)
     }
 
-    /// Why nothing can be taken now, as a reply; `None` when all is well.
-    pub fn unable(&self) -> Option<Refused> {
+    /// Bounds what waits by this memory: it is not to be what ends the process. With more, new mail gets 452 until there is
+    /// room.
+    pub fn follow_memory(&self, memory: Option<u64>) {
+        let most = memory.map_or(u64::MAX, |memory| memory / 10 * 6);
+        self.spool.set_most_memory(most);
+    }
+
+    /// Why a message of that declared size cannot be taken now, as a reply; `None` when all is well.
+    pub fn unable(&self, size: Option<u64>) -> Option<Refused> {
         // RFC 5321 section 4.2.3.
-        self.spool.unable().as_ref().map(Refused::from)
+        let unable = self.spool.unable();
+        // RFC 1870 section 6.1: said before the body is sent in vain.
+        let full = || {
+            size.is_some_and(|size| !self.spool.has_room(size))
+                .then_some(CommitError::Full)
+        };
+        unable.or_else(full).as_ref().map(Refused::from)
     }
 
     /// Whether REQUIRETLS and BY are kept with a message: not in the older of the spool's formats.

@@ -328,6 +328,11 @@ async fn follow_spool(spool: Spool, live: Live, stop: CancellationToken) {
             tracing::info!(durability = ?wanted, "queue.durability has changed");
             spool.set_durability(wanted);
         }
+        let percent = settings.set.file.spool.high_water_percent;
+        if percent != spool.high_water_percent() {
+            tracing::info!(percent, "spool.highWaterPercent has changed");
+            spool.set_high_water_percent(percent);
+        }
         let format = settings.set.file.spool.format();
         if format != spool.write_format() {
             tracing::info!(format, "spool.writeFormat has changed");

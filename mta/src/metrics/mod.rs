@@ -34,7 +34,7 @@ pub enum Refused {
     Policy,
     /// AUTH failed.
     Authentication,
-    /// A limit of size, recipients or connections.
+    /// A limit of size, recipients, messages, connections, time or errors.
     Limit,
     /// The client broke the protocol.
     Protocol,

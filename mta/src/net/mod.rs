@@ -37,6 +37,7 @@ use tokio_util::task::TaskTracker;
 use self::proxied::Beginning;
 use self::shown::Own;
 use crate::lifecycle::Phase;
+use crate::metrics::Refused;
 use crate::session::{self, Shared};
 
 /// The ports that are served. Cheap to clone.
@@ -108,9 +109,9 @@ impl Ports {
 
     fn follow_limits(&self) {
         let limits = &self.shared.live.current().set.file.limits;
-        self.shared
-            .budget
-            .follow(limits.buffer_memory, self.shared.pressure.memory());
+        let memory = self.shared.pressure.memory();
+        self.shared.budget.follow(limits.buffer_memory, memory);
+        self.shared.intake.follow_memory(memory);
     }
 
     /// Ends when all sessions have ended. New ones may come until then.
@@ -212,11 +213,11 @@ impl Ports {
             Beginning::Session => self.begin(port, stream, source),
             Beginning::Refused => {
                 tracing::info!(port = name, %source, "closed: not one of the load balancers in proxyProtocol.trustedSources");
-                self.shared.refused(crate::metrics::Refused::Policy);
+                self.shared.refused(Refused::Policy);
             }
             Beginning::Header => {
                 let Some(unknown) = self.admission.expect(&settings.set.file.limits) else {
-                    self.shared.refused(crate::metrics::Refused::Unable);
+                    self.shared.refused(Refused::Limit);
                     return;
                 };
                 let ports = self.clone();
@@ -227,7 +228,7 @@ impl Ports {
                         Ok(client) => ports.begin(port, stream, client),
                         Err(error) => {
                             tracing::info!(port = port.name, %source, %error, "closed before the session");
-                            ports.shared.refused(crate::metrics::Refused::Policy);
+                            ports.shared.refused(Refused::Policy);
                         }
                     }
                 });
@@ -239,8 +240,10 @@ impl Ports {
     fn begin(&self, port: Port, stream: TcpStream, client: SocketAddr) {
         let settings = self.shared.live.current();
         let rank = Rank::of(&settings, port.role, client.ip());
-        let refusal = match self.admission.admit(client.ip(), rank, &settings.set.file.limits) {
-            Ok(_) if self.shared.pressure.sheds(rank) => "Too little memory, try again later",
+        let (class, refusal) = match self.admission.admit(client.ip(), rank, &settings.set.file.limits) {
+            Ok(_) if self.shared.pressure.sheds(rank) => {
+                (Refused::Unable, "Too little memory, try again later")
+            }
             Ok(admitted) => match self.closed() {
                 None => {
                     let shared = self.shared.clone();
@@ -250,12 +253,15 @@ impl Ports {
                     });
                     return;
                 }
-                Some(reason) => reason,
+                Some(reason) => (Refused::Unable, reason),
             },
-            Err(Full::Total) => "Too many connections, try again later",
-            Err(Full::Client) => "Too many connections from your address, try again later",
+            Err(Full::Total) => (Refused::Limit, "Too many connections, try again later"),
+            Err(Full::Client) => (
+                Refused::Limit,
+                "Too many connections from your address, try again later",
+            ),
         };
-        self.shared.refused(crate::metrics::Refused::Unable);
+        self.shared.refused(class);
         // Before TLS there is nobody to talk to on a port with implicit TLS.
         let line = (port.tls != TlsMode::Implicit)
             .then(|| format!("421 4.3.2 {} {refusal}\r\n", settings.hostname()));

@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::Shared;
+use super::counted;
 use super::envelope::Draft;
 use super::hold;
 use super::pace::Pace;
@@ -26,7 +27,6 @@ use super::wire::Wire;
 use crate::accept::{self, Receiving};
 use crate::auth::Authenticator;
 use crate::log::clean;
-use crate::metrics::Refused;
 use crate::settings::Settings;
 use crate::tls::{self, Service};
 
@@ -94,6 +94,9 @@ impl Driver {
 
     /// Serves until the end, and logs it.
     pub(super) async fn run(mut self, stream: TcpStream) {
+        if self.talks_early(&stream).await {
+            return self.turn_away(stream).await;
+        }
         let (session, end) = self.serve(stream).await;
         self.log(session.as_ref(), &end);
     }
@@ -245,7 +248,8 @@ impl Driver {
             Ok(id) => {
                 self.accepted += 1;
                 tracing::info!(
-                    %id,
+                    event = "accepted",
+                    queue_id = %id,
                     port = self.port.name,
                     client = %self.client.ip(),
                     identity = clean(&identity),
@@ -260,6 +264,8 @@ impl Driver {
             }
             Err(refused) => {
                 tracing::info!(
+                    event = "refused",
+                    command = "DATA",
                     port = self.port.name,
                     client = %self.client.ip(),
                     identity = clean(&identity),
@@ -267,14 +273,8 @@ impl Driver {
                     code = refused.code,
                     reason = refused.text,
                     spf,
-                    "message refused"
+                    "refused"
                 );
-                let class = if refused.code < 500 {
-                    Refused::Unable
-                } else {
-                    Refused::Policy
-                };
-                self.shared.refused(class);
                 session.answer(Reply::new(refused.code, refused.enhanced, refused.text));
                 if refused.code == 421 {
                     session.end(&self.leaving());
@@ -410,6 +410,9 @@ impl Driver {
     }
 
     async fn write(&mut self, wire: &mut Option<Wire>, session: &mut Session) -> Result<(), End> {
+        for (code, enhanced) in session.take_refusals() {
+            self.shared.refused(counted::class(code, enhanced));
+        }
         let output = session.take_output();
         let Some(stream) = wire.as_mut().filter(|_| !output.is_empty()) else {
             return Ok(());

@@ -16,7 +16,6 @@ use super::pace::Pace;
 use crate::accept::Transaction;
 use crate::deliver::callout::{Answer, Keeps};
 use crate::log::clean;
-use crate::metrics::Refused;
 use crate::net::Rank;
 use crate::policy::{Accepted, Context, Refusal};
 use crate::queue::clock;
@@ -54,15 +53,13 @@ impl Driver {
         self.deadline = Some(Instant::now() + limits.transaction_time.get());
         let rank = self.rank(session);
         if self.shared.pressure.sheds(rank) {
-            self.shared.refused(Refused::Unable);
             session.end(&Reply::new(421, "4.3.2", "Too little memory, try again later"));
             return;
         }
         if self.shared.budget.is_short(rank, session.is_tls()) {
-            return self.too_little_memory(session);
+            return too_little_memory(session);
         }
-        if let Some(unable) = self.shared.intake.unable() {
-            self.shared.refused(Refused::Unable);
+        if let Some(unable) = self.shared.intake.unable(mail.size) {
             session.answer(Reply::new(unable.code, unable.enhanced, unable.text));
             return;
         }
@@ -156,16 +153,11 @@ impl Driver {
     /// A body comes, if there is room for it.
     pub(super) fn begin_message(&mut self, session: &mut Session) {
         let Some(room) = self.shared.budget.begin(self.rank(session), session.is_tls()) else {
-            return self.too_little_memory(session);
+            return too_little_memory(session);
         };
         self.pace = Some(Pace::new(Instant::now().into_std()));
         self.receiving = Some(self.shared.intake.begin(self.port.role, room));
         session.answer(Reply::ok("2.0.0", "Go on"));
-    }
-
-    fn too_little_memory(&self, session: &mut Session) {
-        self.shared.refused(Refused::Unable);
-        session.answer(Reply::new(452, "4.3.1", "Too little memory, try again later"));
     }
 
     /// Asks the hosts that get the mail what has to be known of them before a recipient is taken.
@@ -311,6 +303,7 @@ impl Driver {
 
     fn refuse(&self, command: &str, path: &str, refusal: &Refusal, session: &mut Session) {
         tracing::info!(
+            event = "refused",
             port = self.port.name,
             client = %self.client.ip(),
             identity = clean(session.identity().unwrap_or("")),
@@ -320,13 +313,12 @@ impl Driver {
             reason = refusal.text,
             "refused"
         );
-        self.shared.refused(match (refusal.code, refusal.enhanced) {
-            (400..500, _) => Refused::Unable,
-            (_, "5.1.1") => Refused::Recipient,
-            _ => Refused::Policy,
-        });
         session.answer(Reply::new(refusal.code, refusal.enhanced, refusal.text));
     }
+}
+
+fn too_little_memory(session: &mut Session) {
+    session.answer(Reply::new(452, "4.3.1", "Too little memory, try again later"));
 }
 
 /// By the clock of the queue.

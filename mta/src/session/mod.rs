@@ -9,7 +9,9 @@
 //!
 //! Replies of a pipelined group leave in one write. Nothing is read while replies are unsent.
 
+mod counted;
 mod driver;
+mod early;
 mod envelope;
 mod hold;
 mod login;

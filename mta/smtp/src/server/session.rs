@@ -203,6 +203,8 @@ pub struct Session {
     data_refused: bool,
     reset_due: bool,
     ended: Option<(String, bool)>,
+    /// Negative replies that nobody has asked for yet.
+    refusals: Vec<(u16, &'static str)>,
 }
 
 impl Session {
@@ -223,6 +225,7 @@ impl Session {
             data_refused: false,
             reset_due: false,
             ended: None,
+            refusals: Vec::new(),
             config,
         };
         session.greet();
@@ -245,6 +248,12 @@ impl Session {
     /// Takes what is to be written to the peer.
     pub fn take_output(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.output)
+    }
+
+    /// Takes code and enhanced status code of each negative reply since the last call, for counting. A failed AUTH is not
+    /// among them: [`Event::Authenticated`] tells of it.
+    pub fn take_refusals(&mut self) -> Vec<(u16, &'static str)> {
+        std::mem::take(&mut self.refusals)
     }
 
     /// Octets that wait to be written. Write them before they pile up.
@@ -279,6 +288,7 @@ impl Session {
     pub fn end(&mut self, reply: &Reply) {
         if !matches!(self.waiting, Waiting::Closed) {
             reply.render(&mut self.output);
+            self.note(reply);
             self.reset();
             self.exchange = None;
             self.waiting = Waiting::Closed;
@@ -320,6 +330,18 @@ impl Session {
     }
 
     fn reply(&mut self, reply: &Reply) {
+        self.note(reply);
+        self.reply_unnoted(reply);
+    }
+
+    fn note(&mut self, reply: &Reply) {
+        if !reply.is_positive() {
+            self.refusals.push((reply.code(), reply.enhanced()));
+        }
+    }
+
+    /// The same for a refusal that an event tells of.
+    fn reply_unnoted(&mut self, reply: &Reply) {
         reply.render(&mut self.output);
         if reply.code() >= 500 {
             self.errors += 1;

@@ -224,10 +224,10 @@ fn whatever_ends_a_transaction_leaves_nothing_of_it() {
         &["EHLO again.example\r\n"],
         &["HELO again.example\r\n"],
         &["DATA\r\n", "refused\r\n.\r\n"],
-        &["DATA\r\n", "bare\nline\r\n.\r\n"],
+        &["DATA\r\n", "nul\0line\r\n.\r\n"],
         &["DATA\r\n", "fine\r\n.\r\n"],
         &["BDAT 7 LAST\r\nrefused"],
-        &["BDAT 4 LAST\r\na\nbc"],
+        &["BDAT 4 LAST\r\na\0bc"],
         &["BDAT 1001\r\n", &"x".repeat(1_001)],
         &["BDAT 1001 LAST\r\n", &"x".repeat(1_001)],
         &["BDAT 600\r\n", &"x".repeat(600), "BDAT 600\r\n", &"x".repeat(600)],
@@ -299,7 +299,9 @@ fn chunks() {
         [250, 250, 550],
         "ends in a bare CR"
     );
-    driver.say(format!("{MAIL}{RCPT}"));
+    assert!(driver.closed);
+    let mut driver = Driver::transfer();
+    driver.say(format!("{HELLO}{MAIL}{RCPT}"));
     assert_eq!(
         driver.say("BDAT 6\r\nQUIT\r\nBDAT 3\r\n.\r\nBDAT 0 LAST\r\n"),
         [250, 250, 250]
@@ -381,10 +383,50 @@ fn a_message_that_is_too_large_keeps_the_session_in_step_and_in_small_memory() {
 }
 
 #[test]
+fn a_bare_ending_in_a_body_ends_the_session_and_a_zero_does_not() {
+    for body in ["a\nb\r\n.\r\n", "a\rb\r\n.\r\n", "a\n.\nNOOP\r\n.\r\n"] {
+        let mut driver = Driver::transfer();
+        driver.say(format!("{HELLO}{MAIL}{RCPT}DATA\r\n"));
+        assert_eq!(driver.say(format!("{body}{MAIL}")), [550], "{body:?}");
+        assert!(driver.closed && driver.taken.is_empty());
+        let mut driver = Driver::transfer();
+        driver.say(format!("{HELLO}{MAIL}{RCPT}"));
+        let chunk = body.strip_suffix(".\r\n").unwrap_or(body);
+        let chunk = format!("BDAT {} LAST\r\n{chunk}{MAIL}", chunk.len());
+        assert_eq!(driver.say(chunk), [550], "{body:?}");
+        assert!(driver.closed && driver.taken.is_empty());
+    }
+    let mut driver = Driver::transfer();
+    driver.say(format!("{HELLO}{MAIL}{RCPT}DATA\r\n"));
+    assert_eq!(driver.say("a\0b\r\n.\r\nNOOP\r\n"), [550, 250]);
+}
+
+#[test]
+fn refusals_are_told_once_but_for_those_of_auth() {
+    let mut session = Session::new(Config::transfer("mx.example"));
+    session.feed(b"WHAT\r\nMAIL FROM:<>\r\nEHLO x\r\nMAIL FROM:<> SIZE=999999999999\r\nQUIT\r\n");
+    while !matches!(session.poll(), Event::NeedInput | Event::Close) {}
+    assert_eq!(
+        session.take_refusals(),
+        [(500, "5.5.2"), (503, "5.5.1"), (552, "5.3.4")]
+    );
+    assert!(session.take_refusals().is_empty());
+    let mut login = Session::new(Config {
+        role: Role::Submission,
+        tls: Tls::Active,
+        mechanisms: vec![Mechanism::Plain],
+        ..Config::transfer("mx.example")
+    });
+    login.feed(b"EHLO x\r\nAUTH PLAIN !\r\n");
+    while !matches!(login.poll(), Event::NeedInput) {}
+    assert!(login.take_refusals().is_empty());
+}
+
+#[test]
 fn bare_endings_and_zeros_in_commands() {
     for line in ["NOOP\n", "NOOP\rNOOP\r\n", "\n", "\r\r\n"] {
         let mut driver = Driver::transfer();
-        assert_eq!(driver.say(format!("{line}{MAIL}")), [500], "{line:?}");
+        assert_eq!(driver.say(format!("{line}{MAIL}")), [550], "{line:?}");
         assert!(driver.closed);
     }
     assert_eq!(
@@ -640,7 +682,13 @@ proptest! {
         let mut codes = driver.say(&octets.as_bytes()[..cut]);
         codes.extend(driver.say(&octets.as_bytes()[cut..]));
         let sound = !body.replace("\r\n", "").contains(['\r', '\n', '\0']) && !body.ends_with('\r');
-        prop_assert_eq!(codes, [if sound { 250 } else { 550 }, 250]);
+        if sound {
+            prop_assert_eq!(codes, [250, 250]);
+        } else {
+            // CR or LF alone ends the session, a zero octet does not.
+            let ended = codes == [550] && driver.closed;
+            prop_assert!(ended || body.contains('\0') && codes == [550, 250], "{:?}", codes);
+        }
         if sound {
             prop_assert_eq!(&driver.taken, &[format!("{body}\r\n").into_bytes()]);
         }

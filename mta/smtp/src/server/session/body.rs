@@ -60,22 +60,23 @@ impl Session {
     pub(super) fn finish_body(&mut self, fault: Option<Fault>) -> Option<Event> {
         self.waiting = Waiting::Command;
         let body = self.transaction.as_mut()?.body.take()?;
-        let refusal = body.refused.or_else(|| {
-            fault.map(|fault| {
-                let text = match fault {
-                    Fault::BareCr | Fault::BareLf => "a line ends with CR LF; CR or LF alone is refused",
-                    Fault::Nul => "a zero octet is not allowed",
-                };
-                Reply::new(550, "5.6.11", text)
-            })
-        });
-        if let Some(reply) = refusal {
-            self.reset();
-            self.reply(&reply);
-            return None;
+        match (body.refused, fault) {
+            (None, None) => {
+                self.waiting = Waiting::AnswerEnd;
+                return Some(Event::BodyEnd(BodyEnd { octets: body.octets }));
+            }
+            (Some(reply), _) => {
+                self.reset();
+                self.reply(&reply);
+            }
+            // What it holds to be the end of a line or of a message may differ from ours: nothing more is read of it.
+            (None, Some(Fault::BareCr | Fault::BareLf)) => self.end(&bare_ending()),
+            (None, Some(Fault::Nul)) => {
+                self.reset();
+                self.say(550, "5.6.11", "a zero octet is not allowed");
+            }
         }
-        self.waiting = Waiting::AnswerEnd;
-        Some(Event::BodyEnd(BodyEnd { octets: body.octets }))
+        None
     }
 
     pub(super) fn read_chunk(&mut self) -> Option<Event> {
@@ -123,4 +124,9 @@ impl Session {
         }
         None
     }
+}
+
+/// CR or LF alone, in a command or in a body: that session is over (CVE-2023-51764 and its kin).
+pub(super) fn bare_ending() -> Reply {
+    Reply::new(550, "5.6.11", "a line ends with CR LF; CR or LF alone is refused")
 }

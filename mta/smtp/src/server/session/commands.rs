@@ -1,5 +1,6 @@
 //! Command lines: each verb that is no part of a transaction.
 
+use super::body::bare_ending;
 use super::standing_in::Claims;
 use super::{AUTH_LINE, Event, LINE, MOST_IDLE, Session, Tls, Waiting};
 use crate::command::Command;
@@ -18,13 +19,7 @@ impl Session {
         match self.input.line(limit) {
             Line::Partial => return Some(Event::NeedInput),
             Line::TooLong => self.say(500, "5.5.2", "line too long"),
-            Line::Bare => {
-                self.end(&Reply::new(
-                    500,
-                    "5.5.2",
-                    "a line ends with CR LF; CR or LF alone is refused",
-                ));
-            }
+            Line::Bare => self.end(&bare_ending()),
             Line::Whole(line) => {
                 let extended = self.client.as_ref().is_some_and(|(_, extended)| *extended);
                 let refused = std::mem::take(&mut self.data_refused);

@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::body::bare_ending;
 use super::{AUTH_LINE, Event, MOST_FAILED_LOGINS, Role, Session, Waiting};
 use crate::line::Line;
 use crate::reply::Reply;
@@ -71,11 +72,7 @@ impl Session {
             Line::TooLong => {
                 self.auth_failed(String::new(), 500, "5.5.6", "line too long");
             }
-            Line::Bare => self.end(&Reply::new(
-                500,
-                "5.5.2",
-                "a line ends with CR LF; CR or LF alone is refused",
-            )),
+            Line::Bare => self.end(&bare_ending()),
             Line::Whole(line) if line == b"*" => {
                 self.auth_failed(String::new(), 501, "5.7.0", "cancelled");
             }
@@ -141,7 +138,7 @@ impl Session {
         if self.failed_logins >= MOST_FAILED_LOGINS {
             self.end(&Reply::new(421, "4.7.0", "too many failed logins"));
         } else {
-            self.say(code, enhanced, text);
+            self.reply_unnoted(&Reply::new(code, enhanced, text));
         }
     }
 
@@ -160,7 +157,7 @@ impl Session {
             self.auth_decided(user.to_owned(), success);
         } else {
             self.auth_over(user.to_owned(), false);
-            self.say(454, "4.7.0", "authentication is not possible now");
+            self.reply_unnoted(&Reply::new(454, "4.7.0", "authentication is not possible now"));
         }
     }
 
