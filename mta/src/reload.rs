@@ -118,6 +118,7 @@ async fn step(next: Result<Texts, LoadError>, seen: &mut Option<Texts>, live: &L
                 hash = settings.set.hash,
                 "configuration is in use"
             );
+            let settings = settings.following(&live.current());
             live.swap(settings);
         }
         Ok(Err(error)) => refuse(live, &error, refused),

@@ -111,6 +111,15 @@ impl Settings {
         })
     }
 
+    /// The same with the TLS sessions of the settings before, where the certificate is still the same.
+    #[must_use]
+    pub fn following(mut self, before: &Self) -> Self {
+        self.tls = self
+            .tls
+            .map(|served| served.or_the_one_before(before.tls.as_ref()));
+        self
+    }
+
     /// The domain of that name.
     pub fn domain(&self, name: &DomainName) -> Option<&Domain> {
         self.domains

@@ -36,6 +36,8 @@ pub enum TlsError {
 pub struct Served {
     /// For new handshakes, by [`Service`].
     configs: [Arc<ServerConfig>; 4],
+    /// Digest of all that it was made of.
+    made_of: [u8; 32],
     /// What the admin API says of it.
     pub state: CertificateState,
     /// Channel binding `tls-server-end-point`; absent where the certificate's signature has no digest of its own.
@@ -68,6 +70,19 @@ impl Service {
 }
 
 impl Served {
+    /// The same, or the one `before` where that was made of the same: a client that comes back after a change of something
+    /// else resumes its TLS session. With another certificate or key all begin anew.
+    ///
+    /// The keys of tickets stay in this process. Shared between pods they would have to be derived from a secret that lives
+    /// long, and whoever learns that one could read what was recorded of TLS 1.2 long before.
+    #[must_use]
+    pub fn or_the_one_before(self, before: Option<&Self>) -> Self {
+        match before {
+            Some(before) if before.made_of == self.made_of => before.clone(),
+            _ => self,
+        }
+    }
+
     /// For new handshakes of this service.
     pub fn config(&self, service: Service) -> &Arc<ServerConfig> {
         let [transfer, submission, submissions, admin] = &self.configs;
@@ -82,6 +97,7 @@ impl Served {
 
 /// Reads chain and key, for clients that speak `oldest` or a newer version. Errors: see [`TlsError`].
 pub fn serve(chain: &str, key: &str, oldest: TlsVersion) -> Result<Served, TlsError> {
+    let made_of = digest_of(chain, key, oldest);
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain.as_bytes())
         .collect::<Result<_, _>>()
         .map_err(|_| TlsError::Chain)?;
@@ -97,9 +113,22 @@ pub fn serve(chain: &str, key: &str, oldest: TlsVersion) -> Result<Served, TlsEr
         .map_err(TlsError::Pair)?;
     Ok(Served {
         configs: [apart(&config)?, apart(&config)?, apart(&config)?, apart(&config)?],
+        made_of,
         state,
         end_point,
     })
+}
+
+fn digest_of(chain: &str, key: &str, oldest: TlsVersion) -> [u8; 32] {
+    let mut all = digest::Context::new(&digest::SHA256);
+    for part in [chain, key] {
+        all.update(&(part.len() as u64).to_be_bytes());
+        all.update(part.as_bytes());
+    }
+    all.update(&[u8::from(oldest == TlsVersion::Tls13)]);
+    let mut found = [0; 32];
+    found.copy_from_slice(all.finish().as_ref());
+    found
 }
 
 fn versions(oldest: TlsVersion) -> &'static [&'static rustls::SupportedProtocolVersion] {
@@ -285,6 +314,32 @@ mod tests {
             meet(&config, &served, Service::Submission).1.is_empty(),
             "TLS 1.2"
         );
+    }
+
+    #[test]
+    fn a_session_outlives_a_reload_but_no_other_key_certificate_or_oldest_version() {
+        use rustls::HandshakeKind::Resumed;
+        let (chain, key) = pair("a.example");
+        let before = serve(&chain, &key, TlsVersion::Tls12).unwrap();
+        for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+            let client = client(&chain, version);
+            assert_ne!(meet(&client, &before, Service::Transfer).0, Resumed);
+            let anew = || serve(&chain, &key, TlsVersion::Tls12).unwrap();
+            let kept = anew().or_the_one_before(Some(&before));
+            assert_eq!(meet(&client, &kept, Service::Transfer).0, Resumed);
+            let anew = anew().or_the_one_before(None);
+            assert_ne!(meet(&client, &anew, Service::Transfer).0, Resumed);
+        }
+        let (other_chain, other_key) = pair("a.example");
+        for other in [
+            serve(&other_chain, &other_key, TlsVersion::Tls12),
+            serve(&chain, &key, TlsVersion::Tls13),
+        ] {
+            let other = other.unwrap();
+            let made_of = other.made_of;
+            assert_eq!(other.or_the_one_before(Some(&before)).made_of, made_of);
+            assert_ne!(made_of, before.made_of);
+        }
     }
 
     #[test]
