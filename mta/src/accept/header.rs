@@ -8,6 +8,10 @@
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each field is there or not, by itself"
+)]
 pub struct Findings {
     /// Received fields (RFC 5321 section 6.3 counts them against loops).
     pub received: usize,
@@ -17,6 +21,10 @@ pub struct Findings {
     pub date: bool,
     /// A Message-ID field is there.
     pub message_id: bool,
+    /// A Sender field is there.
+    pub sender: bool,
+    /// Addresses of Delivered-To fields (RFC 9228), in lower case; the first [`MOST_HOPS`] of them.
+    pub delivered_to: Vec<String>,
     /// The body of each From field, unfolded.
     pub from: Vec<String>,
     /// It begins with a folded line, which belongs to no field: all of it is body (see [`begins_folded`]).
@@ -50,6 +58,8 @@ pub struct HeaderScan {
     /// Octets of the present line that were not kept.
     skipped: bool,
     field: Field,
+    /// Fields so far.
+    fields: usize,
     done: bool,
 }
 
@@ -119,6 +129,12 @@ impl HeaderScan {
 
     fn started(&mut self, line: &[u8], skipped: bool) {
         self.field = Field::Other;
+        self.fields += 1;
+        if self.fields > MOST_FIELDS {
+            self.found.fault.get_or_insert(Fault::TooLarge);
+            self.done = true;
+            return;
+        }
         let Some(colon) = line.iter().position(|octet| *octet == b':') else {
             // No field: the body has begun without an empty line before it.
             self.done = true;
@@ -134,6 +150,10 @@ impl HeaderScan {
             self.found.date = true;
         } else if name.eq_ignore_ascii_case(b"message-id") {
             self.found.message_id = true;
+        } else if name.eq_ignore_ascii_case(b"sender") {
+            self.found.sender = true;
+        } else if name.eq_ignore_ascii_case(b"delivered-to") {
+            self.delivered_to(&line[colon + 1..]);
         } else if name.eq_ignore_ascii_case(b"from") {
             self.field = Field::From;
             self.found.from.push(String::new());
@@ -164,6 +184,16 @@ impl HeaderScan {
         }
     }
 
+    fn delivered_to(&mut self, body: &[u8]) {
+        let address = body.trim_ascii();
+        let address = address.strip_prefix(b"<").unwrap_or(address);
+        let address = address.strip_suffix(b">").unwrap_or(address);
+        if self.found.delivered_to.len() < MOST_HOPS && address.len() <= 320 {
+            let address = String::from_utf8_lossy(address);
+            self.found.delivered_to.push(address.to_ascii_lowercase());
+        }
+    }
+
     fn from(&mut self, text: &[u8], skipped: bool) {
         let total: usize = self.found.from.iter().map(String::len).sum();
         if skipped || total + text.len() > MOST_FROM {
@@ -181,6 +211,8 @@ const MOST_LINE: usize = 64 << 10;
 const MOST_FROM: usize = 64 << 10;
 /// Beyond any header of real mail; protects what reads it later.
 const MOST_HEADER: usize = 1 << 20;
+/// The same of the number of fields.
+const MOST_FIELDS: usize = 5_000;
 
 #[cfg(test)]
 mod tests {
@@ -222,6 +254,9 @@ mod tests {
         assert_eq!(scan([long.as_bytes()]).fault, Some(Fault::FromTooLarge));
         let huge = format!("X: {}\r\n", "a".repeat(MOST_HEADER));
         assert_eq!(scan([huge.as_bytes()]).fault, Some(Fault::TooLarge));
+        let many = |count| scan([format!("{}\r\n", "X: y\r\n".repeat(count)).as_bytes()]).fault;
+        assert_eq!(many(MOST_FIELDS), None);
+        assert_eq!(many(MOST_FIELDS + 1), Some(Fault::TooLarge));
     }
 
     #[test]
@@ -229,6 +264,15 @@ mod tests {
         let header =
             "Received: from a by MX.example; x\r\nReceived: from b\r\n\tby mx.example (x)\r\nX: by c\r\n\r\n";
         assert_eq!(scan([header.as_bytes()]).hops, ["mx.example", "mx.example"]);
+    }
+
+    #[test]
+    fn where_it_was_delivered_and_who_sent_it_is_seen() {
+        let header = "Delivered-To: Bob@example.com\r\ndelivered-to:<carol@example.com>\r\nSender: x@example.com\r\n\r\n\
+                      Delivered-To: body@example.com\r\n";
+        let found = scan([header.as_bytes()]);
+        assert_eq!(found.delivered_to, ["bob@example.com", "carol@example.com"]);
+        assert!(found.sender && !scan([MESSAGE]).sender);
     }
 
     #[test]

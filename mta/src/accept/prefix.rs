@@ -60,10 +60,7 @@ pub fn received(trace: &Trace<'_>) -> String {
         trace.hostname, trace.with, trace.id
     );
     // One recipient only: with more, a Bcc would be shown (RFC 5321 section 7.2).
-    if let Some(recipient) = trace
-        .recipient
-        .filter(|path| path.len() <= 254 && is_printable(path))
-    {
+    if let Some(recipient) = trace.recipient.filter(|path| can_be_written(path)) {
         let _ = write!(field, "\r\n\tfor <{recipient}>");
     }
     let _ = write!(field, ";\r\n\t{}\r\n", date_time(trace.at));
@@ -78,6 +75,16 @@ pub fn date(at: Timestamp) -> String {
 /// A Message-ID field (RFC 6409 section 8.3).
 pub fn message_id(id: &str, hostname: &str) -> String {
     format!("Message-ID: <{id}@{hostname}>\r\n")
+}
+
+/// A Sender field (RFC 5322 section 3.6.2 asks for it where From names several; RFC 6409 section 8.1 lets us write it).
+pub fn sender(path: &str) -> String {
+    format!("Sender: <{path}>\r\n")
+}
+
+/// Whether an address can stand in a field as it is.
+pub fn can_be_written(path: &str) -> bool {
+    path.len() <= 254 && is_printable(path)
 }
 
 /// A field of the configuration, which has checked name and value.

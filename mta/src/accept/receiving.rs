@@ -193,7 +193,7 @@ impl Receiving {
             .iter()
             .filter(|hop| *hop == settings.hostname())
             .count();
-        if found.received > MOST_RECEIVED || own > MOST_OWN {
+        if found.received > MOST_RECEIVED || own > MOST_OWN || is_back(transaction, found) {
             return Err(LOOP);
         }
         let context = Context {
@@ -292,6 +292,9 @@ fn write_prefix(settings: &Settings, transaction: &Transaction, found: &Findings
         if !found.date {
             prefix += &prefix::date(at);
         }
+        if let Some(sender) = sender_of(transaction, found) {
+            prefix += &prefix::sender(sender);
+        }
     }
     for (name, value) in &edits.add {
         prefix += &prefix::field(name, value);
@@ -300,6 +303,32 @@ fn write_prefix(settings: &Settings, transaction: &Transaction, found: &Findings
         prefix += "\r\n";
     }
     prefix
+}
+
+/// Who sent it, where several wrote it and nobody says which of them did. The user may use the reverse-path, which is why it
+/// was taken.
+fn sender_of<'a>(transaction: &'a Transaction, found: &Findings) -> Option<&'a str> {
+    let path = transaction.reverse_path.as_str();
+    let [from] = found.from.as_slice() else {
+        return None;
+    };
+    let several = policy::authors(from).is_some_and(|authors| authors.len() > 1);
+    let known = transaction.identity.is_some() && !path.is_empty();
+    (several && known && !found.sender && prefix::can_be_written(path)).then_some(path)
+}
+
+/// It was delivered to each of its recipients before, more than once (RFC 9228): somebody sends it round. Once may be a
+/// person who sends an old message on to the same address.
+fn is_back(transaction: &Transaction, found: &Findings) -> bool {
+    let times = |path: &str| {
+        let path = path.to_ascii_lowercase();
+        found.delivered_to.iter().filter(|to| **to == path).count()
+    };
+    let seen = |recipient: &Recipient| {
+        let original = recipient.original.as_deref().map_or(0, times);
+        original.max(times(&recipient.forward_path)) > 1
+    };
+    !found.delivered_to.is_empty() && transaction.recipients.iter().all(seen)
 }
 
 /// As the queue counts time.
