@@ -10,6 +10,7 @@
 //!
 //! May assume: names are A-labels, without a trailing dot.
 
+mod cache;
 mod records;
 pub mod resolver;
 pub mod table;

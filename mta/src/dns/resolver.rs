@@ -9,7 +9,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::{BoxFuture, FutureExt};
 use hickory_resolver::TokioResolver;
@@ -23,6 +23,7 @@ use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use postroad_verify::dns::{Answer as Known, Question};
 
+use super::cache::{Cache, Said};
 use super::records;
 use super::{DnsError, Exchange, Lookup, Scope};
 
@@ -36,6 +37,8 @@ pub struct Resolver {
 struct Current {
     servers: Vec<SocketAddr>,
     public: Arc<TokioResolver>,
+    /// Answers of the public one.
+    known: Arc<Cache>,
     configured: Arc<TokioResolver>,
 }
 
@@ -60,16 +63,60 @@ impl Resolver {
     }
 }
 
+impl Current {
+    /// The records of a public name, from what is known or from the network.
+    async fn ask(&self, name: Name, kind: RecordType) -> Result<Arc<[RData]>, DnsError> {
+        let (resolver, of) = (Arc::clone(&self.public), name.clone());
+        let ask = move || async move { said(resolver.lookup(of, kind)).await }.boxed();
+        self.known.get((name, kind), ask).await
+    }
+}
+
+/// What a question comes to, and for how long that holds.
+async fn said(question: impl Future<Output = Result<Answer, NetError>>) -> Said {
+    match tokio::time::timeout(DEADLINE, question).await {
+        Ok(Ok(answer)) => Said {
+            found: Ok(answer
+                .answers()
+                .iter()
+                .map(|record| record.data.clone())
+                .collect()),
+            until: Some(answer.valid_until()),
+        },
+        Ok(Err(error)) => {
+            let found = classify(&error);
+            let until = negative(&error).filter(|_| !matches!(found, DnsError::Temporary(_)));
+            Said {
+                found: Err(found),
+                until,
+            }
+        }
+        Err(_) => Said {
+            found: Err(too_late()),
+            until: None,
+        },
+    }
+}
+
+/// Until when "there is none" may be said again (RFC 2308 section 5).
+fn negative(error: &NetError) -> Option<Instant> {
+    let NetError::Dns(HickoryDnsError::NoRecordsFound(none)) = error else {
+        return None;
+    };
+    let time = Duration::from_secs(none.negative_ttl?.into()).min(LONGEST_NEGATIVE);
+    Some(Instant::now() + time)
+}
+
+fn too_late() -> DnsError {
+    DnsError::Temporary("no answer in time".to_owned())
+}
+
 impl Lookup for Resolver {
     fn mx<'a>(&'a self, domain: &'a str) -> BoxFuture<'a, Result<Vec<Exchange>, DnsError>> {
         async move {
-            let resolver = self.current()?.public;
-            let answer = bounded(resolver.lookup(full_name(domain)?, RecordType::MX)).await?;
-            let exchanges: Vec<_> = answer
-                .answers()
-                .iter()
-                .filter_map(|record| exchange(&record.data))
-                .collect();
+            let current = self.current()?;
+            let answer = current.ask(full_name(domain)?, RecordType::MX).await?;
+            let exchanges: Vec<_> = answer.iter().filter_map(exchange).collect();
             if exchanges.is_empty() {
                 Err(DnsError::NoData)
             } else {
@@ -83,7 +130,7 @@ impl Lookup for Resolver {
         async move {
             let current = self.current()?;
             let mut addresses = match scope {
-                Scope::Public => of_both(&current.public, host).await?,
+                Scope::Public => of_both(&current, host).await?,
                 Scope::Configured => {
                     let answer = bounded(current.configured.lookup_ip(host)).await?;
                     answer.iter().collect()
@@ -111,11 +158,8 @@ impl Lookup for Resolver {
                 return Known::Failure;
             };
             let kind = records::record_type(question.kind);
-            match bounded(current.public.lookup(name, kind)).await {
-                Ok(found) => {
-                    let data = found.answers().iter().map(|record| &record.data);
-                    records::answer(question.kind, data)
-                }
+            match current.ask(name, kind).await {
+                Ok(found) => records::answer(question.kind, found.iter()),
                 Err(DnsError::NxDomain) => Known::NxDomain,
                 Err(DnsError::NoData) => Known::NoData,
                 Err(DnsError::Temporary(_)) => Known::Failure,
@@ -127,18 +171,17 @@ impl Lookup for Resolver {
 
 /// The addresses of both families, each asked for by itself: asked together, hickory tells the error of one of them alone,
 /// and which of them failed decides whether mail waits or is returned.
-async fn of_both(resolver: &TokioResolver, host: &str) -> Result<Vec<IpAddr>, DnsError> {
+async fn of_both(current: &Current, host: &str) -> Result<Vec<IpAddr>, DnsError> {
     let (name, also) = (full_name(host)?, full_name(host)?);
     let (old, new) = tokio::join!(
-        bounded(resolver.lookup(name, RecordType::A)),
-        bounded(resolver.lookup(also, RecordType::AAAA)),
+        current.ask(name, RecordType::A),
+        current.ask(also, RecordType::AAAA),
     );
     joined(old.map(|answer| found(&answer)), new.map(|answer| found(&answer)))
 }
 
-fn found(answer: &Answer) -> Vec<IpAddr> {
-    let addresses = answer.answers().iter();
-    addresses.filter_map(|record| record.data.ip_addr()).collect()
+fn found(answer: &[RData]) -> Vec<IpAddr> {
+    answer.iter().filter_map(RData::ip_addr).collect()
 }
 
 /// What two answers about one host say together. Where neither has an address, one that may come later counts more than one
@@ -187,7 +230,7 @@ fn full_name(name: &str) -> Result<Name, DnsError> {
 async fn bounded<T>(question: impl Future<Output = Result<T, NetError>>) -> Result<T, DnsError> {
     match tokio::time::timeout(DEADLINE, question).await {
         Ok(answer) => answer.map_err(|error| classify(&error)),
-        Err(_) => Err(DnsError::Temporary("no answer in time".to_owned())),
+        Err(_) => Err(too_late()),
     }
 }
 
@@ -222,9 +265,13 @@ fn build(servers: Vec<SocketAddr>) -> Result<Current, NetError> {
     let full = ResolverConfig::from_parts(None, vec![], name_servers.clone());
     let searching =
         ResolverConfig::from_parts(system.domain().cloned(), system.search().to_vec(), name_servers);
+    // Its answers are kept by us: bounded by octets, and each question under way once.
+    let mut public_options = options(1, ResolveHosts::Never);
+    public_options.cache_size = 0;
     let configured_options = options(system_options.ndots, ResolveHosts::Always);
     Ok(Current {
-        public: Arc::new(with(full, options(1, ResolveHosts::Never))?),
+        public: Arc::new(with(full, public_options)?),
+        known: Arc::new(Cache::new(MOST_KNOWN)),
         configured: Arc::new(with(searching, configured_options)?),
         servers,
     })
@@ -251,13 +298,18 @@ fn options(ndots: usize, hosts: ResolveHosts) -> ResolverOpts {
     options.attempts = 2;
     options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
     options.use_hosts_file = hosts;
-    options.cache_size = 8_192;
+    options.cache_size = 1_024;
     options.edns0 = true;
     options
 }
 
 /// Longest wait for one question with its retries and, for names of the configuration, the whole search list.
 const DEADLINE: Duration = Duration::from_secs(30);
+
+/// RFC 2308 section 5 asks for one to three hours at most.
+const LONGEST_NEGATIVE: Duration = Duration::from_hours(1);
+/// Octets of answers that are kept.
+const MOST_KNOWN: usize = 16 << 20;
 
 #[cfg(test)]
 mod tests {
