@@ -1,6 +1,14 @@
 //! The resolver against a DNS server on loopback: every kind of answer is told from the others.
 
-#![allow(clippy::unwrap_used, reason = "tests and their parts")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests and their parts"
+)]
+
+#[path = "deliver_dns/hostile.rs"]
+mod hostile;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};

@@ -126,3 +126,32 @@ async fn a_session_ends_after_its_messages_and_the_client_may_come_back() {
         .await;
     stage.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_was_delivered_here_again_and_again_is_refused() {
+    let stage = Play::default().start().await;
+    let mut client = stage.smtp().await;
+    client.expect(&[("EHLO client.example", 250)]).await;
+    let here = "Delivered-To: Bob@example.com\r\n";
+    let elsewhere = "Delivered-To: bob@else.example\r\n";
+    for (fields, to, code) in [
+        // A person sends an old message on.
+        (here.to_owned(), &["bob"][..], 250),
+        (here.repeat(2), &["bob"], 554),
+        (format!("{here}{elsewhere}{here}"), &["bob"], 554),
+        (elsewhere.repeat(2), &["bob"], 250),
+        // For one of them it is new.
+        (here.repeat(2), &["bob", "alice"], 250),
+    ] {
+        client.expect(&[("MAIL FROM:<>", 250)]).await;
+        for local in to {
+            client
+                .expect(&[(&format!("RCPT TO:<{local}@example.com>"), 250)])
+                .await;
+        }
+        let reply = client.data(&format!("{fields}{MAIL}")).await;
+        assert_eq!(reply.code, code, "{fields:?} to {to:?}");
+        assert!(code == 250 || reply.has("5.4.6"), "{reply:?}");
+    }
+    stage.stop().await;
+}

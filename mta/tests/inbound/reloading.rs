@@ -1,5 +1,9 @@
 //! Newer files are used when they are good; else the old ones stay.
 
+use std::sync::Arc;
+
+use postroad_mta::tls::Service;
+
 use crate::client::Client;
 use crate::stage::{DOMAINS, Play, Stage};
 
@@ -14,6 +18,11 @@ fn rewrite(stage: &Stage, domains: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_domain_is_received_for_without_a_restart() {
     let stage = Play::default().start().await;
+    let tls = |stage: &Stage| {
+        let settings = stage.daemon.handles().live.current();
+        Arc::clone(settings.tls().unwrap().config(Service::Submission))
+    };
+    let before = tls(&stage);
     let mut client = stage.smtp().await;
     client
         .expect(&[
@@ -30,6 +39,10 @@ async fn a_new_domain_is_received_for_without_a_restart() {
             stage.daemon.handles().live.current().set.file.domains.len() == 2
         })
         .await;
+    assert!(
+        Arc::ptr_eq(&before, &tls(&stage)),
+        "TLS sessions of before can be resumed"
+    );
     client
         .expect(&[
             ("RSET", 250),

@@ -92,3 +92,32 @@ async fn a_user_cannot_send_as_another() {
         .await;
     stage.stop().await;
 }
+
+/// RFC 5322 section 3.6.2: several authors, and one of them sent it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_of_several_authors_says_who_sent_it() {
+    let two = "From: Alice <alice@example.com>, Also Alice <ALICE@example.com>\r\n";
+    for (header, fields) in [
+        (two.to_owned(), 1),
+        (format!("{two}Sender: alice@example.com\r\n"), 0),
+        ("From: Alice <alice@example.com>\r\n".to_owned(), 0),
+    ] {
+        let stage = stage().await;
+        let mut client = alice(&stage).await;
+        client
+            .expect(&[
+                ("MAIL FROM:<alice@example.com>", 250),
+                ("RCPT TO:<carol@else.example>", 250),
+            ])
+            .await;
+        assert_eq!(client.data(&format!("{header}\r\nx\r\n")).await.code, 250);
+        let (message, _) = stage.only().await;
+        let prefix = String::from_utf8(message.item.prefix).unwrap();
+        assert_eq!(
+            prefix.matches("Sender: <alice@example.com>\r\n").count(),
+            fields,
+            "{header:?}: {prefix}"
+        );
+        stage.stop().await;
+    }
+}

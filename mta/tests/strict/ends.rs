@@ -45,6 +45,25 @@ fn a_client_that_goes_leaves_no_trace_in_any_state() {
             }
         }
     }
+    // The same inside TLS, and in the midst of a login.
+    let inside = STATES.iter().filter(|state| !state.contains("STARTTLS"));
+    for state in inside
+        .copied()
+        .chain(["EHLO x\r\nAUTH PLAIN\r\n", "EHLO x\r\nAUTH PLAIN AGFs"])
+    {
+        for how in ["close", "reset"] {
+            let port = if state.contains("AUTH") {
+                stage.submission
+            } else {
+                stage.transfer
+            };
+            let mut wire = Wire::ready(port).secure(&stage.chain);
+            wire.send(state.as_bytes());
+            if how == "reset" {
+                wire.reset();
+            }
+        }
+    }
     stage.is_well();
     let taken = store.wait_for(1);
     assert!(

@@ -23,6 +23,7 @@ mod floods;
 mod injection;
 mod login;
 mod order;
+mod relay;
 mod sink;
 mod stage;
 mod syntax;

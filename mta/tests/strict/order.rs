@@ -172,10 +172,10 @@ fn a_refused_message_leaves_nothing() {
         wire.expect(&[(".", 554)]);
         wire
     });
-    nothing_is_left("a bare LF in the data", || {
+    nothing_is_left("a NUL in the data", || {
         let mut wire = opened(&stage);
         wire.expect(&[("DATA", 354)]);
-        wire.send(b"a\nb\r\n");
+        wire.send(b"a\0b\r\n");
         wire.expect(&[(".", 550)]);
         wire
     });
@@ -191,9 +191,9 @@ fn a_refused_message_leaves_nothing() {
         assert_eq!(wire.reply().code, 552);
         wire
     });
-    nothing_is_left("a bare LF in the last chunk", || {
+    nothing_is_left("a NUL in the last chunk", || {
         let mut wire = opened(&stage);
-        wire.send(b"BDAT 3 LAST\r\na\nb");
+        wire.send(b"BDAT 3 LAST\r\na\0b");
         assert_eq!(wire.reply().code, 550);
         wire
     });
@@ -216,6 +216,8 @@ fn a_failed_login_leaves_nothing() {
             ("DATA", 503),
             ("VRFY x", 252),
         ]);
+        wire.send(b"BDAT 3 LAST\r\nabc");
+        assert_eq!(wire.reply().code, 503, "{attempt}");
         wire.expect(&[
             ("MAIL FROM:<alice@example.com>", 530),
             ("RCPT TO:<a@else.example>", 503),

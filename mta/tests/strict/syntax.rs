@@ -226,6 +226,31 @@ fn rcpt() {
     judge(&stage, &[("MAIL FROM:<a@else.example> SMTPUTF8", 250)], &utf8);
 }
 
+/// RFC 6531 section 3.7.1 and RFC 5890: both forms of a name are one domain, however the configuration writes it.
+#[test]
+fn a_domain_is_received_for_by_both_forms_of_its_name() {
+    for name in ["bücher.example", "xn--bcher-kva.example"] {
+        let stage = Play {
+            more: format!(
+                "  - name: {name}\n    inbound:\n      recipients: {{mode: Listed, addresses: [alice]}}\n      \
+                 deliverTo: {{lmtp: {{host: 127.0.0.1, port: 1}}}}\n"
+            ),
+            ..Play::default()
+        }
+        .start();
+        let table = rows(&[
+            ("RCPT TO:<alice@bücher.example>", 250),
+            ("RCPT TO:<alice@BÜCHER.example>", 250),
+            ("RCPT TO:<alice@xn--bcher-kva.example>", 250),
+            ("RCPT TO:<alice@XN--BCHER-KVA.EXAMPLE>", 250),
+            ("RCPT TO:<nobody@bücher.example>", 550),
+            ("RCPT TO:<nobody@xn--bcher-kva.example>", 550),
+            ("RCPT TO:<alice@xn--bcher-kvb.example>", 550),
+        ]);
+        judge(&stage, &[("MAIL FROM:<a@else.example> SMTPUTF8", 250)], &table);
+    }
+}
+
 #[test]
 fn a_hundred_recipients_and_more_are_taken() {
     let stage = Play {
@@ -291,7 +316,7 @@ fn octets_that_are_no_text() {
             wire.send(&bare.as_bytes()[..split]);
             wire.send(&bare.as_bytes()[split..]);
             let codes: Vec<_> = wire.rest().iter().map(|reply| reply.code).collect();
-            assert_eq!(codes, [500], "{bare:?} at {split}");
+            assert_eq!(codes, [550], "{bare:?} at {split}");
         }
     }
     stage.is_well();

@@ -1,0 +1,87 @@
+//! `docs/reference/delivery-log.md` is what the server writes of a message from its acceptance on.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+
+use crate::stage::{MAIL, Play};
+
+/// What was written.
+#[derive(Clone, Default)]
+struct Page(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Page {
+    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+        let mut page = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        page.extend_from_slice(octets);
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Page {
+    fn events(&self, event: &str) -> Vec<Value> {
+        let page = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        String::from_utf8(page)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .filter(|line| line["event"] == event)
+            .collect()
+    }
+}
+
+/// On one thread, so that all that the sessions write goes to the page of this test.
+#[tokio::test]
+async fn acceptance_and_refusals_are_lines_with_an_event_and_the_acceptance_has_the_queue_id() {
+    let page = Page::default();
+    let to = page.clone();
+    let log = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_writer(move || to.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(log);
+    let stage = Play::default().start().await;
+    let mut client = stage.smtp().await;
+    client
+        .expect(&[
+            ("EHLO client.example", 250),
+            ("MAIL FROM:<a@else.example>", 250),
+            ("RCPT TO:<nobody@example.com>", 550),
+            ("RCPT TO:<bob@example.com>", 250),
+        ])
+        .await;
+    assert_eq!(client.data(MAIL).await.code, 250);
+    client
+        .expect(&[
+            ("MAIL FROM:<a@else.example>", 250),
+            ("RCPT TO:<bob@example.com>", 250),
+        ])
+        .await;
+    let looped = format!("{}{MAIL}", "Received: by x\r\n".repeat(101));
+    assert_eq!(client.data(&looped).await.code, 554);
+    let accepted = page.events("accepted");
+    assert_eq!(accepted.len(), 1);
+    assert_eq!(accepted[0]["queue_id"], stage.newest().to_string());
+    let refused = page.events("refused");
+    let of: Vec<_> = refused
+        .iter()
+        .map(|line| (line["command"].as_str().unwrap(), line["code"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(of, [("RCPT", 550), ("DATA", 554)]);
+    let described = include_str!("../../../docs/reference/delivery-log.md");
+    for line in accepted.iter().chain(&refused) {
+        for name in line.as_object().unwrap().keys() {
+            assert!(
+                described.contains(&format!("`{name}`")),
+                "{name} is not described: {line}"
+            );
+        }
+    }
+    stage.stop().await;
+}
