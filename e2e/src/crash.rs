@@ -124,7 +124,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "errors",
-        shows: "EIO, ENOSPC, EMFILE from the N-th call on",
+        shows: "EIO, ENOSPC, EMFILE, EINTR, ENOMEM from the N-th call on",
         needs: &["strace"],
         play: errors::play,
     },

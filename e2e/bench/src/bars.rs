@@ -37,6 +37,7 @@ const BARS: &[Bar] = &[
     bar("B11", &["rate"], Must::AtLeast(2_000.0)),
     bar("B11", &["lost"], Must::AtMost(0.0)),
     bar("B11", &["doubled"], Must::AtMost(0.0)),
+    bar("B12", &["share"], Must::AtLeast(80.0)),
 ];
 
 const fn bar(test: &'static str, series: &'static [&'static str], must: Must) -> Bar {

@@ -18,7 +18,7 @@ pub struct Sample {
 /// All samples of one server in one series.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
-    /// `B1` to `B11`.
+    /// `B1` to `B12`.
     pub test: &'static str,
     /// Where in the test: `["sessions", "10"]`; empty for a test with one series.
     pub series: Vec<&'static str>,

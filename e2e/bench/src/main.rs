@@ -1,7 +1,7 @@
 //! `cargo bench-peers`: Postroad against Postfix, Exim and `OpenSMTPD` on this machine.
 //!
 //!   servers  each in a jail of its own, its queue in the run's folder        load     smtp-source, our generator
-//!   tests    B1 … B11, servers in turns                                      sink     where relayed mail goes
+//!   tests    B1 … B12, servers in turns                                      sink     where relayed mail goes
 //!   figures  samples, medians, ratios ─► bars ─► report (table, JSON)
 //!
 //! The exit code is non-zero if anything went wrong, a reply that refuses mail included; a missed bar is reported and is

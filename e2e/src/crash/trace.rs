@@ -27,6 +27,8 @@ pub(super) struct Seen {
     pub(super) calls: u64,
     /// Calls that were made to fail.
     pub(super) injected: Vec<String>,
+    /// The server, or who loads it, said something on standard error.
+    words: bool,
     /// The last lines: calls, and what the server said on standard error.
     last: VecDeque<String>,
 }
@@ -37,6 +39,11 @@ impl Seen {
         self.last.iter().cloned().collect::<Vec<_>>().join("\n")
     }
 
+    /// Something was said on standard error.
+    pub(super) fn has_words(&self) -> bool {
+        self.words
+    }
+
     /// Takes a line of the tracer; whether it is a call that changed the disk.
     fn take(&mut self, line: String) -> bool {
         if line.contains("(INJECTED)") {
@@ -44,6 +51,7 @@ impl Seen {
         }
         let again = fills(&line) && self.last.back().is_some_and(|last| fills(last));
         let counts = changes(&line) && !again;
+        self.words |= !is_of_the_tracer(&line);
         self.calls += u64::from(counts);
         if self.last.len() == SHOWN {
             self.last.pop_front();
@@ -120,6 +128,17 @@ fn changes(line: &str) -> bool {
         && (name != "openat" || line.contains("O_CREAT"))
 }
 
+/// A call, a signal or an end, as the tracer writes them; all else was said by the server.
+fn is_of_the_tracer(line: &str) -> bool {
+    let line = line.split_once("] ").map_or(line, |(_, rest)| rest);
+    line.starts_with("<... ")
+        || line.starts_with("---")
+        || line.starts_with("+++")
+        || line.contains("<unfinished")
+        || line.contains(") =")
+        || line.starts_with("strace:")
+}
+
 /// A piece of the zeros that a new segment is filled with: what is between two pieces is not a state of its own.
 fn fills(line: &str) -> bool {
     line.contains("new.tmp>, ") && line.contains("pwrite64(")
@@ -147,6 +166,7 @@ mod tests {
             seen.take(line.to_owned());
         }
         assert_eq!(seen.calls, 4, "{seen:?}");
+        assert!(seen.has_words(), "it panicked");
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod large;
 mod latency;
 mod million;
 mod relay;
+mod slow;
 
 use postroad_e2e::kubectl::Outcome;
 
@@ -15,7 +16,7 @@ use crate::bench::Bench;
 /// One test.
 #[derive(Clone, Copy)]
 pub struct Test {
-    /// `B1` to `B11`.
+    /// `B1` to `B12`.
     pub name: &'static str,
     /// What it measures.
     pub about: &'static str,
@@ -56,6 +57,11 @@ pub const ALL: &[Test] = &[
         "B11",
         "drain of 100,000 messages from one daemon to another",
         drain::run,
+    ),
+    test(
+        "B12",
+        "accept beside 500 clients that send an octet every ten seconds",
+        slow::run,
     ),
 ];
 
