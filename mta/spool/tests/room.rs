@@ -74,7 +74,7 @@ fn the_share_of_the_volume_can_be_changed_while_it_runs() {
     while spool.usage().available_bytes > 1 << 20 {
         put(&spool, 1);
         let mut incoming = spool.begin();
-        incoming.write(&[b'x'; 32 << 10]).unwrap();
+        incoming.write(&vec![b'x'; 32 << 10]).unwrap();
         let envelope = Envelope {
             recipients: vec![Recipient::default()],
             ..Envelope::default()

@@ -224,12 +224,11 @@ impl Worker {
         match tokio::task::spawn_blocking(read).await {
             Ok(Ok(message)) => Ok(Some(Arc::new(message))),
             Ok(Err(ReadError::NoSuchEntry)) => Ok(None),
-            Ok(Err(ReadError::Damaged)) => Err(clock::now().saturating_add(AGAIN_AFTER_TROUBLE)),
+            Ok(Err(ReadError::Damaged)) | Err(_) => Err(clock::now().saturating_add(AGAIN_AFTER_TROUBLE)),
             Ok(Err(error)) => {
                 tracing::error!(queue_id = %entry, %error, "an entry cannot be read; it stays in the spool");
                 Err(clock::now().saturating_add(AGAIN_AFTER_TROUBLE))
             }
-            Err(_) => Err(clock::now().saturating_add(AGAIN_AFTER_TROUBLE)),
         }
     }
 
