@@ -67,9 +67,9 @@ impl Chain {
         self.pods[number] = Some(self.fleet.start(NAMES[number], start).await);
     }
 
-    /// What the operator says again and again: who leaves, and to whom.
+    /// What the operator says again and again: who leaves, and to whom; each knows the other one that leaves.
     async fn seal_both(&self) {
-        self.pod(1).seal(&self.addresses[..1]).await;
+        self.pod(1).seal(&[self.addresses[0], self.addresses[2]]).await;
         self.pod(2).seal(&self.addresses[..2]).await;
     }
 
@@ -160,6 +160,24 @@ async fn any_pod_of_a_chain_that_dies_at_any_step_comes_back_and_nothing_is_lost
     }
     assert!(met > 0, "no pod died");
     println!("{met} pods died");
+}
+
+/// Neither knows any more where the other listens.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stands_between_two_leaving_pods_is_settled_after_both_were_started_again() {
+    let (fault, count) = fault(Step::Given, 1);
+    let died = || count.load(Ordering::SeqCst) > 0;
+    let mut chain = Chain::start(Some((2, fault))).await;
+    chain.begin(died).await;
+    until("two dies", died).await;
+    chain.again(1).await;
+    chain.again(2).await;
+    let (holds, standing) = (chain.pod(1).spool.holds(), chain.pod(2).spool.standing());
+    assert!(
+        !holds.is_empty() && !standing.is_empty(),
+        "{holds:?} {standing:?}"
+    );
+    chain.ends_at_zero("both started again").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -69,15 +69,17 @@ impl Three {
         Self { fleet, daemons }
     }
 
-    /// What the operator does at each look: who leaves is sealed (again), with the targets that stay.
+    /// What the operator does at each look: who leaves is sealed (again), with the targets that stay and the others that leave.
     async fn operate(&self, staying: usize) -> [Option<State>; 3] {
-        let targets: Vec<_> = self.daemons[..staying].iter().map(|one| one.address).collect();
         let mut states = [None, None, None];
         for (number, state) in states.iter_mut().enumerate() {
+            let daemon = &self.daemons[number];
+            let all = self.daemons.iter().map(|one| one.address);
+            let others: Vec<_> = all.filter(|other| *other != daemon.address).collect();
             *state = if number < staying {
-                self.daemons[number].state(&self.fleet).await
+                daemon.state(&self.fleet).await
             } else {
-                self.daemons[number].seal(&self.fleet, &targets).await
+                daemon.seal(&self.fleet, &others).await
             };
         }
         states
@@ -159,9 +161,10 @@ async fn chain(trouble: Trouble) {
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    // Sealed as well, zero says so only once the last outcomes are durable and no source is owed a word.
     three
-        .until("zero has nothing left", 1, |states| {
-            states[0].as_ref().is_some_and(|state| state.queue.messages == 0)
+        .until("nothing is left anywhere", 0, |states| {
+            states.iter().all(|state| is_empty(state.as_ref()))
         })
         .await;
     for daemon in &mut three.daemons {

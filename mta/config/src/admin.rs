@@ -21,7 +21,7 @@
 use serde::{Deserialize, Serialize};
 
 /// What a pod says of itself.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct State {
     /// Drawn at every start of the process, so that a restart is seen.
@@ -159,7 +159,7 @@ pub struct QueueState {
 }
 
 /// A seal and what it still holds back.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SealState {
     /// Number of the seal, counted up for each new one.
@@ -177,7 +177,9 @@ pub struct SealState {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SealRequest {
-    /// Where to: `host:port` of the admin endpoints of pods that stay. Empty = deliver on schedule, hand nothing over.
+    /// Where to: `host:port` of the admin endpoints of pods that stay. Empty = deliver on schedule, hand nothing over. Pods
+    /// that are sealed themselves may be among them: they take nothing, and are asked about what stands between them and
+    /// this pod.
     pub targets: Vec<String>,
 }
 

@@ -77,9 +77,15 @@ pub(super) fn best(
 ) -> Option<Target> {
     let rank = |state: &State| (state.spool_format.writes.min(needed), state.queue.free_bytes);
     let mut best: Option<Target> = None;
+    let mut sealed = Vec::new();
     for target in targets {
         if let Some(reason) = unfit(&target.state, target.spool == ourselves) {
-            reasons.push(format!("{}: {reason}", target.address));
+            let reason = format!("{}: {reason}", target.address);
+            if target.state.seal.is_some() {
+                sealed.push(reason);
+            } else {
+                reasons.push(reason);
+            }
             continue;
         }
         let more = best
@@ -89,6 +95,8 @@ pub(super) fn best(
             best = Some(target);
         }
     }
+    // Of siblings that leave as well nobody expects more: what else is wrong comes first.
+    reasons.append(&mut sealed);
     if best.is_none() && reasons.is_empty() {
         reasons.push("none was named".into());
     }
@@ -112,26 +120,18 @@ fn unfit(state: &State, itself: bool) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use postroad_config::admin::{ConfigState, QueueState, SealState, SpoolFormatState};
+    use postroad_config::admin::{QueueState, SealState};
 
     use super::*;
 
     fn state() -> State {
         State {
-            boot_id: String::new(),
-            version: String::new(),
-            spool: String::new(),
-            spool_format: SpoolFormatState::default(),
-            config: ConfigState::default(),
-            certificate: None,
             queue: QueueState {
                 below_high_water: true,
                 ..Default::default()
             },
-            seal: None,
             accepting: true,
-            not_accepting: String::new(),
-            lost: Vec::new(),
+            ..State::default()
         }
     }
 
@@ -139,12 +139,7 @@ mod tests {
     fn a_pod_that_is_sealed_full_or_not_accepting_is_no_target() {
         assert_eq!(unfit(&state(), false), None);
         assert!(unfit(&state(), true).is_some());
-        let seal = SealState {
-            number: 1,
-            empty: false,
-            remaining: 0,
-            stuck: None,
-        };
+        let seal = SealState::default();
         assert!(
             unfit(
                 &State {

@@ -164,7 +164,7 @@ impl Fleet {
             .await
     }
 
-    /// Seals a pod. `targets`: `host:port` of the admin endpoints that take its mail.
+    /// Seals a pod. `targets`: see [`SealRequest::targets`].
     pub async fn seal(&self, address: &str, targets: Vec<String>) -> Result<State, AdminError> {
         let body = serde_json::to_vec(&SealRequest { targets }).unwrap_or_default();
         self.ask("POST", address, "/v1/seal", body.into(), DEADLINE).await

@@ -227,15 +227,16 @@ async fn unmark(names: &Names, plan: &Plan, ctx: &Ctx) -> Result<(), Error> {
 }
 
 async fn seal_and_unseal(plan: &Plan, members: &mut [Member], access: &admin::Fleet) {
-    let targets: Vec<String> = members
-        .iter()
-        .filter(|member| plan.targets.contains(&member.ordinal))
-        .filter_map(|member| member.address.clone())
-        .collect();
+    let of = |ordinal: &i32| {
+        let member = members.iter().find(|member| member.ordinal == *ordinal)?;
+        member.address.clone()
+    };
+    let named: Vec<String> = plan.targets.iter().chain(&plan.siblings).filter_map(of).collect();
     for member in members {
         let Some(address) = &member.address else { continue };
         let answer = if plan.seal.contains(&member.ordinal) {
-            access.seal(address, targets.clone()).await
+            let others = named.iter().filter(|other| *other != address);
+            access.seal(address, others.cloned().collect()).await
         } else if plan.unseal.contains(&member.ordinal) {
             access.unseal(address).await
         } else {

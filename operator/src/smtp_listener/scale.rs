@@ -80,6 +80,9 @@ pub struct Plan {
     pub unseal: Vec<i32>,
     /// Ordinals that take what the sealed ones hand over.
     pub targets: Vec<i32>,
+    /// Leaving ones that are sealed already. They take nothing, but one of them may have taken from another before, and after
+    /// a restart of both neither knows where the other is.
+    pub siblings: Vec<i32>,
     /// Claims to be marked: ordinal and mark.
     pub mark: Vec<(i32, String)>,
     /// Claims whose mark is to be taken off, before anything else.
@@ -175,6 +178,7 @@ impl Fleet {
             .filter(|claim| claim.ordinal < self.wanted && claim.drained.is_some())
             .map(|c| c.ordinal)
             .collect();
+        plan.siblings = self.leaving().filter(sealed).map(|pod| pod.ordinal).collect();
         for pod in self.leaving().filter(|pod| pod.said.is_some()) {
             plan.seal.push(pod.ordinal);
         }
@@ -307,7 +311,7 @@ mod tests {
         let fleet = fleet(1, 3, vec![serving(0), serving(1), serving(2)], claims);
         let plan = fleet.plan();
         assert_eq!((plan.replicas, plan.seal, plan.targets), (3, vec![1, 2], vec![0]));
-        assert!(plan.mark.is_empty());
+        assert!(plan.mark.is_empty() && plan.siblings.is_empty());
     }
 
     #[test]
@@ -319,6 +323,10 @@ mod tests {
             [(1, "s1/7".to_owned()), (2, "s2/7".to_owned())]
         );
         assert_eq!(first.plan().replicas, 3, "not before it is marked");
+        assert_eq!(
+            (first.plan().targets, first.plan().siblings),
+            (vec![0], vec![1, 2])
+        );
         let second = fleet(
             1,
             3,
@@ -523,6 +531,10 @@ mod tests {
                     );
                     assert!(plan.seal.iter().all(|ordinal| *ordinal >= wanted), "{fleet:?}");
                     assert!(plan.targets.iter().all(|ordinal| *ordinal < wanted), "{fleet:?}");
+                    assert!(
+                        plan.siblings.iter().all(|ordinal| *ordinal >= wanted),
+                        "{fleet:?}"
+                    );
                     if plan.lowers(&fleet) && fleet.may_go(live - 1) {
                         let claim = fleet.claim(live - 1);
                         let safe = claim.is_none_or(|claim| !claim.bound || claim.drained.is_some());
