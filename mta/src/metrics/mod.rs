@@ -499,7 +499,7 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
-    use postroad_config::admin::{ConfigState, QueueState, SealState, SpoolFormatState};
+    use postroad_config::admin::{ConfigState, QueueState, SealState};
 
     use super::*;
 
@@ -508,12 +508,10 @@ mod tests {
             boot_id: "b".into(),
             version: "0".into(),
             spool: "s".into(),
-            spool_format: SpoolFormatState::default(),
             config: ConfigState {
                 generation: 7,
                 ..Default::default()
             },
-            certificate: None,
             queue: QueueState {
                 messages: 3,
                 oldest: Some(1_000),
@@ -522,13 +520,11 @@ mod tests {
             },
             seal: Some(SealState {
                 number: 1,
-                empty: false,
                 remaining: 3,
-                stuck: None,
+                ..Default::default()
             }),
-            accepting: false,
             not_accepting: "sealed".into(),
-            lost: Vec::new(),
+            ..State::default()
         }
     }
 

@@ -184,7 +184,7 @@ fn time(seconds: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use postroad_config::admin::{ConfigState, PortShown, QueueState, SpoolFormatState, State};
+    use postroad_config::admin::{ConfigState, PortShown, State};
 
     use super::*;
 
@@ -208,20 +208,13 @@ mod tests {
 
     fn pod(says: Option<&str>, shown: Option<Vec<PortShown>>) -> Seen {
         let state = State {
-            boot_id: String::new(),
-            version: String::new(),
-            spool: String::new(),
-            spool_format: SpoolFormatState::default(),
             config: ConfigState {
                 hash: "h3".into(),
                 ..ConfigState::default()
             },
             certificate: says.map(certificate),
-            queue: QueueState::default(),
-            seal: None,
             accepting: true,
-            not_accepting: String::new(),
-            lost: Vec::new(),
+            ..State::default()
         };
         Seen {
             name: "edge-0".into(),

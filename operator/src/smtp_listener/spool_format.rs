@@ -48,28 +48,20 @@ pub fn rendered(agreed: Option<u32>) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use postroad_config::admin::{ConfigState, QueueState, SpoolFormatState, State};
+    use postroad_config::admin::{SpoolFormatState, State};
 
     use super::*;
 
     /// A pod that reads this, or is silent.
     fn pod(reads: Option<u32>) -> Seen {
         let state = |reads| State {
-            boot_id: String::new(),
-            version: String::new(),
-            spool: String::new(),
             spool_format: SpoolFormatState {
                 reads,
                 writes: 1,
                 on_disk: reads,
             },
-            config: ConfigState::default(),
-            certificate: None,
-            queue: QueueState::default(),
-            seal: None,
             accepting: true,
-            not_accepting: String::new(),
-            lost: Vec::new(),
+            ..State::default()
         };
         Seen {
             name: "edge-0".into(),

@@ -5,11 +5,31 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use libtest_mimic::{Arguments, Trial};
 use postroad_verify::dns::{Answer, Exchanger, Kind, Question};
 use serde::Deserialize;
 
 /// Number of cases of the suite.
 pub const CASES: usize = 203;
+
+/// Runs the suite under this name and ends the process. Without `$POSTROAD_SUITES` its cases count as skipped, visibly.
+pub fn run(name: &str, arguments: &Arguments, trials: impl FnOnce(&Path) -> Vec<Trial>) -> ! {
+    let root = std::env::var("POSTROAD_SUITES").unwrap_or_default();
+    let trials = if root.is_empty() {
+        println!("skipped: {name} {CASES} cases (POSTROAD_SUITES is not set)");
+        let skipped =
+            |number| Trial::test(format!("{name} case {number}"), || Ok(())).with_ignored_flag(true);
+        (1..=CASES).map(skipped).collect()
+    } else {
+        trials(Path::new(&root))
+    };
+    assert_eq!(trials.len(), CASES, "the suite was not read whole");
+    let conclusion = libtest_mimic::run(arguments, trials);
+    if conclusion.num_filtered_out == 0 && !root.is_empty() {
+        println!("score: {name} {}/{CASES}", conclusion.num_passed);
+    }
+    conclusion.exit()
+}
 
 /// Names with their records, and what is asked about them.
 #[derive(Deserialize)]
