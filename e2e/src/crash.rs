@@ -20,6 +20,7 @@ mod kill_at_call;
 mod kill_loop;
 mod load;
 mod memory;
+mod network;
 mod power;
 mod remount;
 mod removed;
@@ -157,6 +158,12 @@ pub const METHODS: &[Method] = &[
         shows: "SIGKILL of the giving or the taking server in the middle of a hand-over, again and again",
         needs: &["openssl", "curl"],
         play: handover::play,
+    },
+    Method {
+        name: "network",
+        shows: "the way to the next hop loses packets, is slow, is cut, breaks its connections",
+        needs: &["ip", "nft"],
+        play: network::play,
     },
     Method {
         name: "full",
