@@ -276,15 +276,20 @@ impl<'a> Mailroom<'a> {
             .map(drop)
     }
 
+    /// How many pods of the listener there are.
+    pub fn pods(&self) -> Outcome<usize> {
+        let selector = format!("--selector=postroad.dev/listener={LISTENER}");
+        let pods = self.namespace().get(["pods", &selector])?;
+        Ok(pods["items"].as_array().map_or(0, Vec::len))
+    }
+
     /// Waits until exactly that many pods of the listener are left and the status says so.
     pub fn await_pods(&self, count: usize, limit: Duration) -> Outcome {
-        let selector = format!("--selector=postroad.dev/listener={LISTENER}");
         until(limit, || {
-            let pods = self.namespace().get(["pods", &selector])?;
+            let left = self.pods()?;
             let listener = self
                 .namespace()
                 .get([format!("smtplistener/{LISTENER}").as_str()])?;
-            let left = pods["items"].as_array().map_or(0, Vec::len);
             Ok(
                 left == count
                     && listener["status"]["replicas"] == count

@@ -13,6 +13,7 @@ mod fields_followed;
 mod image_rolled;
 mod install_and_send;
 mod limits_followed;
+mod mail_fields;
 mod neighbours;
 mod node_unplugged;
 mod objects_follow;
@@ -25,6 +26,7 @@ mod scale_down;
 mod senders_judged;
 mod service_accounts;
 mod signed;
+mod spool_adopted;
 mod volume_full;
 mod volume_lost;
 mod volumes_grow;
@@ -46,6 +48,7 @@ pub const ALL: &[Story] = &[
     story("neighbour_changes_nothing", neighbours::play),
     story("fields_followed_without_restart", fields_followed::play),
     story("objects_follow_fields", objects_follow::play),
+    story("mail_fields_followed", mail_fields::play),
     story("limits_followed_without_restart", limits_followed::play),
     story("senders_judged", senders_judged::play),
     story("queue_ordered_and_expired", queue_ordered::play),
@@ -53,6 +56,7 @@ pub const ALL: &[Story] = &[
     story("scale_down_with_deferred_mail", scale_down::play),
     story("image_rolled_pod_by_pod", image_rolled::play),
     story("operator_killed_during_scale_down", operator_killed::play),
+    story("orphaned_spool_adopted", spool_adopted::play),
     // The rest need what only the local cluster has.
     Story {
         needs_machines: true,

@@ -1,7 +1,8 @@
 //! A plain SMTP dialogue, word for word, from the peers' `client` pod: for what no mail program says.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::submit::Server;
 use crate::kubectl::{Failure, Namespace, Outcome};
 
 /// What was answered: the greeting, then one reply for each thing sent. A connection that ended is `closed`, and nothing
@@ -30,15 +31,30 @@ impl Replies {
 /// Connects, sends `first` (a PROXY header, or nothing) at once, then each text with CRLF behind it after the reply to the
 /// one before. A text may have several lines, such as a whole content with its end.
 pub fn dialogue(peers: &Namespace, host: &str, port: u16, first: &str, texts: &[&str]) -> Outcome<Replies> {
-    let input = json!({"host": host, "port": port, "first": first, "texts": texts}).to_string();
-    let said = peers.exec("client", &["python3", "-c", CLIENT], input.as_bytes())?;
+    run(
+        peers,
+        &json!({"host": host, "port": port, "first": first, "texts": texts}),
+    )
+}
+
+/// The same inside TLS from the first octet on, with the server's certificate verified.
+pub fn dialogue_in_tls(peers: &Namespace, server: &Server, port: u16, texts: &[&str]) -> Outcome<Replies> {
+    let tls = json!({"name": server.name, "authority": server.authority});
+    run(
+        peers,
+        &json!({"host": server.host, "port": port, "first": "", "texts": texts, "tls": tls}),
+    )
+}
+
+fn run(peers: &Namespace, input: &Value) -> Outcome<Replies> {
+    let said = peers.exec("client", &["python3", "-c", CLIENT], input.to_string().as_bytes())?;
     serde_json::from_str(&said)
         .map(Replies)
         .map_err(|error| Failure::wrong(format!("the dialogue ended oddly ({error}): {said}")))
 }
 
 const CLIENT: &str = r#"
-import json, socket, sys
+import json, socket, ssl, sys
 want = json.load(sys.stdin)
 replies = []
 def reply(stream):
@@ -53,6 +69,9 @@ def reply(stream):
 try:
     plug = socket.create_connection((want["host"], want["port"]), 30)
     plug.settimeout(30)
+    tls = want.get("tls")
+    if tls:
+        plug = ssl.create_default_context(cadata=tls["authority"]).wrap_socket(plug, server_hostname=tls["name"])
     stream = plug.makefile("rb")
     plug.sendall(want["first"].encode())
     replies.append(reply(stream))
