@@ -80,7 +80,7 @@ const FAULTS: &[Fault] = &[
     Fault {
         calls: "mmap",
         error: "ENOMEM",
-        when: &["24+", "22"],
+        when: &["4+", "2+"],
         leaves: false,
     },
 ];
