@@ -28,6 +28,7 @@ use postroad_verify::results::Field;
 
 use crate::metrics::Metrics;
 use crate::net::Room;
+use crate::policy::Refusal;
 use crate::settings::Live;
 
 /// Takes messages. Cheap to clone.
@@ -78,6 +79,8 @@ pub struct Transaction {
     pub tls: bool,
     /// What is known of its sender, for the header; absent where nothing was asked.
     pub results: Option<Field>,
+    /// Why the message is refused for what is known of its sender.
+    pub refusal: Option<Refusal>,
 }
 
 impl Intake {

@@ -5,7 +5,9 @@ mod rollout;
 mod service;
 mod verification;
 
-pub use verification::{SpfCheck, SpfMode, TemporaryError, Verification};
+pub use verification::{
+    ArcCheck, CheckMode, DkimCheck, DmarcCheck, DmarcMode, SpfCheck, SpfMode, TemporaryError, Verification,
+};
 
 use std::collections::BTreeMap;
 

@@ -1,11 +1,13 @@
-//! Mail of other servers is judged by SPF: the verdict stands in the mailbox, a forged one does not, and a `fail` is refused
-//! once that is chosen, without a restart.
+//! Mail of other servers is judged by SPF, DKIM and DMARC: the verdicts stand in the mailbox, a forged one does not, and what
+//! the sender's or the author's domain wants refused is refused once that is chosen, without a restart.
 
 use serde_json::json;
 
 use super::desk::{Desk, as_data, header_of};
+use crate::dns::Zone;
 use crate::kubectl::{Failure, Outcome};
 use crate::mail::Mail;
+use crate::mail::dialogue::Replies;
 use crate::mailroom::{LISTENER, Mailroom};
 use crate::peers::FAR;
 use crate::story::Scene;
@@ -14,12 +16,23 @@ use crate::story::Scene;
 pub fn play(scene: &Scene<'_>) -> Outcome {
     let room = Mailroom::new(scene, 1).open()?;
     let desk = Desk::new(&room, scene)?;
+    scene.world.publish(&[zone_of_the_author()])?;
     desk.verdict_is_written()?;
-    desk.listener(&json!({"verification": {"spf": {"mode": "Reject"}}}))?;
+    desk.signature_is_told(AS_SIGNED, "dkim=pass", "dmarc=pass header.from=signed.example")?;
+    desk.signature_is_told(CHANGED, "dkim=fail", "policy.dmarc=reject")?;
+    desk.listener(&json!({"verification": {"spf": {"mode": "Reject"}, "dmarc": {"mode": "Enforce"}}}))?;
     desk.fail_is_refused()?;
+    desk.forged_author_is_refused()?;
     desk.listener(&json!({"verification": null}))?;
     desk.verdict_is_written()?;
     desk.same_process()
+}
+
+/// The author's domain, with its key and its wish.
+fn zone_of_the_author() -> Zone {
+    Zone::new("signed.example")
+        .record("_dmarc IN TXT \"v=DMARC1; p=reject\"")
+        .record(format!("s._domainkey IN TXT \"v=DKIM1; k=ed25519; p={KEY}\""))
 }
 
 impl Desk<'_> {
@@ -57,4 +70,54 @@ impl Desk<'_> {
         replies.expect(3, "550 5.7.23")?;
         replies.expect(6, "250")
     }
+
+    /// Mail with the author's signature over From and the body, as a client brings it that the reverse-path says nothing of.
+    fn signed(&self, mark: &str, body: &str) -> Mail {
+        let content = format!(
+            "DKIM-Signature: {SIGNED}\r\n\t{SIGNATURE}\r\nSubject: {mark}\r\n\
+             From: Ann <ann@signed.example>\r\n\r\n{body}\r\n"
+        );
+        Mail {
+            mark: mark.to_owned(),
+            from: "bounce@nothing.example".to_owned(),
+            to: self.room.sender(),
+            content: content.into_bytes(),
+        }
+    }
+
+    fn brought(&self, mail: &Mail) -> Outcome<Replies> {
+        let (from, to) = (
+            format!("MAIL FROM:<{}>", mail.from),
+            format!("RCPT TO:<{}>", mail.to),
+        );
+        let content = as_data(mail);
+        self.talk("", &["EHLO client.example", &from, &to, "DATA", &content, "QUIT"])
+    }
+
+    /// By default all is taken, and says what it is.
+    fn signature_is_told(&self, body: &str, dkim: &str, dmarc: &str) -> Outcome {
+        let mail = self.signed(&self.room.mark("signed"), body);
+        self.brought(&mail)?.expect(5, "250")?;
+        let header = header_of(&self.arrived(&mail.to, &mail)?).replace("\r\n\t", " ");
+        if !header.contains(dkim) || !header.contains(dmarc) {
+            return Err(Failure::wrong(format!("no `{dkim}` and `{dmarc}`: {header}")));
+        }
+        Ok(())
+    }
+
+    /// What the author's domain does not stand behind is refused at the end of the message, and what it signed is not.
+    fn forged_author_is_refused(&self) -> Outcome {
+        let forged = self.signed(&self.room.mark("forged"), CHANGED);
+        self.brought(&forged)?.expect(5, "550 5.7.26")?;
+        self.signature_is_told(AS_SIGNED, "dkim=pass", "dmarc=pass header.from=signed.example")
+    }
 }
+
+const AS_SIGNED: &str = "This is what Ann wrote.";
+const CHANGED: &str = "This is what somebody else wrote.";
+/// Made once, with a key that is nobody's: the seed is 32 times the octet 42.
+const SIGNED: &str = "v=1; a=ed25519-sha256; c=relaxed/relaxed; d=signed.example; s=s; h=from:from;\r\n\
+    \tbh=fEHma6xQbL2Cyq0kyjDYly47v5d6qLct2FknH49Fzko=; b=";
+const SIGNATURE: &str =
+    "AFY+bo6z0NvGu85cHejKQrSh4Bl7wr0/sxOCxqpzamLcbZ1C+r14+BuWFztrqHwbEYffNNohedppDyunJZaKBA==";
+const KEY: &str = "GX9rI+FshTLGq8g4+s1ep4m+DHaykgM0A5v6iz02jWE=";

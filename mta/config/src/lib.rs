@@ -47,7 +47,10 @@ pub use spool::{NEWEST_SPOOL_FORMAT, OLDEST_SPOOL_FORMAT, SpoolSection};
 pub use text::{Octets, Period, TextError};
 pub use tls::{TlsSection, TlsSource, TlsVersion};
 pub use users::{LoginSecret, check_user_name};
-pub use verification::{SpfMode, SpfSection, TemporaryError, Verification};
+pub use verification::{
+    ArcSection, CheckMode, DkimSection, DmarcMode, DmarcSection, SpfMode, SpfSection, TemporaryError,
+    Verification,
+};
 pub use whereabouts::spool_directory;
 
 /// Writes a configuration file (or a shard) as YAML.

@@ -11,6 +11,67 @@ pub struct Verification {
     /// The Sender Policy Framework (RFC 7208).
     #[serde(skip_serializing_if = "unset")]
     pub spf: SpfSection,
+    /// Signatures of domains (RFC 6376).
+    #[serde(skip_serializing_if = "unset")]
+    pub dkim: DkimSection,
+    /// Chains of those who forwarded it (RFC 8617).
+    #[serde(skip_serializing_if = "unset")]
+    pub arc: ArcSection,
+    /// The policy of the author's domain (RFC 9989).
+    #[serde(skip_serializing_if = "unset")]
+    pub dmarc: DmarcSection,
+}
+
+/// Whether a check is made for its own sake.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CheckMode {
+    /// Nothing is written; it is made only where another check needs it.
+    Disabled,
+    /// Its verdict stands in the field Authentication-Results.
+    #[default]
+    Report,
+}
+
+/// Signatures of domains (RFC 6376).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct DkimSection {
+    /// Whether they are told of.
+    #[serde(skip_serializing_if = "unset")]
+    pub mode: CheckMode,
+}
+
+/// Chains of those who forwarded it (RFC 8617).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ArcSection {
+    /// Whether they are told of.
+    #[serde(skip_serializing_if = "unset")]
+    pub mode: CheckMode,
+}
+
+/// The policy of the author's domain (RFC 9989).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct DmarcSection {
+    /// What follows from the verdict.
+    #[serde(skip_serializing_if = "unset")]
+    pub mode: DmarcMode,
+    /// What happens where the DNS gives no answer.
+    #[serde(skip_serializing_if = "unset")]
+    pub temporary_error: TemporaryError,
+}
+
+/// What follows from a verdict of DMARC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DmarcMode {
+    /// No policy is asked for and nothing written.
+    Disabled,
+    /// It stands in the field Authentication-Results.
+    #[default]
+    Report,
+    /// The same, and a message that the author's domain wants refused is refused, as is one without one clear author.
+    Enforce,
 }
 
 /// The Sender Policy Framework (RFC 7208).
@@ -28,7 +89,7 @@ pub struct SpfSection {
 /// What follows from a verdict of SPF.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SpfMode {
-    /// Nothing is asked and nothing written.
+    /// Nothing is written and nothing refused; it is asked for only where DMARC needs it.
     Disabled,
     /// It stands in the field Authentication-Results.
     #[default]

@@ -28,7 +28,11 @@ access: {trustedPeers: ['2001:db8::/32']}
 headers:
   submission: {hideClientAddress: true, add: {X-A: b}, remove: [X-B]}
   transfer: {add: {X-C: d}, remove: [X-D]}
-verification: {spf: {mode: Reject, temporaryError: Defer}}
+verification:
+  spf: {mode: Reject, temporaryError: Defer}
+  dkim: {mode: Disabled}
+  arc: {mode: Disabled}
+  dmarc: {mode: Enforce, temporaryError: Defer}
 limits:
   messageSize: 50Mi
   recipientsPerMessage: 1000

@@ -15,6 +15,7 @@ use crate::net::Room;
 use crate::policy::{self, Context};
 use crate::queue::clock;
 use crate::settings::Settings;
+use crate::verify::{Reading, Trouble};
 
 /// A refusal at the end of a message, or of a message as such.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct Receiving {
     scan: HeaderScan,
     /// Takes fields out; gone once the header is over.
     edits: Option<Edits>,
+    /// Reads what comes for the checks of its sender.
+    reading: Option<Box<Reading>>,
     /// Octets that wait for a blocking thread.
     waiting: Vec<u8>,
     /// The memory for all of it.
@@ -56,6 +59,7 @@ impl Receiving {
             intake,
             incoming: Some(incoming),
             scan: HeaderScan::new(),
+            reading: None,
             waiting: Vec::new(),
             room,
             size: 0,
@@ -63,6 +67,16 @@ impl Receiving {
             limit,
             refused: None,
         }
+    }
+
+    /// Has the message read by the checks of its sender. Before the first octet.
+    pub fn read_by(&mut self, reading: Option<Reading>) {
+        self.reading = reading.map(Box::new);
+    }
+
+    /// What was read; `None` where nothing was, or the message is refused.
+    pub fn read(&mut self) -> Option<Reading> {
+        self.reading.take().map(|reading| *reading)
     }
 
     /// The message as a whole is refused already; what follows is thrown away.
@@ -84,6 +98,11 @@ impl Receiving {
         if self.incoming.is_none() {
             return;
         }
+        if let Some(reading) = &mut self.reading
+            && let Err(trouble) = reading.feed(octets, &mut self.room).await
+        {
+            return self.refuse(Refused::from(trouble));
+        }
         self.eight_bit |= !octets.is_ascii();
         if !self.scan.is_done() {
             self.scan.feed(octets);
@@ -102,7 +121,7 @@ impl Receiving {
     }
 
     fn edited(&self, edits: &Edits) {
-        self.intake.metrics.forged_results.inc_by(edits.forged());
+        self.intake.metrics.verdicts.forged_results.inc_by(edits.forged());
     }
 
     /// Into the spool; on a blocking thread where it goes to a file.
@@ -211,7 +230,11 @@ impl Receiving {
         }
         context
             .author(&found.from)
-            .map_err(|refusal| Refused::from(&refusal))
+            .map_err(|refusal| Refused::from(&refusal))?;
+        transaction
+            .refusal
+            .as_ref()
+            .map_or(Ok(()), |refusal| Err(refusal.into()))
     }
 
     /// Writes what waits to the body file, on a blocking thread. `keep`: the memory for the next piece.
@@ -256,6 +279,8 @@ impl Receiving {
         self.refused.get_or_insert(refused);
         self.incoming = None;
         self.waiting = Vec::new();
+        self.reading = None;
+        self.room.keep(0);
         self.room.release();
     }
 }
@@ -384,6 +409,15 @@ impl From<&CommitError> for Refused {
     }
 }
 
+impl From<Trouble> for Refused {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::TooLarge => HEADER_TOO_LARGE,
+            Trouble::NoRoom => NO_ROOM,
+        }
+    }
+}
+
 impl From<&policy::Refusal> for Refused {
     fn from(refusal: &policy::Refusal) -> Self {
         Self {
@@ -413,6 +447,11 @@ const TOO_LARGE: Refused = Refused {
     code: 552,
     enhanced: "5.3.4",
     text: "The message is larger than is taken here",
+};
+const NO_ROOM: Refused = Refused {
+    code: 452,
+    enhanced: "4.3.1",
+    text: "Too little memory, try again later",
 };
 const HEADER_TOO_LARGE: Refused = Refused {
     code: 552,

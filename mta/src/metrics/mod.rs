@@ -11,6 +11,7 @@
 
 pub mod by_site;
 pub mod standing;
+pub mod verdicts;
 
 use std::sync::atomic::AtomicU64;
 
@@ -40,40 +41,6 @@ pub enum Refused {
     Protocol,
     /// We could not: no space, read-only, sealed, stopping, configuration incomplete.
     Unable,
-}
-
-/// What SPF came to (RFC 7208 section 2.6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum Verdict {
-    /// Nothing is published.
-    None,
-    /// The domain makes no statement.
-    Neutral,
-    /// The client is authorised.
-    Pass,
-    /// It is not.
-    Fail,
-    /// It is probably not.
-    SoftFail,
-    /// The DNS gave no answer.
-    TempError,
-    /// What is published cannot be interpreted.
-    PermError,
-}
-
-impl From<postroad_verify::spf::Verdict> for Verdict {
-    fn from(verdict: postroad_verify::spf::Verdict) -> Self {
-        use postroad_verify::spf::Verdict as Spf;
-        match verdict {
-            Spf::None => Self::None,
-            Spf::Neutral => Self::Neutral,
-            Spf::Pass => Self::Pass,
-            Spf::Fail => Self::Fail,
-            Spf::SoftFail => Self::SoftFail,
-            Spf::TempError => Self::TempError,
-            Spf::PermError => Self::PermError,
-        }
-    }
 }
 
 /// How an attempt on one recipient ended.
@@ -123,13 +90,6 @@ pub enum Side {
 pub struct ByClass {
     /// Why.
     pub class: Refused,
-}
-
-/// Label `verdict` of SPF checks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ByVerdict {
-    /// Of the reverse-path, or of the HELO name where that is null.
-    pub verdict: Verdict,
 }
 
 /// Label `outcome` of attempts.
@@ -183,10 +143,8 @@ pub struct Metrics {
     pub buffers_highest: Gauge<u64, AtomicU64>,
     /// Bodies that went to a file early, because memory was short.
     pub spilled: Counter,
-    /// Transactions that SPF was asked about, by verdict.
-    pub spf: Family<ByVerdict, Counter>,
-    /// Fields of strangers that claimed to be our Authentication-Results.
-    pub forged_results: Counter,
+    /// What sender authentication came to.
+    pub verdicts: verdicts::Verdicts,
     /// Attempts on recipients, by how they ended.
     pub deliveries: Family<ByOutcome, Counter>,
     /// The same by site.
@@ -240,8 +198,7 @@ impl Metrics {
             buffer_limit: Gauge::default(),
             buffers_highest: Gauge::default(),
             spilled: Counter::default(),
-            spf: Family::default(),
-            forged_results: Counter::default(),
+            verdicts: verdicts::Verdicts::default(),
             deliveries: Family::default(),
             site_deliveries: by_site::BySite::default(),
             duplicates_possible: Family::default(),
@@ -265,7 +222,7 @@ impl Metrics {
             registry: Registry::with_prefix("postroad_mta"),
         };
         metrics.register_mail();
-        metrics.register_verification();
+        metrics.verdicts.register(&mut metrics.registry);
         metrics.register_buffers();
         metrics.register_state();
         metrics
@@ -338,20 +295,6 @@ impl Metrics {
             "config_refused",
             "Configurations that could not be used",
             self.config_refused.clone(),
-        );
-    }
-
-    fn register_verification(&mut self) {
-        let to = &mut self.registry;
-        to.register(
-            "spf",
-            "Transactions that SPF was asked about, by verdict",
-            self.spf.clone(),
-        );
-        to.register(
-            "forged_results",
-            "Fields of strangers that claimed to be our Authentication-Results",
-            self.forged_results.clone(),
         );
     }
 
@@ -434,12 +377,6 @@ impl Metrics {
     /// Counts a refusal.
     pub fn refuse(&self, class: Refused) {
         self.refused.get_or_create(&ByClass { class }).inc();
-    }
-
-    /// Counts a sender that SPF was asked about.
-    pub fn judge(&self, verdict: postroad_verify::spf::Verdict) {
-        let verdict = verdict.into();
-        self.spf.get_or_create(&ByVerdict { verdict }).inc();
     }
 
     /// Counts an attempt on a recipient.
@@ -553,7 +490,7 @@ mod tests {
     fn the_reference_lists_each_figure_and_no_other() {
         let metrics = Metrics::new();
         metrics.refuse(Refused::Policy);
-        metrics.judge(postroad_verify::spf::Verdict::Pass);
+        verdicts::sample(&metrics.verdicts);
         metrics.deliver(Outcome::Deferred);
         metrics.site_deliveries.count("mx:a", Outcome::Deferred);
         metrics.doubt(Doubt::NoReply, 1);

@@ -40,6 +40,9 @@ pub struct Room {
     budget: Budget,
     base: u64,
     collected: u64,
+    kept: u64,
+    /// Percent of all up to which something may be kept.
+    percent: u64,
 }
 
 impl Budget {
@@ -81,6 +84,8 @@ impl Budget {
             budget: self.clone(),
             base,
             collected: 0,
+            kept: 0,
+            percent,
         })
     }
 
@@ -122,6 +127,18 @@ impl Room {
         there
     }
 
+    /// Room to keep so many octets in all beside what is collected, such as a header. `false`: there is none, and the message
+    /// cannot go on.
+    pub fn keep(&mut self, octets: usize) -> bool {
+        let wanted = octets as u64;
+        let there = wanted <= self.kept || self.budget.take(wanted - self.kept, self.percent);
+        if there {
+            self.budget.give_back(self.kept.saturating_sub(wanted));
+            self.kept = wanted;
+        }
+        there
+    }
+
     /// Nothing is collected any more.
     pub fn release(&mut self) {
         self.budget.give_back(std::mem::take(&mut self.collected));
@@ -135,7 +152,7 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.budget.give_back(self.base + self.collected);
+        self.budget.give_back(self.base + self.collected + self.kept);
     }
 }
 
@@ -207,6 +224,21 @@ mod tests {
         assert!(two.collect(half));
         assert_eq!(metrics.buffers.get(), 49 * MIB + 2 * PIECES);
         drop((one, two));
+        assert_eq!(metrics.buffers.get(), 0);
+    }
+
+    #[test]
+    fn what_is_kept_goes_up_and_down_beside_what_is_collected() {
+        let (budget, metrics) = budget(100 * MIB);
+        let mib = usize::try_from(MIB).unwrap();
+        let mut one = budget.begin(Rank::Stranger, false).unwrap();
+        assert!(one.collect(50 * mib - 65_536) && one.keep(29 * mib) && !one.keep(31 * mib));
+        one.release();
+        assert_eq!(metrics.buffers.get(), 29 * MIB + PIECES);
+        assert!(one.keep(mib) && one.keep(mib));
+        assert_eq!(metrics.buffers.get(), MIB + PIECES);
+        assert!(one.keep(0) && one.keep(2 * mib));
+        drop(one);
         assert_eq!(metrics.buffers.get(), 0);
     }
 

@@ -219,7 +219,8 @@ impl Driver {
     async fn end_message(&mut self, session: &mut Session) {
         let draft = self.draft.take().map(|mut draft| (draft.checks.take(), draft));
         let transaction = draft.map(|(checks, draft)| (checks, self.transaction(draft, session)));
-        let (Some((checks, mut transaction)), Some(receiving)) = (transaction, self.receiving.take()) else {
+        let (Some((checks, mut transaction)), Some(mut receiving)) = (transaction, self.receiving.take())
+        else {
             self.forget();
             session.answer(Reply::new(
                 451,
@@ -231,7 +232,7 @@ impl Driver {
         self.deadline = None;
         self.pace = None;
         self.messages += 1;
-        let spf = Box::pin(self.conclude(checks, &mut transaction)).await;
+        let told = Box::pin(self.conclude(checks, &mut receiving, &mut transaction)).await;
         let size = receiving.size();
         let summary = (clean(&transaction.reverse_path), transaction.recipients.len());
         let identity = transaction.identity.clone().unwrap_or_default();
@@ -257,7 +258,11 @@ impl Driver {
                     recipients = summary.1,
                     size,
                     tls = self.tls.as_deref().unwrap_or(""),
-                    spf,
+                    spf = told.spf,
+                    dkim = told.dkim,
+                    arc = told.arc,
+                    dmarc = told.dmarc,
+                    author = told.author,
                     "accepted"
                 );
                 session.answer(Reply::ok("2.0.0", format!("queued as {id}")));
@@ -272,7 +277,11 @@ impl Driver {
                     from = summary.0,
                     code = refused.code,
                     reason = refused.text,
-                    spf,
+                    spf = told.spf,
+                    dkim = told.dkim,
+                    arc = told.arc,
+                    dmarc = told.dmarc,
+                    author = told.author,
                     "refused"
                 );
                 session.answer(Reply::new(refused.code, refused.enhanced, refused.text));

@@ -156,7 +156,10 @@ impl Driver {
             return too_little_memory(session);
         };
         self.pace = Some(Pace::new(Instant::now().into_std()));
-        self.receiving = Some(self.shared.intake.begin(self.port.role, room));
+        let mut receiving = self.shared.intake.begin(self.port.role, room);
+        let checks = self.draft.as_ref().and_then(|draft| draft.checks.as_ref());
+        receiving.read_by(checks.and_then(Pending::reading));
+        self.receiving = Some(receiving);
         session.answer(Reply::ok("2.0.0", "Go on"));
     }
 
@@ -279,6 +282,7 @@ impl Driver {
             esmtp,
             tls: session.is_tls(),
             results: None,
+            refusal: None,
         }
     }
 

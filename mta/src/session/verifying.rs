@@ -3,11 +3,12 @@
 use postroad_config::Role;
 use postroad_smtp::Reply;
 use postroad_smtp::server::Session;
+use postroad_verify::dkim::overall;
 
 use super::driver::Driver;
-use crate::accept::Transaction;
+use crate::accept::{Receiving, Transaction};
 use crate::policy::Refusal;
-use crate::verify::{self, Pending, Sender, Spf};
+use crate::verify::{self, Pending, Sender, Spf, Verdicts};
 
 impl Driver {
     /// Begins the checks where mail of strangers comes in: not for users, nor for clients that may relay.
@@ -26,7 +27,7 @@ impl Driver {
         };
         self.shared
             .verifier
-            .begin(self.settings.set.file.verification, sender)
+            .begin(&self.settings.set.file.verification, sender)
     }
 
     /// Whether the sender may go on, where the settings let a verdict refuse it. Errors: the session is over before it is known.
@@ -38,7 +39,11 @@ impl Driver {
         };
         let mut stands = Ok(Ok(()));
         if verify::may_refuse(section) {
-            let asked = async { verify::refusal(section, checks.spf().await).map_or(Ok(()), Err) };
+            let asked = async {
+                let spf = checks.spf().await;
+                spf.and_then(|spf| verify::refusal(section, spf))
+                    .map_or(Ok(()), Err)
+            };
             stands = self.unless_over(asked).await;
         }
         if let Some(draft) = &mut self.draft {
@@ -47,16 +52,62 @@ impl Driver {
         stands
     }
 
-    /// Puts the verdicts into the transaction. Gives that of SPF for the log; empty where nothing was asked.
-    pub(super) async fn conclude(&self, checks: Option<Pending>, transaction: &mut Transaction) -> String {
-        let Some(mut checks) = checks else {
-            return String::new();
+    /// Puts the verdicts into the transaction, and a refusal where they ask for one. Gives them for the log.
+    pub(super) async fn conclude(
+        &self,
+        checks: Option<Pending>,
+        receiving: &mut Receiving,
+        transaction: &mut Transaction,
+    ) -> Told {
+        let Some(checks) = checks else {
+            return Told::default();
         };
-        let spf = self.unless_over(checks.spf()).await;
-        let spf = spf.map_or_else(|_| Spf::unknown(), Spf::clone);
-        let hostname = self.settings.hostname();
-        let field = verify::field(hostname, &transaction.helo, &transaction.reverse_path, &spf);
+        let reading = receiving.read();
+        let concluded = checks.conclude(reading, &transaction.helo, &transaction.reverse_path);
+        let Ok(verdicts) = self.unless_over(concluded).await else {
+            // Nobody knows, and the client may come again.
+            transaction.refusal = Some(LEAVING);
+            return Told::default();
+        };
+        let verification = &self.settings.set.file.verification;
+        let field = verdicts.field(
+            verification,
+            self.settings.hostname(),
+            &transaction.helo,
+            &transaction.reverse_path,
+        );
         transaction.results = Some(field);
-        spf.deciding().to_string()
+        transaction.refusal = verdicts.refusal(verification);
+        Told::of(&verdicts)
     }
 }
+
+/// Verdicts as words of the log; empty where nothing was asked.
+#[derive(Default)]
+pub(super) struct Told {
+    pub(super) spf: String,
+    pub(super) dkim: String,
+    pub(super) arc: String,
+    pub(super) dmarc: String,
+    /// The author's domain.
+    pub(super) author: String,
+}
+
+impl Told {
+    fn of(verdicts: &Verdicts) -> Self {
+        let author = verdicts.dmarc.as_ref().and_then(|dmarc| dmarc.author.as_ref());
+        Self {
+            spf: text(verdicts.spf.as_ref().map(Spf::deciding)),
+            dkim: text(verdicts.dkim.as_deref().map(overall)),
+            arc: text(verdicts.arc.as_ref().map(|arc| arc.verdict)),
+            dmarc: text(verdicts.dmarc.as_ref().map(|dmarc| dmarc.verdict)),
+            author: text(author),
+        }
+    }
+}
+
+fn text(value: Option<impl ToString>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
+}
+
+const LEAVING: Refusal = Refusal::new(421, "4.3.2", "This server is leaving service, try again later");

@@ -1,27 +1,37 @@
-//! How much of the DNS one message may use: questions and time. What is beyond has no answer.
+//! How much of the DNS the checks of a message may use: questions and time. What is beyond has no answer.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use postroad_verify::dns::{Answer, Question};
 use tokio::time::{Instant, timeout_at};
 
-use super::{QUESTIONS, TIME};
+use super::TIME;
 use crate::dns::Dns;
 
-/// Asks for one message.
-pub(super) struct Budget<'a> {
-    dns: &'a Dns,
+/// Asks for some checks of one message. Clones share the questions that are left.
+#[derive(Clone, Debug)]
+pub(super) struct Budget {
+    dns: Dns,
     /// Left.
-    questions: AtomicU32,
+    questions: Arc<AtomicU32>,
     deadline: Instant,
 }
 
-impl<'a> Budget<'a> {
-    pub(super) fn new(dns: &'a Dns) -> Self {
+impl Budget {
+    pub(super) fn new(dns: &Dns, questions: u32) -> Self {
         Self {
-            dns,
-            questions: AtomicU32::new(QUESTIONS),
+            dns: dns.clone(),
+            questions: Arc::new(AtomicU32::new(questions)),
             deadline: Instant::now() + TIME,
+        }
+    }
+
+    /// The same questions, another end.
+    pub(super) fn until(&self, deadline: Instant) -> Self {
+        Self {
+            deadline,
+            ..self.clone()
         }
     }
 
@@ -58,10 +68,12 @@ mod tests {
     #[tokio::test]
     async fn beyond_the_questions_there_is_no_answer() {
         let dns = dns();
-        let budget = Budget::new(&dns);
-        for _ in 0..QUESTIONS {
+        let budget = Budget::new(&dns, 3);
+        for _ in 0..2 {
             assert_eq!(budget.ask(&question()).await, Answer::Txt(vec![b"x".to_vec()]));
         }
+        let budget = budget.until(Instant::now() + TIME);
+        assert_eq!(budget.ask(&question()).await, Answer::Txt(vec![b"x".to_vec()]));
         assert_eq!(budget.ask(&question()).await, Answer::Failure);
     }
 
@@ -89,8 +101,7 @@ mod tests {
             }
         }
         let dns = Dns::new(Silent);
-        let mut budget = Budget::new(&dns);
-        budget.deadline = Instant::now();
+        let budget = Budget::new(&dns, 3).until(Instant::now());
         assert_eq!(budget.ask(&question()).await, Answer::Failure);
     }
 }

@@ -1,34 +1,49 @@
 //! Who stands behind a message from outside: the checks of postroad-verify, run while the message comes in.
 //!
 //! ```text
-//!   MAIL ─► Verifier::begin ─► a task: SPF for reverse-path and HELO name ─► Verdicts ─┬─► RCPT: refused, where chosen
-//!                               │ questions, within a budget                           └─► Authentication-Results
-//!                               └─► Dns
+//!   MAIL ──────► Verifier::begin ─► a task: SPF for reverse-path and HELO name ────────────► RCPT: refused, where chosen
+//!   DATA, BDAT ► Reading::feed ─┬─► header over: a task asks for keys (DKIM, ARC) and policy     │
+//!                               └─► the body is hashed as it comes                               ▼
+//!   end ───────► Pending::conclude ─► signatures, chain, DMARC ─► Verdicts ─┬─► Authentication-Results
+//!                                                                           └─► the message refused, where chosen
 //! ```
 //!
-//! A session never waits for the DNS longer than [`TIME`], and one that ends takes its task along.
+//! A session never waits for the DNS longer than [`TIME`] at MAIL and as long again at the end, and one that ends takes its
+//! tasks along.
 
 mod budget;
+mod content;
+mod dmarc;
+mod field;
+mod header;
+mod reading;
 mod spf;
 
+pub use reading::{Reading, Trouble};
 pub use spf::{Spf, may_refuse, refusal};
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postroad_config::Verification;
-use postroad_verify::results::{self, Field, SpfIdentity};
+use postroad_config::{CheckMode, DmarcMode, SpfMode, Verification};
+use postroad_verify::results::Field;
+use postroad_verify::{arc, dkim};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 
 use crate::dns::Dns;
 use crate::metrics::Metrics;
+use crate::policy::Refusal;
 
 /// Makes checks. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Verifier {
     dns: Dns,
     metrics: Arc<Metrics>,
+    /// Turns for headers that are so large that reading them takes its time and memory.
+    turns: Arc<Semaphore>,
 }
 
 /// Whom to check.
@@ -44,69 +59,163 @@ pub struct Sender {
     pub receiver: String,
 }
 
-/// Checks that run, or have ended.
+/// Checks of one transaction that run, or have ended.
 #[derive(Debug)]
 pub struct Pending {
-    task: Option<JoinHandle<Spf>>,
+    verifier: Verifier,
+    verification: Verification,
+    task: Option<Task<Spf>>,
     /// Apart: an open transaction needs the room only once they are there.
     spf: Option<Box<Spf>>,
+}
+
+/// All that is known of a message. What was not asked is absent.
+#[derive(Clone, Debug, Default)]
+pub struct Verdicts {
+    /// Of the client.
+    pub spf: Option<Spf>,
+    /// Of each signature that was looked at.
+    pub dkim: Option<Vec<dkim::Outcome>>,
+    /// Of the chain.
+    pub arc: Option<arc::Outcome>,
+    /// Of the author's domain.
+    pub dmarc: Option<postroad_verify::dmarc::Outcome>,
+}
+
+/// Work that ends with its owner.
+#[derive(Debug)]
+struct Task<T>(JoinHandle<T>);
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Verifier {
     /// Asks that source.
     pub fn new(dns: Dns, metrics: Arc<Metrics>) -> Self {
-        Self { dns, metrics }
+        Self {
+            dns,
+            metrics,
+            turns: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+        }
     }
 
     /// Begins the checks of a transaction; `None` where nothing is to be checked.
-    pub fn begin(&self, verification: Verification, sender: Sender) -> Option<Pending> {
-        if verification.spf.mode == postroad_config::SpfMode::Disabled || !is_a_stranger(sender.client) {
+    pub fn begin(&self, verification: &Verification, sender: Sender) -> Option<Pending> {
+        if !is_a_stranger(sender.client) || !asks_anything(verification) {
             return None;
         }
-        let (dns, metrics) = (self.dns.clone(), Arc::clone(&self.metrics));
-        let task = tokio::spawn(async move {
-            let spf = spf::judge(&dns, &sender).await;
-            metrics.judge(spf.deciding());
-            spf
+        let task = asks_spf(verification).then(|| {
+            let (dns, metrics) = (self.dns.clone(), Arc::clone(&self.metrics));
+            Task(tokio::spawn(async move {
+                let spf = spf::judge(&dns, &sender).await;
+                metrics.verdicts.count_spf(spf.deciding());
+                spf
+            }))
         });
         Some(Pending {
-            task: Some(task),
+            verifier: self.clone(),
+            verification: *verification,
+            task,
             spf: None,
         })
     }
 }
 
 impl Pending {
-    /// The verdicts, once they are there.
-    pub async fn spf(&mut self) -> &Spf {
+    /// The verdicts of the client, once they are there; `None` where SPF is not asked.
+    pub async fn spf(&mut self) -> Option<&Spf> {
         if let Some(task) = &mut self.task {
             // A task that was cut has no verdict, which is not the same as "none".
-            self.spf = Some(Box::new(task.await.unwrap_or_else(|_| Spf::unknown())));
+            let spf = (&mut task.0).await.unwrap_or_else(|_| Spf::unknown());
+            self.spf = Some(Box::new(spf));
             self.task = None;
         }
-        self.spf.get_or_insert_with(|| Box::new(Spf::unknown()))
+        self.spf.as_deref()
     }
-}
 
-impl Drop for Pending {
-    fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
+    /// What reads the message as it comes; `None` where nothing of it is looked at.
+    pub fn reading(&self) -> Option<Reading> {
+        let asks = header::Asks::of(&self.verification);
+        asks.any()
+            .then(|| Reading::new(self.verifier.dns.clone(), Arc::clone(&self.verifier.turns), asks))
+    }
+
+    /// The verdicts, once the whole message has been read.
+    pub async fn conclude(mut self, reading: Option<Reading>, helo: &str, reverse_path: &str) -> Verdicts {
+        let deadline = Instant::now() + TIME;
+        let waited = timeout_at(deadline, self.spf()).await;
+        let spf = waited.map_or_else(|_| Some(Spf::unknown()), |spf| spf.cloned());
+        let Some(reading) = reading else {
+            return Verdicts {
+                spf,
+                ..Verdicts::default()
+            };
+        };
+        let found = reading.finish(deadline).await;
+        let mut verdicts = Verdicts {
+            spf,
+            dkim: found.dkim,
+            arc: found.arc,
+            dmarc: None,
+        };
+        if let Some(author) = found.author {
+            let identifiers = dmarc::identifiers(&verdicts, helo, reverse_path);
+            let outcome = dmarc::judge(author, identifiers, &found.known, &found.budget).await;
+            verdicts.dmarc = Some(outcome);
+        }
+        self.count(&verdicts);
+        verdicts
+    }
+
+    fn count(&self, verdicts: &Verdicts) {
+        let figures = &self.verifier.metrics.verdicts;
+        if let Some(outcomes) = &verdicts.dkim {
+            figures.count_dkim(dkim::overall(outcomes));
+        }
+        if let Some(outcome) = &verdicts.arc {
+            figures.count_arc(outcome.verdict);
+        }
+        if let Some(outcome) = &verdicts.dmarc {
+            figures.count_dmarc(outcome);
         }
     }
 }
 
-/// The field that tells of the verdicts (RFC 8601).
-pub fn field(hostname: &str, helo: &str, reverse_path: &str, spf: &Spf) -> Field {
-    let mail_from = spf
-        .mail_from
-        .as_ref()
-        .map(|outcome| results::spf(SpfIdentity::MailFrom(reverse_path), outcome));
-    let helo = results::spf(SpfIdentity::Helo(helo), &spf.helo);
-    Field {
-        authserv_id: hostname.to_owned(),
-        statements: mail_from.into_iter().chain([helo]).collect(),
+impl Verdicts {
+    /// The field that tells of them (RFC 8601), with what the settings want told.
+    pub fn field(
+        &self,
+        verification: &Verification,
+        hostname: &str,
+        helo: &str,
+        reverse_path: &str,
+    ) -> Field {
+        field::field(self, verification, hostname, helo, reverse_path)
     }
+
+    /// The refusal of the message that the settings ask for.
+    pub fn refusal(&self, verification: &Verification) -> Option<Refusal> {
+        let outcome = self.dmarc.as_ref()?;
+        dmarc::refusal(verification.dmarc, outcome)
+    }
+}
+
+/// Whether SPF is asked, for its own sake or as DMARC stands on it.
+fn asks_spf(verification: &Verification) -> bool {
+    verification.spf.mode != SpfMode::Disabled || asks_dmarc(verification)
+}
+
+fn asks_dmarc(verification: &Verification) -> bool {
+    verification.dmarc.mode != DmarcMode::Disabled
+}
+
+fn asks_anything(verification: &Verification) -> bool {
+    asks_spf(verification)
+        || verification.dkim.mode != CheckMode::Disabled
+        || verification.arc.mode != CheckMode::Disabled
 }
 
 /// Programs of this machine speak for nobody's domain, and a client without an address cannot be judged.
@@ -115,7 +224,7 @@ fn is_a_stranger(client: IpAddr) -> bool {
     !client.is_loopback() && !client.is_unspecified()
 }
 
-/// Longest time of all checks of a message (RFC 7208 section 4.6.4: at least 20 seconds).
+/// Longest time of all checks (RFC 7208 section 4.6.4: at least 20 seconds).
 const TIME: Duration = Duration::from_secs(20);
-/// Most questions of all checks of a message. RFC 7208 allows 10 terms; an `mx` may stand for 10 names, each a question.
-const QUESTIONS: u32 = 150;
+/// Large headers that are read at once.
+const LARGE_AT_ONCE: usize = 2;

@@ -59,7 +59,7 @@ pub fn may_refuse(section: SpfSection) -> bool {
 }
 
 pub(super) async fn judge(dns: &Dns, sender: &Sender) -> Spf {
-    let budget = Budget::new(dns);
+    let budget = Budget::new(dns, QUESTIONS);
     let mail_from = async {
         if sender.reverse_path.is_empty() {
             return None;
@@ -73,7 +73,7 @@ pub(super) async fn judge(dns: &Dns, sender: &Sender) -> Spf {
     Spf { helo, mail_from }
 }
 
-async fn run(request: Request, sender: &Sender, budget: &Budget<'_>) -> Outcome {
+async fn run(request: Request, sender: &Sender, budget: &Budget) -> Outcome {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let request = request.seen_by(&sender.receiver, now.map_or(0, |since| since.as_secs()));
     let (mut check, mut step) = Check::start(request);
@@ -84,6 +84,9 @@ async fn run(request: Request, sender: &Sender, budget: &Budget<'_>) -> Outcome 
         };
     }
 }
+
+/// RFC 7208 section 4.6.4 allows 10 terms; an `mx` may stand for 10 names, each a question.
+const QUESTIONS: u32 = 150;
 
 /// RFC 7208 section 8.4, with X.7.23 of RFC 7372 section 3.2.
 const FAIL: Refusal = Refusal::new(

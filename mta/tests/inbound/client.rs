@@ -19,6 +19,8 @@ pub struct Client {
     unread: Vec<u8>,
     /// Channel binding `tls-exporter` (RFC 9266), under TLS.
     pub exporter: Option<[u8; 32]>,
+    /// How long it waits for a reply.
+    pub patience: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -57,6 +59,7 @@ impl Client {
             stream: Box::new(stream),
             unread: Vec::new(),
             exporter: None,
+            patience: PATIENCE,
         }
     }
 
@@ -115,6 +118,7 @@ impl Client {
             stream: Box::new(stream),
             unread: Vec::new(),
             exporter,
+            patience: PATIENCE,
         })
     }
 
@@ -183,7 +187,7 @@ impl Client {
                 return Some(line.to_owned());
             }
             let mut octets = [0; 4096];
-            let read = tokio::time::timeout(PATIENCE, self.stream.read(&mut octets)).await;
+            let read = tokio::time::timeout(self.patience, self.stream.read(&mut octets)).await;
             match read.expect("the server is silent") {
                 Ok(0) | Err(_) => return None,
                 Ok(n) => self.unread.extend_from_slice(&octets[..n]),

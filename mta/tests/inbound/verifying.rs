@@ -58,7 +58,8 @@ async fn the_verdicts_stand_on_top_and_forged_ones_are_gone() {
     let (message, body) = stage.only().await;
     let prefix = String::from_utf8(message.item.prefix).unwrap();
     let want = "Authentication-Results: mail.example.com;\r\n\tspf=pass smtp.mailfrom=ann@good.example;\r\n\
-        \tspf=pass smtp.helo=mx.good.example\r\nReceived: from mx.good.example ([192.0.2.7])\r\n";
+        \tspf=pass smtp.helo=mx.good.example;\r\n\tdkim=none;\r\n\tarc=none;\r\n\
+        \tdmarc=none header.from=else.example\r\nReceived: from mx.good.example ([192.0.2.7])\r\n";
     assert!(prefix.starts_with(want), "{prefix}");
     assert_eq!(
         body,
@@ -102,7 +103,7 @@ async fn by_default_a_verdict_refuses_nothing() {
             "{sender}: {prefix}"
         );
         assert!(
-            prefix.contains("; spf=fail smtp.helo=mx.bad.example\r\n"),
+            prefix.contains("; spf=fail smtp.helo=mx.bad.example;"),
             "{prefix}"
         );
     }
@@ -171,7 +172,8 @@ async fn no_answer_defers_where_that_was_chosen_and_no_record_does_not() {
 async fn who_is_known_is_not_judged_but_forges_nothing_either() {
     for more in [
         "relayFrom: [192.0.2.0/24]\nverification: {spf: {mode: Reject}}\n",
-        "verification: {spf: {mode: Disabled, temporaryError: Defer}}\n",
+        "verification: {spf: {mode: Disabled, temporaryError: Defer}, dkim: {mode: Disabled}, arc: {mode: Disabled}, \
+         dmarc: {mode: Disabled, temporaryError: Defer}}\n",
     ] {
         let stage = stage(more).await;
         let mut client = session(&stage, "192.0.2.8", "mx.bad.example").await;

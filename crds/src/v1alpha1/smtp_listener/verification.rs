@@ -11,6 +11,69 @@ pub struct Verification {
     /// client's own address for it: `service.proxyProtocol`, or a Service that keeps it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spf: Option<SpfCheck>,
+    /// Signatures of domains (DKIM, RFC 6376).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dkim: Option<DkimCheck>,
+    /// Chains of those who forwarded a message (ARC, RFC 8617).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arc: Option<ArcCheck>,
+    /// The policy of the domain in From (DMARC, RFC 9989). It stands on SPF and DKIM, which are asked for it also where they are
+    /// `Disabled` themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dmarc: Option<DmarcCheck>,
+}
+
+/// Signatures of domains (DKIM, RFC 6376).
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DkimCheck {
+    /// Whether they are told of.
+    #[serde(default)]
+    pub mode: CheckMode,
+}
+
+/// Chains of those who forwarded a message (ARC, RFC 8617).
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ArcCheck {
+    /// Whether they are told of.
+    #[serde(default)]
+    pub mode: CheckMode,
+}
+
+/// Whether a check is made for its own sake.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CheckMode {
+    /// Nothing is written; it is made only where another check needs it.
+    Disabled,
+    /// Its verdict stands in the field Authentication-Results of the message.
+    #[default]
+    Report,
+}
+
+/// The policy of the domain in From (DMARC, RFC 9989).
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DmarcCheck {
+    /// What follows from the verdict.
+    #[serde(default)]
+    pub mode: DmarcMode,
+    /// What happens where the DNS gives no answer.
+    #[serde(default)]
+    pub temporary_error: TemporaryError,
+}
+
+/// What follows from a verdict of DMARC.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DmarcMode {
+    /// No policy is asked for and nothing written.
+    Disabled,
+    /// It stands in the field Authentication-Results of the message.
+    #[default]
+    Report,
+    /// The same, and a message that the domain in From wants refused is refused (550 5.7.26), as is one without exactly one From
+    /// field with one address. What is to be quarantined is taken, with `policy.dmarc=quarantine` in the field.
+    Enforce,
 }
 
 /// The Sender Policy Framework (RFC 7208).
@@ -28,7 +91,7 @@ pub struct SpfCheck {
 /// What follows from a verdict of SPF.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SpfMode {
-    /// Nothing is asked and nothing written.
+    /// Nothing is written and nothing refused; it is asked for only where DMARC needs it.
     Disabled,
     /// It stands in the field Authentication-Results of the message.
     #[default]

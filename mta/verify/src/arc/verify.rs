@@ -102,6 +102,8 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// Its sets, the oldest first. Empty unless the state is `pass`.
     pub sets: Vec<Set>,
+    /// Whether the newest message signature covers From; without it, what a set says of the author may be of another.
+    pub author_signed: bool,
     /// Why the state is `fail`.
     pub problem: Option<Problem>,
 }
@@ -162,6 +164,7 @@ impl Verifier {
 
     /// Gives the state. A question without an answer counts as failed.
     pub fn finish(self, body: &BodyHashes) -> Outcome {
+        let author_signed = matches!(&self.0, Ok(Some(checks)) if checks.message.0.signs("from"));
         let sets = self.0.and_then(|checks| match checks {
             Some(checks) => checks.finish(body).map(Some),
             None => Ok(None),
@@ -170,16 +173,19 @@ impl Verifier {
             Ok(None) => Outcome {
                 verdict: Verdict::None,
                 sets: Vec::new(),
+                author_signed: false,
                 problem: None,
             },
             Ok(Some(sets)) => Outcome {
                 verdict: Verdict::Pass,
                 sets,
+                author_signed,
                 problem: None,
             },
             Err(problem) => Outcome {
                 verdict: Verdict::Fail,
                 sets: Vec::new(),
+                author_signed: false,
                 problem: Some(problem),
             },
         }

@@ -107,6 +107,11 @@ impl Signature {
         Ok(signature)
     }
 
+    /// Whether `h=` names that field.
+    pub(crate) fn signs(&self, field: &str) -> bool {
+        self.names.iter().any(|name| name.eq_ignore_ascii_case(field))
+    }
+
     /// `usual`: both canonical forms where there is no `c=`.
     fn read(tags: &Tags<'_>, usual: Canonicalization) -> Result<Self, Problem> {
         let basics = Basics::read(tags)?;

@@ -163,8 +163,9 @@ fn candidates<'a>(identifiers: &'a [Identifier], author: &Domain) -> Vec<&'a Ide
     kept
 }
 
-/// The organisation's record, else that of the public suffix above it. Where the author or the organisation says two
-/// things, or nothing clear, nothing is inherited past that name.
+/// The organisation's record, else that of the public suffix above it. Several records at a name are discarded, as if there
+/// were none, and the walk goes on (section 4.10, steps 2 and 6). Where the author or the organisation has one that says
+/// nothing clear, DMARC is not applied (section 4.10.1), so that nothing is inherited past that name.
 fn inherited(author: &Domain, stops: &[Stop]) -> Result<Applies, Option<Problem>> {
     let organization = organization(author, stops);
     let mut seen = None;
@@ -179,11 +180,9 @@ fn inherited(author: &Domain, stops: &[Stop]) -> Result<Applies, Option<Problem>
             }
             Found::Nothing | Found::Record(_) => continue,
             Found::Several => Problem::SeveralRecords(stop.name.clone()),
+            Found::Unusable(_) if is_theirs => return Err(Some(Problem::NoPolicy(stop.name.clone()))),
             Found::Unusable(_) => Problem::NoPolicy(stop.name.clone()),
         };
-        if is_theirs {
-            return Err(Some(problem));
-        }
         seen.get_or_insert(problem);
     }
     Err(seen)

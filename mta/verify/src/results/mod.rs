@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   outcomes ─► Statement ─► Field::text ─► "Authentication-Results: mail.example.com;\r\n\tspf=pass …\r\n"
+//!   what a sealer wrote (ARC) ─► read ─► Said
 //!   a field that came with a message ─► claim ─► ours, unreadable: taken out · of others: stays
 //! ```
 //!
@@ -10,11 +11,13 @@
 //! can end the field, and no field that he sent keeps our name.
 
 mod claim;
+mod read;
 mod statement;
 mod write;
 
 pub use claim::{Claim, claim};
-pub use statement::{SpfIdentity, dmarc, spf};
+pub use read::{Said, read};
+pub use statement::{SpfIdentity, arc, dkim, dmarc, spf};
 
 /// Name of the field.
 pub const NAME: &str = "Authentication-Results";

@@ -10,7 +10,7 @@ pub const CASES: &[Case] = &[
     ("the_authors_own_record", the_authors_own),
     ("inherited_from_the_organisation", inherited),
     ("no_record_is_none", no_record),
-    ("several_count_as_none_and_nothing_is_inherited", several),
+    ("several_are_discarded_and_the_walk_goes_on", several),
     ("several_of_the_organisation_count_as_none", several_above),
     ("a_record_without_policy_counts_as_none", without_policy),
     ("a_text_that_is_not_dmarc_is_skipped", foreign_text),
@@ -70,7 +70,11 @@ fn no_record() {
 fn several() {
     let two = ["v=DMARC1; p=reject", "v=DMARC1; p=none"];
     let zone = Zone::with("example.com", "v=DMARC1; p=reject").texts("_dmarc.a.example.com", &two);
-    let outcome = zone.judge("a.example.com", &[]);
+    asks(&zone, "a.example.com", Policy::Reject, "example.com");
+    let suffix = Zone::with("com", "v=DMARC1; p=quarantine; psd=y").texts("_dmarc.example.com", &two);
+    asks(&suffix, "a.example.com", Policy::Quarantine, "com");
+    let alone = Zone::default().texts("_dmarc.a.example.com", &two);
+    let outcome = alone.judge("a.example.com", &[]);
     assert_eq!(outcome.verdict, Verdict::None);
     assert_eq!(
         outcome.problem,

@@ -1,26 +1,64 @@
 //! How mail of strangers is judged: each value of the object in the words of the file.
 
-use postroad_config::{SpfMode, SpfSection, TemporaryError, Verification};
+use postroad_config::{
+    ArcSection, CheckMode, DkimSection, DmarcMode, DmarcSection, SpfMode, SpfSection, TemporaryError,
+    Verification,
+};
 use postroad_crds::smtp_listener as crd;
 
 pub(super) fn of(given: Option<&crd::Verification>) -> Verification {
-    let spf = given.and_then(|given| given.spf.as_ref());
+    let Some(given) = given else {
+        return Verification::default();
+    };
     Verification {
-        spf: spf.map_or_else(SpfSection::default, section),
+        spf: given.spf.as_ref().map_or_else(SpfSection::default, spf),
+        dkim: given
+            .dkim
+            .as_ref()
+            .map_or_else(DkimSection::default, |dkim| DkimSection {
+                mode: mode(dkim.mode),
+            }),
+        arc: given
+            .arc
+            .as_ref()
+            .map_or_else(ArcSection::default, |arc| ArcSection { mode: mode(arc.mode) }),
+        dmarc: given.dmarc.as_ref().map_or_else(DmarcSection::default, dmarc),
     }
 }
 
-fn section(given: &crd::SpfCheck) -> SpfSection {
+fn spf(given: &crd::SpfCheck) -> SpfSection {
     SpfSection {
         mode: match given.mode {
             crd::SpfMode::Disabled => SpfMode::Disabled,
             crd::SpfMode::Report => SpfMode::Report,
             crd::SpfMode::Reject => SpfMode::Reject,
         },
-        temporary_error: match given.temporary_error {
-            crd::TemporaryError::Accept => TemporaryError::Accept,
-            crd::TemporaryError::Defer => TemporaryError::Defer,
+        temporary_error: temporary_error(given.temporary_error),
+    }
+}
+
+fn dmarc(given: &crd::DmarcCheck) -> DmarcSection {
+    DmarcSection {
+        mode: match given.mode {
+            crd::DmarcMode::Disabled => DmarcMode::Disabled,
+            crd::DmarcMode::Report => DmarcMode::Report,
+            crd::DmarcMode::Enforce => DmarcMode::Enforce,
         },
+        temporary_error: temporary_error(given.temporary_error),
+    }
+}
+
+fn mode(given: crd::CheckMode) -> CheckMode {
+    match given {
+        crd::CheckMode::Disabled => CheckMode::Disabled,
+        crd::CheckMode::Report => CheckMode::Report,
+    }
+}
+
+fn temporary_error(given: crd::TemporaryError) -> TemporaryError {
+    match given {
+        crd::TemporaryError::Accept => TemporaryError::Accept,
+        crd::TemporaryError::Defer => TemporaryError::Defer,
     }
 }
 
@@ -43,8 +81,20 @@ mod tests {
             "{text}"
         );
         assert!(written(json!({"spf": {"mode": "Disabled"}})).contains("mode: Disabled"));
+        let text = written(json!({
+            "dkim": {"mode": "Disabled"}, "arc": {"mode": "Disabled"},
+            "dmarc": {"mode": "Enforce", "temporaryError": "Defer"},
+        }));
+        assert_eq!(text.matches("mode: Disabled").count(), 2, "{text}");
+        assert!(
+            text.contains("mode: Enforce") && text.contains("temporaryError: Defer") && !text.contains("spf"),
+            "{text}"
+        );
         assert_eq!(of(None), Verification::default());
-        let usual = written(json!({"spf": {"mode": "Report", "temporaryError": "Accept"}}));
+        let usual = written(json!({
+            "spf": {"mode": "Report", "temporaryError": "Accept"}, "dkim": {"mode": "Report"}, "arc": {"mode": "Report"},
+            "dmarc": {"mode": "Report", "temporaryError": "Accept"},
+        }));
         assert!(
             !usual.contains("mode") && !usual.contains("temporaryError"),
             "{usual}"
