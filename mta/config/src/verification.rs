@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::DomainName;
 use crate::file::unset;
 
 /// How mail at ports of role Transfer is judged. Clients of `relayFrom` and of this machine are not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Verification {
     /// The Sender Policy Framework (RFC 7208).
@@ -42,12 +43,15 @@ pub struct DkimSection {
 }
 
 /// Chains of those who forwarded it (RFC 8617).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ArcSection {
     /// Whether they are told of.
     #[serde(skip_serializing_if = "unset")]
     pub mode: CheckMode,
+    /// Forwarders whose word is taken that a message passed DMARC when they got it: `d=` of their seals.
+    #[serde(skip_serializing_if = "unset")]
+    pub trusted_sealers: Vec<DomainName>,
 }
 
 /// The policy of the author's domain (RFC 9989).

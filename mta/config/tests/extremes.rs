@@ -31,7 +31,7 @@ headers:
 verification:
   spf: {mode: Reject, temporaryError: Defer}
   dkim: {mode: Disabled}
-  arc: {mode: Disabled}
+  arc: {mode: Disabled, trustedSealers: [list.example]}
   dmarc: {mode: Enforce, temporaryError: Defer}
 limits:
   messageSize: 50Mi

@@ -5,7 +5,7 @@
 
 use postroad_verify::dmarc::record::Text;
 use postroad_verify::dmarc::{Domain, author};
-use postroad_verify::results::{Claim, Field, Property, Statement, claim};
+use postroad_verify::results::{Claim, Field, Property, Statement, claim, read};
 
 /// A record and a From field.
 pub fn dmarc(octets: &[u8]) {
@@ -22,6 +22,7 @@ pub fn results(octets: &[u8]) {
     const OWN: &str = "mail.example.com";
     let _ = claim(octets, OWN);
     let words = String::from_utf8_lossy(octets).into_owned();
+    let _ = read(&words);
     let field = Field {
         authserv_id: OWN.to_owned(),
         statements: vec![Statement {
@@ -42,6 +43,7 @@ pub fn results(octets: &[u8]) {
         .and_then(|body| body.strip_suffix("\r\n"))
         .expect("one field");
     assert_eq!(claim(body.as_bytes(), OWN), Claim::Ours);
+    assert_eq!(read(body).map(|said| said.len()), Some(1));
     for line in body.split("\r\n").skip(1) {
         assert!(line.starts_with('\t') && line.len() <= 998 && !line.contains(['\r', '\n']));
     }

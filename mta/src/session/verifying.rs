@@ -63,13 +63,18 @@ impl Driver {
             return Told::default();
         };
         let reading = receiving.read();
-        let concluded = checks.conclude(reading, &transaction.helo, &transaction.reverse_path);
+        let verification = &self.settings.set.file.verification;
+        let concluded = checks.conclude(
+            reading,
+            verification,
+            &transaction.helo,
+            &transaction.reverse_path,
+        );
         let Ok(verdicts) = self.unless_over(concluded).await else {
             // Nobody knows, and the client may come again.
             transaction.refusal = Some(LEAVING);
             return Told::default();
         };
-        let verification = &self.settings.set.file.verification;
         let field = verdicts.field(
             verification,
             self.settings.hostname(),

@@ -1,6 +1,7 @@
 //! Verdicts as the field Authentication-Results (RFC 8601). Pure.
 
 use postroad_config::{CheckMode, SpfMode, Verification};
+use postroad_verify::dmarc;
 use postroad_verify::results::{self, Field, SpfIdentity, Statement};
 
 use super::{Spf, Verdicts};
@@ -29,11 +30,27 @@ pub(super) fn field(
     {
         statements.push(results::arc(outcome));
     }
-    statements.extend(verdicts.dmarc.as_ref().map(results::dmarc));
+    let vouched = verdicts.vouched.as_deref();
+    statements.extend(verdicts.dmarc.as_ref().map(|outcome| of_dmarc(outcome, vouched)));
     Field {
         authserv_id: hostname.to_owned(),
         statements,
     }
+}
+
+/// What is done with it is told as well: nothing, where a forwarder vouches for it.
+fn of_dmarc(outcome: &dmarc::Outcome, vouched: Option<&str>) -> Statement {
+    let mut statement = results::dmarc(outcome);
+    if let Some(sealer) = vouched {
+        let asked = statement.comment.map(|asked| asked + ", ").unwrap_or_default();
+        statement.comment = Some(format!("{asked}{sealer} vouches for it by ARC"));
+        let mut properties = statement.properties.iter_mut();
+        if let Some(done) = properties.find(|property| (property.kind, property.name) == ("policy", "dmarc"))
+        {
+            "none".clone_into(&mut done.value);
+        }
+    }
+    statement
 }
 
 fn of_spf(spf: &Spf, helo: &str, reverse_path: &str) -> impl Iterator<Item = Statement> {

@@ -32,7 +32,8 @@ impl Asks {
         let dmarc = asks_dmarc(verification);
         Self {
             dkim: dmarc || verification.dkim.mode != CheckMode::Disabled,
-            arc: verification.arc.mode != CheckMode::Disabled,
+            arc: verification.arc.mode != CheckMode::Disabled
+                || (dmarc && !verification.arc.trusted_sealers.is_empty()),
             dmarc,
         }
     }

@@ -18,6 +18,7 @@ mod field;
 mod header;
 mod reading;
 mod spf;
+mod vouching;
 
 pub use reading::{Reading, Trouble};
 pub use spf::{Spf, may_refuse, refusal};
@@ -63,7 +64,7 @@ pub struct Sender {
 #[derive(Debug)]
 pub struct Pending {
     verifier: Verifier,
-    verification: Verification,
+    asks: header::Asks,
     task: Option<Task<Spf>>,
     /// Apart: an open transaction needs the room only once they are there.
     spf: Option<Box<Spf>>,
@@ -80,6 +81,8 @@ pub struct Verdicts {
     pub arc: Option<arc::Outcome>,
     /// Of the author's domain.
     pub dmarc: Option<postroad_verify::dmarc::Outcome>,
+    /// The trusted forwarder that vouches for it where DMARC fails.
+    pub vouched: Option<String>,
 }
 
 /// Work that ends with its owner.
@@ -117,7 +120,7 @@ impl Verifier {
         });
         Some(Pending {
             verifier: self.clone(),
-            verification: *verification,
+            asks: header::Asks::of(verification),
             task,
             spf: None,
         })
@@ -138,13 +141,23 @@ impl Pending {
 
     /// What reads the message as it comes; `None` where nothing of it is looked at.
     pub fn reading(&self) -> Option<Reading> {
-        let asks = header::Asks::of(&self.verification);
-        asks.any()
-            .then(|| Reading::new(self.verifier.dns.clone(), Arc::clone(&self.verifier.turns), asks))
+        self.asks.any().then(|| {
+            Reading::new(
+                self.verifier.dns.clone(),
+                Arc::clone(&self.verifier.turns),
+                self.asks,
+            )
+        })
     }
 
     /// The verdicts, once the whole message has been read.
-    pub async fn conclude(mut self, reading: Option<Reading>, helo: &str, reverse_path: &str) -> Verdicts {
+    pub async fn conclude(
+        mut self,
+        reading: Option<Reading>,
+        verification: &Verification,
+        helo: &str,
+        reverse_path: &str,
+    ) -> Verdicts {
         let deadline = Instant::now() + TIME;
         let waited = timeout_at(deadline, self.spf()).await;
         let spf = waited.map_or_else(|_| Some(Spf::unknown()), |spf| spf.cloned());
@@ -160,10 +173,12 @@ impl Pending {
             dkim: found.dkim,
             arc: found.arc,
             dmarc: None,
+            vouched: None,
         };
         if let Some(author) = found.author {
             let identifiers = dmarc::identifiers(&verdicts, helo, reverse_path);
             let outcome = dmarc::judge(author, identifiers, &found.known, &found.budget).await;
+            verdicts.vouched = vouched(&outcome, verdicts.arc.as_ref(), verification);
             verdicts.dmarc = Some(outcome);
         }
         self.count(&verdicts);
@@ -198,9 +213,20 @@ impl Verdicts {
 
     /// The refusal of the message that the settings ask for.
     pub fn refusal(&self, verification: &Verification) -> Option<Refusal> {
-        let outcome = self.dmarc.as_ref()?;
+        let outcome = self.dmarc.as_ref().filter(|_| self.vouched.is_none())?;
         dmarc::refusal(verification.dmarc, outcome)
     }
+}
+
+/// The trusted forwarder that vouches for a message which its author's domain does not stand behind.
+fn vouched(
+    outcome: &postroad_verify::dmarc::Outcome,
+    chain: Option<&arc::Outcome>,
+    verification: &Verification,
+) -> Option<String> {
+    let fails = outcome.verdict == postroad_verify::dmarc::Verdict::Fail;
+    let author = outcome.author.as_ref().filter(|_| fails)?;
+    vouching::sealer(chain?, author, &verification.arc.trusted_sealers)
 }
 
 /// Whether SPF is asked, for its own sake or as DMARC stands on it.

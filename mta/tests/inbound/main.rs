@@ -43,3 +43,4 @@ mod stopping;
 mod submitting;
 mod tokens;
 mod verifying;
+mod vouching;

@@ -108,7 +108,7 @@ pub fn validate(spec: &SmtpListenerSpec) -> Result<Valid, Invalid> {
             },
         },
         headers: headers(spec),
-        verification: verification::of(spec.verification.as_ref()),
+        verification: verification::of(spec.verification.as_ref())?,
         resolvers: resolvers.map(|text| server(text)).collect::<Result<_, _>>()?,
         egress: egress
             .map(|text| network("spec.egress.addresses", text))

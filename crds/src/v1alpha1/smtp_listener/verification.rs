@@ -39,6 +39,14 @@ pub struct ArcCheck {
     /// Whether they are told of.
     #[serde(default)]
     pub mode: CheckMode,
+    /// Forwarders, such as mailing lists, whose word is taken that a message passed DMARC when they got it: the `d=` of their seals. A
+    /// message for which one of them vouches is not refused though it fails DMARC, if all who sealed it since are of this list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 100),
+        inner(length(min = 1, max = 253), regex(pattern = r"^[^\s@/:*]+$"))
+    )]
+    pub trusted_sealers: Vec<String>,
 }
 
 /// Whether a check is made for its own sake.

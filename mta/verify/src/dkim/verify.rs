@@ -1,6 +1,6 @@
 //! Verification (RFC 6376 section 6): all signatures of a message at once, their keys asked for while the body arrives.
 //!
-//! May assume: the caller hands over the header section that it will relay, and the time. Work is bounded by [`Limits`]:
+//! May assume: the caller hands over the header section as it came, and the time. Work is bounded by [`Limits`]:
 //! signatures beyond them are counted, not read.
 
 use super::body::{BodyHashes, Wanted};

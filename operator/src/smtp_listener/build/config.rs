@@ -210,7 +210,7 @@ fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
         proxy_protocol: valid.proxy_protocol.clone(),
         access: valid.access.clone(),
         headers: valid.headers.clone(),
-        verification: valid.verification,
+        verification: valid.verification.clone(),
         limits: valid.limits,
         queue: valid.queue,
         resolvers: valid.resolvers.clone(),

@@ -1,16 +1,19 @@
 //! How mail of strangers is judged: each value of the object in the words of the file.
 
 use postroad_config::{
-    ArcSection, CheckMode, DkimSection, DmarcMode, DmarcSection, SpfMode, SpfSection, TemporaryError,
-    Verification,
+    ArcSection, CheckMode, DkimSection, DmarcMode, DmarcSection, DomainName, SpfMode, SpfSection,
+    TemporaryError, Verification,
 };
 use postroad_crds::smtp_listener as crd;
 
-pub(super) fn of(given: Option<&crd::Verification>) -> Verification {
+use super::Invalid;
+
+/// Errors: a name of a sealer that is none.
+pub(super) fn of(given: Option<&crd::Verification>) -> Result<Verification, Invalid> {
     let Some(given) = given else {
-        return Verification::default();
+        return Ok(Verification::default());
     };
-    Verification {
+    Ok(Verification {
         spf: given.spf.as_ref().map_or_else(SpfSection::default, spf),
         dkim: given
             .dkim
@@ -21,9 +24,20 @@ pub(super) fn of(given: Option<&crd::Verification>) -> Verification {
         arc: given
             .arc
             .as_ref()
-            .map_or_else(ArcSection::default, |arc| ArcSection { mode: mode(arc.mode) }),
+            .map_or_else(|| Ok(ArcSection::default()), arc)?,
         dmarc: given.dmarc.as_ref().map_or_else(DmarcSection::default, dmarc),
-    }
+    })
+}
+
+fn arc(given: &crd::ArcCheck) -> Result<ArcSection, Invalid> {
+    let name = |text: &String| {
+        text.parse::<DomainName>()
+            .map_err(|error| Invalid::new("spec.verification.arc.trustedSealers", error.to_string()))
+    };
+    Ok(ArcSection {
+        mode: mode(given.mode),
+        trusted_sealers: given.trusted_sealers.iter().map(name).collect::<Result<_, _>>()?,
+    })
 }
 
 fn spf(given: &crd::SpfCheck) -> SpfSection {
@@ -70,7 +84,7 @@ mod tests {
 
     fn written(spec: serde_json::Value) -> String {
         let given: crd::Verification = serde_json::from_value(spec).unwrap();
-        postroad_config::render(&of(Some(&given))).unwrap()
+        postroad_config::render(&of(Some(&given)).unwrap()).unwrap()
     }
 
     #[test]
@@ -82,15 +96,18 @@ mod tests {
         );
         assert!(written(json!({"spf": {"mode": "Disabled"}})).contains("mode: Disabled"));
         let text = written(json!({
-            "dkim": {"mode": "Disabled"}, "arc": {"mode": "Disabled"},
+            "dkim": {"mode": "Disabled"}, "arc": {"mode": "Disabled", "trustedSealers": ["Lists.example"]},
             "dmarc": {"mode": "Enforce", "temporaryError": "Defer"},
         }));
         assert_eq!(text.matches("mode: Disabled").count(), 2, "{text}");
         assert!(
-            text.contains("mode: Enforce") && text.contains("temporaryError: Defer") && !text.contains("spf"),
+            text.contains("lists.example")
+                && text.contains("mode: Enforce")
+                && text.contains("temporaryError: Defer")
+                && !text.contains("spf"),
             "{text}"
         );
-        assert_eq!(of(None), Verification::default());
+        assert_eq!(of(None).unwrap(), Verification::default());
         let usual = written(json!({
             "spf": {"mode": "Report", "temporaryError": "Accept"}, "dkim": {"mode": "Report"}, "arc": {"mode": "Report"},
             "dmarc": {"mode": "Report", "temporaryError": "Accept"},
