@@ -139,10 +139,15 @@ async fn odd_content_gets_a_verdict_and_no_pass() {
     let good = signed("s", &mail("strict.example"));
     let nested = "Content-Type: message/rfc822\r\n\r\n".repeat(5_000);
     for (what, message, code) in [
-        ("NUL", format!("X: a\0b\r\n__proto__: c\r\n{good}"), 250),
+        ("a zero octet", format!("X: a\0b\r\n{good}"), 550),
         (
-            "NUL in From",
-            format!("{}\r\n", mail("strict.example").replace("Ann", "A\0nn")),
+            "names of others",
+            format!("__proto__: c\r\nconstructor: d\r\n{good}"),
+            250,
+        ),
+        (
+            "a control character in From",
+            mail("strict.example").replace("Ann", "A\u{1}nn"),
             550,
         ),
         ("nested", format!("{}{nested}", mail("strict.example")), 550),
