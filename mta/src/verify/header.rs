@@ -45,7 +45,11 @@ impl Asks {
 
 /// Reads a header section as it came: what is taken out of it later was signed by its senders. `now`: seconds since 1970.
 pub(super) fn read(section: &[u8], asks: Asks, now: u64) -> Found {
-    let header = Header::parse(section);
+    let mut header = Header::parse(section);
+    if header.begins_folded() {
+        // It is kept below an empty line, so that all of it is body to whoever reads it.
+        header = Header::parse(&[]);
+    }
     let limits = Limits::default();
     let mut found = Found::default();
     if asks.dkim {
@@ -117,5 +121,16 @@ mod tests {
         assert!(found.arc.is_some() && found.policy().is_none());
         verification.arc.mode = CheckMode::Disabled;
         assert!(!Asks::of(&verification).any());
+    }
+
+    #[test]
+    fn a_message_that_begins_folded_has_no_header() {
+        let found = read(
+            &[b" folded\r\n", MAIL].concat(),
+            Asks::of(&Verification::default()),
+            0,
+        );
+        assert!(found.keys().is_empty() && found.wanted.is_empty());
+        assert_eq!(found.author, Some(Err(FromError::Missing)));
     }
 }

@@ -151,7 +151,11 @@ async fn odd_content_gets_a_verdict_and_no_pass() {
             550,
         ),
         ("nested", format!("{}{nested}", mail("strict.example")), 550),
-        ("folded first", format!(" folded\r\n{good}"), 250),
+        (
+            "folded first, which is all body",
+            format!(" folded\r\n{good}"),
+            550,
+        ),
         ("no header", "\r\nbody\r\n".to_owned(), 550),
         ("empty", String::new(), 550),
     ] {
