@@ -50,7 +50,19 @@ pub struct Product {
 
 /// Builds both programs as static release binaries, and their images.
 pub fn product() -> Outcome<Product> {
-    let features = "-C target-feature=+crt-static";
+    built(&[], "")
+}
+
+/// The same as a version that reads one format of the spool more.
+pub fn next_product() -> Outcome<Product> {
+    let features = "postroad-spool/next-format,postroad-config/next-format";
+    let product = built(&["--features", features], "-next-format");
+    // The programs have one place for both; the next run must not find these there.
+    built(&[], "")?;
+    product
+}
+
+fn built(features: &[&str], suffix: &str) -> Outcome<Product> {
     let args = [
         "build",
         "--release",
@@ -64,15 +76,17 @@ pub fn product() -> Outcome<Product> {
     ];
     Shell::new(place::cargo())
         .args(args)
-        .env("RUSTFLAGS", features)
+        .args(features)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .dir(&place::tree())
         .limit(Duration::from_hours(1))
         .echo()
         .run()?;
     let binaries = place::target().join(TRIPLE).join("release");
+    let image = |name: &str| of_program(&binaries.join(name), &format!("localhost/{name}{suffix}"));
     Ok(Product {
-        operator: of_program(&binaries.join("postroad-operator"), "localhost/postroad-operator")?,
-        mta: of_program(&binaries.join("postroad-mta"), "localhost/postroad-mta")?,
+        operator: image("postroad-operator")?,
+        mta: image("postroad-mta")?,
         mta_program: binaries.join("postroad-mta"),
     })
 }

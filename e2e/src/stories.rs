@@ -27,6 +27,7 @@ mod senders_judged;
 mod service_accounts;
 mod signed;
 mod spool_adopted;
+mod spool_format;
 mod volume_full;
 mod volume_lost;
 mod volumes_grow;
@@ -57,6 +58,10 @@ pub const ALL: &[Story] = &[
     story("image_rolled_pod_by_pod", image_rolled::play),
     story("operator_killed_during_scale_down", operator_killed::play),
     story("orphaned_spool_adopted", spool_adopted::play),
+    Story {
+        exhaustive: true,
+        ..story("spool_format_forward_and_back", spool_format::play)
+    },
     // The rest need what only the local cluster has.
     Story {
         needs_machines: true,
@@ -80,6 +85,7 @@ const fn story(name: &'static str, play: fn(&crate::story::Scene<'_>) -> crate::
     Story {
         name,
         needs_machines: false,
+        exhaustive: false,
         play,
     }
 }

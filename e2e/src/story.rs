@@ -75,6 +75,8 @@ pub struct Story {
     pub name: &'static str,
     /// Whether it switches machines off or breaks their disks, which only the local cluster lets it do.
     pub needs_machines: bool,
+    /// Whether it takes so long that only an exhaustive run plays it.
+    pub exhaustive: bool,
     /// Plays it.
     pub play: fn(&Scene<'_>) -> Outcome,
 }
@@ -90,22 +92,23 @@ pub struct Scene<'a> {
     pub domain: String,
 }
 
-/// Plays the stories one after the other and counts them.
-pub fn play(world: &World, stories: &[Story], steps: &mut Steps) -> Count {
+/// Plays the stories one after the other and counts them. `exhaustive`: the long ones too.
+pub fn play(world: &World, stories: &[Story], exhaustive: bool, steps: &mut Steps) -> Count {
     let mut count = Count::default();
     for story in stories {
-        if story.needs_machines && !world.cluster.is_local() {
-            count += checks::skip(
-                &format!("story {}", story.name),
-                1,
-                "the nodes of this cluster are not ours",
-            );
+        let name = format!("story {}", story.name);
+        let unplayed = if story.needs_machines && !world.cluster.is_local() {
+            Some("the nodes of this cluster are not ours")
+        } else {
+            (story.exhaustive && !exhaustive).then_some("it takes minutes: `-- --exhaustive` plays it")
+        };
+        if let Some(why) = unplayed {
+            count += checks::skip(&name, 1, why);
             continue;
         }
-        let result = steps.step(&format!("story {}", story.name), || play_one(world, story));
-        count += match result {
+        count += match steps.step(&name, || play_one(world, story)) {
             Ok(()) => checks::pass(),
-            Err(error) => checks::fail(&format!("story {}", story.name), &error.to_string()),
+            Err(error) => checks::fail(&name, &error.to_string()),
         };
     }
     count

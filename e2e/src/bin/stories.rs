@@ -1,4 +1,5 @@
-//! `cargo e2e`: the stories on a real cluster. `cargo e2e -- --only NAME` plays some of them, `-- --list` names them.
+//! `cargo e2e`: the stories on a real cluster. `cargo e2e -- --only NAME` plays some of them, `-- --list` names them,
+//! `-- --exhaustive` plays the long ones too.
 
 use std::process::ExitCode;
 
@@ -19,6 +20,9 @@ struct Args {
     /// Name the stories and end.
     #[arg(long)]
     list: bool,
+    /// Play the stories that take minutes, too.
+    #[arg(long)]
+    exhaustive: bool,
 }
 
 fn main() -> ExitCode {
@@ -44,7 +48,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let count = story::play(&world, &stories, &mut steps);
+    let count = story::play(&world, &stories, args.exhaustive, &mut steps);
     print!("{}", steps.table());
     println!("{count}");
     if count.failed == 0 {

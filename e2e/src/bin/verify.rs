@@ -20,7 +20,7 @@ struct Args {
     /// Only these parts: formats, lints, dependencies, tests, drift, scripts, fuzz, crash, interop, chart, stories.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Everything that is sampled otherwise: every point of the crash proof, long searches, long fuzzing.
+    /// Everything that is sampled otherwise: every point of the crash proof, long searches, long fuzzing, long stories.
     #[arg(long)]
     exhaustive: bool,
     /// Which points a sample takes.
@@ -45,7 +45,7 @@ const PARTS: &[Part] = &[
 ];
 
 /// The stories; each of them and each step before them has a line of its own in the table.
-fn stories(_: &Args, steps: &mut Steps) -> Count {
+fn stories(args: &Args, steps: &mut Steps) -> Count {
     if let Err(error) = steps.step("packages for the cluster", cluster::packages) {
         eprintln!("{error}");
         return checks::skip(
@@ -59,7 +59,7 @@ fn stories(_: &Args, steps: &mut Steps) -> Count {
         load_images: None,
     };
     match World::ready(&choice, steps) {
-        Ok(world) => story::play(&world, ALL, steps),
+        Ok(world) => story::play(&world, ALL, args.exhaustive, steps),
         Err(error) => checks::fail("the cluster for the stories", &error.to_string()),
     }
 }

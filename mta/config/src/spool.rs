@@ -26,8 +26,9 @@ impl SpoolSection {
     }
 }
 
-/// The newest format of the spool that this version reads and writes.
-pub const NEWEST_SPOOL_FORMAT: u32 = 2;
+/// The newest format of the spool that this version reads and writes. The feature `next-format` makes a version of the
+/// format behind it, for tests.
+pub const NEWEST_SPOOL_FORMAT: u32 = if cfg!(feature = "next-format") { 3 } else { 2 };
 
 /// The oldest format of the spool that this version reads and writes.
 pub const OLDEST_SPOOL_FORMAT: u32 = NEWEST_SPOOL_FORMAT - 1;

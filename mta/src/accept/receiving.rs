@@ -361,6 +361,15 @@ fn reckoned(at: Timestamp) -> u64 {
     clock::reckoned(u64::try_from(at.as_millisecond()).unwrap_or(0))
 }
 
+/// What the sender was promised beyond the first format of the spool; a later one may add to it.
+fn promised(transaction: &Transaction) -> Envelope {
+    Envelope {
+        require_tls: transaction.require_tls,
+        deliver_by: transaction.deliver_by,
+        ..Envelope::default()
+    }
+}
+
 fn envelope(settings: &Settings, transaction: Transaction) -> Envelope {
     // RFC 4865 section 3: the time of a held message begins with its release.
     let arrived = transaction.release.map_or_else(clock::now, reckoned);
@@ -371,6 +380,7 @@ fn envelope(settings: &Settings, transaction: Transaction) -> Envelope {
         queue.lifetime
     };
     let lifetime = lifetime.get().as_millis();
+    let promised = promised(&transaction);
     let mut recipients: Vec<Recipient> = Vec::with_capacity(transaction.recipients.len());
     let mut seen = std::collections::HashSet::new();
     for recipient in transaction.recipients {
@@ -390,8 +400,7 @@ fn envelope(settings: &Settings, transaction: Transaction) -> Envelope {
         client: transaction.client.to_string(),
         arrived,
         expires: arrived.saturating_add(u64::try_from(lifetime).unwrap_or(u64::MAX)),
-        require_tls: transaction.require_tls,
-        deliver_by: transaction.deliver_by,
+        ..promised
     }
 }
 
