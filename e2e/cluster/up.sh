@@ -8,10 +8,16 @@ count=${1:-2}
 PATH=$bin:$PATH
 if "$here/health.sh" "$count" >/dev/null 2>&1; then
   echo "The cluster is up already."
+  by=$(cat "$state/made-by" 2>/dev/null || echo "an older version of these scripts")
+  if [ "$by" != "$here" ]; then
+    echo "It was started by $by, not by $here."
+    echo "It is used as it is, and the Postroad on it is replaced by this tree's. For a new one: cargo demo -- down, then again."
+  fi
   exit 0
 fi
 "$here/down.sh" # what a crash or an older cluster left
 mkdir -p "$state"/{pki,volumes}
+echo "$here" >"$state/made-by"
 pki=$state/pki
 chmod 700 "$pki"
 

@@ -4,9 +4,12 @@
 //!                            └──► e2e/cluster/*.sh         local: up, down, machines, images
 //!                            └──► --load-images 'CMD {}'   current: the user's way to bring an image to the nodes
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::kubectl::{Failure, Outcome};
 use crate::place;
 use crate::shell::{Shell, ShellError};
 
@@ -42,6 +45,8 @@ pub struct Cluster {
 struct Local {
     bin: PathBuf,
     kubeconfig: PathBuf,
+    /// Held while this run uses the cluster.
+    _lock: Option<Arc<File>>,
 }
 
 /// What a disk may do.
@@ -60,7 +65,7 @@ pub const NODES: u32 = 2;
 
 impl Cluster {
     /// Gets the chosen cluster ready: starts the local one if it does not run, or asks the current one for its version.
-    pub fn ready(choice: &Choice) -> Result<Self, ShellError> {
+    pub fn ready(choice: &Choice) -> Outcome<Self> {
         match choice.cluster {
             Which::Local => Self::up(),
             Which::Current => {
@@ -77,20 +82,24 @@ impl Cluster {
         }
     }
 
-    /// Starts the local cluster; one that is up is used as it is.
-    pub fn up() -> Result<Self, ShellError> {
-        let cluster = Self::programs()?;
+    /// Starts the local cluster; one that is up is used as it is, by one run at a time.
+    fn up() -> Outcome<Self> {
+        let lock = Arc::new(lock()?);
+        let mut cluster = Self::programs()?;
         script("up.sh")
             .args([NODES.to_string()])
             .limit(Duration::from_mins(5))
             .echo()
             .run()?;
+        cluster.local = cluster.local.map(|local| Local {
+            _lock: Some(lock),
+            ..local
+        });
         Ok(cluster)
     }
 
     /// Builds the programs of the local cluster (kubectl and helm are among them), once, without starting it.
     pub fn programs() -> Result<Self, ShellError> {
-        script("build.sh").limit(Duration::from_hours(1)).echo().run()?;
         let library = scripts().join("lib.sh");
         let print = format!(". '{}'; echo \"$bin\"; echo \"$KUBECONFIG\"", library.display());
         let said = Shell::new("bash").args(["-c", &print]).read()?;
@@ -98,7 +107,15 @@ impl Cluster {
         let local = Local {
             bin: lines.next().unwrap_or_default(),
             kubeconfig: lines.next().unwrap_or_default(),
+            _lock: None,
         };
+        if !local.bin.with_file_name("done").exists() {
+            eprintln!(
+                "    Kubernetes, etcd, CoreDNS and helm are built from Go modules, once: about 9 minutes on two cores,\n    \
+                 the first program takes most of it"
+            );
+        }
+        script("build.sh").limit(Duration::from_hours(1)).echo().run()?;
         Ok(Self {
             local: Some(local),
             load_images: None,
@@ -206,6 +223,21 @@ pub fn packages() -> Result<(), ShellError> {
         .echo()
         .run()
         .map(drop)
+}
+
+/// Says that this run uses the local cluster, until the file is closed. Two runs would replace each other's chart and images.
+fn lock() -> Outcome<File> {
+    std::fs::create_dir_all(place::cache())?;
+    let path = place::cache().join("cluster.lock");
+    let file = File::create(&path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Failure::wrong(format!(
+            "another run uses the local cluster (it holds {}): let it end, there is one such cluster on a computer",
+            path.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
 }
 
 fn scripts() -> PathBuf {

@@ -74,6 +74,10 @@ fn built(features: &[&str], suffix: &str) -> Outcome<Product> {
         "-p",
         "postroad-mta",
     ];
+    let binaries = place::target().join(TRIPLE).join("release");
+    if !binaries.join("postroad-mta").exists() {
+        eprintln!("    a release build of everything, once: about 10 minutes on two cores");
+    }
     Shell::new(place::cargo())
         .args(args)
         .args(features)
@@ -82,7 +86,6 @@ fn built(features: &[&str], suffix: &str) -> Outcome<Product> {
         .limit(Duration::from_hours(1))
         .echo()
         .run()?;
-    let binaries = place::target().join(TRIPLE).join("release");
     let image = |name: &str| of_program(&binaries.join(name), &format!("localhost/{name}{suffix}"));
     Ok(Product {
         operator: image("postroad-operator")?,
@@ -105,6 +108,7 @@ pub fn dns(cluster: &Cluster) -> Outcome<Image> {
 pub fn peers() -> Outcome<Image> {
     let script = place::tree().join("e2e/peers/build.sh");
     cached("localhost/postroad-test-peers", &script, |image| {
+        eprintln!("    from Debian's packages, once: a minute or two");
         let shell = Shell::new(&script).args([image.archive.as_os_str(), image.name().as_ref()]);
         shell.limit(Duration::from_mins(20)).run().map(drop)
     })
@@ -142,6 +146,7 @@ fn cached(
         archive,
     };
     if !image.archive.exists() {
+        eprintln!("    {short} is made");
         // Made beside its place, so that a run that was interrupted leaves nothing that looks whole.
         let unfinished = Image {
             archive: folder.join(format!("{short}-{}.part", std::process::id())),
