@@ -19,13 +19,23 @@ pub const QUEUE_HEALTHY: &str = "QueueHealthy";
 pub const DRAINING: &str = "Draining";
 /// Every pod is of the newest template.
 pub const ROLLED_OUT: &str = "RolledOut";
+/// Nobody relays whom the owner has not named.
+pub const RELAY_PROTECTED: &str = "RelayProtected";
+/// The pods see who connects, and not a node or a load balancer in his place.
+pub const CLIENT_IP_PRESERVED: &str = "ClientIPPreserved";
+/// The address that mail leaves from, the name that it greets with, and DNS agree.
+pub const EGRESS_IDENTIFIED: &str = "EgressIdentified";
+/// Port 25 of others can be reached.
+pub const PORT_25_REACHABLE: &str = "Port25Reachable";
 /// The MX records name a listener of the domain.
 pub const MX_VALID: &str = "MXValid";
 /// The SPF record lets the listeners' egress addresses send.
 pub const SPF_VALID: &str = "SPFValid";
 /// The policy is used by its listeners.
 pub const ACCEPTED: &str = "Accepted";
-/// Another policy takes the same mail and wins.
+/// A record proves that the domain is its namespace's own.
+pub const OWNERSHIP_PROVEN: &str = "OwnershipProven";
+/// Another object has the same mail, or the same host name, and wins.
 pub const CONFLICTED: &str = "Conflicted";
 
 /// Reasons; CamelCase, one sentence of meaning each.
@@ -50,6 +60,8 @@ pub mod reason {
     pub const NOT_YET_APPLIED: &str = "NotYetApplied";
     /// Another object has the same, and is older or ranks higher.
     pub const CONFLICT: &str = "Conflict";
+    /// An older object of the same rank takes some of it.
+    pub const OVERLAP: &str = "Overlap";
     /// Not one pod serves.
     pub const NO_SERVING_POD: &str = "NoServingPod";
     /// Some pods do not serve yet.
@@ -92,6 +104,36 @@ pub mod reason {
     pub const NOT_DRAINING: &str = "NotDraining";
     /// A replaced pod does not do well, and no other is replaced until it does.
     pub const ROLLOUT_STOPPED: &str = "RolloutStopped";
+    /// `relayFrom` holds an address that strangers may come from.
+    pub const RELAY_FROM_TOO_WIDE: &str = "RelayFromTooWide";
+    /// A published address takes mail of strangers for other domains.
+    pub const OPEN_RELAY: &str = "OpenRelay";
+    /// Whether the pod that tested may relay rightly cannot be told.
+    pub const PROBE_TRUSTED: &str = "ProbeTrusted";
+    /// No address is published that could be tested.
+    pub const NOT_PUBLISHED: &str = "NotPublished";
+    /// Nothing that is published could be tested.
+    pub const NOT_TESTED: &str = "NotTested";
+    /// Nothing was there to be seen.
+    pub const NO_TRAFFIC: &str = "NoTraffic";
+    /// Mail comes from nodes, which stand in their clients' place.
+    pub const SOURCE_IS_NODE: &str = "SourceIsNode";
+    /// Mail comes from a load balancer, which stands in its clients' place.
+    pub const SOURCE_IS_LOAD_BALANCER: &str = "SourceIsLoadBalancer";
+    /// The nodes of the cluster may not be listed.
+    pub const NODES_UNKNOWN: &str = "NodesUnknown";
+    /// Where mail leaves from is not known.
+    pub const EGRESS_UNKNOWN: &str = "EgressUnknown";
+    /// Next hops see another address than those declared.
+    pub const EGRESS_DIFFERS: &str = "EgressDiffers";
+    /// The host name does not have the address that mail leaves from.
+    pub const HELO_MISMATCH: &str = "HeloMismatch";
+    /// The address that mail leaves from does not have the host name.
+    pub const PTR_MISMATCH: &str = "PtrMismatch";
+    /// DNS gave no answer.
+    pub const NO_ANSWER: &str = "NoAnswer";
+    /// Nobody could be reached at port 25.
+    pub const PORT_25_BLOCKED: &str = "Port25Blocked";
     /// An object of this name exists and is not ours.
     pub const FOREIGN_OBJECT: &str = "ForeignObject";
     /// The API server refused or could not be reached.

@@ -45,7 +45,7 @@ fn every_field_has_a_text() {
 }
 
 #[test]
-fn every_list_and_string_of_a_spec_has_a_bound() {
+fn every_list_map_and_string_of_a_spec_has_a_bound() {
     for (kind, schema) in schemas() {
         each_field(
             &format!("{kind}.spec"),
@@ -58,6 +58,9 @@ fn every_list_and_string_of_a_spec_has_a_bound() {
                         item["type"] != "string" || item["maxLength"].is_number() || item["enum"].is_array(),
                         "{path}[] has no maxLength"
                     );
+                }
+                Some("object") if field["additionalProperties"].is_object() => {
+                    assert!(field["maxProperties"].is_number(), "{path} has no maxProperties");
                 }
                 Some("string") => {
                     assert!(

@@ -107,6 +107,17 @@ impl Namespace {
         Ok(())
     }
 
+    /// Asks the API server whether it would take objects; nothing is stored.
+    pub fn would_apply(&self, objects: &str) -> Outcome {
+        let args = ["create", "--dry-run=server", "--validate=strict", "--filename=-"];
+        self.cluster
+            .kubectl(["--namespace", &self.name])
+            .args(args)
+            .input(objects)
+            .run()?;
+        Ok(())
+    }
+
     /// Applies objects that must be refused, and gives what the API server said.
     pub fn refusal(&self, objects: &str) -> Outcome<String> {
         match self.apply(objects) {

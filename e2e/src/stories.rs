@@ -14,15 +14,18 @@ mod image_rolled;
 mod install_and_send;
 mod limits_followed;
 mod mail_fields;
+mod namesakes;
 mod neighbours;
 mod node_unplugged;
 mod objects_follow;
+mod objects_judged;
 mod operator_killed;
 mod orders;
 mod peers_alone;
 mod pod_killed;
 mod queue_ordered;
 mod scale_down;
+mod self_tests;
 mod senders_judged;
 mod service_accounts;
 mod signed;
@@ -39,6 +42,7 @@ pub const ALL: &[Story] = &[
     story("peers_keep_mail_as_it_is", peers_alone::play),
     story("bad_object_refused", bad_object_refused::play),
     story("examples_accepted", examples_accepted::play),
+    story("objects_judged", objects_judged::play),
     story("install_and_send", install_and_send::play),
     story(
         "certificate_replaced_while_session_open",
@@ -47,6 +51,8 @@ pub const ALL: &[Story] = &[
     story("certificate_issued_by_cert_manager", certificate_issued::play),
     story("service_account_sends_with_its_token", service_accounts::play),
     story("neighbour_changes_nothing", neighbours::play),
+    story("namesakes_one_wins", namesakes::play),
+    story("self_tests_say_what_they_find", self_tests::play),
     story("fields_followed_without_restart", fields_followed::play),
     story("objects_follow_fields", objects_follow::play),
     story("mail_fields_followed", mail_fields::play),

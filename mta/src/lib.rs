@@ -5,6 +5,7 @@
 //!            │ auth, verify                  ▲
 //!   reload ─► settings (what every part reads) │
 //!   admin (health, metrics, state, seal) ─► handover (to and from the other pods)
+//!            └─► seen (of the network), relay_test (of our own ports)
 //! ```
 //!
 //! Assumes: it is the only process on its spool directory; it knows nothing of Kubernetes.
@@ -27,7 +28,9 @@ pub mod net;
 pub mod outcome;
 pub mod policy;
 pub mod queue;
+pub mod relay_test;
 pub mod reload;
+pub mod seen;
 pub mod session;
 pub mod settings;
 pub mod tls;

@@ -47,6 +47,35 @@ async fn a_message_arrives_with_envelope_and_octets_unchanged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn our_address_is_noted_as_the_next_hop_prints_it() {
+    let script = Script {
+        greeting: "220 sink.example hello [192.0.2.7]",
+        ..Script::default()
+    };
+    let sink = Sink::start(script).await;
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::start(dir.path(), hosts(&[&sink], "Opportunistic"));
+    bench
+        .submit(envelope("a@from.example", &["b@to.example"]), message("one"))
+        .await;
+    sink.wait_for(1).await;
+    bench.empty().await;
+    let seen = bench.metrics.seen.state();
+    let egress: Vec<_> = seen
+        .egress
+        .iter()
+        .map(|seen| (seen.host.clone(), seen.address.to_string()))
+        .collect();
+    assert_eq!(egress, [("127.0.0.1".to_owned(), "192.0.2.7".to_owned())]);
+    assert_eq!(
+        seen.port25,
+        postroad_config::admin::Port25State::default(),
+        "it was another port"
+    );
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_message_may_be_delivered_bounced_and_deferred_at_once() {
     let script = Script {
         rcpt: Box::new(|address, before| match address {

@@ -27,6 +27,12 @@ pub struct Args {
     /// Address of /livez, /readyz and /metrics.
     #[arg(long, default_value = "[::]:8080")]
     pub http: SocketAddr,
+    /// Port of HTTPS at which pods ask whether a token was revoked.
+    #[arg(long, default_value_t = 8443)]
+    pub review_port: u16,
+    /// Address of this pod, which pods are told of for that.
+    #[arg(long, env = "POD_IP")]
+    pub pod_ip: Option<IpAddr>,
     /// Name of this pod: the holder of the Lease.
     #[arg(long, env = "POD_NAME", default_value = "postroad-operator")]
     pub pod_name: String,

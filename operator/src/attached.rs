@@ -10,7 +10,7 @@ use postroad_crds::common::ListenerRef;
 use postroad_crds::conditions::{CONFIG_APPLIED, status_of};
 use postroad_crds::{MailDomain, RelayPolicy, SmtpListener};
 
-use crate::mail_domain::validate as domains;
+use crate::mail_domain::{proof, validate as domains};
 use crate::relay_policy::rank::{Standing, in_order};
 use crate::relay_policy::validate as policies;
 use crate::tenancy::Door;
@@ -90,7 +90,8 @@ fn claims<'a>(
         .filter_map(move |object| {
             let domain = domains::validate(&object.spec).ok()?;
             let namespace = object.namespace().unwrap_or_default();
-            door.domain_may(&namespace, &domain.name).ok()?;
+            door.domain_may(&namespace, &domain.name, proof::holds(object, &domain.name))
+                .ok()?;
             Some((object.clone(), domain))
         })
 }

@@ -17,8 +17,10 @@ use crate::dns::Resolver;
 use crate::driver::Guarded;
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
+use crate::reviews::Reviews;
 use crate::smtp_listener::admin::Tokens;
 use crate::smtp_listener::build::config::Issuer;
+use crate::smtp_listener::selftest::{Nodes, Rounds};
 use crate::smtp_listener::volumes::Refusals;
 use crate::tenancy::Labels;
 
@@ -40,8 +42,14 @@ pub struct Ctx {
     pub tokens: Tokens,
     /// Issuer of the cluster's tokens, as last read.
     pub issuer: tokio::sync::Mutex<Option<(std::time::Instant, Issuer)>>,
+    /// Names at which pods ask about tokens.
+    pub reviews: Reviews,
     /// What was applied last.
     pub applied: Applied,
+    /// What listeners found out about themselves.
+    pub self_tests: Rounds,
+    /// Addresses of nodes.
+    pub nodes: Nodes,
     /// Claims that were refused to grow.
     pub refusals: Refusals,
     /// Children that listeners do not want any more.
@@ -66,6 +74,15 @@ impl Ctx {
             .listeners
             .get(&ObjectRef::new(&reference.name).within(namespace))?;
         found.0.as_ref().ok().cloned()
+    }
+
+    /// All listeners that can be read.
+    pub fn known_listeners(&self) -> Vec<SmtpListener> {
+        let known = self.listeners.state();
+        known
+            .iter()
+            .filter_map(|listener| listener.0.as_ref().ok().cloned())
+            .collect()
     }
 
     /// Labels of a namespace; none where it is not known.

@@ -21,6 +21,7 @@ pub mod mail_domain;
 pub mod manager;
 pub mod metrics;
 pub mod relay_policy;
+pub mod reviews;
 mod secrets;
 pub mod smtp_listener;
 pub mod tenancy;

@@ -6,9 +6,11 @@
 //!
 //! * [`records`]: verdicts become rows of `status.records`, which outlive a time when nothing is known.
 //! * [`status`]: facts to conditions, `Ready` among them.
+//! * [`proof`]: a record that says whose the domain is, for listeners of other namespaces.
 //! * [`pace`]: when to look again.
 
 pub mod pace;
+pub mod proof;
 pub mod reconcile;
 pub mod records;
 pub mod status;

@@ -26,6 +26,7 @@ use crate::dns::Resolver;
 use crate::driver::{self, Guarded};
 use crate::lease::{self, Leadership};
 use crate::metrics::Metrics;
+use crate::reviews::{self, Reviews};
 use crate::smtp_listener::names::LISTENER;
 use crate::{http, mail_domain, relay_policy, secrets, smtp_listener};
 
@@ -83,7 +84,10 @@ pub async fn run(args: Args, client: Client, asked: impl Future<Output = ()> + S
         metrics: Metrics::default(),
         tokens: smtp_listener::admin::Tokens::default(),
         issuer: tokio::sync::Mutex::default(),
+        reviews: Reviews::default(),
         applied: Applied::default(),
+        self_tests: smtp_listener::selftest::Rounds::default(),
+        nodes: smtp_listener::selftest::Nodes::default(),
         refusals: smtp_listener::volumes::Refusals::default(),
         given_up: GivenUp::default(),
         listeners: listeners.store(),
@@ -113,12 +117,17 @@ pub async fn run(args: Args, client: Client, asked: impl Future<Output = ()> + S
         &args.pod_name,
         &ctx.leadership,
     );
+    let review_address = std::net::SocketAddr::from(([0_u16; 8], args.review_port));
     let ended = tokio::select! {
         () = asked.clone() => Ended::Asked,
         () = lease => Ended::LeaseLost,
         () = controllers => Ended::ControllerEnded,
         served = http::serve(args.http, ctx.clone()) => match served {
             Err(error) => Ended::Http(args.http, error),
+            Ok(()) => Ended::ControllerEnded,
+        },
+        served = reviews::serve(review_address, ctx.reviews.clone(), client.clone()) => match served {
+            Err(error) => Ended::Http(review_address, error),
             Ok(()) => Ended::ControllerEnded,
         },
         () = stores => Ended::ControllerEnded,

@@ -6,10 +6,11 @@
 //!
 //! * [`validate`]: the spec and the users' Secret, parsed once. [`build`]: desired objects, certificates, configuration.
 //! * `certificate`: where the certificate of the ports comes from. `served`: which one they were seen to show.
-//! * [`addresses`]: where clients reach it.
+//! * [`addresses`]: where clients reach it. [`namesake`]: who has a host name that two want.
 //! * [`scale`]: who leaves, who may go. [`fleet`]: the pods asked, and the plan carried out.
 //! * [`rollout`]: which pod is replaced by a newer one, and when that stops. `replacing`: carries it out.
 //! * [`lost`]: volumes that a person declared lost. `losses`: claims marked, pods told.
+//! * [`selftest`]: what the listener finds out about itself.
 //! * [`spool_format`]: the format of the spools that every pod reads.
 //! * [`volumes`]: larger volumes: claims grow, the StatefulSet is made anew around its pods.
 //! * [`cleanup`]: the end of a listener; needs no valid spec.
@@ -26,10 +27,12 @@ mod gather;
 mod losses;
 pub mod lost;
 pub mod names;
+pub mod namesake;
 mod prepare;
 mod replacing;
 pub mod rollout;
 pub mod scale;
+pub mod selftest;
 mod served;
 mod spool_format;
 pub mod status;
@@ -39,6 +42,7 @@ pub mod volumes;
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
@@ -76,13 +80,28 @@ pub async fn reconcile(listener: Arc<SmtpListener>, ctx: Arc<Ctx>) -> Result<Act
     }
 }
 
-async fn step(listener: &SmtpListener, names: &Names, ctx: &Ctx) -> Result<status::Found, Error> {
+async fn step(listener: &SmtpListener, names: &Names, ctx: &Arc<Ctx>) -> Result<status::Found, Error> {
     let children = gather::children(ctx, names).await?;
-    let prepared = prepare::prepare(listener, names, &children, ctx).await?;
+    let holder = namesake::holder(listener, &ctx.known_listeners());
+    let prepared = match namesake::obstacle(holder.as_ref()) {
+        Some(obstacle) => Err(obstacle),
+        None => prepare::prepare(listener, names, &children, ctx).await?,
+    };
+    let valid = validate::validate(&listener.spec).ok();
+    let self_tests = selftest::look(
+        listener,
+        names,
+        valid.as_ref(),
+        &children,
+        prepared.as_ref().ok(),
+        ctx,
+    );
     let mut found = fleet::run(listener, names, &children, prepared.as_ref().ok(), ctx).await?;
     if let Err(obstacle) = prepared {
         found.obstacle = Some(obstacle);
     }
+    found.holder = holder;
+    found.self_tests = self_tests;
     Ok(found)
 }
 
@@ -115,6 +134,7 @@ async fn refused(listener: &SmtpListener, names: &Names, error: Error, ctx: &Ctx
     let found = status::Found {
         obstacle: Some(obstacle),
         selector: names.selector(),
+        holder: namesake::holder(listener, &ctx.known_listeners()),
         ..status::Found::default()
     };
     let stated = status::status(listener, &found, Timestamp::now());
@@ -199,30 +219,87 @@ async fn announce(listener: &SmtpListener, next: &SmtpListenerStatus, ctx: &Ctx)
         .map(|status| status.conditions.as_slice())
         .unwrap_or_default();
     for condition in &next.conditions {
-        if matches!(
-            condition.type_.as_str(),
-            RECONCILING | conditions::STALLED | conditions::ROLLED_OUT
-        ) {
-            continue;
-        }
         let was = before.iter().find(|known| known.type_ == condition.type_);
-        let news = was.map_or(
-            condition.status == "False" && condition.type_ != conditions::DRAINING,
-            |was| was.status != condition.status,
-        );
-        // Nothing is wrong yet; who can mend it has to know it all the same.
-        let soon = condition.reason == conditions::reason::EXPIRES_SOON
-            && was.is_none_or(|was| was.reason != condition.reason);
-        if news || soon {
-            let good = (condition.status == "True") != (condition.type_ == conditions::DRAINING)
-                || condition.reason == conditions::reason::NOT_DRAINING;
-            let kind = if (good && !soon) || condition.type_ == conditions::DRAINING {
-                EventType::Normal
-            } else {
-                EventType::Warning
-            };
+        if let Some(kind) = news(was, condition) {
             let note = format!("{}={}: {}", condition.type_, condition.status, condition.message);
             event(ctx, listener, kind, &condition.reason, &note).await;
         }
+    }
+}
+
+/// Whether a condition is worth an Event, and of which kind.
+fn news(was: Option<&Condition>, is: &Condition) -> Option<EventType> {
+    use conditions::{CONFLICTED, DRAINING, ROLLED_OUT, STALLED, reason};
+    let kind = is.type_.as_str();
+    // A rollout tells its own steps.
+    if matches!(kind, RECONCILING | STALLED | ROLLED_OUT) {
+        return None;
+    }
+    // Nothing is wrong yet; who can mend it has to know it all the same.
+    if is.reason == reason::EXPIRES_SOON && was.is_none_or(|was| was.reason != is.reason) {
+        return Some(EventType::Warning);
+    }
+    let good = if matches!(kind, DRAINING | CONFLICTED) {
+        "False"
+    } else {
+        "True"
+    };
+    let changed = match was {
+        None => is.status != good && is.status != "Unknown",
+        Some(was) => was.status != is.status,
+    };
+    let calm = is.status == good || kind == DRAINING;
+    changed.then_some(if calm {
+        EventType::Normal
+    } else {
+        EventType::Warning
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    use super::*;
+
+    fn condition(kind: &str, status: &str, reason: &str) -> Condition {
+        Condition {
+            type_: kind.into(),
+            status: status.into(),
+            reason: reason.into(),
+            message: String::new(),
+            observed_generation: None,
+            last_transition_time: Time(Timestamp::UNIX_EPOCH),
+        }
+    }
+
+    #[test]
+    fn a_change_is_news_and_a_good_beginning_is_not() {
+        for (kind, was, is, want) in [
+            ("Ready", None, "False", Some("Warning")),
+            ("Ready", None, "True", None),
+            ("Ready", Some("False"), "True", Some("Normal")),
+            ("Ready", Some("True"), "True", None),
+            ("Draining", None, "False", None),
+            ("Draining", Some("False"), "True", Some("Normal")),
+            ("Conflicted", None, "False", None),
+            ("Conflicted", None, "True", Some("Warning")),
+            ("Conflicted", Some("True"), "False", Some("Normal")),
+            ("RelayProtected", None, "Unknown", None),
+            ("RelayProtected", Some("Unknown"), "False", Some("Warning")),
+            ("Reconciling", Some("True"), "False", None),
+        ] {
+            let was = was.map(|status| condition(kind, status, "AsWanted"));
+            let found = news(was.as_ref(), &condition(kind, is, "AsWanted"));
+            let found = found.map(|kind| match kind {
+                EventType::Normal => "Normal",
+                EventType::Warning => "Warning",
+            });
+            assert_eq!(found, want, "{kind} {is}");
+        }
+        let soon = condition("CertificateServed", "True", "ExpiresSoon");
+        let before = condition("CertificateServed", "True", "AsWanted");
+        assert!(matches!(news(Some(&before), &soon), Some(EventType::Warning)));
+        assert!(news(Some(&soon), &soon).is_none());
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!   object of the listener's namespace ─► yes
 //!   of another ─► does `from` let the namespace in? ─┬─► RelayPolicy: yes, for mail of its own namespace alone
-//!                                                    └─► MailDomain: is the domain in `domains`?
+//!                                                    └─► MailDomain: is the domain in `domains`, or proven in DNS?
 //! ```
 //!
 //! Default is no: whoever writes objects in some namespace gets no hold of a neighbour's listener by it.
@@ -60,25 +60,30 @@ impl<'a> Door<'a> {
         ))
     }
 
-    /// Judges a domain of an object's namespace. Errors: as above.
-    pub fn domain_may(&self, namespace: &str, domain: &DomainName) -> Result<(), String> {
+    /// Judges a domain of an object's namespace. `proven`: a record in DNS says that it is that object's. Errors: as above.
+    pub fn domain_may(&self, namespace: &str, domain: &DomainName, proven: bool) -> Result<(), String> {
         self.namespace_may(namespace)?;
-        if namespace == self.namespace() {
+        if proven || !self.asks_for_proof(namespace, domain) {
             return Ok(());
         }
-        let given = self
+        Err(format!(
+            "SmtpListener {} gives {domain} to no other namespace; its owner decides by spec.attach.domains, or its name \
+             servers prove it (see OwnershipProven)",
+            self.shown()
+        ))
+    }
+
+    /// Whether an object of a namespace that is let in needs a proof for its domain.
+    pub fn asks_for_proof(&self, namespace: &str, domain: &DomainName) -> bool {
+        let mut given = self
             .listener
             .spec
             .attach
             .iter()
             .flat_map(|attach| &attach.domains);
-        if given.into_iter().any(|pattern| covers(pattern, domain)) {
-            return Ok(());
-        }
-        Err(format!(
-            "SmtpListener {} gives {domain} to no other namespace; its owner decides by spec.attach.domains",
-            self.shown()
-        ))
+        namespace != self.namespace()
+            && self.namespace_may(namespace).is_ok()
+            && !given.any(|pattern| covers(pattern, domain))
     }
 
     fn lets_in(&self, attach: &Attach, namespace: &str) -> bool {
@@ -204,11 +209,17 @@ mod tests {
             ("gmail.com", false),
         ] {
             let domain: DomainName = domain.parse().unwrap();
-            assert_eq!(door.domain_may("shop", &domain).is_ok(), want, "{domain}");
-            assert_eq!(door.domain_may("mail", &domain), Ok(()), "{domain}");
+            assert_eq!(door.domain_may("shop", &domain, false).is_ok(), want, "{domain}");
+            assert_eq!(door.asks_for_proof("shop", &domain), !want, "{domain}");
+            assert_eq!(door.domain_may("shop", &domain, true), Ok(()), "{domain}");
+            assert_eq!(door.domain_may("mail", &domain, false), Ok(()), "{domain}");
+            assert!(!door.asks_for_proof("mail", &domain), "{domain}");
         }
         let closed = self::listener(&json!({"from": "Same", "domains": ["shop.example"]}));
         let door = Door::new(&closed, &labels);
-        assert!(door.domain_may("shop", &"shop.example".parse().unwrap()).is_err());
+        for proven in [false, true] {
+            let judged = door.domain_may("shop", &"shop.example".parse().unwrap(), proven);
+            assert!(judged.is_err(), "a proof opens no door that its owner keeps shut");
+        }
     }
 }

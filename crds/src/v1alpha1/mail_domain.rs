@@ -217,10 +217,23 @@ pub struct MailDomainStatus {
     /// One row for each wanted record and server.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub records: Vec<RecordStatus>,
-    /// Conditions: Ready, Reconciling, Stalled, MXValid, SPFValid.
+    /// The proof that the domain is this namespace's own, where a listener of another one asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
+    /// Conditions: Ready, Reconciling, Stalled, MXValid, SPFValid, and OwnershipProven where a proof is asked for.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[serde(default)]
     pub conditions: Vec<Condition>,
+}
+
+/// A record `_postroad.<domain>` that was seen at the domain's name servers.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Proof {
+    /// The domain, in A-labels.
+    pub domain: String,
+    /// When it was seen last, to within six hours (RFC 3339).
+    pub seen: String,
 }
 
 /// A record: what is wanted and what was seen.

@@ -212,7 +212,7 @@ pub struct HeaderEdits {
     pub hide_client_address: bool,
     /// Fields to add, name to value (printable ASCII).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(length(max = 16))]
+    #[schemars(extend("maxProperties" = 16))]
     pub add: BTreeMap<String, String>,
     /// Names of fields to take out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -303,9 +303,16 @@ pub struct Authentication {
     pub channel_binding: Option<bool>,
 }
 
-/// ServiceAccounts as clients. No settings.
+/// ServiceAccounts as clients.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
-pub struct ServiceAccounts {}
+#[serde(rename_all = "camelCase")]
+pub struct ServiceAccounts {
+    /// Whether the API server is asked for each token, through the operator, whether it was revoked: its pod or account is gone.
+    /// An answer is good for a minute. While nobody can be asked, clients are told to come again (454). Default false: a token holds
+    /// until its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check_revocation: Option<bool>,
+}
 
 /// Which objects of other namespaces may name this listener.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
@@ -318,8 +325,8 @@ pub struct Attach {
     /// Labels of the namespaces, with `from: Selector`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<NamespaceSelector>,
-    /// Domains that MailDomains of those namespaces may have here: `example.com`, or `*.example.com` for all below it. Empty = none:
-    /// then policies alone may come from there.
+    /// Domains that MailDomains of those namespaces may have here: `example.com`, or `*.example.com` for all below it. Others need
+    /// a proof in DNS: a TXT record `_postroad.<domain>` with the uid of the MailDomain. Policies need neither.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 256),
@@ -345,7 +352,7 @@ pub enum AttachFrom {
 #[serde(rename_all = "camelCase")]
 pub struct NamespaceSelector {
     /// Labels that a namespace must have, all of them.
-    #[schemars(length(min = 1, max = 16))]
+    #[schemars(extend("minProperties" = 1, "maxProperties" = 16))]
     pub match_labels: BTreeMap<String, String>,
 }
 
@@ -528,7 +535,8 @@ pub struct SmtpListenerStatus {
     /// Newest format on the disk of any pod. A version that does not read it refuses that spool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spool_format_on_disk: Option<i32>,
-    /// Conditions: Ready, Reconciling, Stalled, CertificateServed, ConfigApplied, QueueHealthy, Draining, RolledOut.
+    /// Conditions: Ready, Reconciling, Stalled, CertificateServed, ConfigApplied, QueueHealthy, Draining, RolledOut, Conflicted,
+    /// RelayProtected, ClientIPPreserved, EgressIdentified, Port25Reachable.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[serde(default)]
     pub conditions: Vec<Condition>,

@@ -1,10 +1,12 @@
 //! Somebody in another namespace writes a policy that takes all mail and a domain that is not theirs, both at a listener of ours.
-//! Nothing changes but the status of these objects. Then the owner lets the namespace in for one domain of its own.
+//! Nothing changes but the status of these objects. Then the owner lets the namespace in for one domain of its own, and a record in
+//! DNS proves another.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::dns::Zone;
 use crate::kubectl::{Failure, Namespace, Outcome, condition};
 use crate::mail::Mail;
 use crate::mail::submit::Security;
@@ -64,10 +66,24 @@ fn next_door(scene: &Scene<'_>, neighbour: &Namespace) -> Outcome {
     room.send(&room.server(Security::StartTls)?, &second)?;
     room.expect_at_far(&[first, second], ARRIVES)?;
 
-    // And out again: what was served is not.
+    // A domain that the owner did not give is the neighbour's all the same, once its own name servers say so.
+    let proven = format!("proven-{}", scene.domain);
+    neighbour.apply(&domain("proven", &proven, &listener).to_string())?;
+    not_permitted(neighbour, "maildomain/proven")?;
+    let uid = neighbour.get(["maildomain/proven"])?;
+    let uid = uid["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+    let zone = Zone::new(&proven).record(format!("_postroad IN TXT \"{uid}\""));
+    scene.world.publish(&[zone])?;
+    neighbour.wait_condition("maildomain/proven", "OwnershipProven", "True", SAID)?;
+    neighbour.wait_condition("maildomain/proven", "Ready", "True", SAID)?;
+    for name in ["maildomain/gmail", "maildomain/ours"] {
+        not_permitted(neighbour, name)?;
+    }
+
+    // And out again: what was served is not, proven or not.
     room.namespace()
         .patch(&edge, &json!({"spec": {"attach": null}}))?;
-    for name in ["relaypolicy/grab", "maildomain/shop"] {
+    for name in ["relaypolicy/grab", "maildomain/shop", "maildomain/proven"] {
         not_permitted(neighbour, name)?;
     }
     Ok(())

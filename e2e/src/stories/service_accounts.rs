@@ -1,5 +1,6 @@
 //! A pod sends mail with the projected token of its ServiceAccount, by each mechanism, and by the policy that is for its account.
-//! Tokens for somebody else, for the API server as well, and accounts that no domain lists are refused. No log shows a token.
+//! Tokens for somebody else, for the API server as well, and accounts that no domain lists are refused; and that of an account that is
+//! gone, where the listener checks. No log shows a token.
 
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ pub fn play(scene: &Scene<'_>) -> Outcome {
     }
     room.expect_at_far(&mails, Duration::from_mins(1))?;
     app.is_refused(&room, &address)?;
+    app.is_revoked(&room)?;
     app.is_not_logged(&room)
 }
 
@@ -185,6 +187,23 @@ impl<'a> App<'a> {
         };
         self.submit(room, "PLAIN", None, &forged)?
             .expect(&["235", "250", "250", "354", "550 5.7.1"])
+    }
+
+    /// With `checkRevocation` a token that holds by itself is refused once its account is gone; others are taken.
+    fn is_revoked(&self, room: &Mailroom<'_>) -> Outcome {
+        let check = json!({"spec": {"authentication": {"serviceAccounts": {"checkRevocation": true}}}});
+        let namespace = room.namespace();
+        namespace.patch(&format!("smtplistener/{LISTENER}"), &check)?;
+        let mail = Mail::plain(&room.mark("revoked"), &room.sender(), &room.far_user());
+        let token = self.token(OTHER, &[&self.audience])?;
+        let held = ["235", "550 5.7.1"];
+        self.submit(room, "PLAIN", Some(&token), &mail)?.expect(&held)?;
+        namespace.kubectl(["delete", "serviceaccount", OTHER])?;
+        until(Duration::from_mins(3), || {
+            let replies = self.submit(room, "PLAIN", Some(&token), &mail)?;
+            Ok(replies.expect(&["535 5.7.8"]).is_ok())
+        })?;
+        self.submit(room, "PLAIN", None, &mail)?.expect(&held)
     }
 
     /// A token of an account, as `kubectl create token` gives it; without audiences, for the API server.

@@ -4,6 +4,8 @@
 //!   GET  /v1/state      Operator, Peer   → State
 //!   GET  /v1/certificates
 //!                       Operator         → Vec<PortShown>        a handshake with each port that uses TLS
+//!   GET  /v1/network    Operator         → NetworkState          what was seen of clients, of our own address, of port 25
+//!   POST /v1/relay-test Operator         RelayTest → Vec<RelayTested>  tries to relay through ports; never sends data
 //!   POST /v1/seal       Operator         SealRequest → State     idempotent; also renews the list of targets
 //!   POST /v1/unseal     Operator         → State                 idempotent; 409 while entries are given and not yet freed
 //!   POST /v1/lost        Operator         LostRequest → State     a volume is lost for good; 400 for the pod's own
@@ -18,7 +20,11 @@
 //!
 //! An error is a status of 4xx or 5xx with [`Refusal`] as its body.
 
+use std::net::{IpAddr, SocketAddr};
+
 use serde::{Deserialize, Serialize};
+
+use crate::DomainName;
 
 /// What a pod says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -136,6 +142,111 @@ pub struct PortShown {
     /// Why there was no handshake.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// What a pod has seen of the network since its start; bounded, the newest of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NetworkState {
+    /// Clients whose messages were accepted in the last hour, by address.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<ClientSeen>,
+    /// Our own address as next hops print it in their greetings and replies to EHLO, in the last day; by name of the host.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub egress: Vec<EgressSeen>,
+    /// Connections to port 25.
+    pub port25: Port25State,
+}
+
+/// A client of the last hour.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientSeen {
+    /// Its address, as the session has it.
+    pub address: IpAddr,
+    /// Messages that were accepted from it.
+    pub messages: u64,
+}
+
+/// Our own address, as a next hop prints it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EgressSeen {
+    /// Who says so.
+    pub host: String,
+    /// The address.
+    pub address: IpAddr,
+}
+
+/// What came of connections to port 25 of other hosts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Port25State {
+    /// The last that was made, seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connected: Option<i64>,
+    /// The first that timed out since then, seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silent_since: Option<i64>,
+    /// Sites where they timed out since then.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub silent: Vec<String>,
+}
+
+/// Tries to relay through ports, as strangers do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RelayTest {
+    /// The ports, at most 32.
+    pub targets: Vec<RelayTarget>,
+    /// Names that the listener goes by: its host name, and domains that take listed recipients alone. At most 8.
+    #[serde(default)]
+    pub names: Vec<DomainName>,
+}
+
+/// A port to try.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RelayTarget {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// TLS comes first.
+    #[serde(default)]
+    pub implicit_tls: bool,
+}
+
+/// What came of it at one port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RelayTested {
+    /// The port.
+    pub address: SocketAddr,
+    /// Tricks that were refused for good (5yz).
+    pub refused: u32,
+    /// Tricks that were put off (4yz): they say nothing.
+    pub put_off: u32,
+    /// Tricks that were taken, as MAIL and RCPT.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taken: Vec<String>,
+    /// Why not all were tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Asks whether a token still holds, of the endpoint that `authentication.serviceAccounts.review` names (`POST /v1/token-review`).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReviewRequest {
+    /// The token.
+    pub token: String,
+}
+
+/// The answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reviewed {
+    /// It holds, for the audience of that endpoint's name.
+    pub authenticated: bool,
 }
 
 /// What is queued.

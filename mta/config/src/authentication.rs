@@ -3,6 +3,8 @@
 //! The same tokens as at the admin API (JWT, RFC 7519), for an audience of their own. Who such a client is, is the token's
 //! subject: `system:serviceaccount:<namespace>:<name>`, as Kubernetes writes it. `senders` and `match` name it so.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::check::Findings;
@@ -31,6 +33,21 @@ pub struct ServiceAccounts {
     /// A token that also carries one of these audiences is refused (the API server's own): it could do more than send mail.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused_audiences: Vec<String>,
+    /// Who is asked whether a token was revoked; absent = nobody: a token holds until its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review: Option<Review>,
+}
+
+/// Who says whether a token was revoked, by HTTPS (`POST /v1/token-review`). While he cannot be asked, tokens get 454.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Review {
+    /// Where he is.
+    pub address: SocketAddr,
+    /// The name that he must prove.
+    pub server_name: DomainName,
+    /// Authorities for that, PEM.
+    pub authorities: String,
 }
 
 /// Mail that a policy may be for at all: that of the ServiceAccounts of one namespace, and that of these domains.

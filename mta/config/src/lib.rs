@@ -30,7 +30,7 @@ mod whereabouts;
 
 pub use access::{Access, HeaderEdits, Headers, ProxyMode, ProxyProtocol};
 pub use authentication::{
-    Authentication, SERVICE_ACCOUNT, ServiceAccounts, Within, as_service_account, service_account,
+    Authentication, Review, SERVICE_ACCOUNT, ServiceAccounts, Within, as_service_account, service_account,
 };
 pub use check::{Problem, Problems, Sections};
 pub use domain::{DomainName, DomainNameError};

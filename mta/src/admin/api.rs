@@ -4,6 +4,7 @@
 //!   request ─► Gate (401, 403) ─► verb ─► State | Refusal
 //! ```
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::rejection::JsonRejection;
@@ -14,25 +15,30 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use postroad_config::TokenRole;
-use postroad_config::admin::{LostRequest, PortShown, SealRequest};
+use postroad_config::admin::{LostRequest, PortShown, RelayTest, SealRequest};
 
 use super::access::{Gate, refuse};
 use super::queue::By;
 use super::{Status, now};
 use crate::handover::{self, Handover, LostError, UnsealError};
+use crate::metrics::Metrics;
 use crate::net::Ports;
+use crate::relay_test;
 
 #[derive(Clone)]
 struct Api {
     status: Status,
     handover: Handover,
     ports: Option<Ports>,
+    metrics: Arc<Metrics>,
+    testing: Arc<tokio::sync::Mutex<()>>,
 }
 
 pub(super) fn router(
     status: Status,
     handover: &Handover,
     ports: Option<Ports>,
+    metrics: Arc<Metrics>,
     verbs: Option<Router>,
     gate: Gate,
 ) -> Router {
@@ -40,12 +46,16 @@ pub(super) fn router(
         status,
         handover: handover.clone(),
         ports,
+        metrics,
+        testing: Arc::default(),
     };
     let told = Router::new()
         .route("/v1/state", get(state))
         .layer(from_fn_with_state(gate.clone(), either));
     let commanded = Router::new()
         .route("/v1/certificates", get(certificates))
+        .route("/v1/network", get(network))
+        .route("/v1/relay-test", post(relay_test))
         .route("/v1/seal", post(seal))
         .route("/v1/unseal", post(unseal))
         .route("/v1/lost", post(lost))
@@ -114,6 +124,30 @@ async fn certificates(State(api): State<Api>) -> Response {
     }
 }
 
+/// What was seen; nobody is asked.
+async fn network(State(api): State<Api>) -> Response {
+    Json(api.metrics.seen.state()).into_response()
+}
+
+/// Tries to relay through ports that the operator names: those of this listener.
+async fn relay_test(State(api): State<Api>, request: Result<Json<RelayTest>, JsonRejection>) -> Response {
+    let test = match request {
+        Ok(Json(test)) => test,
+        Err(error) => return refuse(error.status(), &error.body_text()),
+    };
+    if test.targets.len() > MOST_TESTED || test.names.len() > MOST_NAMES {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            &format!("at most {MOST_TESTED} targets and {MOST_NAMES} names"),
+        );
+    }
+    // One at a time: a test is a few hundred lines of dialogue.
+    let Ok(_turn) = api.testing.try_lock() else {
+        return refuse(StatusCode::CONFLICT, &"a test is under way");
+    };
+    Json(relay_test::run(&test).await).into_response()
+}
+
 async fn seal(State(api): State<Api>, request: Result<Json<SealRequest>, JsonRejection>) -> Response {
     let targets = match request {
         Ok(Json(request)) => request.targets,
@@ -161,5 +195,7 @@ async fn lost(State(api): State<Api>, request: Result<Json<LostRequest>, JsonRej
 
 const LARGEST_BODY: usize = 64 << 10;
 const MOST_TARGETS: usize = 256;
+const MOST_TESTED: usize = 32;
+const MOST_NAMES: usize = 8;
 const LONGEST_TARGET: usize = 100;
 const VERB_TIME: Duration = Duration::from_secs(30);

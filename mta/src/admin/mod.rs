@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   health (plain HTTP)   /livez  /readyz  /metrics
-//!   api (HTTPS, tokens)   GET /v1/state, /v1/certificates   POST /v1/seal, /v1/unseal, /v1/handover/…   /v1/queue…   /v1/sites
+//!   api (HTTPS, tokens)   GET /v1/state, /v1/certificates, /v1/network   POST /v1/relay-test, /v1/seal, /v1/unseal, /v1/handover/…   /v1/queue…   /v1/sites
 //!   socket (mode 0600)    /v1/queue…   /v1/sites
 //! ```
 //!
@@ -115,7 +115,8 @@ pub async fn start(
         let endpoint = Endpoint::bind(api.address, API).await?;
         admin.api = Some(endpoint.address);
         parts.handover.listening_on(endpoint.address);
-        let router = api::router(status, &parts.handover, parts.ports, verbs, gate.clone());
+        let metrics = parts.metrics.clone();
+        let router = api::router(status, &parts.handover, parts.ports, metrics, verbs, gate.clone());
         tracker.spawn(endpoint.serve(router, Some(tls.clone()), stop.clone()));
         let follow = follow(parts.live.clone(), api.clone(), tls, gate);
         tracker.spawn(stop.clone().run_until_cancelled_owned(follow));

@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::settings::Settings;
-use crate::tokens::TokenError;
+use crate::tokens::{Reviewer, TokenError};
 use cache::Cache;
 use throttle::Throttle;
 use verifier::octets;
@@ -39,6 +39,7 @@ struct Inner {
     slots: Semaphore,
     successes: Cache,
     throttle: Throttle,
+    reviewer: Reviewer,
     started: Instant,
     /// Drawn at start: makes false salts where there is neither a secret nor a user to take them from.
     secret: [u8; 32],
@@ -59,6 +60,7 @@ impl Authenticator {
             slots: Semaphore::new(slots.max(1)),
             successes: Cache::new(hmac::Key::new(hmac::HMAC_SHA256, &verifier::random::<32>()?)),
             throttle: Throttle::default(),
+            reviewer: Reviewer::default(),
             started: Instant::now(),
             secret: verifier::random()?,
             nobody,
@@ -75,11 +77,12 @@ impl Authenticator {
         self.0.throttle.tried(client, user, success, self.now());
     }
 
-    /// Whose token it is. `None`: it does not hold, and too many that do not have come from that network.
+    /// Whose token it is. `None`: it does not hold, and too many that do not have come from that network; or whether it was revoked
+    /// cannot be found out.
     ///
     /// A token that holds is taken however many others have failed: it cannot be guessed, and a broken program must not lock
     /// its neighbours out. One that does not counts against its network, beside wrong passwords.
-    pub fn token(
+    pub async fn token(
         &self,
         settings: &Settings,
         client: IpAddr,
@@ -87,14 +90,33 @@ impl Authenticator {
         token: &str,
         now: i64,
     ) -> Option<Result<String, TokenError>> {
-        let judged = match settings.submitters() {
+        let mut judged = match settings.submitters() {
             Some(submitters) => submitters.identify(token, user, now),
             None => Err(TokenError::Audience),
         };
+        // One that does not hold by itself is no question for others.
+        if judged.is_ok() && !self.is_kept(settings, token).await? {
+            judged = Err(TokenError::Revoked);
+        }
         if judged.is_err() && !self.0.throttle.refuse_network(client, self.now()) {
             return None;
         }
         Some(judged)
+    }
+
+    /// Whether a token was not revoked. `None`: that cannot be found out now.
+    async fn is_kept(&self, settings: &Settings, token: &str) -> Option<bool> {
+        let accounts = settings.set.file.authentication.service_accounts.as_ref();
+        let Some(review) = accounts.and_then(|accounts| accounts.review.as_ref()) else {
+            return Some(true);
+        };
+        match self.0.reviewer.holds(review, token).await {
+            Ok(holds) => Some(holds),
+            Err(error) => {
+                tracing::warn!(address = %review.address, %error, "whether a token was revoked cannot be found out");
+                None
+            }
+        }
     }
 
     fn now(&self) -> u64 {

@@ -162,6 +162,7 @@ impl Callout {
             hostname,
             recipients: None,
             patience: Patience::default(),
+            seen: None,
         };
         let mut link = Link::open(&target, &self.0.tls).await?;
         let mut message = Message::new("", 0);

@@ -39,16 +39,34 @@ impl Stream {
     }
 }
 
-/// Connects. Errors: why not, in a few words.
-pub async fn connect(address: SocketAddr, within: Duration) -> Result<TcpStream, String> {
+/// Why there is no connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoConnection {
+    /// In a few words.
+    pub reason: String,
+    /// Nothing came back at all.
+    pub timed_out: bool,
+}
+
+/// Connects.
+pub async fn connect(address: SocketAddr, within: Duration) -> Result<TcpStream, NoConnection> {
+    let no = |reason: String, timed_out| NoConnection { reason, timed_out };
     match tokio::time::timeout(within, TcpStream::connect(address)).await {
         Ok(Ok(stream)) => {
             // Commands are small and written whole; waiting for more to send would only delay them.
-            stream.set_nodelay(true).map_err(|error| error.to_string())?;
+            stream
+                .set_nodelay(true)
+                .map_err(|error| no(error.to_string(), false))?;
             Ok(stream)
         }
-        Ok(Err(error)) => Err(error.kind().to_string()),
-        Err(_) => Err(format!("no connection within {} seconds", within.as_secs())),
+        Ok(Err(error)) => Err(no(
+            error.kind().to_string(),
+            error.kind() == io::ErrorKind::TimedOut,
+        )),
+        Err(_) => Err(no(
+            format!("no connection within {} seconds", within.as_secs()),
+            true,
+        )),
     }
 }
 

@@ -25,6 +25,7 @@ use super::setback::Setback;
 use super::tls::ClientTls;
 use crate::outcome::{Hop, Status, Verdict};
 use crate::queue::window::Feedback;
+use crate::seen::Seen;
 
 /// Whom to talk to, and how.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +39,8 @@ pub(super) struct Target<'a> {
     /// Most recipients of a transaction, by the route's own limit.
     pub(super) recipients: Option<u32>,
     pub(super) patience: Patience,
+    /// What is seen on the way is noted there.
+    pub(super) seen: Option<&'a Seen>,
 }
 
 /// A connection that speaks.
@@ -100,9 +103,20 @@ impl Link {
     }
 
     async fn greet(target: &Target<'_>, tls: &ClientTls, use_tls: bool) -> Result<Self, Trouble> {
-        let stream = connect::connect(target.address, target.patience.connect)
-            .await
-            .map_err(Trouble::Connect)?;
+        let stream = match connect::connect(target.address, target.patience.connect).await {
+            Ok(stream) => stream,
+            Err(no) => {
+                if no.timed_out
+                    && let Some(seen) = target.seen
+                {
+                    seen.timed_out(&target.server.host, target.address);
+                }
+                return Err(Trouble::Connect(no.reason));
+            }
+        };
+        if let Some(seen) = target.seen {
+            seen.connected(target.address);
+        }
         let protocol = target.server.protocol;
         let config = match protocol {
             Protocol::Smtp => Config::smtp(target.hostname),
@@ -128,7 +142,7 @@ impl Link {
                     tokio::spawn(link.quit());
                     return Err(Trouble::Ourselves);
                 }
-                Event::Ready if link.connection.is_tls() || !use_tls => return Ok(link.ready()),
+                Event::Ready if link.connection.is_tls() || !use_tls => return Ok(link.ready(target)),
                 Event::Ready if refused.is_none() && link.connection.start_tls() => {}
                 Event::Ready if demanded => {
                     tokio::spawn(link.quit());
@@ -137,7 +151,7 @@ impl Link {
                         lasting: true,
                     })));
                 }
-                Event::Ready => return Ok(link.ready()),
+                Event::Ready => return Ok(link.ready(target)),
                 Event::TlsRefused(reply) => {
                     refused = Some(NoTls {
                         reason: format!("STARTTLS was refused: {reply}"),
@@ -153,7 +167,15 @@ impl Link {
     }
 
     /// What the peer says of itself holds from now on.
-    fn ready(mut self) -> Self {
+    fn ready(mut self, target: &Target<'_>) -> Self {
+        // Some print their own.
+        let printed = self
+            .connection
+            .our_address()
+            .filter(|printed| *printed != target.address.ip().to_canonical());
+        if let (Some(seen), Some(address)) = (target.seen, printed) {
+            seen.addressed_as(&target.server.host, address);
+        }
         // RFC 9422 section 4.2.
         let limit = self.connection.capabilities().recipients_limit;
         let limit = limit.and_then(|limit| usize::try_from(limit).ok());

@@ -53,6 +53,7 @@ use crate::dns::Dns;
 use crate::outcome::{Hop, Outcome};
 use crate::queue::clock;
 use crate::queue::window::Feedback;
+use crate::seen::Seen;
 
 /// Makes attempts; holds the connections that are still warm.
 #[derive(Debug)]
@@ -65,6 +66,7 @@ pub struct Deliverer {
     sites: Sites,
     patience: Patience,
     mx_port: u16,
+    seen: Seen,
 }
 
 /// What the DNS says of the ways of a plan that go by MX, in their order.
@@ -123,7 +125,14 @@ impl Deliverer {
             sites,
             patience: Patience::default(),
             mx_port,
+            seen: Seen::default(),
         }
+    }
+
+    /// The same, with what is seen on the way noted there.
+    #[must_use]
+    pub fn with_seen(self, seen: Seen) -> Self {
+        Self { seen, ..self }
     }
 
     /// The same with other bounds of waits.
@@ -236,6 +245,7 @@ impl Deliverer {
                 hostname: load.hostname,
                 recipients: way.limits.recipients_per_transaction,
                 patience: self.patience,
+                seen: Some(&self.seen),
             })
         });
         let mut targets: Vec<_> = targets.collect();

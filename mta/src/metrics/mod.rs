@@ -23,6 +23,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::seen::Seen;
+
 /// Content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -123,6 +125,8 @@ pub struct BySide {
 /// All figures. Share it as an `Arc`.
 #[derive(Debug)]
 pub struct Metrics {
+    /// What was seen of the network: addresses, so it is no figure of a scrape.
+    pub seen: Seen,
     /// Sessions open now.
     pub sessions: Gauge,
     /// Sessions opened.
@@ -187,6 +191,7 @@ impl Metrics {
     /// All figures at zero, registered.
     pub fn new() -> Self {
         let mut metrics = Self {
+            seen: Seen::default(),
             sessions: Gauge::default(),
             sessions_opened: Counter::default(),
             accepted: Counter::default(),

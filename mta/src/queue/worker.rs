@@ -97,7 +97,8 @@ impl Worker {
                 parts.tls,
                 sorter.sites.clone(),
                 parts.mx_port,
-            ),
+            )
+            .with_seen(parts.metrics.seen.clone()),
             sites: sorter.sites,
             ledger: Ledger::new(
                 parts.spool.clone(),

@@ -208,7 +208,7 @@ impl Driver {
             Event::BodyEnd(_) => self.end_message(session).await,
             Event::Reset => self.forget(),
             Event::CheckPassword { user, password } => self.check_password(&user, password, session).await,
-            Event::CheckToken { user, token } => self.check_token(&user, token, session),
+            Event::CheckToken { user, token } => Box::pin(self.check_token(&user, token, session)).await,
             Event::FindVerifier { user } => self.find_verifier(&user, session),
             Event::Authenticated { user, success } => self.authenticated(&user, success, session).await,
             Event::NeedInput | Event::StartTls | Event::Close => {}
@@ -248,6 +248,7 @@ impl Driver {
         match stored {
             Ok(id) => {
                 self.accepted += 1;
+                self.shared.metrics.seen.accepted_from(self.client.ip());
                 tracing::info!(
                     event = "accepted",
                     queue_id = %id,

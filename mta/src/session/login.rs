@@ -19,7 +19,7 @@ impl Driver {
         let password = Zeroizing::new(password);
         let settings = self.shared.live.current();
         if settings.submitters().is_some() && looks_like_token(&password) {
-            return match self.judge_token(&settings, user, &password) {
+            return match self.judge_token(&settings, user, &password).await {
                 Some(Ok(identity)) => session.password_checked(&identity, Some(true)),
                 Some(Err(_)) => session.password_checked(user, Some(false)),
                 None => session.password_checked(user, None),
@@ -37,10 +37,10 @@ impl Driver {
         session.password_checked(user, Some(good));
     }
 
-    pub(super) fn check_token(&mut self, user: &str, token: String, session: &mut Session) {
+    pub(super) async fn check_token(&mut self, user: &str, token: String, session: &mut Session) {
         let token = Zeroizing::new(token);
         let settings = self.shared.live.current();
-        match self.judge_token(&settings, user, &token) {
+        match self.judge_token(&settings, user, &token).await {
             Some(Ok(identity)) => session.token_checked(Ok(identity)),
             Some(Err(error)) => session.token_checked(Err(&error.to_string())),
             None => session.token_unchecked(),
@@ -48,7 +48,7 @@ impl Driver {
     }
 
     /// A refusal is counted here, not at the end of the dialogue: a client may leave before.
-    fn judge_token(
+    async fn judge_token(
         &mut self,
         settings: &Settings,
         user: &str,
@@ -58,7 +58,8 @@ impl Driver {
         let judged = self
             .shared
             .auth
-            .token(settings, self.client.ip(), user, token, unix_now());
+            .token(settings, self.client.ip(), user, token, unix_now())
+            .await;
         self.counted = !matches!(judged, Some(Ok(_)));
         if let Some(Err(error)) = &judged {
             tracing::warn!(port = self.port.name, client = %self.client.ip(), %error, "token refused");

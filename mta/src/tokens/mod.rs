@@ -6,11 +6,12 @@
 //!       per configuration)
 //! ```
 //!
-//! Pure: no IO; the clock is passed in. The algorithm comes from the key, never from the token (RFC 8725 section
+//! Pure but for [`Reviewer`], which asks whether a token was revoked: no IO; the clock is passed in. The algorithm comes from the key, never from the token (RFC 8725 section
 //! 3.1): `none`, HMAC over a public key, and one key used with another algorithm cannot pass. Errors name the rule
 //! that failed and never hold a part of the token.
 
 mod keys;
+mod review;
 mod submitters;
 
 use jsonwebtoken::{Validation, decode, decode_header};
@@ -19,6 +20,7 @@ use serde::Deserialize;
 
 pub use keys::KeySetError;
 use keys::{Key, KeySet};
+pub use review::Reviewer;
 pub use submitters::{Submitters, looks_like_token};
 
 /// Clocks may differ by this much, seconds.
@@ -74,6 +76,9 @@ pub enum TokenError {
     /// The client calls itself another than the token does.
     #[error("the user name is another ServiceAccount than the token's")]
     User,
+    /// Its issuer takes it back.
+    #[error("the token was revoked")]
+    Revoked,
 }
 
 /// One issuer: its name, its keys, and the audiences that no token of it may carry here.

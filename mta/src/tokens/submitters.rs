@@ -71,6 +71,7 @@ mod tests {
             audience: AUDIENCE.into(),
             key_set: json!({"keys": [signer.jwk]}).to_string(),
             refused_audiences: vec!["https://api.example".into()],
+            review: None,
         })
         .unwrap()
     }

@@ -34,6 +34,7 @@ mod reloading;
 mod replies;
 mod scram;
 mod sealing;
+mod self_testing;
 mod smuggling;
 mod stage;
 mod standards;

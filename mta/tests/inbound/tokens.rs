@@ -59,6 +59,15 @@ impl Cluster {
         jsonwebtoken::encode(&header, &claims, &key).unwrap()
     }
 
+    /// The same, with somebody to ask whether a token was revoked.
+    fn reviewed(&self, clerk: &Clerk) -> Play {
+        let review = json!({"address": clerk.address, "serverName": REVIEW, "authorities": clerk.authority});
+        Play {
+            more: format!("{}    review: {review}\n", self.section()),
+            ..self.play()
+        }
+    }
+
     fn play(&self) -> Play {
         Play {
             users: vec![("alice", Verifier::argon2id("wonder land").unwrap())],
@@ -282,5 +291,142 @@ async fn bad_tokens_count_against_their_network_and_lock_no_account_out() {
     assert_eq!(client.say(&format!("AUTH PLAIN {password}")).await.code, 454);
     let (reply, _) = login(&mut client, "PLAIN", &cluster.token(&json!({}))).await;
     assert_eq!(reply.code, 235, "a token that holds is no guess: {reply:?}");
+    stage.stop().await;
+}
+
+const REVIEW: &str = "review.edge";
+
+/// Stands for the operator: says of every token what it is told to say.
+struct Clerk {
+    address: std::net::SocketAddr,
+    authority: String,
+    says: std::sync::Arc<std::sync::Mutex<&'static str>>,
+    asked: std::sync::Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl Clerk {
+    async fn start() -> Self {
+        use rustls::pki_types::pem::PemObject;
+        let made = rcgen::generate_simple_self_signed([REVIEW.to_owned()]).unwrap();
+        let key =
+            rustls::pki_types::PrivateKeyDer::from_pem_slice(made.signing_key.serialize_pem().as_bytes());
+        let config = rustls::ServerConfig::builder_with_provider(postroad_mta::tls::provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key.unwrap())
+            .unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let clerk = Self {
+            address: listener.local_addr().unwrap(),
+            authority: made.cert.pem(),
+            says: std::sync::Arc::default(),
+            asked: std::sync::Arc::default(),
+        };
+        let (says, asked) = (clerk.says.clone(), clerk.asked.clone());
+        let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let said = *says.lock().unwrap();
+                let Ok(mut stream) = acceptor.accept(stream).await else {
+                    continue;
+                };
+                answer(&mut stream, said).await;
+            }
+        });
+        clerk
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+/// Reads one request, which comes with the token in its body, and answers it.
+async fn answer<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(stream: &mut S, said: &str) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (mut request, mut room) = (Vec::new(), [0; 4_096]);
+    while !request.ends_with(b"\"}") {
+        match stream.read(&mut room).await {
+            Ok(read @ 1..) => request.extend_from_slice(&room[..read]),
+            _ => return,
+        }
+    }
+    assert!(request.starts_with(b"POST /v1/token-review HTTP/1.1"));
+    let status = if said.is_empty() {
+        "503 Service Unavailable"
+    } else {
+        "200 OK"
+    };
+    let reply = format!(
+        "HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{said}",
+        said.len()
+    );
+    let _ = stream.write_all(reply.as_bytes()).await;
+    let _ = stream.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_token_is_refused_and_one_that_nobody_can_judge_is_put_off() {
+    let (cluster, clerk) = (Cluster::new(), Clerk::start().await);
+    let stage = cluster.reviewed(&clerk).start().await;
+    // Each token is another one, as answers are remembered for a while.
+    for (number, (says, code)) in [
+        ("{\"authenticated\":true}", 235),
+        ("{\"authenticated\":false}", 535),
+        ("", 454),
+        ("nonsense", 454),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        *clerk.says.lock().unwrap() = says;
+        for mechanism in MECHANISMS {
+            let token = cluster.token(&json!({"jti": format!("{number}{mechanism}")}));
+            let mut client = greeted(&stage).await;
+            let (reply, told) = login(&mut client, mechanism, &token).await;
+            assert_eq!(reply.code, code, "{says} {mechanism}: {reply:?}");
+            if code == 535 && mechanism != "PLAIN" {
+                assert!(told.contains("revoked"), "{told}");
+            }
+        }
+    }
+    assert_eq!(clerk.asked(), 12);
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_remembered_and_a_token_that_does_not_hold_is_no_question() {
+    let (cluster, clerk) = (Cluster::new(), Clerk::start().await);
+    *clerk.says.lock().unwrap() = "{\"authenticated\":true}";
+    let stage = cluster.reviewed(&clerk).start().await;
+    let token = cluster.token(&json!({}));
+    for _ in 0..3 {
+        let mut client = greeted(&stage).await;
+        assert_eq!(login(&mut client, "XOAUTH2", &token).await.0.code, 235);
+    }
+    assert_eq!(clerk.asked(), 1);
+    let over = cluster.token(&json!({"exp": now() - 600}));
+    let mut client = greeted(&stage).await;
+    assert_eq!(login(&mut client, "XOAUTH2", &over).await.0.code, 535);
+    assert_eq!(clerk.asked(), 1);
+    stage.stop().await;
+}
+
+/// Whoever sits at the address but cannot prove the name is not believed.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_than_the_one_who_is_named_is_not_believed() {
+    let (cluster, clerk, other) = (Cluster::new(), Clerk::start().await, Clerk::start().await);
+    *clerk.says.lock().unwrap() = "{\"authenticated\":true}";
+    let wrong = Clerk {
+        authority: other.authority.clone(),
+        ..clerk
+    };
+    let stage = cluster.reviewed(&wrong).start().await;
+    let mut client = greeted(&stage).await;
+    let token = cluster.token(&json!({}));
+    assert_eq!(login(&mut client, "OAUTHBEARER", &token).await.0.code, 454);
     stage.stop().await;
 }

@@ -79,6 +79,58 @@ fn the_older_object_has_the_domain_and_the_other_is_told() {
     assert_eq!(domain_winner(&elsewhere, &[other], &all), None);
 }
 
+/// The same domain in other letters; the next takes over when the first goes, and says so no more.
+#[test]
+fn names_are_compared_as_a_labels_and_the_next_takes_over() {
+    let edge = listener("edge", &json!(null));
+    let edge = Door::new(&edge, &nothing);
+    let first = domain("mail/z", "B\u{fc}cher.example", "edge", "2026-01-01T00:00:00Z");
+    let second = domain("mail/a", "XN--bcher-kva.Example", "edge", "2026-01-02T00:00:00Z");
+    let third = domain("mail/b", "xn--BCHER-kva.example", "edge", "2026-01-02T00:00:00Z");
+    let mut all = vec![third.clone(), first, second.clone()];
+    assert_eq!(owners(&attached(edge, &all, &[])), ["mail/z"]);
+    assert_eq!(
+        domain_winner(&second, &[edge], &all),
+        Some(("edge".into(), "z".into()))
+    );
+    let before = fingerprint(&attached(edge, &all, &[]));
+    let going = Arc::make_mut(&mut all[1]);
+    going.metadata.deletion_timestamp = going.metadata.creation_timestamp.clone();
+    assert_eq!(owners(&attached(edge, &all, &[])), ["mail/a"]);
+    assert_eq!(domain_winner(&second, &[edge], &all), None);
+    assert_eq!(
+        domain_winner(&third, &[edge], &all),
+        Some(("edge".into(), "a".into()))
+    );
+    assert_ne!(
+        before,
+        fingerprint(&attached(edge, &all, &[])),
+        "the listener takes it up"
+    );
+}
+
+/// A record in DNS opens for one domain what the owner has opened for the namespace.
+#[test]
+fn a_proven_domain_is_let_in() {
+    let open = listener("edge", &json!({"from": "All", "domains": []}));
+    let closed = listener("edge", &json!(null));
+    let mut object = domain("shop/own", "Shop.example", "edge", "2026-01-01T00:00:00Z");
+    let of = |listener: &SmtpListener, object: &Arc<MailDomain>| {
+        owners(&attached(
+            Door::new(listener, &nothing),
+            std::slice::from_ref(object),
+            &[],
+        ))
+    };
+    assert!(of(&open, &object).is_empty());
+    for (proof, want) in [("shop.example", true), ("other.example", false)] {
+        let status = json!({"conditions": [], "proof": {"domain": proof, "seen": "2026-01-01T00:00:00Z"}});
+        Arc::make_mut(&mut object).status = Some(serde_json::from_value(status).unwrap());
+        assert_eq!(of(&open, &object).len() == 1, want, "{proof}");
+        assert!(of(&closed, &object).is_empty());
+    }
+}
+
 #[test]
 fn a_wrong_object_and_one_of_another_namespace_change_nothing() {
     let wrong = domain("mail/wrong", "10.0.0.1", "edge", "2026-01-01T00:00:00Z");

@@ -9,10 +9,12 @@
 
 use std::fmt::{self, Write as _};
 
+mod proof;
 mod spf;
 
 use super::exchange::{Found, Trouble, exchangers};
 use super::resolver::Observation;
+pub use proof::{ProofWanted, proof};
 pub use spf::{SpfWanted, spf};
 
 /// A verdict about one record.
@@ -60,6 +62,10 @@ pub mod reasons {
     pub const SPF_NOT_AUTHORIZED: &str = "SPFNotAuthorized";
     /// The record is valid, but where mail leaves from is not known.
     pub const EGRESS_UNKNOWN: &str = "EgressUnknown";
+    /// The record has the uid of the object.
+    pub const PROOF_FOUND: &str = "ProofFound";
+    /// There is no record with it.
+    pub const PROOF_MISSING: &str = "ProofMissing";
     /// Servers of the zone say different things.
     pub const SERVERS_DISAGREE: &str = "ServersDisagree";
     /// No server gave a usable answer.

@@ -9,17 +9,18 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
+use postroad_config::DomainName;
 use postroad_crds::conditions::{self, NewCondition, set_condition};
 use postroad_crds::mail_domain::{Check as Wish, RecordStatus};
 use postroad_crds::{MailDomain, MailDomainStatus, SmtpListener};
 
 use super::records::{self, Row};
 use super::status::{Check, Obstacle, Severity, Stated, conditions as decide, types};
-use super::{pace, validate};
+use super::{pace, proof, validate};
 use crate::apply;
 use crate::attached;
 use crate::context::Ctx;
-use crate::dns::judge::{self, Judgement, MxWanted, Ruling, SpfWanted};
+use crate::dns::judge::{self, Judgement, MxWanted, ProofWanted, Ruling, SpfWanted};
 use crate::dns::{resolver, spf};
 use crate::driver::event;
 use crate::error::Error;
@@ -41,8 +42,18 @@ pub async fn reconcile(object: Arc<MailDomain>, ctx: Arc<Ctx>) -> Result<Action,
     let rows_before = rows(&object);
     let mut checks = Vec::new();
     let mut rows_now = Vec::new();
+    let mut proven = None;
     if let Ok(domain) = validate::validate(&object.spec) {
-        for (condition, severity, judgement) in judge_all(&object, &domain, &found, &ctx).await {
+        let mut judgements = judge_all(&object, &domain, &found, &ctx).await;
+        let mut ruling = None;
+        if listeners.asks_for_proof {
+            let judgement = judge_proof(&object, &domain.name, &ctx).await;
+            ruling = Some(judgement.ruling);
+            judgements.push((types::OWNERSHIP_PROVEN, Severity::Advised, judgement));
+        }
+        let before = object.status.as_ref().and_then(|status| status.proof.as_ref());
+        proven = proof::next(before, &domain.name, ruling, now);
+        for (condition, severity, judgement) in judgements {
             let before = rows_before
                 .iter()
                 .find(|row| row.kind == judgement.kind && row.name == judgement.name);
@@ -59,7 +70,8 @@ pub async fn reconcile(object: Arc<MailDomain>, ctx: Arc<Ctx>) -> Result<Action,
         }
     }
     let stated = decide(&obstacles, &checks);
-    let next = status(&object, &stated, &rows_now, now);
+    let mut next = status(&object, &stated, &rows_now, now);
+    next.proof = proven;
     announce(&object, &next, &ctx).await;
     write(&object, &next, &ctx).await?;
     Ok(Action::requeue(pause(
@@ -99,6 +111,8 @@ struct Listeners {
     closed: Vec<String>,
     /// Names of those that are not there.
     missing: Vec<String>,
+    /// One of them asks for a proof of the domain.
+    asks_for_proof: bool,
 }
 
 fn listeners_of(object: &MailDomain, ctx: &Ctx) -> Listeners {
@@ -112,7 +126,13 @@ fn listeners_of(object: &MailDomain, ctx: &Ctx) -> Listeners {
             continue;
         };
         let door = Door::new(&listener, &labels);
-        match name.as_ref().map(|name| door.domain_may(&namespace, name)) {
+        if let Ok(name) = &name {
+            all.asks_for_proof |= door.asks_for_proof(&namespace, name);
+        }
+        let judged = name
+            .as_ref()
+            .map(|name| door.domain_may(&namespace, name, proof::holds(object, name)));
+        match judged {
             Ok(Err(sentence)) => all.closed.push(sentence),
             _ => all.serving.push(listener),
         }
@@ -241,6 +261,20 @@ async fn judge_all(
     list
 }
 
+/// Asks the name servers of the domain themselves: a resolver that the object names would prove whatever its owner likes.
+async fn judge_proof(object: &MailDomain, domain: &DomainName, ctx: &Ctx) -> Judgement {
+    let (name, uid) = (proof::record(domain), object.uid().unwrap_or_default());
+    let seen = match ctx.resolver.authorities(domain.as_str()).await {
+        Ok(servers) => Ok(ctx.resolver.observe(&servers, &name, crate::dns::TXT).await),
+        Err(trouble) => Err(trouble),
+    };
+    let wanted = ProofWanted {
+        name: &name,
+        uid: &uid,
+    };
+    judge::proof(&wanted, &seen)
+}
+
 fn severity(wish: Wish) -> Option<Severity> {
     match wish {
         Wish::Required => Some(Severity::Required),
@@ -318,11 +352,15 @@ async fn announce(object: &MailDomain, next: &MailDomainStatus, ctx: &Ctx) {
         .as_ref()
         .map(|status| status.conditions.as_slice())
         .unwrap_or_default();
-    for condition in next
-        .conditions
-        .iter()
-        .filter(|c| [types::MX_VALID, types::SPF_VALID, types::READY].contains(&c.type_.as_str()))
-    {
+    for condition in next.conditions.iter().filter(|c| {
+        [
+            types::MX_VALID,
+            types::SPF_VALID,
+            types::OWNERSHIP_PROVEN,
+            types::READY,
+        ]
+        .contains(&c.type_.as_str())
+    }) {
         let was = before
             .iter()
             .find(|known| known.type_ == condition.type_)
@@ -348,8 +386,11 @@ async fn write(object: &MailDomain, next: &MailDomainStatus, ctx: &Ctx) -> Resul
 }
 
 /// Kept so that the names of the two modules cannot drift apart.
-const _: () =
-    assert!(same(types::MX_VALID, conditions::MX_VALID) && same(types::SPF_VALID, conditions::SPF_VALID));
+const _: () = assert!(
+    same(types::MX_VALID, conditions::MX_VALID)
+        && same(types::SPF_VALID, conditions::SPF_VALID)
+        && same(types::OWNERSHIP_PROVEN, conditions::OWNERSHIP_PROVEN)
+);
 
 const fn same(a: &str, b: &str) -> bool {
     let (a, b) = (a.as_bytes(), b.as_bytes());

@@ -20,6 +20,8 @@ pub mod types {
     pub const MX_VALID: &str = "MXValid";
     /// The SPF record lets the mail out.
     pub const SPF_VALID: &str = "SPFValid";
+    /// A record proves that the domain is this object's.
+    pub const OWNERSHIP_PROVEN: &str = "OwnershipProven";
 }
 
 /// Reasons of the conditions that are not about DNS. They are API.

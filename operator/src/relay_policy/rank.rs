@@ -35,6 +35,20 @@ impl Standing {
             && canonical(&self.matches) == canonical(&other.matches)
     }
 
+    /// Whether another object of the same rank is for some of the same mail: what both want, age decides.
+    fn overlaps_with(&self, other: &Self) -> bool {
+        let share = |(mine, others): (Vec<&str>, Vec<&str>)| {
+            mine.is_empty() == others.is_empty()
+                && (mine.is_empty() || mine.iter().any(|entry| others.contains(entry)))
+        };
+        let lists = canonical(&self.matches)
+            .into_iter()
+            .zip(canonical(&other.matches));
+        self.priority == other.priority
+            && self.namespace() == other.namespace()
+            && lists.into_iter().all(share)
+    }
+
     /// Number of terms that it gives.
     fn terms(&self) -> usize {
         let matches = &self.matches;
@@ -90,6 +104,17 @@ pub fn winner_over<'a>(
         .find(|other| other.name != one.name && other.collides_with(one) && other.key() < one.key())
 }
 
+/// The older object of the same rank that decides first about some of the mail of `one`, and leaves it the rest.
+pub fn first_over<'a>(
+    one: &Standing,
+    objects: impl IntoIterator<Item = &'a Standing>,
+) -> Option<&'a Standing> {
+    in_order(objects).into_iter().find(|other| {
+        let before = other.name != one.name && other.key() < one.key();
+        before && other.overlaps_with(one) && !other.collides_with(one)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +165,40 @@ mod tests {
             assert_eq!(winner_over(&young, &objects).map(|one| one.name.as_str()), want);
         }
         assert_eq!(winner_over(&old, &[old.clone(), young]), None);
+    }
+
+    #[test]
+    fn of_two_that_share_some_mail_the_older_is_named_and_the_other_keeps_the_rest() {
+        let with = |name: &str, users: &[&str], created: i64| {
+            let mut standing = standing(name, 5, &["a.example"], &[], created);
+            standing.matches.identities = users.iter().map(|&user| user.to_owned()).collect();
+            standing
+        };
+        let young = with("m/young", &["ann", "bob"], 9);
+        for (other, want) in [
+            (with("m/old", &["bob", "carl"], 1), Some("m/old")),
+            (with("m/old", &["carl"], 1), None),
+            (with("m/old", &[], 1), None),
+            (with("m/younger", &["bob"], 10), None),
+            // The same mail altogether: that is another matter.
+            (with("m/old", &["bob", "ann"], 1), None),
+            (
+                Standing {
+                    priority: 6,
+                    ..with("m/old", &["bob"], 1)
+                },
+                None,
+            ),
+        ] {
+            let objects = [young.clone(), other];
+            assert_eq!(first_over(&young, &objects).map(|one| one.name.as_str()), want);
+        }
+        let names = standing("m/old", 5, &["A.EXAMPLE", "b.example"], &[], 1);
+        let other = standing("m/young", 5, &["a.example", "c.example"], &[], 2);
+        assert_eq!(
+            first_over(&other, [&names]).map(|one| one.name.as_str()),
+            Some("m/old")
+        );
     }
 
     #[test]

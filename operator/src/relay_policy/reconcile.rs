@@ -12,7 +12,7 @@ use postroad_crds::conditions::{
 };
 use postroad_crds::{RelayPolicy, RelayPolicyStatus};
 
-use super::rank::{Standing, winner_over};
+use super::rank::{Standing, first_over, winner_over};
 use super::validate;
 use crate::apply;
 use crate::attached;
@@ -35,6 +35,8 @@ pub struct Found {
     pub missing: Vec<String>,
     /// The policy that takes its mail, and the listener.
     pub winner: Option<(String, String)>,
+    /// The policy that takes some of its mail, and the listener.
+    pub first: Option<(String, String)>,
     /// Listeners whose pods do not all use this version yet.
     pub pending: Vec<String>,
 }
@@ -118,6 +120,11 @@ fn look(object: &RelayPolicy, ctx: &Ctx) -> Found {
                 .winner
                 .get_or_insert((winner.name.clone(), reference.name.clone()));
         }
+        if let Some(first) = mine.and_then(|mine| first_over(mine, &standings)) {
+            found
+                .first
+                .get_or_insert((first.name.clone(), reference.name.clone()));
+        }
         if !attached::confirmed(&listener, &attached) {
             found.pending.push(reference.shown());
         }
@@ -139,14 +146,23 @@ fn conditions(found: &Found) -> Vec<NewCondition> {
     let (accepted, why, message) = accepted(found);
     let waiting = !found.missing.is_empty() || !found.pending.is_empty();
     let stalled = found.invalid.is_some() || found.not_permitted.is_some() || found.winner.is_some();
-    let conflict = match &found.winner {
-        Some((winner, listener)) => NewCondition::new(
+    let conflict = match (&found.winner, &found.first) {
+        (Some((winner, listener)), _) => NewCondition::new(
             CONFLICTED,
             Some(true),
             reason::CONFLICT,
             conflict_sentence(winner, listener),
         ),
-        None => NewCondition::new(CONFLICTED, Some(false), reason::AS_WANTED, ""),
+        (None, Some((first, listener))) => NewCondition::new(
+            CONFLICTED,
+            Some(true),
+            reason::OVERLAP,
+            format!(
+                "RelayPolicy {first} is older, has the same rank and takes some of this mail on listener {listener}; the rest is \
+                 this one's. Another priority makes clear who decides"
+            ),
+        ),
+        (None, None) => NewCondition::new(CONFLICTED, Some(false), reason::AS_WANTED, ""),
     };
     let ready = if accepted && !found.pending.is_empty() {
         let names = found.pending.join(", ");
@@ -280,5 +296,15 @@ mod tests {
             assert_eq!(of(&list, STALLED).0, stalled, "{found:?}");
             assert_eq!(of(&list, CONFLICTED).0, Some(found.winner.is_some()));
         }
+        let shared = Found {
+            first: Some(("m/old".into(), "edge".into())),
+            ..Found::default()
+        };
+        let list = conditions(&shared);
+        assert_eq!(of(&list, CONFLICTED), (Some(true), reason::OVERLAP));
+        assert_eq!(
+            (of(&list, READY).0, of(&list, STALLED).0),
+            (Some(true), Some(false))
+        );
     }
 }

@@ -12,7 +12,9 @@ use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::PostParams;
 use kube::{Api, Client};
-use postroad_config::admin::{LostRequest, PortShown, Refusal, SealRequest, State};
+use postroad_config::admin::{
+    LostRequest, NetworkState, PortShown, Refusal, RelayTest, RelayTested, SealRequest, State,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -37,6 +39,8 @@ pub enum AdminError {
 const DEADLINE: Duration = Duration::from_secs(3);
 /// A pod takes five seconds at most to look at its own ports.
 const LOOK: Duration = Duration::from_secs(8);
+/// A pod takes 25 seconds at most to test ports.
+const TEST: Duration = Duration::from_secs(28);
 /// Tokens are good for ten minutes and used for seven.
 const TOKEN_LIFE: Duration = Duration::from_mins(7);
 
@@ -161,6 +165,19 @@ impl Fleet {
     /// What the ports of a pod show: it connects to each of them, as a client does.
     pub async fn certificates(&self, address: &str) -> Result<Vec<PortShown>, AdminError> {
         self.ask("GET", address, "/v1/certificates", Bytes::new(), LOOK)
+            .await
+    }
+
+    /// What a pod has seen of the network.
+    pub async fn network(&self, address: &str) -> Result<NetworkState, AdminError> {
+        self.ask("GET", address, "/v1/network", Bytes::new(), DEADLINE)
+            .await
+    }
+
+    /// Has a pod try to relay through ports.
+    pub async fn relay_test(&self, address: &str, test: &RelayTest) -> Result<Vec<RelayTested>, AdminError> {
+        let body = serde_json::to_vec(test).unwrap_or_default();
+        self.ask("POST", address, "/v1/relay-test", body.into(), TEST)
             .await
     }
 

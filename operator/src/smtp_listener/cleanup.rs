@@ -96,6 +96,7 @@ async fn remove_children(names: &Names, children: &Children, ctx: &Ctx) -> Resul
             }
         }
     }
+    ctx.reviews.end(&names.review_name());
     for secret in children.secrets.values() {
         apply::delete::<Secret>(ctx, secret).await?;
     }

@@ -482,5 +482,7 @@ fn found(
             .annotations()
             .get(SPOOL_FORMAT)
             .and_then(|cap| cap.parse().ok()),
+        holder: None,
+        self_tests: Vec::new(),
     }
 }

@@ -99,6 +99,11 @@ impl Names {
         format!("{}.{}.svc", self.peers(), self.namespace)
     }
 
+    /// The name that the operator proves to the pods where they ask whether a token was revoked.
+    pub fn review_name(&self) -> String {
+        format!("review.{}", self.admin_name())
+    }
+
     /// Audience of tokens for the admin endpoints.
     pub fn admin_audience(&self) -> String {
         format!("admin.postroad.dev/{}/{}", self.namespace, self.listener)

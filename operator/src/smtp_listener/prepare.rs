@@ -10,7 +10,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::jiff::Timestamp;
 use kube::{Api, Resource, ResourceExt};
-use postroad_config::{Drained, LoginSecret, Peers, User};
+use postroad_config::{Domain, Drained, LoginSecret, Peers, Review, User};
 use postroad_crds::SmtpListener;
 use postroad_crds::conditions::reason;
 use serde_json::{Value, json};
@@ -46,6 +46,8 @@ pub struct Prepared {
     pub authority: String,
     /// Where clients reach the listener.
     pub addresses: Vec<String>,
+    /// Domains in the configuration.
+    pub domains: Vec<Domain>,
 }
 
 /// What somebody has to mend first is inside.
@@ -97,6 +99,10 @@ async fn write(
     let (authority, leaf) = admin_certificates(names, children, ctx).await?;
     let attached = attached_objects(listener, ctx);
     let before = children.base(names);
+    let review = match review(names, &inputs.valid, &authority, ctx)? {
+        Ok(review) => review,
+        Err(obstacle) => return Ok(Err(obstacle)),
+    };
     let parts = Parts {
         names,
         valid: &inputs.valid,
@@ -123,7 +129,9 @@ async fn write(
         pods: sending_pods(listener, children),
         peers: peers(listener, names, children, before.as_deref()),
         spool_format: spool_format::rendered(agreed_format(listener)),
+        review,
     };
+    let asks_for_reviews = parts.review.is_some();
     let leaves_by = network::mail_ports(&parts.policies, &parts.domains);
     let rendered = match config::rendered(parts, before.as_deref()) {
         Ok(rendered) => rendered,
@@ -131,14 +139,57 @@ async fn write(
     };
     write_config(names, children, &rendered, ctx).await?;
     let service = write_objects(listener, names, children, ctx).await?;
-    keep_network_policy(listener, names, &inputs.valid, &leaves_by, ctx).await?;
+    let reviews = asks_for_reviews.then_some(ctx.args.review_port);
+    keep_network_policy(listener, names, &inputs.valid, (&leaves_by, reviews), ctx).await?;
     Ok(Ok(Prepared {
         addresses: addresses::addresses(listener, &service),
+        domains: attached
+            .domains
+            .iter()
+            .map(|(_, domain)| domain.clone())
+            .collect(),
         fingerprint: attached::fingerprint(&attached),
         certificate: inputs.tls.and_then(|pair| certificates::facts(&pair.certificate)),
         authority: authority.certificate,
         rendered,
     }))
+}
+
+/// Where the pods ask whether a token was revoked: this very process, whose leaf for it is made here and kept in memory. Another
+/// leader has another address, and the pods hear of it as of any change.
+fn review(
+    names: &Names,
+    valid: &Valid,
+    authority: &Pair,
+    ctx: &Ctx,
+) -> Result<Wanted<Option<Review>>, Error> {
+    let name = names.review_name();
+    if !valid.check_revocation {
+        ctx.reviews.end(&name);
+        return Ok(Ok(None));
+    }
+    let Some(address) = ctx.args.pod_ip else {
+        let message = "authentication.serviceAccounts.checkRevocation: the operator does not know its own address; start it with \
+                       --pod-ip, or POD_IP";
+        return Ok(Err(obstacle(reason::INVALID, message.to_owned(), false)));
+    };
+    let now = Timestamp::now().as_second();
+    let kept = ctx.reviews.leaf(&name).filter(|leaf| {
+        certificates::facts(&leaf.certificate).is_some_and(|facts| !facts.is_due(now))
+            && ctx.reviews.is_of(&name, &authority.certificate)
+    });
+    let leaf = match kept {
+        Some(leaf) => leaf,
+        None => certificates::leaf(authority, &name, now).map_err(made)?,
+    };
+    ctx.reviews
+        .serve(&name, &names.submission_audience(), &leaf, &authority.certificate)
+        .map_err(made)?;
+    Ok(Ok(Some(Review {
+        address: std::net::SocketAddr::new(address, ctx.args.review_port),
+        server_name: name.parse().map_err(made)?,
+        authorities: authority.certificate.clone(),
+    })))
 }
 
 /// The format that the pods were last seen to agree on.
@@ -415,7 +466,7 @@ async fn keep_network_policy(
     listener: &SmtpListener,
     names: &Names,
     valid: &Valid,
-    mail: &BTreeSet<u16>,
+    (mail, reviews): (&BTreeSet<u16>, Option<u16>),
     ctx: &Ctx,
 ) -> Result<(), Error> {
     if let Some(settings) = &listener.spec.network_policy {
@@ -423,6 +474,7 @@ async fn keep_network_policy(
             mail,
             resolvers: &valid.resolvers,
             operator: &ctx.args.pod_namespace,
+            reviews,
         };
         let owner = owner(listener)?;
         let policy = network::network_policy(names, listener, &settings.egress_ports, talk, &owner);

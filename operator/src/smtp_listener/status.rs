@@ -5,13 +5,14 @@ use postroad_config::admin::{PortShown, State};
 use postroad_crds::common::Size;
 use postroad_crds::conditions::{
     CERTIFICATE_SERVED, CONFIG_APPLIED, DRAINING, NewCondition, QUEUE_HEALTHY, READY, RECONCILING,
-    ROLLED_OUT, STALLED, reason, set_condition,
+    RELAY_PROTECTED, ROLLED_OUT, STALLED, reason, set_condition,
 };
 use postroad_crds::smtp_listener::{DrainingPod, LostVolume, QueueStatus};
 use postroad_crds::{SmtpListener, SmtpListenerStatus};
 
 use super::build::certificates::Facts;
 use super::names::VOLUME_LOST;
+use super::namesake::{self, Holder};
 use super::rollout::{self, Rollout};
 use super::served;
 use super::spool_format;
@@ -87,6 +88,10 @@ pub struct Found {
     pub rollout: Rollout,
     /// A person's word, see [`spool_format::SPOOL_FORMAT`].
     pub format_cap: Option<u32>,
+    /// The other listener that has the host name.
+    pub holder: Option<Holder>,
+    /// What the self-tests say; empty where none could be made: what they said last stays.
+    pub self_tests: Vec<NewCondition>,
 }
 
 /// Figures move within this time even when their class stays.
@@ -123,13 +128,15 @@ pub fn status(listener: &SmtpListener, found: &Found, now: Timestamp) -> SmtpLis
             .map_or(before.spool_format_on_disk, |format| i32::try_from(format).ok()),
         conditions: before.conditions.clone(),
     };
-    let conditions = [
+    let mut conditions = vec![
         config_applied(&serving, found),
         served::condition(&listener.spec.hostname, &serving, found, now),
         queue_healthy(listener, found),
         draining_condition(found),
         rolled_out(&found.rollout),
+        namesake::condition(found.holder.as_ref()),
     ];
+    conditions.extend(found.self_tests.iter().cloned());
     let ready = ready(listener.spec.replicas, &serving, found, &conditions);
     let moving = moving(listener.spec.replicas, &serving, found, &conditions[0]);
     let stalled = stalled(found);
@@ -186,9 +193,12 @@ fn ready(wanted: i32, serving: &[&Seen], found: &Found, conditions: &[NewConditi
             why.unwrap_or_else(|| "no pod serves yet".into()),
         );
     }
-    if let Some(fault) = conditions.iter().find(|condition| {
-        matches!(condition.kind, CONFIG_APPLIED | CERTIFICATE_SERVED) && condition.status != Some(true)
-    }) {
+    let stands_in_the_way = |condition: &&NewCondition| match condition.kind {
+        CONFIG_APPLIED | CERTIFICATE_SERVED => condition.status != Some(true),
+        RELAY_PROTECTED => condition.status == Some(false),
+        _ => false,
+    };
+    if let Some(fault) = conditions.iter().find(stands_in_the_way) {
         return NewCondition::new(READY, Some(false), &fault.reason, fault.message.clone());
     }
     NewCondition::new(

@@ -62,6 +62,8 @@ pub struct Valid {
     pub access: Access,
     /// Whether ServiceAccounts may submit.
     pub service_accounts: bool,
+    /// Whether the API server is asked if their tokens were revoked.
+    pub check_revocation: bool,
     /// Whether logins may be bound to their TLS connection.
     pub channel_binding: bool,
     /// What is done to headers.
@@ -98,6 +100,10 @@ pub fn validate(spec: &SmtpListenerSpec) -> Result<Valid, Invalid> {
         relay_from: networks("spec.relayFrom", &spec.relay_from)?,
         proxy_protocol: proxy_protocol(spec)?,
         service_accounts: authentication.is_some_and(|given| given.service_accounts.is_some()),
+        check_revocation: authentication
+            .and_then(|given| given.service_accounts.as_ref())
+            .and_then(|accounts| accounts.check_revocation)
+            .unwrap_or(false),
         channel_binding: authentication
             .and_then(|given| given.channel_binding)
             .unwrap_or(false),
@@ -413,7 +419,9 @@ mod tests {
         let bound = validate(&spec(&json!({"authentication": users}))).unwrap();
         assert!(bound.channel_binding && !bound.service_accounts);
         let tokens = validate(&spec(&json!({"authentication": {"serviceAccounts": {}}}))).unwrap();
-        assert!(tokens.service_accounts && !tokens.channel_binding);
+        assert!(tokens.service_accounts && !tokens.channel_binding && !tokens.check_revocation);
+        let checked = json!({"authentication": {"serviceAccounts": {"checkRevocation": true}}});
+        assert!(validate(&spec(&checked)).unwrap().check_revocation);
         assert_eq!(valid.minimum_version, TlsVersion::Tls12);
         let newest = json!({"tls": {"selfSigned": {}, "minimumVersion": "Tls13"}});
         assert_eq!(

@@ -23,7 +23,7 @@ pub struct ListenerService {
     pub type_: ServiceType,
     /// Annotations of the Service, for the load balancer's controller.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(length(max = 32))]
+    #[schemars(extend("maxProperties" = 32))]
     pub annotations: BTreeMap<String, String>,
     /// IP families, the first one first. Default: the cluster's. The first cannot be changed on a live Service.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

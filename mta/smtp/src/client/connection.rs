@@ -4,6 +4,7 @@
 //! connection, and what it offered in clear is forgotten when TLS begins.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use super::capabilities::Capabilities;
 use super::message::{Error, Failure, Message, Outcome, Stage, Unsuited};
@@ -118,6 +119,7 @@ pub struct Connection {
     due: VecDeque<Due>,
     capabilities: Capabilities,
     peer: String,
+    our_address: Option<IpAddr>,
     tls: bool,
     transaction: Option<Transaction>,
     /// The last transaction left something open at the peer: RSET goes first.
@@ -139,6 +141,7 @@ impl Connection {
             due: VecDeque::from([Due::Greeting]),
             capabilities: Capabilities::default(),
             peer: String::new(),
+            our_address: None,
             tls: false,
             transaction: None,
             reset_due: false,
@@ -183,6 +186,11 @@ impl Connection {
     /// What the peer calls itself in its last reply to EHLO, LHLO or HELO (RFC 5321 section 4.1.1.1); unproven.
     pub fn peer(&self) -> &str {
         &self.peer
+    }
+
+    /// Our own address, where the peer prints it in its greeting or its last reply to EHLO; unproven.
+    pub fn our_address(&self) -> Option<IpAddr> {
+        self.our_address
     }
 
     /// Whether TLS is in use.
@@ -334,7 +342,10 @@ impl Connection {
         }
         self.due.pop_front();
         match due {
-            Due::Greeting if reply.code() == 220 => self.hello(),
+            Due::Greeting if reply.code() == 220 => {
+                self.our_address = printed_address(reply.lines().first().map_or("", String::as_str));
+                self.hello();
+            }
             Due::Hello if reply.is_positive() => {
                 self.capabilities = Capabilities::read(&reply, self.tls);
                 self.greeted(&reply);
@@ -354,6 +365,8 @@ impl Connection {
     fn greeted(&mut self, reply: &PeerReply) {
         let name = reply.lines().first().and_then(|line| line.split(' ').next());
         name.unwrap_or_default().clone_into(&mut self.peer);
+        let printed = printed_address(reply.lines().first().map_or("", String::as_str));
+        self.our_address = printed.or(self.our_address);
         self.phase = Phase::Ready;
     }
 
@@ -437,6 +450,18 @@ impl Connection {
             uncertain,
         }));
     }
+}
+
+/// The one address in the text of a greeting, behind the name of the host: `mx.example at your service, [192.0.2.1]`. Where there
+/// are two, one is perhaps its own.
+fn printed_address(line: &str) -> Option<IpAddr> {
+    let words = line.split_once(' ')?.1;
+    let mut found = words
+        .split(|c: char| c.is_whitespace() || matches!(c, '[' | ']' | '(' | ')' | ',' | ';' | '<' | '>'))
+        .map(|word| word.strip_prefix("IPv6:").unwrap_or(word).trim_end_matches('.'))
+        .filter_map(|word| word.parse::<IpAddr>().ok());
+    let first = found.next()?;
+    found.all(|other| other == first).then_some(first)
 }
 
 fn refused(reply: PeerReply) -> Error {

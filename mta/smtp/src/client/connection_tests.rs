@@ -86,6 +86,48 @@ fn failure(events: &[Event]) -> &Failure {
 }
 
 #[test]
+fn our_address_is_read_where_the_peer_prints_one() {
+    let printed = |greeting: &str, hello: &str| {
+        let mut connection = Connection::new(Config::smtp("me.example"));
+        connection.feed(greeting.as_bytes());
+        while connection.poll() != Event::NeedInput {}
+        connection.feed(hello.as_bytes());
+        while connection.poll() != Event::Ready {}
+        connection.our_address().map(|address| address.to_string())
+    };
+    let plain = "250-mx.example\r\n250 SIZE 5\r\n";
+    for (greeting, hello, want) in [
+        ("220 mx.example ESMTP\r\n", plain, None),
+        (
+            "220 mx.example ESMTP\r\n",
+            "250-mx.example at your service, [192.0.2.1]\r\n250 SIZE 5\r\n",
+            Some("192.0.2.1"),
+        ),
+        (
+            "220 mx.example ESMTP\r\n",
+            "250 mx.example Hello me.example [IPv6:2001:db8::1]. pleased\r\n",
+            Some("2001:db8::1"),
+        ),
+        ("220 mx.example hello 192.0.2.2\r\n", plain, Some("192.0.2.2")),
+        (
+            "220 mx.example hello 192.0.2.2\r\n",
+            "250 mx.example hello [192.0.2.3]\r\n",
+            Some("192.0.2.3"),
+        ),
+        ("220 mx.example 192.0.2.2 greets 192.0.2.3\r\n", plain, None),
+        // The name of the host is no word of the greeting.
+        ("220 [192.0.2.9] ESMTP\r\n", "250 [192.0.2.9]\r\n", None),
+        ("220 mx.example 8.12.11/8.12.11 1.2.3\r\n", plain, None),
+    ] {
+        assert_eq!(
+            printed(greeting, hello).as_deref(),
+            want,
+            "{greeting:?} {hello:?}"
+        );
+    }
+}
+
+#[test]
 fn one_command_at_a_time_without_pipelining() {
     let script = [
         "220 x\r\n",

@@ -77,6 +77,7 @@ impl Callout {
                 hostname,
                 recipients: None,
                 patience: Patience::default(),
+                seen: None,
             };
             let judged = match Link::open(&target, &self.0.tls).await {
                 Ok(link) => {

@@ -373,7 +373,7 @@ fn is_under(name: &str, domain: &str) -> bool {
 }
 
 /// Name of an address in the reverse tree (RFC 1035 section 3.5, RFC 3596 section 2.5).
-fn reverse_name(address: IpAddr) -> String {
+pub fn reverse_name(address: IpAddr) -> String {
     let tree = match address {
         IpAddr::V4(_) => "in-addr.arpa",
         IpAddr::V6(_) => "ip6.arpa",

@@ -18,6 +18,7 @@ pub mod record;
 mod request;
 
 pub use check::{Check, Step};
+pub use evaluate::reverse_name;
 pub use record::{Record, SelectError, SyntaxError, select};
 pub use request::Request;
 

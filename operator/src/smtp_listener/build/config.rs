@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use postroad_config::{
     AdminApi, AdminSection, AssembleError, Authentication, ConfigFile, Domain, FORMAT, LoginSecret, Peers,
-    Policy, ServiceAccounts, ShardFile, SpoolSection, TlsSection, TlsSource, TokenAuthority, TokenRole,
-    TokenRule, User, assemble, hash, render, shard_of,
+    Policy, Review, ServiceAccounts, ShardFile, SpoolSection, TlsSection, TlsSource, TokenAuthority,
+    TokenRole, TokenRule, User, assemble, hash, render, shard_of,
 };
 
 use super::certificates::Pair;
@@ -44,6 +44,8 @@ pub struct Parts<'a> {
     pub peers: Peers,
     /// `spool.writeFormat`.
     pub spool_format: Option<u32>,
+    /// Who is asked whether a token was revoked.
+    pub review: Option<Review>,
 }
 
 /// Issuer of the cluster's ServiceAccount tokens.
@@ -165,6 +167,7 @@ fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
         pods,
         peers,
         spool_format,
+        review,
     } = parts;
     let any = |port: u16| std::net::SocketAddr::from(([0_u16; 8], port));
     let rule = |audience, subject, role| TokenRule {
@@ -202,6 +205,7 @@ fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
                 audience: names.submission_audience(),
                 key_set: issuer.key_set.clone(),
                 refused_audiences: issuer.api_audiences.clone(),
+                review,
             }),
         },
         login_secret,
@@ -300,6 +304,7 @@ mod tests {
             pods: 1,
             peers: Peers::default(),
             spool_format: None,
+            review: None,
         };
         rendered(parts, before).unwrap()
     }
@@ -361,6 +366,11 @@ mod tests {
                 pods: 1,
                 peers: Peers::default(),
                 spool_format: None,
+                review: Some(Review {
+                    address: "10.0.0.1:8443".parse().unwrap(),
+                    server_name: "review.edge".parse().unwrap(),
+                    authorities: "c".into(),
+                }),
             };
             let rendered = rendered(parts, None).unwrap();
             assemble(&rendered.base, &rendered.shards).unwrap().file
@@ -372,6 +382,7 @@ mod tests {
         let accounts = file.authentication.service_accounts.unwrap();
         assert_eq!(accounts.audience, "smtp.postroad.dev/mail/edge");
         assert_eq!(accounts.refused_audiences, ["https://api", "https://issuer"]);
+        assert_eq!(accounts.review.unwrap().address.to_string(), "10.0.0.1:8443");
         assert_eq!(
             file.admin.api.unwrap().tokens.refused_audiences,
             accounts.refused_audiences
@@ -404,6 +415,7 @@ mod tests {
             pods: 1,
             peers: Peers::default(),
             spool_format: Some(2),
+            review: None,
         };
         let rendered = rendered(parts, None).unwrap();
         let set = assemble(&rendered.base, &rendered.shards).unwrap();

@@ -33,6 +33,8 @@ pub struct Talk<'a> {
     pub resolvers: &'a [SocketAddr],
     /// Namespace of the operator, which asks the pods how they are.
     pub operator: &'a str,
+    /// Port of the operator that pods ask about tokens.
+    pub reviews: Option<u16>,
 }
 
 /// Renders the policy.
@@ -64,7 +66,12 @@ pub fn network_policy(
         .collect();
     let mut out: BTreeSet<i32> = talk.mail.iter().map(|port| i32::from(*port)).collect();
     out.extend(further);
-    json!({
+    let operator =
+        json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": talk.operator}}});
+    let reviews = talk
+        .reviews
+        .map(|port| json!({"to": [operator], "ports": [tcp(i32::from(port))]}));
+    let mut policy = json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
         "metadata": {
             "name": names.listener, "namespace": names.namespace, "labels": names.labels(), "ownerReferences": [owner],
@@ -79,18 +86,23 @@ pub fn network_policy(
                 {
                     "from": [
                         {"podSelector": pods},
-                        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": talk.operator}}},
+                        operator,
                     ],
                     "ports": [tcp(8443)],
                 },
             ],
             "egress": [
                 {"ports": dns},
-                {"to": [{"podSelector": pods}], "ports": [tcp(8443)]},
+                // Each other: hand-over, and the test of the ports by one of them.
+                {"to": [{"podSelector": pods}], "ports": served.iter().cloned().chain([tcp(8443)]).collect::<Vec<_>>()},
                 {"ports": out.into_iter().map(tcp).collect::<Vec<_>>()},
             ],
         },
-    })
+    });
+    if let (Some(rule), Some(egress)) = (reviews, policy["spec"]["egress"].as_array_mut()) {
+        egress.push(rule);
+    }
+    policy
 }
 
 #[cfg(test)]
@@ -150,6 +162,7 @@ mod tests {
             mail: &mail,
             resolvers: &resolvers,
             operator: "postroad",
+            reviews: Some(8443),
         };
         let policy = network_policy(&names, &listener, &[2424], talk, &json!({"uid": "u"}));
         let ports = |rule: &Value| -> Vec<String> {
@@ -168,10 +181,23 @@ mod tests {
             "postroad"
         );
         assert_eq!(ports(&egress[0]), ["UDP/53", "TCP/53", "UDP/5353", "TCP/5353"]);
-        assert_eq!(ports(&egress[1]), ["TCP/8443"]);
+        assert_eq!(ports(&egress[1]), ["TCP/10025", "TCP/2525", "TCP/8443"]);
         assert!(egress[1]["to"].is_array());
         assert_eq!(ports(&egress[2]), ["TCP/25", "TCP/587", "TCP/2424"]);
-        assert_eq!((ingress.len(), egress.len()), (3, 3));
+        assert_eq!(ports(&egress[3]), ["TCP/8443"]);
+        assert_eq!(egress[3]["to"], json!([ingress[2]["from"][1]]));
+        assert_eq!((ingress.len(), egress.len()), (3, 4));
+        let without = network_policy(
+            &names,
+            &listener,
+            &[2424],
+            Talk {
+                reviews: None,
+                ..talk
+            },
+            &json!({}),
+        );
+        assert_eq!(without["spec"]["egress"].as_array().unwrap().len(), 3);
         assert_eq!(policy["metadata"]["ownerReferences"][0]["uid"], "u");
     }
 }

@@ -1,0 +1,169 @@
+//! Two listeners of one host name: which of them has it. Pure.
+//!
+//! ```text
+//!   same name, oldest first, then namespace/name ─┬─► in this namespace another is before us: Conflicted, and not Ready:
+//!                                                 │     what runs stays, nothing new is served until the name is free
+//!                                                 └─► only elsewhere: Conflicted is told; a neighbour changes nothing else
+//! ```
+//!
+//! A listener that is being deleted holds no name: the next one takes over while it still drains.
+
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use postroad_config::DomainName;
+use postroad_crds::SmtpListener;
+use postroad_crds::conditions::{CONFLICTED, NewCondition, reason};
+
+use super::status::Obstacle;
+
+/// Who has the host name of a listener, where it is another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holder {
+    /// The host name, in A-labels.
+    pub hostname: String,
+    /// `namespace/name`.
+    pub listener: String,
+    /// It is of the listener's own namespace.
+    pub is_near: bool,
+}
+
+/// Finds it. One of the own namespace is named before others: it decides more.
+pub fn holder(listener: &SmtpListener, all: &[SmtpListener]) -> Option<Holder> {
+    let hostname = hostname(listener)?;
+    let before = |other: &&SmtpListener| {
+        other.uid() != listener.uid()
+            && other.metadata.deletion_timestamp.is_none()
+            && self::hostname(other).as_ref() == Some(&hostname)
+            && age(other) < age(listener)
+    };
+    let is_near = |other: &SmtpListener| other.namespace() == listener.namespace();
+    let first = all
+        .iter()
+        .filter(before)
+        .min_by_key(|other| (!is_near(other), age(other)))?;
+    Some(Holder {
+        hostname: hostname.to_string(),
+        listener: shown(first),
+        is_near: is_near(first),
+    })
+}
+
+/// What keeps the newest spec from being served.
+pub fn obstacle(holder: Option<&Holder>) -> Option<Obstacle> {
+    let holder = holder.filter(|holder| holder.is_near)?;
+    Some(Obstacle {
+        reason: reason::CONFLICT,
+        message: sentence(holder),
+        stalled: true,
+    })
+}
+
+/// The condition `Conflicted`.
+pub fn condition(holder: Option<&Holder>) -> NewCondition {
+    match holder {
+        Some(holder) => NewCondition::new(CONFLICTED, Some(true), reason::CONFLICT, sentence(holder)),
+        None => NewCondition::new(CONFLICTED, Some(false), reason::AS_WANTED, ""),
+    }
+}
+
+fn sentence(holder: &Holder) -> String {
+    let Holder {
+        hostname, listener, ..
+    } = holder;
+    let end = if holder.is_near {
+        "this one takes over when that one goes; give one of the two another hostname"
+    } else {
+        "it is served here all the same; agree with its owner who has the name in DNS"
+    };
+    format!("SmtpListener {listener} is older and has the host name {hostname}; {end}")
+}
+
+fn hostname(listener: &SmtpListener) -> Option<DomainName> {
+    listener.spec.hostname.parse().ok()
+}
+
+fn shown(listener: &SmtpListener) -> String {
+    format!(
+        "{}/{}",
+        listener.namespace().unwrap_or_default(),
+        listener.name_any()
+    )
+}
+
+/// The smaller has the name. An object without a time is not stored yet.
+fn age(listener: &SmtpListener) -> (bool, Option<Timestamp>, String) {
+    let created = listener.creation_timestamp().map(|time| time.0);
+    (created.is_none(), created, shown(listener))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn listener(path: &str, hostname: &str, created: &str) -> SmtpListener {
+        let (namespace, name) = path.split_once('/').unwrap();
+        serde_json::from_value(json!({
+            "apiVersion": "postroad.dev/v1alpha1", "kind": "SmtpListener",
+            "metadata": {"name": name, "namespace": namespace, "uid": path, "creationTimestamp": created},
+            "spec": {
+                "hostname": hostname, "queue": {"storage": {"size": "1Gi"}},
+                "ports": [{"name": "smtp", "port": 25, "role": "Transfer", "tls": "Disabled"}],
+            },
+        }))
+        .unwrap()
+    }
+
+    fn held(of: &SmtpListener, all: &[SmtpListener]) -> Option<(String, bool)> {
+        holder(of, all).map(|holder| (holder.listener, holder.is_near))
+    }
+
+    #[test]
+    fn the_older_has_the_name_and_the_next_takes_over_when_it_goes() {
+        let old = listener("mail/z", "MX.B\u{fc}cher.example", "2026-01-01T00:00:00Z");
+        let next = listener("mail/a", "mx.xn--bcher-kva.example", "2026-01-02T00:00:00Z");
+        let last = listener("mail/b", "mx.xn--bcher-kva.EXAMPLE", "2026-01-02T00:00:00Z");
+        let other = listener("mail/o", "mx.other.example", "2025-01-01T00:00:00Z");
+        let mut all = vec![last.clone(), other.clone(), next.clone(), old.clone()];
+        assert_eq!((held(&old, &all), held(&other, &all)), (None, None));
+        assert_eq!(held(&next, &all), Some(("mail/z".into(), true)));
+        // Of two objects of one second, the name decides.
+        all[3].metadata.deletion_timestamp = old.metadata.creation_timestamp.clone();
+        assert_eq!(held(&next, &all), None);
+        assert_eq!(held(&last, &all), Some(("mail/a".into(), true)));
+        all.retain(|one| one.name_any() == "b");
+        assert_eq!(held(&last, &all), None);
+    }
+
+    #[test]
+    fn a_neighbour_is_named_and_stops_nothing() {
+        let theirs = listener("a/edge", "mx.example.com", "2025-01-01T00:00:00Z");
+        let ours = listener("mail/edge", "mx.example.com", "2026-01-01T00:00:00Z");
+        let near = listener("mail/older", "mx.example.com", "2025-06-01T00:00:00Z");
+        let found = holder(&ours, &[theirs.clone(), ours.clone()]);
+        assert_eq!(obstacle(found.as_ref()), None);
+        let said = condition(found.as_ref());
+        assert_eq!(
+            (said.status, said.reason.as_str()),
+            (Some(true), reason::CONFLICT)
+        );
+        assert!(said.message.contains("a/edge"), "{}", said.message);
+
+        let found = holder(&ours, &[theirs, near, ours.clone()]);
+        let stops = obstacle(found.as_ref()).unwrap();
+        assert!(
+            stops.stalled && stops.message.contains("mail/older"),
+            "{}",
+            stops.message
+        );
+        assert_eq!(condition(None).status, Some(false));
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_read_holds_nothing() {
+        let wrong = listener("mail/a", "10.0.0.1", "2025-01-01T00:00:00Z");
+        let same = listener("mail/b", "10.0.0.1", "2026-01-01T00:00:00Z");
+        assert_eq!(held(&same, &[wrong, same.clone()]), None);
+    }
+}
