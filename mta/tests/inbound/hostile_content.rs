@@ -50,7 +50,8 @@ fn keys(asked: &Asked) -> usize {
     asked.iter().filter(|name| name.contains("._domainkey.")).count()
 }
 
-/// A right signature below ten others is not looked at: the ten are all that is asked for.
+/// Ten thousand are more fields than a header may have. Of fewer, ten are all that is asked for: a right one below them is not
+/// looked at.
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_signatures_cost_ten_and_pass_nothing() {
     let (stage, asked) = watched(ENFORCE).await;
@@ -60,7 +61,7 @@ async fn ten_thousand_signatures_cost_ten_and_pass_nothing() {
     let short = |number: usize| format!("DKIM-Signature: v=1;n={number}\r\n");
     let many: String = (0..10_000).map(short).collect();
     let refused = bring(&stage, &(many + &good)).await;
-    assert!(refused.code == 550 && refused.has("5.7.26"), "{refused:?}");
+    assert!(refused.code == 552 && refused.has("5.3.4"), "{refused:?}");
     assert_eq!(keys(&asked), 0, "nothing of them can be read");
     let proper = |number: usize| {
         format!(
@@ -81,12 +82,12 @@ async fn ten_thousand_signatures_cost_ten_and_pass_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_field_stays_short_whatever_a_message_brings() {
     let (stage, _) = watched("").await;
-    let many = "DKIM-Signature: v=1; a=rsa-sha256; d=x; s=y; h=from; bh=aGFzaA==; b=c2ln\r\n".repeat(9_000);
+    let many = "DKIM-Signature: v=1; a=rsa-sha256; d=x; s=y; h=from; bh=aGFzaA==; b=c2ln\r\n".repeat(4_900);
     assert_eq!(bring(&stage, &(many + &mail("nobody.example"))).await.code, 250);
     let field = results(&stage).await;
     assert_eq!(field.matches("dkim=").count(), 11);
     assert!(
-        field.contains("dkim=policy reason=\"8990 more signatures were not looked at\"")
+        field.contains("dkim=policy reason=\"4890 more signatures were not looked at\"")
             && field.len() < 4_000,
         "{field}"
     );
@@ -117,7 +118,8 @@ async fn a_chain_that_is_too_long_fails_and_asks_nothing() {
 async fn a_header_of_a_mebibyte_is_judged_and_a_larger_one_refused() {
     let (stage, _) = watched(ENFORCE).await;
     let good = signed("s", &mail("strict.example"));
-    let filled = |octets: usize| format!("{}{good}", "a:\r\n".repeat((octets - good.len()) / 4));
+    let field = format!("a: {}\r\n", "x".repeat(245));
+    let filled = |octets: usize| format!("{}{good}", field.repeat((octets - good.len()) / field.len()));
     assert_eq!(bring(&stage, &filled(1 << 20)).await.code, 250);
     assert!(results(&stage).await.contains("dmarc=pass"));
     let refused = bring(&stage, &filled((1 << 20) + 4_096)).await;

@@ -40,7 +40,7 @@ pub fn read(body: &str) -> Option<Vec<Said>> {
         if statements.len() == MOST {
             return None;
         }
-        statements.extend(rest.statement()?);
+        rest.statement(&mut statements)?;
     }
     Some(statements)
 }
@@ -94,11 +94,11 @@ impl Rest<'_> {
         Some((name, self.word(ends)?))
     }
 
-    /// The inner `None`: `none`, which says nothing.
-    fn statement(&mut self) -> Option<Option<Said>> {
+    /// Puts one statement to the others; `none` says nothing. `None`: it is not well-formed.
+    fn statement(&mut self, others: &mut Vec<Said>) -> Option<()> {
         if let Some(rest) = self.0.strip_prefix("none") {
             self.0 = rest;
-            return (!self.space()? || self.0.starts_with(';')).then_some(None);
+            return (!self.space()? || self.0.starts_with(';')).then_some(());
         }
         let (method, result) = self.pair(ENDS)?;
         let mut said = Said {
@@ -112,7 +112,8 @@ impl Rest<'_> {
             }
             said.properties.push(self.pair(ENDS)?);
         }
-        Some(Some(said))
+        others.push(said);
+        Some(())
     }
 }
 
