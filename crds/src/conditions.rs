@@ -94,6 +94,12 @@ pub mod reason {
     pub const VOLUME_FAILED: &str = "VolumeFailed";
     /// A person declared a volume lost.
     pub const VOLUME_LOST: &str = "VolumeLost";
+    /// A volume cannot be attached: the mail on it waits.
+    pub const VOLUME_UNAVAILABLE: &str = "VolumeUnavailable";
+    /// A person had the pods let go; the mail stays on the volumes.
+    pub const HIBERNATED: &str = "Hibernated";
+    /// A person had the operator leave the object alone.
+    pub const PAUSED: &str = "Paused";
     /// Something on a volume was damaged.
     pub const DAMAGED: &str = "Damaged";
     /// Mail is being handed over.

@@ -10,9 +10,11 @@ mod crowd;
 mod desk;
 mod examples_accepted;
 mod fields_followed;
+mod hibernated;
 mod image_rolled;
 mod install_and_send;
 mod limits_followed;
+mod listener_deleted;
 mod mail_fields;
 mod namesakes;
 mod neighbours;
@@ -61,6 +63,8 @@ pub const ALL: &[Story] = &[
     story("queue_ordered_and_expired", queue_ordered::play),
     story("pod_killed_in_mid_transaction", pod_killed::play),
     story("scale_down_with_deferred_mail", scale_down::play),
+    story("hibernated_and_paused_by_annotation", hibernated::play),
+    story("listener_deleted_with_mail", listener_deleted::play),
     story("image_rolled_pod_by_pod", image_rolled::play),
     story("operator_killed_during_scale_down", operator_killed::play),
     story("orphaned_spool_adopted", spool_adopted::play),

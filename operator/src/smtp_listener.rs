@@ -11,6 +11,7 @@
 //! * [`rollout`]: which pod is replaced by a newer one, and when that stops. `replacing`: carries it out.
 //! * [`lost`]: volumes that a person declared lost. `losses`: claims marked, pods told.
 //! * [`selftest`]: what the listener finds out about itself.
+//! * [`orders`]: annotations of a person, to pause and to hibernate. [`unattached`]: volumes that cannot be attached.
 //! * [`spool_format`]: the format of the spools that every pod reads.
 //! * [`volumes`]: larger volumes: claims grow, the StatefulSet is made anew around its pods.
 //! * [`cleanup`]: the end of a listener; needs no valid spec.
@@ -28,6 +29,7 @@ mod losses;
 pub mod lost;
 pub mod names;
 pub mod namesake;
+pub mod orders;
 mod prepare;
 mod replacing;
 pub mod rollout;
@@ -36,6 +38,7 @@ pub mod selftest;
 mod served;
 mod spool_format;
 pub mod status;
+pub mod unattached;
 pub mod validate;
 pub mod volumes;
 
@@ -47,7 +50,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
-use postroad_crds::conditions::{self, READY, RECONCILING, status_of};
+use postroad_crds::conditions::{self, NewCondition, READY, RECONCILING, set_condition, status_of};
 use postroad_crds::{SmtpListener, SmtpListenerStatus};
 use serde_json::json;
 
@@ -70,14 +73,49 @@ pub async fn reconcile(listener: Arc<SmtpListener>, ctx: Arc<Ctx>) -> Result<Act
         namespace: listener.namespace().unwrap_or_default(),
         listener: listener.name_any(),
     };
+    if orders::is_paused(&listener) {
+        return paused(&listener, &ctx).await;
+    }
     if listener.metadata.deletion_timestamp.is_some() {
         return Box::pin(cleanup::run(&listener, &names, &ctx)).await;
     }
     keep_finalizer(&listener, &names, &ctx).await?;
-    match step(&listener, &names, &ctx).await {
+    match Box::pin(step(&listener, &names, &ctx)).await {
         Ok(found) => conclude(&listener, &found, &ctx).await,
         Err(error) => refused(&listener, &names, error, &ctx).await,
     }
+}
+
+/// Left alone by a person's order, deletion included: only that is said. All else in the status is as it was, and so is the
+/// generation that it is about.
+async fn paused(listener: &SmtpListener, ctx: &Ctx) -> Result<Action, Error> {
+    let mut next = listener.status.clone().unwrap_or_default();
+    let before = next.conditions.iter().find(|known| known.type_ == RECONCILING);
+    let is_news = before.is_none_or(|known| known.reason != conditions::reason::PAUSED);
+    let message = format!(
+        "nothing is looked at or changed while the annotation {} stands, deletion included; all else here is as last seen",
+        orders::PAUSED
+    );
+    let condition = NewCondition::new(
+        RECONCILING,
+        Some(false),
+        conditions::reason::PAUSED,
+        message.as_str(),
+    );
+    let generation = next.observed_generation;
+    set_condition(&mut next.conditions, condition, generation, Timestamp::now());
+    if is_news {
+        event(
+            ctx,
+            listener,
+            EventType::Normal,
+            conditions::reason::PAUSED,
+            &message,
+        )
+        .await;
+    }
+    write_status(listener, &next, ctx).await?;
+    Ok(Action::await_change())
 }
 
 async fn step(listener: &SmtpListener, names: &Names, ctx: &Arc<Ctx>) -> Result<status::Found, Error> {
@@ -157,6 +195,8 @@ fn pause(found: &status::Found, next: &SmtpListenerStatus, before: Option<i32>) 
     } else if next.rollout.as_ref().is_some_and(|rollout| rollout.stopped) {
         // Its pod is watched.
         LATER
+    } else if found.hibernates && status_of(&next.conditions, RECONCILING) != Some(true) {
+        CALM
     } else if status_of(&next.conditions, RECONCILING) == Some(true)
         || status_of(&next.conditions, READY) != Some(true)
         || next.spool_format != before

@@ -550,9 +550,22 @@ pub struct QueueStatus {
     pub messages: i64,
     /// When they were counted (RFC 3339).
     pub counted: String,
+    /// What each pod has, or had when it last answered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pods: Vec<PodQueue>,
     /// Arrival of the oldest (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest: Option<String>,
+}
+
+/// What a pod has in its queue.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct PodQueue {
+    /// Name of the pod.
+    pub pod: String,
+    /// Messages.
+    pub messages: i64,
 }
 
 /// The certificate that is wanted, and who serves it.

@@ -242,7 +242,8 @@ fn session(host: &str, mail: &Mail) -> String {
          s.sock.sendall(mail[:half]); open('{OPENED}','w').close()\n\
          end=time.monotonic()+240\n\
          while not os.path.exists('{GO}') and time.monotonic()<end: time.sleep(0.2)\n\
-         s.sock.sendall(mail[half:]+b'\\r\\n.\\r\\n'); first=s.getreply()[0]\n\
+         assert mail.endswith(b'\\r\\n')\n\
+         s.sock.sendall(mail[half:]+b'.\\r\\n'); first=s.getreply()[0]\n\
          try:\n\
          \x20   while time.monotonic()<end:\n\
          \x20       code=s.noop()[0]\n\

@@ -1,24 +1,27 @@
 //! The end of a listener. Its mail first: the pods stop taking new mail, deliver or return what they have, and go one by one;
 //! then everything else goes. Needs no valid spec: only names and the deletion policy.
-
-use std::time::Duration;
+//!
+//! What a foreground deletion takes at once has an owner reference: the Service that clients use, the disruption budget. What the
+//! pods need to drain has none, and is removed here, behind the finalizer.
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::Action;
+use kube::runtime::events::EventType;
 use kube::{Api, ResourceExt};
-use postroad_crds::SmtpListener;
 use postroad_crds::conditions::reason;
 use postroad_crds::smtp_listener::DeletionPolicy;
+use postroad_crds::{SmtpListener, SmtpListenerStatus};
 use serde_json::json;
 
 use super::gather::{self, Children};
 use super::names::{FINALIZER, LISTENER, Names};
 use super::status::Obstacle;
-use super::{fleet, status, write_status};
+use super::{LATER, announce, fleet, orders, status, write_status};
 use crate::apply;
 use crate::context::Ctx;
+use crate::driver::event;
 use crate::error::{Doing, Error};
 
 /// One step towards the end.
@@ -32,10 +35,11 @@ pub async fn run(listener: &SmtpListener, names: &Names, ctx: &Ctx) -> Result<Ac
     }
     let children = gather::children(ctx, names).await?;
     if listener.spec.deletion_policy == DeletionPolicy::Drain
-        && !drained(listener, names, &children, ctx).await?
+        && !Box::pin(drained(listener, names, &children, ctx)).await?
     {
-        return Ok(Action::requeue(Duration::from_secs(1)));
+        return Ok(Action::requeue(LATER));
     }
+    tell_what_stays(listener, names, &children, ctx).await;
     remove_children(names, &children, ctx).await?;
     let finalizers: Vec<_> = listener
         .finalizers()
@@ -55,8 +59,9 @@ async fn drained(
     children: &Children,
     ctx: &Ctx,
 ) -> Result<bool, Error> {
+    let waits = fleet::waits(listener, names, children);
     let Some(set) = &children.set else {
-        if children.pods.is_empty() {
+        if children.pods.is_empty() && !waits {
             return Ok(true);
         }
         fleet::restore_set(listener, names, children, ctx).await?;
@@ -68,20 +73,61 @@ async fn drained(
     let mut ending = listener.clone();
     ending.spec.replicas = 0;
     let mut found = fleet::run(&ending, names, children, None, ctx).await?;
-    let left = found.pods.len();
-    if left == 0 && set.spec.replicas == Some(0) {
+    if found.pods.is_empty() && set.spec.replicas == Some(0) && !waits {
         return Ok(true);
     }
-    found.obstacle = Some(Obstacle {
-        reason: reason::IN_PROGRESS,
-        message: format!(
-            "the listener is deleted; {left} pods deliver or return what they have, then go. To give the mail up, set spec.deletionPolicy to Discard"
-        ),
-        stalled: false,
-    });
-    let next = status::status(&ending, &found, Timestamp::now());
+    let now = Timestamp::now();
+    let counted = status::status(&ending, &found, now);
+    found.obstacle = Some(Obstacle::new(
+        reason::IN_PROGRESS,
+        waiting(names, &counted, orders::hibernates(listener)),
+    ));
+    let next = status::status(&ending, &found, now);
+    announce(listener, &next, ctx).await;
     write_status(listener, &next, ctx).await?;
     Ok(false)
+}
+
+/// What waits, how much mail it is, and the one command that gives it up.
+fn waiting(names: &Names, status: &SmtpListenerStatus, hibernates: bool) -> String {
+    let each: Vec<String> = status
+        .queue
+        .iter()
+        .flat_map(|queue| &queue.pods)
+        .map(|queue| format!("{} {}", queue.pod, queue.messages))
+        .collect();
+    let messages = status.queue.as_ref().map_or(0, |queue| queue.messages);
+    let what = if hibernates {
+        format!(
+            "hibernates, so its mail waits on the volumes; take the annotation {} off to have it delivered",
+            orders::HIBERNATE
+        )
+    } else {
+        "stays until its pods have delivered or returned what they have".to_owned()
+    };
+    format!(
+        "the listener is deleted and {what}: {messages} messages ({}). To give them up (the volumes stay): kubectl -n {} patch smtplistener {} --type merge -p '{{\"spec\":{{\"deletionPolicy\":\"Discard\"}}}}'",
+        each.join(", "),
+        names.namespace,
+        names.listener,
+    )
+}
+
+/// `Discard` with mail on the volumes: the last word about it.
+async fn tell_what_stays(listener: &SmtpListener, names: &Names, children: &Children, ctx: &Ctx) {
+    let claims: Vec<String> = fleet::holding(listener, names, children)
+        .into_iter()
+        .map(|ordinal| names.claim(ordinal))
+        .collect();
+    if !claims.is_empty() {
+        let queue = listener.status.as_ref().and_then(|status| status.queue.as_ref());
+        let note = format!(
+            "deleted with spec.deletionPolicy Discard: the claims {} stay, {} messages were counted on them last",
+            claims.join(", "),
+            queue.map_or(0, |queue| queue.messages)
+        );
+        event(ctx, listener, EventType::Warning, "QueueDiscarded", &note).await;
+    }
 }
 
 async fn remove_children(names: &Names, children: &Children, ctx: &Ctx) -> Result<(), Error> {
@@ -118,4 +164,42 @@ async fn remove_children(names: &Names, children: &Children, ctx: &Ctx) -> Resul
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use postroad_crds::smtp_listener::{PodQueue, QueueStatus};
+
+    use super::*;
+
+    #[test]
+    fn what_waits_is_told_with_the_number_and_the_command_that_gives_it_up() {
+        let names = Names {
+            namespace: "mail".into(),
+            listener: "edge".into(),
+        };
+        let pods = [("edge-0", 12), ("edge-1", 0)];
+        let queue = QueueStatus {
+            messages: 12,
+            pods: pods
+                .map(|(pod, messages)| PodQueue {
+                    pod: pod.into(),
+                    messages,
+                })
+                .to_vec(),
+            ..QueueStatus::default()
+        };
+        let status = SmtpListenerStatus {
+            queue: Some(queue),
+            ..SmtpListenerStatus::default()
+        };
+        let said = waiting(&names, &status, false);
+        for part in [
+            "12 messages (edge-0 12, edge-1 0)",
+            "kubectl -n mail patch smtplistener edge --type merge -p '{\"spec\":{\"deletionPolicy\":\"Discard\"}}'",
+        ] {
+            assert!(said.contains(part), "{said}");
+        }
+        assert!(waiting(&names, &status, true).contains(orders::HIBERNATE));
+    }
 }

@@ -17,12 +17,14 @@ use super::build::objects::{self, Image};
 use super::gather::{self, Children};
 use super::losses;
 use super::names::{CONFIG_HASH, DRAINED, Names};
+use super::orders;
 use super::prepare::Prepared;
 use super::replacing;
 use super::rollout::Rollout;
 use super::scale::{self, Plan, Said};
 use super::spool_format::SPOOL_FORMAT;
-use super::status::{Found, Seen};
+use super::status::{Found, Seen, Unattached};
+use super::unattached;
 use super::volumes::{self, Growth};
 use crate::apply;
 use crate::context::Ctx;
@@ -61,8 +63,7 @@ pub async fn run(
     let access = access(names, authority.as_deref(), ctx).await;
     let with_tls = prepared.is_some_and(|prepared| prepared.certificate.is_some());
     let mut members = ask_all(names, children, access.as_ref(), with_tls).await;
-    let wanted = listener.spec.replicas;
-    let fleet = look(wanted, names, children, &members);
+    let fleet = look(listener, names, children, &members);
     let lost = losses::run(listener, names, &fleet, &mut members, access.as_ref().ok(), ctx).await?;
     let plan = fleet.plan();
     unmark(names, &plan, ctx).await?;
@@ -78,8 +79,14 @@ pub async fn run(
         growth = volumes::grow(names, wanted, &children.claims, ctx).await?;
         set = keep_set(listener, names, children, &fleet, &plan, &growth, ctx).await?;
     }
+    if fleet.hibernates {
+        set = let_go(listener, names, set, ctx).await?;
+    } else if prepared.is_none() && listener.metadata.deletion_timestamp.is_some() {
+        set = bring_back(names, set, plan.replicas, ctx).await?;
+    }
     if let Some(whole) = &set
         && plan.lowers(&fleet)
+        && !fleet.hibernates
     {
         set = Some(
             lower(
@@ -97,6 +104,9 @@ pub async fn run(
     discard_drained(listener, names, children, &fleet, ctx).await?;
     let rollout = replacing::run(listener, names, &members, set.as_ref(), ctx).await?;
     let mut found = found(listener, names, prepared, base, set.as_ref(), members, rollout);
+    found.unattached = unattached(names, children, &fleet);
+    found.holding = fleet.holding().map(|ordinal| names.pod(ordinal)).collect();
+    found.hibernates = fleet.hibernates;
     found.growth = growth;
     found.remade = prepared.is_some() && set.is_none();
     losses::tell(listener, lost, &mut found, ctx).await;
@@ -197,8 +207,9 @@ fn said(state: &State) -> Said {
     }
 }
 
-fn look(wanted: i32, names: &Names, children: &Children, members: &[Member]) -> scale::Fleet {
+fn look(listener: &SmtpListener, names: &Names, children: &Children, members: &[Member]) -> scale::Fleet {
     let now = Timestamp::now();
+    let (wanted, hibernates) = (listener.spec.replicas, orders::hibernates(listener));
     let pod = |member: &Member| scale::Pod {
         ordinal: member.ordinal,
         ready: gather::is_ready(&member.pod),
@@ -210,6 +221,7 @@ fn look(wanted: i32, names: &Names, children: &Children, members: &[Member]) -> 
         live: children.set.as_ref().map(|set| set.spec.replicas.unwrap_or(1)),
         pods: members.iter().map(pod).collect(),
         claims: children.claims(names),
+        hibernates,
     }
 }
 
@@ -292,16 +304,95 @@ async fn keep_set(
         return Ok(None);
     }
     let size = live.and_then(volumes::template_size).unwrap_or(wanted);
-    let replicas = plan
-        .replicas
-        .max(fleet.live.unwrap_or_else(|| there(children, names)));
+    let kept = fleet.live.unwrap_or_else(|| there(children, names));
+    let replicas = if fleet.hibernates {
+        0
+    } else {
+        plan.replicas.max(kept)
+    };
     make_set(listener, names, replicas, size, ctx).await.map(Some)
 }
+
+/// Hibernation: all pods go at once, as their mail stays where it is.
+async fn let_go(
+    listener: &SmtpListener,
+    names: &Names,
+    set: Option<StatefulSet>,
+    ctx: &Ctx,
+) -> Result<Option<StatefulSet>, Error> {
+    let Some(whole) = set.as_ref().filter(|set| set.spec.replicas != Some(0)) else {
+        return Ok(set);
+    };
+    let lowered = replicas(names, whole, 0, ctx).await?;
+    let note = format!("the pods are let go while {} stands", orders::HIBERNATE);
+    event(ctx, listener, EventType::Normal, "Hibernating", &note).await;
+    Ok(Some(lowered))
+}
+
+/// A deleted listener writes no configuration and no template any more; its mail needs its pods all the same.
+async fn bring_back(
+    names: &Names,
+    set: Option<StatefulSet>,
+    wanted: i32,
+    ctx: &Ctx,
+) -> Result<Option<StatefulSet>, Error> {
+    match &set {
+        Some(whole) if whole.spec.replicas.is_some_and(|live| live < wanted) => {
+            replicas(names, whole, wanted, ctx).await.map(Some)
+        }
+        _ => Ok(set),
+    }
+}
+
+/// The number of pods in a write of its own, of exactly the StatefulSet that was looked at.
+async fn replicas(names: &Names, set: &StatefulSet, wanted: i32, ctx: &Ctx) -> Result<StatefulSet, Error> {
+    let change =
+        json!({"metadata": {"resourceVersion": set.resource_version()}, "spec": {"replicas": wanted}});
+    apply::merge::<StatefulSet>(ctx, &names.namespace, &names.listener, &change).await
+}
+
+/// Volumes of silent pods that cannot be attached. A claim whose spool is not known never had one.
+fn unattached(names: &Names, children: &Children, fleet: &scale::Fleet) -> Vec<Unattached> {
+    let now = Timestamp::now();
+    let one = |claim: &PersistentVolumeClaim| {
+        let ordinal = names.ordinal(&claim.name_any())?;
+        let known = fleet.claims.iter().find(|known| known.ordinal == ordinal)?;
+        let answers = |pod: &scale::Pod| pod.ordinal == ordinal && pod.said.is_some();
+        if known.spool.is_none() || known.lost.is_some() || fleet.pods.iter().any(answers) {
+            return None;
+        }
+        let pod = children
+            .pods
+            .iter()
+            .find(|pod| pod.name_any() == names.pod(ordinal))?;
+        let placed = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+        Some(Unattached {
+            pod: pod.name_any(),
+            claim: claim.name_any(),
+            node: placed.or_else(|| claim.annotations().get(SELECTED_NODE).cloned()),
+            why: unattached::why(pod, now)?,
+        })
+    };
+    children.claims.iter().filter_map(one).collect()
+}
+
+/// Where Kubernetes placed a volume that waited for its first pod.
+const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 
 /// Replicas that leave every pod where it is that is there without its StatefulSet.
 fn there(children: &Children, names: &Names) -> i32 {
     let ordinals = children.pods.iter().map(|pod| names.ordinal(&pod.name_any()));
     ordinals.flatten().max().map_or(0, |highest| highest + 1)
+}
+
+/// Ordinals whose claims may hold mail.
+pub(super) fn holding(listener: &SmtpListener, names: &Names, children: &Children) -> Vec<i32> {
+    look(listener, names, children, &[]).holding().collect()
+}
+
+/// Whether any claim may.
+pub(super) fn waits(listener: &SmtpListener, names: &Names, children: &Children) -> bool {
+    !holding(listener, names, children).is_empty()
 }
 
 /// Brings back the StatefulSet of pods that are there without one: it went to be made anew.
@@ -312,9 +403,8 @@ pub(super) async fn restore_set(
     ctx: &Ctx,
 ) -> Result<(), Error> {
     let size = &listener.spec.queue.storage.size.0;
-    make_set(listener, names, there(children, names), size, ctx)
-        .await
-        .map(drop)
+    let replicas = there(children, names).max(look(listener, names, children, &[]).floor());
+    make_set(listener, names, replicas, size, ctx).await.map(drop)
 }
 
 async fn make_set(
@@ -346,9 +436,7 @@ async fn lower(
     if fleet.live != Some(ordinal + 1) || !may_go_now(names, children, fleet, ordinal, access, ctx).await? {
         return Ok(set.clone());
     }
-    let change =
-        json!({"metadata": {"resourceVersion": set.resource_version()}, "spec": {"replicas": ordinal}});
-    let set = apply::merge::<StatefulSet>(ctx, &names.namespace, &names.listener, &change).await?;
+    let set = replicas(names, set, ordinal, ctx).await?;
     event(
         ctx,
         listener,
@@ -452,6 +540,9 @@ fn found(
         not_lost: Vec::new(),
         growth: Growth::default(),
         remade: false,
+        unattached: Vec::new(),
+        holding: Vec::new(),
+        hibernates: false,
         addresses: prepared.map(|prepared| prepared.addresses.clone()),
         volume_size: set
             .and_then(volumes::template_size)

@@ -266,6 +266,7 @@ mod tests {
             live: Some(3),
             pods,
             claims,
+            hibernates: false,
         }
     }
 

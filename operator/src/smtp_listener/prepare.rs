@@ -258,6 +258,7 @@ fn sealed(listener: &SmtpListener, names: &Names, children: &Children) -> Vec<St
             })
             .collect(),
         claims: children.claims(names),
+        hibernates: false,
     };
     let sealed = fleet.sealed();
     sealed.into_iter().map(|ordinal| names.pod(ordinal)).collect()

@@ -9,6 +9,7 @@ use postroad_crds::SmtpListener;
 use super::fleet::Member;
 use super::gather;
 use super::names::Names;
+use super::orders;
 use super::rollout::{Fleet, Look, Pod, Rollout, deadline, health};
 use crate::apply;
 use crate::context::Ctx;
@@ -26,6 +27,10 @@ pub(super) async fn run(
     let Some(revision) = set.and_then(newest) else {
         return Ok(Rollout::Unseen);
     };
+    if orders::hibernates(listener) && members.is_empty() {
+        // Whoever comes back is of the newest template.
+        return Ok(Rollout::Complete);
+    }
     let now = Timestamp::now();
     let wanted = listener.spec.replicas;
     let fleet = Fleet {

@@ -292,8 +292,10 @@ pub fn news(before: Option<&RolloutStatus>, next: Option<&RolloutStatus>) -> Opt
             EventType::Normal,
             "RolloutStarted",
             format!(
-                "{} pods are replaced, one at a time: {}",
-                next.total, next.revision
+                "{} of {} pods are replaced by ones of the template {}, one at a time",
+                next.total.saturating_sub(next.updated),
+                next.total,
+                next.revision
             ),
         ),
         (Some(before), Some(next)) if before.stopped => {

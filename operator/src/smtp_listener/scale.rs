@@ -69,6 +69,8 @@ pub struct Fleet {
     pub pods: Vec<Pod>,
     /// Claims.
     pub claims: Vec<Claim>,
+    /// A person had the pods let go: no seal, no mark, no pod.
+    pub hibernates: bool,
 }
 
 /// What to do about the number of pods.
@@ -108,12 +110,14 @@ impl Fleet {
     }
 
     /// One more than the highest ordinal whose claim may hold mail.
-    fn floor(&self) -> i32 {
-        let holding = self
-            .claims
-            .iter()
-            .filter(|claim| claim.bound && claim.drained.is_none() && claim.lost.is_none());
-        holding.map(|claim| claim.ordinal + 1).max().unwrap_or(0)
+    pub fn floor(&self) -> i32 {
+        self.holding().map(|ordinal| ordinal + 1).max().unwrap_or(0)
+    }
+
+    /// Ordinals whose claims may hold mail.
+    pub fn holding(&self) -> impl Iterator<Item = i32> {
+        let may = |claim: &&Claim| claim.bound && claim.drained.is_none() && claim.lost.is_none();
+        self.claims.iter().filter(may).map(|claim| claim.ordinal)
     }
 
     /// Pods that leave: at or above what is wanted.
@@ -140,6 +144,9 @@ impl Fleet {
     /// Decides. Source: the book's page on scaling.
     #[must_use]
     pub fn plan(&self) -> Plan {
+        if self.hibernates {
+            return Plan::default();
+        }
         let mut plan = Plan {
             replicas: self.wanted.max(self.floor()),
             ..Plan::default()
@@ -278,7 +285,28 @@ mod tests {
             live: Some(live),
             pods,
             claims,
+            hibernates: false,
         }
+    }
+
+    #[test]
+    fn a_hibernating_fleet_lets_its_pods_go_unsealed_and_unmarked_and_wakes_as_it_was() {
+        let claims = vec![claim(0, None), claim(1, None), claim(2, None)];
+        let mut sleeps = fleet(
+            2,
+            3,
+            vec![serving(0), serving(1), sealed(2, true)],
+            claims.clone(),
+        );
+        sleeps.hibernates = true;
+        assert_eq!(sleeps.plan(), Plan::default(), "no pod, no seal, no mark");
+        let wakes = fleet(2, 0, vec![], claims);
+        assert_eq!(
+            wakes.plan().replicas,
+            3,
+            "the one that was leaving is drained yet"
+        );
+        assert_eq!(wakes.holding().collect::<Vec<_>>(), [0, 1, 2]);
     }
 
     #[test]

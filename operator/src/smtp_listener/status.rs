@@ -7,12 +7,13 @@ use postroad_crds::conditions::{
     CERTIFICATE_SERVED, CONFIG_APPLIED, DRAINING, NewCondition, QUEUE_HEALTHY, READY, RECONCILING,
     RELAY_PROTECTED, ROLLED_OUT, STALLED, reason, set_condition,
 };
-use postroad_crds::smtp_listener::{DrainingPod, LostVolume, QueueStatus};
+use postroad_crds::smtp_listener::{DrainingPod, LostVolume, PodQueue, QueueStatus};
 use postroad_crds::{SmtpListener, SmtpListenerStatus};
 
 use super::build::certificates::Facts;
 use super::names::VOLUME_LOST;
 use super::namesake::{self, Holder};
+use super::orders::HIBERNATE;
 use super::rollout::{self, Rollout};
 use super::served;
 use super::spool_format;
@@ -55,6 +56,19 @@ impl Obstacle {
     }
 }
 
+/// A volume that cannot be attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unattached {
+    /// The pod that waits for it.
+    pub pod: String,
+    /// Its claim.
+    pub claim: String,
+    /// The node that it is on, or was on last.
+    pub node: Option<String>,
+    /// Why, in words.
+    pub why: String,
+}
+
 /// All that the status is made of.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
@@ -64,6 +78,12 @@ pub struct Found {
     pub lost: Vec<LostVolume>,
     /// What was declared lost and is not, or cannot be found: sentences.
     pub not_lost: Vec<String>,
+    /// Volumes that cannot be attached.
+    pub unattached: Vec<Unattached>,
+    /// Pods, there or not, whose claims may hold mail.
+    pub holding: Vec<String>,
+    /// A person had the pods let go.
+    pub hibernates: bool,
     /// What came of larger volumes.
     pub growth: Growth,
     /// Size in the claim template, where it is not above what is wanted: a status that admission refuses could not be written.
@@ -131,13 +151,17 @@ pub fn status(listener: &SmtpListener, found: &Found, now: Timestamp) -> SmtpLis
     let mut conditions = vec![
         config_applied(&serving, found),
         served::condition(&listener.spec.hostname, &serving, found, now),
-        queue_healthy(listener, found),
-        draining_condition(found),
+        queue_healthy(listener, &before, found),
+        draining_condition(&before, found),
         rolled_out(&found.rollout),
         namesake::condition(found.holder.as_ref()),
     ];
     conditions.extend(found.self_tests.iter().cloned());
-    let ready = ready(listener.spec.replicas, &serving, found, &conditions);
+    let ready = if found.hibernates && found.obstacle.is_none() {
+        NewCondition::new(READY, Some(false), reason::HIBERNATED, asleep(&before))
+    } else {
+        ready(listener.spec.replicas, &serving, found, &conditions)
+    };
     let moving = moving(listener.spec.replicas, &serving, found, &conditions[0]);
     let stalled = stalled(found);
     let summary = [
@@ -254,6 +278,8 @@ fn moving(wanted: i32, serving: &[&Seen], found: &Found, config: &NewCondition) 
     let serving = i32::try_from(serving.len()).unwrap_or(i32::MAX);
     if let Some(obstacle) = &found.obstacle {
         Some(obstacle.message.clone())
+    } else if found.hibernates {
+        (!found.pods.is_empty() || found.replicas > 0).then(|| "the pods end their sessions".to_owned())
     } else if leaving > 0 {
         Some(format!("{leaving} pods leave"))
     } else if serving != wanted || found.replicas != wanted {
@@ -323,7 +349,7 @@ fn config_applied(serving: &[&Seen], found: &Found) -> NewCondition {
     )
 }
 
-fn queue_healthy(listener: &SmtpListener, found: &Found) -> NewCondition {
+fn queue_healthy(listener: &SmtpListener, before: &SmtpListenerStatus, found: &Found) -> NewCondition {
     let condition =
         |status, reason, message: String| NewCondition::new(QUEUE_HEALTHY, status, reason, message);
     let known: Vec<(&str, &State)> = found
@@ -373,10 +399,51 @@ fn queue_healthy(listener: &SmtpListener, found: &Found) -> NewCondition {
     if let Some(message) = volume_lost(listener, found) {
         return condition(Some(false), reason::VOLUME_LOST, message);
     }
+    if !found.unattached.is_empty() {
+        return condition(
+            Some(false),
+            reason::VOLUME_UNAVAILABLE,
+            unavailable(before, found),
+        );
+    }
+    if found.hibernates && known.is_empty() {
+        return condition(None, reason::HIBERNATED, asleep(before));
+    }
     if known.is_empty() {
         return condition(None, reason::POD_UNREACHABLE, "no pod could be asked".into());
     }
     condition(Some(true), reason::AS_WANTED, "every volume has room".into())
+}
+
+/// Claim, node, and how much was on it when its pod last answered.
+fn unavailable(before: &SmtpListenerStatus, found: &Found) -> String {
+    let one = |volume: &Unattached| {
+        let node = volume.node.as_deref().unwrap_or("a node that is not known");
+        let number = before
+            .queue
+            .as_ref()
+            .and_then(|queue| queue.pods.iter().find(|known| known.pod == volume.pod))
+            .map_or("an unknown number of".to_owned(), |known| {
+                known.messages.to_string()
+            });
+        format!(
+            "{} on {node} cannot be attached, with {number} messages when {} last answered: {}",
+            volume.claim, volume.pod, volume.why
+        )
+    };
+    let each: Vec<String> = found.unattached.iter().map(one).collect();
+    format!(
+        "{}; nothing is forced: the mail waits for it. Bring the node back, or declare the volume lost ({VOLUME_LOST}) if it is gone for good",
+        each.join("; ")
+    )
+}
+
+/// What a hibernating listener keeps.
+fn asleep(before: &SmtpListenerStatus) -> String {
+    let messages = before.queue.as_ref().map_or(0, |queue| queue.messages);
+    format!(
+        "the pods are let go while the annotation {HIBERNATE} stands; {messages} messages, as last counted, stay on the volumes"
+    )
 }
 
 /// As long as the annotation stands: what came of it.
@@ -395,27 +462,30 @@ fn volume_lost(listener: &SmtpListener, found: &Found) -> Option<String> {
     (!told.is_empty()).then(|| format!("{}; {end}", told.join("; ")))
 }
 
-fn leaving(found: &Found) -> Vec<DrainingPod> {
+/// Pods that leave. Of one that is silent, what it had when it last answered.
+fn leaving(before: &SmtpListenerStatus, found: &Found) -> Vec<DrainingPod> {
     let leaving = found.pods.iter().filter(|pod| !pod.stays);
     leaving
         .map(|pod| {
-            let state = pod.state.as_ref().ok();
-            let remaining = state.map_or(0, |state| {
-                state
-                    .seal
-                    .as_ref()
-                    .map_or(state.queue.messages, |seal| seal.remaining)
-            });
+            let mut queues = before.queue.iter().flat_map(|queue| &queue.pods);
+            let known = queues.find(|known| known.pod == pod.name);
+            let remaining = match &pod.state {
+                Ok(state) => {
+                    let sealed = state.seal.as_ref().map(|seal| seal.remaining);
+                    i64::try_from(sealed.unwrap_or(state.queue.messages)).unwrap_or(i64::MAX)
+                }
+                Err(_) => known.map_or(0, |known| known.messages),
+            };
             DrainingPod {
                 pod: pod.name.clone(),
-                remaining: i64::try_from(remaining).unwrap_or(i64::MAX),
+                remaining,
             }
         })
         .collect()
 }
 
-fn draining_condition(found: &Found) -> NewCondition {
-    let pods = leaving(found);
+fn draining_condition(before: &SmtpListenerStatus, found: &Found) -> NewCondition {
+    let pods = leaving(before, found);
     if pods.is_empty() {
         return NewCondition::new(DRAINING, Some(false), reason::NOT_DRAINING, "");
     }
@@ -452,11 +522,14 @@ fn queue(before: &SmtpListenerStatus, found: &Found, now: Timestamp) -> Option<Q
     if states.is_empty() {
         return before.queue.clone();
     }
-    let messages =
-        i64::try_from(states.iter().map(|state| state.queue.messages).sum::<u64>()).unwrap_or(i64::MAX);
+    let pods = queues(before, found);
+    let messages = pods
+        .iter()
+        .fold(0, |sum: i64, queue| sum.saturating_add(queue.messages));
     let oldest = states.iter().filter_map(|state| state.queue.oldest).min();
     let next = QueueStatus {
         messages,
+        pods,
         counted: now.to_string(),
         oldest: oldest
             .and_then(|seconds| Timestamp::from_second(seconds).ok())
@@ -467,6 +540,10 @@ fn queue(before: &SmtpListenerStatus, found: &Found, now: Timestamp) -> Option<Q
     };
     let counted = last.counted.parse::<Timestamp>().map_or(0, Timestamp::as_second);
     let fresh = now.as_second() - counted < FIGURES;
+    let names = |queue: &QueueStatus| queue.pods.iter().map(|pod| pod.pod.clone()).collect::<Vec<_>>();
+    if names(last) != names(&next) {
+        return Some(next);
+    }
     let same = last.messages == messages && last.oldest == next.oldest;
     if same || (fresh && class(last.messages) == class(messages)) {
         Some(last.clone())
@@ -475,13 +552,33 @@ fn queue(before: &SmtpListenerStatus, found: &Found, now: Timestamp) -> Option<Q
     }
 }
 
+/// What each pod has; of one that is silent, or gone with mail on its claim, what it had.
+fn queues(before: &SmtpListenerStatus, found: &Found) -> Vec<PodQueue> {
+    let answer = |pod: &Seen| {
+        let messages = pod.state.as_ref().ok()?.queue.messages;
+        Some(PodQueue {
+            pod: pod.name.clone(),
+            messages: i64::try_from(messages).unwrap_or(i64::MAX),
+        })
+    };
+    let mut pods: Vec<PodQueue> = found.pods.iter().filter_map(answer).collect();
+    let known = before.queue.iter().flat_map(|queue| &queue.pods);
+    for known in known.filter(|known| found.holding.contains(&known.pod)) {
+        if pods.iter().all(|pod| pod.pod != known.pod) {
+            pods.push(known.clone());
+        }
+    }
+    pods.sort_by(|a, b| a.pod.len().cmp(&b.pod.len()).then_with(|| a.pod.cmp(&b.pod)));
+    pods
+}
+
 /// 0, 1–9, 10–99, …
 fn class(figure: i64) -> u32 {
     if figure <= 0 { 0 } else { figure.ilog10() + 1 }
 }
 
 fn draining(before: &SmtpListenerStatus, found: &Found, now: Timestamp) -> Vec<DrainingPod> {
-    let next = leaving(found);
+    let next = leaving(before, found);
     let same = next.len() == before.draining.len()
         && next
             .iter()

@@ -2,7 +2,7 @@
 
 use postroad_config::admin::{CertificateState, ConfigState, QueueState, SealState, SpoolFormatState};
 use postroad_crds::conditions::status_of;
-use postroad_crds::smtp_listener::RolloutStatus;
+use postroad_crds::smtp_listener::{PodQueue, RolloutStatus};
 use serde_json::json;
 
 use super::*;
@@ -378,4 +378,69 @@ fn a_rollout_is_work_under_way_until_it_stops() {
         (None, Some(true))
     );
     assert_eq!(unseen.rollout, Some(rollout(true)));
+}
+
+#[test]
+fn a_hibernating_listener_is_not_ready_and_tells_what_it_keeps() {
+    let mut listener = listener(2);
+    let holds = |state: &mut State| state.queue.messages = 6;
+    let both = vec![pod("edge-0", holds), pod("edge-1", holds)];
+    listener.status = Some(status(&listener, &found(both), now()));
+    let mut sleeps = found(vec![pod("edge-0", holds)]);
+    sleeps.hibernates = true;
+    sleeps.holding = vec!["edge-0".into(), "edge-1".into()];
+    let ending = status(&listener, &sleeps, now());
+    assert_eq!(status_of(&ending.conditions, RECONCILING), Some(true));
+    sleeps.pods.clear();
+    sleeps.replicas = 0;
+    let asleep = status(&listener, &sleeps, now());
+    assert_eq!(status_of(&asleep.conditions, RECONCILING), Some(false));
+    assert_eq!(status_of(&asleep.conditions, READY), Some(false));
+    for kind in [READY, QUEUE_HEALTHY] {
+        assert_eq!(reason_of(&asleep, kind), reason::HIBERNATED);
+    }
+    let ready = asleep
+        .conditions
+        .iter()
+        .find(|known| known.type_ == READY)
+        .unwrap();
+    assert!(ready.message.contains("12 messages"), "{}", ready.message);
+    assert_eq!(asleep.queue.unwrap().messages, 12);
+}
+
+#[test]
+fn what_a_silent_pod_had_is_remembered_while_its_claim_may_hold_it() {
+    let mut listener = listener(2);
+    let holds = |messages| move |state: &mut State| state.queue.messages = messages;
+    let both = vec![pod("edge-0", holds(1)), pod("edge-1", holds(30))];
+    listener.status = Some(status(&listener, &found(both), now()));
+    let mut silent = pod("edge-1", |_| {});
+    silent.state = Err("no answer".into());
+    silent.ready = false;
+    let mut half = found(vec![pod("edge-0", holds(2)), silent]);
+    half.holding = vec!["edge-1".into()];
+    half.unattached = vec![Unattached {
+        pod: "edge-1".into(),
+        claim: "queue-edge-1".into(),
+        node: Some("node2".into()),
+        why: "its node does not report any more".into(),
+    }];
+    let later = Timestamp::from_second(now().as_second() + 100).unwrap();
+    let next = status(&listener, &half, later);
+    let kept = [("edge-0", 2), ("edge-1", 30)].map(|(pod, messages)| PodQueue {
+        pod: pod.into(),
+        messages,
+    });
+    let queue = next.queue.clone().unwrap();
+    assert_eq!((queue.messages, queue.pods.as_slice()), (32, kept.as_slice()));
+    assert_eq!(reason_of(&next, QUEUE_HEALTHY), reason::VOLUME_UNAVAILABLE);
+    let told = next.conditions.iter().find(|known| known.type_ == QUEUE_HEALTHY);
+    let message = &told.unwrap().message;
+    for part in ["queue-edge-1", "node2", "30 messages", "does not report"] {
+        assert!(message.contains(part), "{message}");
+    }
+    // Drained, or lost: nothing of it is counted any more.
+    half.holding.clear();
+    let drained = status(&listener, &half, later);
+    assert_eq!(drained.queue.unwrap().messages, 2);
 }
