@@ -26,6 +26,7 @@ mod orders;
 mod peers_alone;
 mod pod_killed;
 mod queue_ordered;
+mod roles;
 mod scale_down;
 mod self_tests;
 mod senders_judged;
@@ -43,6 +44,7 @@ use crate::story::Story;
 pub const ALL: &[Story] = &[
     story("peers_keep_mail_as_it_is", peers_alone::play),
     story("bad_object_refused", bad_object_refused::play),
+    story("roles_added_to_the_standard_ones", roles::play),
     story("examples_accepted", examples_accepted::play),
     story("objects_judged", objects_judged::play),
     story("install_and_send", install_and_send::play),
