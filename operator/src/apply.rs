@@ -1,7 +1,7 @@
 //! The only writer of objects. Every write asks for leadership first, has a time limit, and is counted.
 //!
 //! Children are applied by the server (one field manager, forced), but never over an object that is not ours: a live object of
-//! that name must carry our label, or our owner reference.
+//! that name must carry our label, or have been applied by us.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -49,11 +49,25 @@ where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
 {
     let api: Api<K> = Api::namespaced(ctx.client.clone(), namespace);
-    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let live = api.get_opt(name_of(object)).await.doing("reading a child")?;
+    apply_over(ctx, namespace, object, live).await
+}
+
+fn name_of(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().unwrap_or_default()
+}
+
+/// The same over an object that was read already.
+pub async fn apply_over<K>(ctx: &Ctx, namespace: &str, object: &Value, live: Option<K>) -> Result<K, Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    let api: Api<K> = Api::namespaced(ctx.client.clone(), namespace);
+    let name = name_of(object).to_owned();
     let mut object = object.clone();
     let fingerprint = postroad_config::hash(&object.to_string());
     object["metadata"]["annotations"][APPLIED] = Value::String(fingerprint.clone());
-    if let Some(live) = api.get_opt(&name).await.doing("reading a child")? {
+    if let Some(live) = live {
         if !is_ours(&live) {
             return Err(Error::Foreign {
                 kind: K::kind(&()).into_owned(),
@@ -79,9 +93,15 @@ where
     Ok(applied)
 }
 
-/// Whether an object was made by the operator.
+/// Whether an object was made by the operator: by its label, or, where somebody took that away, by the API server's record of who
+/// applied it.
 pub fn is_ours<K: Resource>(live: &K) -> bool {
-    live.labels().get(OURS.0).map(String::as_str) == Some(OURS.1)
+    let record = live.managed_fields().iter().any(|entry| {
+        entry.manager.as_deref() == Some(MANAGER)
+            && entry.operation.as_deref() == Some("Apply")
+            && entry.subresource.is_none()
+    });
+    record || live.labels().get(OURS.0).map(String::as_str) == Some(OURS.1)
 }
 
 /// Whether nobody has touched a child since we last applied this very object to it.

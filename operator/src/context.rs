@@ -14,7 +14,7 @@ use postroad_crds::{MailDomain, RelayPolicy, SmtpListener};
 
 use crate::args::Args;
 use crate::dns::Resolver;
-use crate::driver::Guarded;
+use crate::driver::{Failures, Guarded};
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
 use crate::reviews::Reviews;
@@ -50,6 +50,8 @@ pub struct Ctx {
     pub self_tests: Rounds,
     /// Addresses of nodes.
     pub nodes: Nodes,
+    /// Failures in a row.
+    pub failures: Failures,
     /// Claims that were refused to grow.
     pub refusals: Refusals,
     /// Children that listeners do not want any more.

@@ -29,11 +29,17 @@ const LIMIT: Duration = Duration::from_mins(1);
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_mins(5);
 
-/// Failures in a row of each object.
+/// Failures in a row of each object, by kind, namespace and name.
 #[derive(Default)]
-struct Failures(Mutex<HashMap<String, u32>>);
+pub struct Failures(Mutex<HashMap<String, u32>>);
 
 impl Failures {
+    /// Whether an object has failed so often that it does not pass by itself.
+    pub fn persist<K: Resource<DynamicType = ()>>(&self, object: &K) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&key(object)).is_some_and(|count| *count >= PERSISTENT)
+    }
+
     fn count(&self, key: &str) -> u32 {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = known.entry(key.to_owned()).or_default();
@@ -46,8 +52,31 @@ impl Failures {
     }
 }
 
-/// The wait after this many failures in a row, 1 or more.
-pub fn backoff(failures: u32) -> Duration {
+fn key<K: Resource<DynamicType = ()>>(object: &K) -> String {
+    format!(
+        "{}/{}/{}",
+        K::kind(&()),
+        object.namespace().unwrap_or_default(),
+        object.name_any()
+    )
+}
+
+/// The wait after this many failures in a row, 1 or more. Who wrote at the same moment as another looks again at once, but not
+/// for ever.
+pub fn wait(class: Class, failures: u32) -> Duration {
+    match class {
+        Class::Conflict if failures <= AT_ONCE => Duration::from_millis(100),
+        Class::Conflict => backoff(failures - AT_ONCE),
+        Class::Transient => backoff(failures),
+    }
+}
+
+/// Conflicts in a row that are tried again at once.
+const AT_ONCE: u32 = 2;
+/// Failures in a row after which the status says so.
+const PERSISTENT: u32 = 3;
+
+fn backoff(failures: u32) -> Duration {
     FIRST
         .saturating_mul(1 << failures.saturating_sub(1).min(16))
         .min(LONGEST)
@@ -72,13 +101,11 @@ pub async fn run<K, F, R>(
     F: Future<Output = ()> + Send + Sync + 'static,
     R: Fn(Arc<K>, Arc<Ctx>) -> BoxFuture<'static, Result<Action, Error>> + Send + Sync + 'static,
 {
-    let failures = Arc::new(Failures::default());
     let reconcile = Arc::new(reconcile);
-    let counts = failures.clone();
     let one = move |object: Arc<Guarded<K>>, ctx: Arc<Ctx>| {
-        let (reconcile, failures) = (reconcile.clone(), failures.clone());
+        let reconcile = reconcile.clone();
         async move {
-            let key = object.name_any() + "/" + &object.namespace().unwrap_or_default();
+            let key = key(&*object);
             // Standing by: the leader works. Look again when the Lease may have moved.
             if !ctx.leadership.holds() {
                 return Ok(Action::requeue(Duration::from_secs(2)));
@@ -97,18 +124,14 @@ pub async fn run<K, F, R>(
             ctx.metrics
                 .reconciled(kind, outcome, started.elapsed().as_secs_f64());
             match &result {
-                Ok(_) => failures.clear(&key),
+                Ok(_) => ctx.failures.clear(&key),
                 Err(error) => report(kind, parsed, error, &ctx).await,
             }
             result
         }
     };
-    let policy = move |object: Arc<Guarded<K>>, error: &Error, _: Arc<Ctx>| match error.class() {
-        Class::Conflict => Action::requeue(Duration::from_millis(100)),
-        Class::Transient => {
-            let key = object.name_any() + "/" + &object.namespace().unwrap_or_default();
-            Action::requeue(backoff(counts.count(&key)))
-        }
+    let policy = move |object: Arc<Guarded<K>>, error: &Error, ctx: Arc<Ctx>| {
+        Action::requeue(wait(error.class(), ctx.failures.count(&key(&*object))))
     };
     controller
         .graceful_shutdown_on(shutdown)
@@ -188,6 +211,10 @@ mod tests {
             .map(|failures| backoff(*failures).as_secs())
             .collect();
         assert_eq!(waits, [1, 2, 4, 128, 256, 300, 300]);
+        let waits: Vec<u128> = (1..5)
+            .map(|failures| wait(Class::Conflict, failures).as_millis())
+            .collect();
+        assert_eq!(waits, [100, 100, 1_000, 2_000], "a conflict that stays");
     }
 
     #[tokio::test]

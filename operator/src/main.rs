@@ -63,6 +63,8 @@ async fn config() -> Result<Config, String> {
         Err(_) => Config::infer().await.map_err(|error| error.to_string())?,
     };
     config.connect_timeout = Some(std::time::Duration::from_secs(5));
+    // Tries come later and later by object. The client's own would make fifteen of each of them.
+    config.default_retry = false;
     Ok(config)
 }
 

@@ -88,6 +88,7 @@ pub async fn run(args: Args, client: Client, asked: impl Future<Output = ()> + S
         applied: Applied::default(),
         self_tests: smtp_listener::selftest::Rounds::default(),
         nodes: smtp_listener::selftest::Nodes::default(),
+        failures: driver::Failures::default(),
         refusals: smtp_listener::volumes::Refusals::default(),
         given_up: GivenUp::default(),
         listeners: listeners.store(),
@@ -162,9 +163,10 @@ fn namespaces(
     let (store, writer) = reflector::store();
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(client);
     let changed = watcher(api, watcher::Config::default())
-        .default_backoff()
         .reflect(writer)
         .touched_objects()
+        // Behind the above: a list that begins is no success yet, and would begin the waits anew.
+        .default_backoff()
         .predicate_filter(predicates::labels, PredicateConfig::default())
         .filter_map(|seen| {
             let seen = seen.inspect_err(

@@ -75,8 +75,9 @@ async fn keep(client: Client, listeners: Listeners, sender: Sender<Woken>) {
 async fn watch(client: Client, namespace: String, listeners: Listeners, mut sender: Sender<Woken>) {
     let secrets: Api<PartialObjectMeta<Secret>> = Api::namespaced(client, &namespace);
     let changed = watcher(secrets, watcher::Config::default())
-        .default_backoff()
         .touched_objects()
+        // Behind the above: a list that begins is no success yet, and would begin the waits anew.
+        .default_backoff()
         .predicate_filter(predicates::resource_version, PredicateConfig::default());
     let mut changed = std::pin::pin!(changed);
     while let Some(secret) = changed.next().await {

@@ -152,12 +152,14 @@ async fn conclude(listener: &SmtpListener, found: &status::Found, ctx: &Ctx) -> 
     Ok(Action::requeue(pause(found, &next, before)))
 }
 
-/// What the API server refuses, and what is not ours, stands in the status; other errors pass by themselves.
+/// What the API server refuses, and what is not ours, stands in the status; other errors pass by themselves, and stand there
+/// when they do not.
 async fn refused(listener: &SmtpListener, names: &Names, error: Error, ctx: &Ctx) -> Result<Action, Error> {
     use conditions::reason;
     let (obstacle, again) = match &error {
+        // Later and later: the watch of the Secrets wakes the listener as well, once the namespace opted in.
         Error::Api(gather::LISTING_SECRETS, _) if error.category() == "Forbidden" => {
-            (prepare::denied(names, ctx), Ok(Action::requeue(LATER)))
+            (prepare::denied(names, ctx), Err(error))
         }
         Error::Foreign { .. } => (
             status::Obstacle::new(reason::FOREIGN_OBJECT, error.to_string()),
@@ -165,6 +167,10 @@ async fn refused(listener: &SmtpListener, names: &Names, error: Error, ctx: &Ctx
         ),
         Error::Api(_, kube::Error::Api(said)) if said.is_forbidden() || said.is_invalid() => {
             let message = format!("{error}: {}", said.message);
+            (status::Obstacle::new(reason::API_ERROR, message), Err(error))
+        }
+        Error::Api(..) | Error::Timeout(_) if ctx.failures.persist(listener) => {
+            let message = format!("{error}{}", cause(&error));
             (status::Obstacle::new(reason::API_ERROR, message), Err(error))
         }
         _ => return Err(error),
@@ -186,6 +192,13 @@ async fn refused(listener: &SmtpListener, names: &Names, error: Error, ctx: &Ctx
     announce(listener, &next, ctx).await;
     write_status(listener, &next, ctx).await?;
     again
+}
+
+fn cause(error: &Error) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!(": {cause}"),
+        None => String::new(),
+    }
 }
 
 /// `before`: the format of the spools that the status said so far; another one is to be rendered at once.

@@ -163,20 +163,27 @@ async fn self_signed(
 ) -> Result<Pair, Error> {
     let now = Timestamp::now().as_second();
     let host = &listener.spec.hostname;
-    if let Some(pair) = children.pair(&names.self_signed(), "tls.crt", "tls.key")
-        && certificates::facts(&pair.certificate)
-            .is_some_and(|facts| facts.covers(host) && !facts.is_due(now))
-    {
-        return Ok(pair);
-    }
-    let pair = certificates::self_signed(host, now).map_err(made)?;
+    let kept = children
+        .pair(&names.self_signed(), "tls.crt", "tls.key")
+        .filter(|pair| {
+            certificates::belong_together(pair)
+                && certificates::facts(&pair.certificate)
+                    .is_some_and(|facts| facts.covers(host) && !facts.is_due(now))
+        });
+    let pair = match kept {
+        Some(pair) => pair,
+        None => certificates::self_signed(host, now).map_err(made)?,
+    };
     let data = [
         ("tls.crt", pair.certificate.as_str()),
         ("tls.key", pair.key.as_str()),
     ];
-    write_secret(names, &names.self_signed(), "kubernetes.io/tls", &data, ctx).await?;
+    write_secret(names, children, &names.self_signed(), TLS, &data, ctx).await?;
     Ok(pair)
 }
+
+/// Type of a Secret with a certificate.
+const TLS: &str = "kubernetes.io/tls";
 
 #[cfg(test)]
 mod tests {

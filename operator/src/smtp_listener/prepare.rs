@@ -311,16 +311,20 @@ async fn login_secret(
     if listener.spec.authentication.is_none() || !is_known {
         return Ok(None);
     }
-    let kept = children.text(&names.logins(), LOGIN_SECRET).map(LoginSecret::new);
-    if let Some(kept) = kept.filter(LoginSecret::is_usable) {
-        return Ok(Some(kept));
-    }
+    let kept = children.text(&names.logins(), LOGIN_SECRET);
+    let secret = match kept.filter(|kept| LoginSecret::new(kept.clone()).is_usable()) {
+        Some(kept) => kept,
+        None => draw()?,
+    };
+    let data = [(LOGIN_SECRET, secret.as_str())];
+    write_secret(names, children, &names.logins(), "Opaque", &data, ctx).await?;
+    Ok(Some(LoginSecret::new(secret)))
+}
+
+fn draw() -> Result<String, Error> {
     let mut octets = [0; 32];
     aws_lc_rs::rand::fill(&mut octets).map_err(|_| Error::Made("the system gives no randomness".into()))?;
-    let drawn = base64::engine::general_purpose::STANDARD.encode(octets);
-    let data = [(LOGIN_SECRET, drawn.as_str())];
-    write_secret(names, &names.logins(), "Opaque", &data, ctx).await?;
-    Ok(Some(LoginSecret::new(drawn)))
+    Ok(base64::engine::general_purpose::STANDARD.encode(octets))
 }
 
 pub(super) async fn owner_secret(
@@ -363,32 +367,37 @@ pub(super) fn made(error: impl std::fmt::Display) -> Error {
 async fn admin_certificates(names: &Names, children: &Children, ctx: &Ctx) -> Result<(Pair, Pair), Error> {
     let now = Timestamp::now().as_second();
     let secret = names.authority();
-    let authority = children.pair(&secret, "ca.crt", "ca.key");
-    let leaf = children.pair(&secret, "tls.crt", "tls.key");
-    if let (Some(authority), Some(leaf)) = (&authority, &leaf)
-        && certificates::facts(&leaf.certificate)
-            .is_some_and(|facts| facts.covers(&names.admin_name()) && !facts.is_due(now))
-    {
-        return Ok((authority.clone(), leaf.clone()));
-    }
+    let whole = |pair: &Pair| certificates::belong_together(pair);
+    let authority = children.pair(&secret, "ca.crt", "ca.key").filter(whole);
+    let leaf = children.pair(&secret, "tls.crt", "tls.key").filter(|leaf| {
+        authority.is_some()
+            && whole(leaf)
+            && certificates::facts(&leaf.certificate)
+                .is_some_and(|facts| facts.covers(&names.admin_name()) && !facts.is_due(now))
+    });
     let authority = match authority {
         Some(authority) => authority,
         None => certificates::authority(&format!("postroad {}/{}", names.namespace, names.listener), now)
             .map_err(made)?,
     };
-    let leaf = certificates::leaf(&authority, &names.admin_name(), now).map_err(made)?;
+    let leaf = match leaf {
+        Some(leaf) => leaf,
+        None => certificates::leaf(&authority, &names.admin_name(), now).map_err(made)?,
+    };
     let data = [
         ("ca.crt", authority.certificate.as_str()),
         ("ca.key", authority.key.as_str()),
         ("tls.crt", leaf.certificate.as_str()),
         ("tls.key", leaf.key.as_str()),
     ];
-    write_secret(names, &secret, "Opaque", &data, ctx).await?;
+    write_secret(names, children, &secret, "Opaque", &data, ctx).await?;
     Ok((authority, leaf))
 }
 
+/// Applies a Secret of ours over the one that was listed.
 pub(super) async fn write_secret(
     names: &Names,
+    children: &Children,
     name: &str,
     kind: &str,
     data: &[(&str, &str)],
@@ -408,9 +417,12 @@ pub(super) async fn write_secret(
         "metadata": {"name": name, "namespace": names.namespace, "labels": names.labels()},
         "data": encoded,
     });
-    apply::apply::<Secret>(ctx, &names.namespace, &object)
-        .await
-        .map(drop)
+    let namespace = &names.namespace;
+    match children.secrets.get(name) {
+        Some(live) => apply::apply_over(ctx, namespace, &object, Some(live.clone())).await,
+        None => apply::apply(ctx, namespace, &object).await,
+    }
+    .map(|_: Secret| ())
 }
 
 /// Shards first, then the base that names them, then away with shards that nothing names.
@@ -422,13 +434,11 @@ async fn write_config(
 ) -> Result<(), Error> {
     for (number, text) in &rendered.shards {
         let file = postroad_config::shard_file_name(*number);
-        if children.text(&names.shard(*number), &file).as_ref() != Some(text) {
-            write_secret(names, &names.shard(*number), "Opaque", &[(&file, text)], ctx).await?;
-        }
+        let data = [(file.as_str(), text.as_str())];
+        write_secret(names, children, &names.shard(*number), "Opaque", &data, ctx).await?;
     }
-    if children.base(names).as_ref() != Some(&rendered.base) {
-        write_secret(names, &names.config(), "Opaque", &[(BASE, &rendered.base)], ctx).await?;
-    }
+    let data = [(BASE, rendered.base.as_str())];
+    write_secret(names, children, &names.config(), "Opaque", &data, ctx).await?;
     for number in (0..postroad_config::SHARDS).filter(|number| !rendered.shards.contains_key(number)) {
         if let Some(secret) = children.secrets.get(&names.shard(number)) {
             apply::delete(ctx, secret).await?;

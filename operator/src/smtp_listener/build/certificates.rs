@@ -4,7 +4,7 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, PublicKeyData,
 };
 use x509_parser::pem::Pem;
 use x509_parser::prelude::{GeneralName, ParsedExtension};
@@ -98,6 +98,16 @@ pub fn has_key(pem: &str) -> bool {
         .any(|block| block.is_ok_and(|block| block.label.ends_with("PRIVATE KEY")))
 }
 
+/// Whether this is the key of the certificate, both made by us.
+pub fn belong_together(pair: &Pair) -> bool {
+    let block = Pem::iter_from_buffer(pair.certificate.as_bytes()).find_map(Result::ok);
+    let Some(block) = block else { return false };
+    let (Ok(certificate), Ok(key)) = (block.parse_x509(), KeyPair::from_pem(&pair.key)) else {
+        return false;
+    };
+    certificate.public_key().raw == key.subject_public_key_info()
+}
+
 fn parameters(name: &str, now: i64, days: i64) -> Result<CertificateParams, rcgen::Error> {
     let mut parameters = CertificateParams::new(vec![name.to_owned()])?;
     parameters
@@ -155,6 +165,22 @@ mod tests {
     use super::*;
 
     const NOW: i64 = 1_800_000_000;
+
+    #[test]
+    fn a_key_that_was_spoilt_or_is_of_another_certificate_is_seen() {
+        let [one, other] = [1, 2].map(|_| self_signed("mail.example.com", 1_800_000_000).unwrap());
+        assert!(belong_together(&one));
+        let key = |key: &str| Pair {
+            key: key.to_owned(),
+            ..one.clone()
+        };
+        assert!(!belong_together(&key(&other.key)));
+        assert!(!belong_together(&key("foreign")));
+        assert!(!belong_together(&Pair {
+            certificate: "foreign".into(),
+            ..one.clone()
+        }));
+    }
 
     #[test]
     fn a_self_signed_certificate_is_for_its_host_and_due_after_sixty_days() {
