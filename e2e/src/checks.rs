@@ -92,6 +92,47 @@ fn run_tests(which: &[&str], exhaustive: bool) -> (Count, String) {
     }
 }
 
+/// The proof of the operator: a program of its own, as it needs what this crate is built without. Its last line is a count.
+pub fn operator(exhaustive: bool, seed: u64) -> Count {
+    let args = [
+        "run",
+        "--locked",
+        "--quiet",
+        "--package",
+        "postroad-proof",
+        "--",
+        "--seed",
+    ];
+    let mut run = cargo(args).args([seed.to_string()]).echo();
+    if exhaustive {
+        run = run.args(["--exhaustive"]).limit(Duration::from_hours(4));
+    }
+    match run.try_run() {
+        Ok(said) => match said.text().lines().last().and_then(read_count) {
+            Some(count) => count,
+            None => fail("the proof of the operator", &tail(&said.err)),
+        },
+        Err(error) => judge("the proof of the operator", Err(error)),
+    }
+}
+
+/// `N passed, N failed, N skipped`.
+fn read_count(line: &str) -> Option<Count> {
+    let mut numbers = line
+        .split(", ")
+        .zip(["passed", "failed", "skipped"])
+        .map(|(part, word)| {
+            let (number, said) = part.split_once(' ')?;
+            (said == word).then(|| number.parse().ok()).flatten()
+        });
+    let mut next = || numbers.next().flatten();
+    Some(Count {
+        passed: next()?,
+        failed: next()?,
+        skipped: next()?,
+    })
+}
+
 /// Generated files against what would be generated now.
 pub fn drift() -> Count {
     if !place::tree().join("crds/src/bin/crdgen.rs").exists() {
@@ -276,6 +317,19 @@ fn number_before(line: &str, word: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_count_is_read_back() {
+        let count = Count {
+            passed: 41,
+            failed: 0,
+            skipped: 3,
+        };
+        assert_eq!(read_count(&count.to_string()), Some(count));
+        for other in ["", "41 passed", "a passed, 0 failed, 0 skipped"] {
+            assert_eq!(read_count(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn test_results_and_skips_of_all_binaries_are_added() {

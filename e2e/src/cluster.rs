@@ -148,6 +148,13 @@ impl Cluster {
         ))
     }
 
+    /// Where one of the cluster's programs is.
+    pub fn tool(&self, name: &str) -> PathBuf {
+        self.local
+            .as_ref()
+            .map_or_else(|| PathBuf::from(name), |local| local.bin.join(name))
+    }
+
     /// `kubectl` against this cluster.
     pub fn kubectl<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Shell {
         self.program("kubectl").args(args)

@@ -17,10 +17,11 @@ use postroad_e2e::story::{self, World};
 /// Runs every check of the tree and counts them.
 #[derive(Parser)]
 struct Args {
-    /// Only these parts: formats, lints, dependencies, tests, drift, scripts, fuzz, crash, interop, chart, stories.
+    /// Only these parts: formats, lints, dependencies, tests, drift, scripts, fuzz, crash, operator, interop, chart, stories.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Everything that is sampled otherwise: every point of the crash proof, long searches, long fuzzing, long stories.
+    /// Everything that is sampled otherwise: every point of the crash proof and of the operator's, long searches, long fuzzing, long
+    /// stories.
     #[arg(long)]
     exhaustive: bool,
     /// Which points a sample takes.
@@ -39,6 +40,7 @@ const PARTS: &[Part] = &[
     ("scripts", |_, _| checks::scripts()),
     ("fuzz", |args, _| fuzz::run(args.exhaustive, args.seed)),
     ("crash", |args, _| crash_proof(args)),
+    ("operator", |args, _| checks::operator(args.exhaustive, args.seed)),
     ("interop", |_, _| interop::play(&[])),
     ("chart", |_, _| chart()),
     ("stories", stories),

@@ -1,0 +1,157 @@
+//! `cargo prove`: the checks of the operator by number, a sample by a seed or all of them.
+//!
+//! The last line is `N passed, N failed, N skipped`; the exit code is non-zero if anything failed.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::Parser;
+use futures::StreamExt;
+use postroad_e2e::report::Count;
+use postroad_proof::case::{self, Case, Verdict};
+use postroad_proof::checks;
+use postroad_proof::operation::{self, Reference};
+use postroad_proof::rig::World;
+use postroad_proof::server::{self, Said, Server};
+
+/// Proves the operator, check by check.
+#[derive(Parser)]
+struct Args {
+    /// All cases.
+    #[arg(long)]
+    exhaustive: bool,
+    /// Which cases a sample takes.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many cases a sample has.
+    #[arg(long, default_value_t = 44)]
+    sample: usize,
+    /// Only cases whose check or description contains this.
+    #[arg(long)]
+    only: Option<String>,
+    /// Cases at the same time.
+    #[arg(long, default_value_t = 6)]
+    at_once: usize,
+    /// The operator; built from the tree where none is given.
+    #[arg(long)]
+    program: Option<std::path::PathBuf>,
+    /// Says which cases there are, and plays none.
+    #[arg(long)]
+    list: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("the runtime cannot be started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(prove(&args)) {
+        Ok(count) => {
+            println!("{count}");
+            if count.failed == 0 {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn prove(args: &Args) -> Said<Count> {
+    let started = Instant::now();
+    let program = match &args.program {
+        Some(program) => program.clone(),
+        None => server::operator()?,
+    };
+    let world = World::new(Server::start().await?, program);
+    eprintln!(
+        "operator: API server up after {:.0?}; seed {}",
+        started.elapsed(),
+        args.seed
+    );
+    let references = references(&world, args.at_once).await?;
+    let mut cases = checks::all(&world, &references).await?;
+    let all = cases.len();
+    if let Some(only) = &args.only {
+        cases.retain(|case| case.check.contains(only.as_str()) || case.what.contains(only.as_str()));
+    }
+    if !args.exhaustive && args.only.is_none() {
+        cases = case::sample(cases, args.sample, args.seed);
+    }
+    eprintln!(
+        "operator: {} of {all} cases, after {:.0?}",
+        cases.len(),
+        started.elapsed()
+    );
+    if args.list {
+        for case in &cases {
+            println!("{}: {}", case.check, case.what);
+        }
+        return Ok(Count::default());
+    }
+    let played = futures::stream::iter(cases)
+        .map(|case| play(&world, case))
+        .buffer_unordered(args.at_once);
+    Ok(played
+        .fold(Count::default(), async |mut sum, count| {
+            sum += count;
+            sum
+        })
+        .await)
+}
+
+async fn references(world: &World, at_once: usize) -> Said<Vec<Arc<Reference>>> {
+    let runs = futures::stream::iter(operation::ALL)
+        .map(async |operation| {
+            Reference::of(world, operation)
+                .await
+                .map_err(|error| format!("{operation:?}: {error}"))
+        })
+        .buffered(at_once);
+    let found: Vec<Said<Reference>> = runs.collect().await;
+    let mut references = Vec::new();
+    for reference in found {
+        let reference = reference?;
+        eprintln!("    {:?}: {} writes", reference.operation, reference.writes);
+        references.push(Arc::new(reference));
+    }
+    Ok(references)
+}
+
+async fn play(world: &Arc<World>, case: Case) -> Count {
+    let (check, what, started) = (case.check, case.what, Instant::now());
+    let verdict = (case.play)(world.clone()).await;
+    let took = started.elapsed().as_secs_f64();
+    match verdict {
+        Ok(Verdict::Held) => {
+            eprintln!("    ok      {check}: {what} ({took:.0} s)");
+            Count {
+                passed: 1,
+                ..Count::default()
+            }
+        }
+        Ok(Verdict::Skipped(why)) => {
+            eprintln!("    skipped {check}: {what}: {why}");
+            Count {
+                skipped: 1,
+                ..Count::default()
+            }
+        }
+        Err(error) => {
+            eprintln!("    FAILED  {check}: {what} ({took:.0} s): {error}");
+            Count {
+                failed: 1,
+                ..Count::default()
+            }
+        }
+    }
+}

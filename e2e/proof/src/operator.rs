@@ -1,0 +1,173 @@
+//! The operator as a process of its own, started again whenever it ends, as a kubelet does with a container: the same pod, so the
+//! same holder of the Lease.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::process::{Child, Command};
+
+use crate::proxy::Proxy;
+use crate::server::{Said, kubeconfig, text};
+
+/// How the operator is started.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The program.
+    pub program: PathBuf,
+    /// Where its kubeconfig and log go.
+    pub folder: PathBuf,
+    /// The namespace: it is watched, and the operator's own.
+    pub namespace: String,
+    /// Its token.
+    pub token: String,
+    /// Its pod: the holder of the Lease.
+    pub pod: &'static str,
+}
+
+/// A running operator; dropping it ends it.
+pub struct Operator {
+    log: PathBuf,
+    image: Arc<Mutex<String>>,
+    proxy: Proxy,
+    wanted: Arc<AtomicBool>,
+    starts: Arc<AtomicUsize>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Operator {
+    /// Starts it behind the proxy.
+    pub fn start(start: &Start, proxy: &Proxy) -> Said<Self> {
+        let config = start
+            .folder
+            .join(format!("{}-{}.kubeconfig", start.namespace, start.pod));
+        std::fs::write(&config, kubeconfig(&proxy.address, &start.token)).map_err(text)?;
+        let log = start
+            .folder
+            .join(format!("{}-{}.log", start.namespace, start.pod));
+        let image = Arc::new(Mutex::new("proof/mta:1".to_owned()));
+        let wanted = Arc::new(AtomicBool::new(true));
+        let starts = Arc::new(AtomicUsize::new(0));
+        let keeper = Keeper {
+            start: start.clone(),
+            config,
+            log: log.clone(),
+            image: image.clone(),
+            proxy: proxy.clone(),
+            wanted: wanted.clone(),
+            starts: starts.clone(),
+        };
+        Ok(Self {
+            log,
+            image,
+            proxy: proxy.clone(),
+            wanted,
+            starts,
+            task: tokio::spawn(keeper.keep()),
+        })
+    }
+
+    /// Starts so far.
+    pub fn starts(&self) -> usize {
+        self.starts.load(Ordering::SeqCst)
+    }
+
+    /// Kills it; it is not started again until [`Operator::up`].
+    pub async fn down(&self) {
+        self.wanted.store(false, Ordering::SeqCst);
+        self.kill();
+        while self.proxy.pid.load(Ordering::SeqCst) != 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Lets it run again.
+    pub fn up(&self) {
+        self.wanted.store(true, Ordering::SeqCst);
+    }
+
+    /// Starts it anew with another image for the mail server's pods.
+    pub async fn upgrade(&self, image: &str) {
+        self.down().await;
+        image.clone_into(&mut self.image.lock().unwrap_or_else(PoisonError::into_inner));
+        self.up();
+    }
+
+    /// Stops or continues the process.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        if let Some(pid) = rustix::process::Pid::from_raw(self.proxy.pid.load(Ordering::SeqCst)) {
+            let _ = rustix::process::kill_process(pid, signal);
+        }
+    }
+
+    /// All that it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    fn kill(&self) {
+        self.signal(rustix::process::Signal::KILL);
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        self.wanted.store(false, Ordering::SeqCst);
+        self.task.abort();
+    }
+}
+
+/// What starts the process again and again.
+struct Keeper {
+    start: Start,
+    config: PathBuf,
+    log: PathBuf,
+    image: Arc<Mutex<String>>,
+    proxy: Proxy,
+    wanted: Arc<AtomicBool>,
+    starts: Arc<AtomicUsize>,
+}
+
+impl Keeper {
+    async fn keep(self) {
+        loop {
+            if !self.wanted.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+            let Ok(mut child) = self.spawn() else {
+                return;
+            };
+            let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+            self.proxy.pid.store(pid.unwrap_or_default(), Ordering::SeqCst);
+            self.starts.fetch_add(1, Ordering::SeqCst);
+            let _ = child.wait().await;
+            self.proxy.pid.store(0, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn spawn(&self) -> std::io::Result<Child> {
+        let start = &self.start;
+        let image = self.image.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(&self.log)?;
+        Command::new(&start.program)
+            .args(["--mta-image", &image, "--namespace", &start.namespace])
+            .args(["--pod-name", start.pod, "--pod-namespace", &start.namespace])
+            // Nobody listens there: what DNS says is Unknown at once.
+            .args(["--resolver", "127.0.0.1:1", "--http", "127.0.0.1:0"])
+            .args(["--service-account", "postroad"])
+            .env("KUBECONFIG", &self.config)
+            .env_remove("KUBERNETES_SERVICE_HOST")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+    }
+}
