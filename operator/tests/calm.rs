@@ -38,6 +38,8 @@ async fn run(memory: &Memory, time: Duration) {
         "mta:1",
         "--http",
         "127.0.0.1:0",
+        "--review-port",
+        "0",
         "--namespace",
         "mail",
         "--resolver",

@@ -161,7 +161,7 @@ impl Keeper {
             .args(["--pod-name", start.pod, "--pod-namespace", &start.namespace])
             // Nobody listens there: what DNS says is Unknown at once.
             .args(["--resolver", "127.0.0.1:1", "--http", "127.0.0.1:0"])
-            .args(["--service-account", "postroad"])
+            .args(["--service-account", "postroad", "--review-port", "0"])
             .env("KUBECONFIG", &self.config)
             .env_remove("KUBERNETES_SERVICE_HOST")
             .stdin(Stdio::null())
