@@ -159,8 +159,10 @@ impl Pending {
         reverse_path: &str,
     ) -> Verdicts {
         let deadline = Instant::now() + TIME;
-        let waited = timeout_at(deadline, self.spf()).await;
-        let spf = waited.map_or_else(|_| Some(Spf::unknown()), |spf| spf.cloned());
+        let spf = match timeout_at(deadline, self.spf()).await {
+            Ok(spf) => spf.cloned(),
+            Err(_) => Some(Spf::unknown()),
+        };
         let Some(reading) = reading else {
             return Verdicts {
                 spf,

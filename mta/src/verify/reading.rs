@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use postroad_verify::dkim::BodyHasher;
+use postroad_verify::dkim::{BodyHasher, BodyHashes};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -124,7 +124,7 @@ impl Reading {
             }
             State::Header(_) => {
                 Content::begin(&self.dns, Found::default())
-                    .finish(Default::default(), deadline)
+                    .finish(BodyHashes::default(), deadline)
                     .await
             }
         }

@@ -63,9 +63,16 @@ mod tests {
         }
     }
 
+    fn author() -> Domain {
+        Domain::parse("a.example").unwrap()
+    }
+
+    fn names(texts: &[&str]) -> Vec<DomainName> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
     fn vouched(chain: &Outcome, trusted: &[&str]) -> Option<String> {
-        let trusted: Vec<DomainName> = trusted.iter().map(|name| name.parse().unwrap()).collect();
-        sealer(chain, &Domain::parse("a.example").unwrap(), &trusted)
+        sealer(chain, &author(), &names(trusted))
     }
 
     #[test]
