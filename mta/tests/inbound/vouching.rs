@@ -34,11 +34,11 @@ fn sealed(by: &str, found: &str, message: &str) -> String {
     let mut chain = arc::Verifier::new(&header, &Limits::default(), now, &mut wanted);
     let mut hasher = wanted.hasher();
     hasher.update(body);
-    let hashes = hasher.finish();
+    let body = hasher.finish();
     for question in chain.questions() {
         chain.answer(&question, &names(&question).0.unwrap());
     }
-    let set = sealer.seal(&header, &hashes, &chain.finish(&hashes), found, now);
+    let set = sealer.seal(&header, &body, &chain.finish(&body), found, now);
     set.unwrap() + message
 }
 
