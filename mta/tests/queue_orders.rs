@@ -579,3 +579,30 @@ fn damage_beneath_a_running_server_is_counted_shown_and_told_to_who_can_be_named
     );
     assert!(damaged(), "the device is no better for it");
 }
+
+#[test]
+fn what_cannot_be_read_does_not_hold_a_pod_that_leaves() {
+    let server = Server::new(&[
+        ("nameless@example.org", "one@far.example"),
+        ("whole@example.org", "two@far.example"),
+    ]);
+    let ids: Vec<String> = server
+        .rows(&["ls"])
+        .iter()
+        .map(|row| id(row).to_owned())
+        .collect();
+    let spool = server.home.path().join("spool");
+    let uuid = std::fs::read_to_string(spool.join("uuid")).unwrap();
+    let uuid = uuid.lines().nth(1).unwrap();
+    let config = std::fs::read_to_string(server.config()).unwrap();
+    std::fs::write(server.config(), format!("{config}peers: {{sealed: [{uuid}]}}\n")).unwrap();
+    until("it leaves", || !server.queue(&["hold", &ids[1]]).status.success());
+    let thrown_away = |id: &str| server.queue(&["bounce", "--silently", id]).status.success();
+    assert!(!thrown_away(&ids[0]) && !thrown_away(&ids[1]), "both are whole");
+    damage(&spool, "nameless@example.org", "example.org");
+    assert!(!server.queue(&["bounce", "--silently", "--all"]).status.success());
+    until("what cannot be read is gone", || {
+        assert!(thrown_away(&ids[0]) && !thrown_away(&ids[1]));
+        server.rows(&["ls"]).iter().all(|row| id(row) == ids[1])
+    });
+}

@@ -15,7 +15,7 @@ use axum::{Extension, Json, Router};
 use postroad_config::admin::{
     Carried, ListQuery, Page, Selection, Site, SiteOrder, SitesPage, SitesQuery, SuspendedSites,
 };
-use postroad_spool::{EntryId, Spool};
+use postroad_spool::{EntryId, ReadError, Spool};
 
 use self::scan::{Bounds, Turn};
 use super::access::refuse;
@@ -202,7 +202,8 @@ async fn carry_out(
         Ok(Json(selection)) => selection,
         Err(error) => return refuse(error.status(), &error.body_text()),
     };
-    if desk.spool.seal_state().sealed {
+    let sealed = desk.spool.seal_state().sealed;
+    if sealed && (order != Order::Discard || selection.all.is_some()) {
         return refuse(StatusCode::CONFLICT, &SEALED);
     }
     if selection.to.is_some() {
@@ -212,6 +213,9 @@ async fn carry_out(
         Ok(found) => found,
         Err((status, sentence)) => return refuse(status, &sentence),
     };
+    if sealed && !are_unreadable(&desk.spool, ids.clone()).await {
+        return refuse(StatusCode::CONFLICT, &SEALED);
+    }
     let done = match desk.queue.order(order, ids).await {
         Ok(done) => done,
         Err(error) => return refuse(StatusCode::SERVICE_UNAVAILABLE, &error),
@@ -228,6 +232,14 @@ async fn carry_out(
     }
     let ids = done.iter().map(EntryId::to_string).collect();
     Json(Carried { ids, more }).into_response()
+}
+
+/// Whether none of them can be read. Such a message cannot be handed over either: it is thrown away where it is, or holds its pod.
+async fn are_unreadable(spool: &Spool, ids: Vec<EntryId>) -> bool {
+    let spool = spool.clone();
+    let is_unreadable = move |id: &EntryId| matches!(spool.read(*id), Err(ReadError::Damaged));
+    let read = tokio::task::spawn_blocking(move || ids.iter().all(is_unreadable));
+    read.await.unwrap_or(false)
 }
 
 /// Has messages routed by a policy that a person names, or by the one that fits them again.

@@ -81,6 +81,7 @@ async fn round(inner: &Arc<Inner>, unreadable: &mut HashSet<EntryId>) -> Result<
         inner.say((!silent.is_empty() && !inner.spool.standing().is_empty()).then(|| listed(silent)));
         return Ok(Round::Waiting);
     }
+    unreadable.retain(|entry| inner.spool.summary(*entry).is_some());
     let waiting = Waiting::read(&inner.spool, unreadable).await?;
     if waiting.is_empty() {
         greet(inner, targets).await;
@@ -88,7 +89,7 @@ async fn round(inner: &Arc<Inner>, unreadable: &mut HashSet<EntryId>) -> Result<
         if unreadable.is_empty() {
             inner.say((waits && !silent.is_empty()).then(|| listed(silent)));
         } else {
-            inner.say(Some(format!("{} entries cannot be read", unreadable.len())));
+            inner.say(Some(unreadable_ones(unreadable)));
         }
         return Ok(if waits { Round::Waiting } else { Round::Idle });
     }
@@ -120,6 +121,14 @@ async fn round(inner: &Arc<Inner>, unreadable: &mut HashSet<EntryId>) -> Result<
     silent.push(format!("{}: it took none of what was offered", best.address));
     inner.say(Some(listed(silent)));
     Ok(Round::Waiting)
+}
+
+/// Names some, as a person has to decide about them.
+fn unreadable_ones(entries: &HashSet<EntryId>) -> String {
+    let mut names: Vec<String> = entries.iter().map(EntryId::to_string).collect();
+    names.sort_unstable();
+    names.truncate(MOST_REASONS);
+    format!("{} entries cannot be read ({})", entries.len(), names.join(", "))
 }
 
 fn listed(mut reasons: Vec<String>) -> String {
