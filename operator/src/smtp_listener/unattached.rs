@@ -72,11 +72,12 @@ mod tests {
         serde_json::from_value(pod).unwrap()
     }
 
+    /// Conditions of the pod, its deletion, and a word of the cause.
+    type Row<'a> = (&'a [(&'a str, &'a str, i64)], Option<i64>, Option<&'a str>);
+
     #[test]
     fn a_volume_is_away_where_scheduler_node_or_mount_say_so() {
         let now = Timestamp::from_second(1_000).unwrap();
-        // Conditions of the pod, its deletion, and a word of the cause.
-        type Row<'a> = (&'a [(&'a str, &'a str, i64)], Option<i64>, Option<&'a str>);
         let rows: &[Row<'_>] = &[
             (&[], None, None),
             (&[("PodScheduled", "False", 941)], None, None),
