@@ -29,7 +29,8 @@ use postroad_verify::results::Field;
 use crate::metrics::Metrics;
 use crate::net::Room;
 use crate::policy::Refusal;
-use crate::settings::Live;
+use crate::settings::{Live, Settings};
+use crate::signing::{NoSignature, Pool, Ready};
 
 /// Takes messages. Cheap to clone.
 #[derive(Clone)]
@@ -37,6 +38,7 @@ pub struct Intake {
     spool: Spool,
     live: Live,
     metrics: Arc<Metrics>,
+    pool: Pool,
     stored: Arc<dyn Fn(EntryId) + Send + Sync>,
 }
 
@@ -95,22 +97,26 @@ impl Intake {
             spool,
             live,
             metrics,
+            pool: Pool::default(),
             stored: Arc::new(stored),
         }
     }
 
-    /// Begins a message from outside, at a port of that role, in this room.
-    pub fn begin(&self, role: Role, room: Room) -> Receiving {
-        Receiving::new(self.clone(), self.spool.begin(), role, room)
+    /// Begins a message from outside, at a port of that role, in this room. `trusted`: of a user, or of a client that may
+    /// relay; such mail is signed.
+    pub fn begin(&self, role: Role, trusted: bool, room: Room) -> Receiving {
+        Receiving::new(self.clone(), self.spool.begin(), role, trusted, room)
     }
 
-    /// Stores a message that we wrote ourselves (a notice). Nothing is added and nothing judged. Durable when this returns,
+    /// Stores a message that we wrote ourselves (a notice). Nothing is added but its signatures, and nothing judged. Durable when this returns,
     /// also where `durability` is `Relaxed`: the message that it is about ends then.
     pub async fn own(&self, envelope: Envelope, message: Vec<u8>) -> Result<EntryId, CommitError> {
         let mut incoming = self.spool.begin().promptly();
+        let (settings, metrics) = (self.live.current(), Arc::clone(&self.metrics));
         let commit = tokio::task::spawn_blocking(move || {
+            let fields = own_signatures(&settings, &message, &metrics);
             incoming.write(&message)?;
-            Ok::<_, CommitError>(incoming.commit(envelope, Vec::new()))
+            Ok::<_, CommitError>(incoming.commit(envelope, fields.into_bytes()))
         });
         let id = commit.await.map_err(|_| CommitError::Closed)??.await?;
         (self.stored)(id);
@@ -144,5 +150,22 @@ impl Intake {
     /// Whether the spool takes nothing for now: it is sealed, or its volume has failed or hangs. New sessions get 421.
     pub fn is_closed(&self) -> bool {
         self.spool.seal_state().sealed || self.spool.is_read_only() || self.spool.is_stalled()
+    }
+}
+
+/// Signatures of a notice, where the domain that we are named after has keys. Without them it goes all the same.
+fn own_signatures(settings: &Settings, message: &[u8], metrics: &Metrics) -> String {
+    let Some(ready) = Ready::whole(settings, message) else {
+        return String::new();
+    };
+    match ready.sign("", crate::signing::now()) {
+        Ok(fields) => {
+            metrics.signatures.made(&ready.keys.algorithms);
+            fields
+        }
+        Err(error) => {
+            metrics.signatures.omitted(&NoSignature::from(error));
+            String::new()
+        }
     }
 }

@@ -7,15 +7,17 @@
 //!
 //! Lines have the form that editors follow: `FILE:LINE:COLUMN: FIELD: SENTENCE`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
-use postroad_config::{ConfigSet, Explained, assemble, explain, locate};
+use postroad_config::{ConfigSet, Explained, assemble, explain, locate, shard_file_name};
 use serde_json::json;
 
 use crate::auth::Verifier;
 use crate::reload;
 use crate::settings::{Settings, SettingsError};
+use crate::signing::{BadDomainKey, Signers};
 
 /// Checks a file and the shards beside it; prints what is wrong. The exit code is 1 if anything is.
 pub fn run(path: &Path, as_json: bool) -> ExitCode {
@@ -55,7 +57,7 @@ fn check(path: &Path) -> Result<String, Vec<Explained>> {
         return Err(mistakes);
     }
     let set = assemble(&base, &shards).map_err(|error| vec![at_head(&name, &error.to_string())])?;
-    let mistakes = beyond_text(&name, &base, &set);
+    let mistakes = beyond_text(&name, &base, &shards, &set);
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
@@ -64,9 +66,13 @@ fn check(path: &Path) -> Result<String, Vec<Explained>> {
     Ok(format!("{ports} ports, {domains} domains, {users} users"))
 }
 
-/// Verifiers that nobody could ever match, keys that verify nothing, and certificates that cannot be read or served.
-fn beyond_text(name: &str, base: &str, set: &ConfigSet) -> Vec<Explained> {
+/// Verifiers that nobody could ever match, keys that verify nothing or sign nothing, and certificates that cannot be read or
+/// served.
+fn beyond_text(name: &str, base: &str, shards: &BTreeMap<u8, String>, set: &ConfigSet) -> Vec<Explained> {
     let mut found = Vec::new();
+    if let Err(bad) = Signers::new(set, None) {
+        found.extend(bad.0.into_iter().map(|bad| of_domain(name, base, shards, bad)));
+    }
     for (index, user) in set.file.users.iter().enumerate() {
         if let Err(error) = Verifier::parse(&user.verifier) {
             found.push(at(
@@ -78,7 +84,8 @@ fn beyond_text(name: &str, base: &str, set: &ConfigSet) -> Vec<Explained> {
         }
     }
     match Settings::new(set.clone()) {
-        Ok(_) => {}
+        // Those are told above.
+        Ok(_) | Err(SettingsError::Signing(_)) => {}
         Err(SettingsError::File { path, error }) => {
             let sentence = format!(
                 "{} cannot be read ({error}); name a readable PEM file",
@@ -99,6 +106,18 @@ fn beyond_text(name: &str, base: &str, set: &ConfigSet) -> Vec<Explained> {
         }
     }
     found
+}
+
+/// A key of a domain, which may stand in a shard.
+fn of_domain(name: &str, base: &str, shards: &BTreeMap<u8, String>, bad: BadDomainKey) -> Explained {
+    let shard = shards.iter().find(|(_, text)| locate(text, &bad.field).is_some());
+    match shard {
+        Some((number, text)) => {
+            let file = Path::new(name).with_file_name(shard_file_name(*number));
+            at(&file.display().to_string(), text, bad.field, bad.sentence)
+        }
+        None => at(name, base, bad.field, bad.sentence),
+    }
 }
 
 fn at(file: &str, base: &str, field: String, sentence: String) -> Explained {
@@ -158,6 +177,27 @@ mod tests {
         assert_eq!(told.len(), 1, "{told:?}");
         let start = ":8:5: authentication.serviceAccounts.keySet: holds no key";
         assert!(told[0].starts_with(start), "{told:?}");
+    }
+
+    #[test]
+    fn a_signing_key_that_cannot_be_used_is_told_with_its_line() {
+        let told = told(
+            "format: 1\nhostname: mail.example.com\nspool: {directory: /tmp/x}\ndomains:\n\
+             \x20 - name: example.com\n    dkim:\n      keys:\n        - selector: a\n          keyFile: /nowhere/k.pem\n\
+             \x20       - {selector: b, key: hush}\n",
+        );
+        assert_eq!(told.len(), 2, "{told:?}");
+        let starts = [
+            ":9:11: domains[example.com].dkim.keys[0].keyFile: /nowhere/k.pem cannot be read",
+            ":10:25: domains[example.com].dkim.keys[1].key: there is no private key in PEM form",
+        ];
+        assert!(
+            told.iter()
+                .zip(starts)
+                .all(|(told, start)| told.starts_with(start)),
+            "{told:?}"
+        );
+        assert!(told.iter().all(|told| !told.contains("hush")), "{told:?}");
     }
 
     #[test]

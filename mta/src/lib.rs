@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   net ─► session ─► policy ─► accept ─► postroad-spool ─► queue ─► deliver ─► outcome ─► dsn
-//!            │ auth, verify                  ▲
+//!            │ auth, verify     │ signing      ▲
 //!   reload ─► settings (what every part reads) │
 //!   admin (health, metrics, state, seal) ─► handover (to and from the other pods)
 //!            └─► seen (of the network), relay_test (of our own ports)
@@ -33,6 +33,7 @@ pub mod reload;
 pub mod seen;
 pub mod session;
 pub mod settings;
+pub mod signing;
 pub mod tls;
 pub mod tokens;
 pub mod verify;

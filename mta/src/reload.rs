@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher};
-use postroad_config::{AssembleError, SHARDS, TlsSource, assemble, shard_file_name};
+use postroad_config::{AssembleError, KeySource, SHARDS, TlsSource, assemble, shard_file_name};
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -48,7 +48,7 @@ impl LoadError {
 
 /// Loads the base file and the shards beside it. Blocking.
 pub fn load(path: &Path) -> Result<Settings, LoadError> {
-    build(&gather(path, &[])?)
+    build(&gather(path, &[])?, None)
 }
 
 /// The texts of the base file and of the shards beside it, by number. Blocking.
@@ -86,8 +86,8 @@ pub async fn follow(path: PathBuf, live: Live, refused: Counter, shutdown: Cance
             _ = poll.tick() => {}
             () = wake.notified() => tokio::time::sleep(SETTLE).await,
         }
-        let certificate = certificate_files(&live.current());
-        if let Ok(next) = blocking(&path, move |path| gather(path, &certificate)).await {
+        let files = named_files(&live.current());
+        if let Ok(next) = blocking(&path, move |path| gather(path, &files)).await {
             step(next, &mut seen, &live, &refused).await;
         }
     }
@@ -107,9 +107,10 @@ async fn step(next: Result<Texts, LoadError>, seen: &mut Option<Texts>, live: &L
     }
     let unchanged = seen.is_none() && live.current().set.hash == postroad_config::hash(&next.base);
     *seen = Some(next.clone());
-    let built = tokio::task::spawn_blocking(move || build(&next)).await;
+    let before = live.current();
+    let built = tokio::task::spawn_blocking(move || build(&next, Some(&*before))).await;
     match built {
-        Ok(Ok(settings)) if unchanged && settings.certificate() == live.current().certificate() => {
+        Ok(Ok(settings)) if unchanged && is_same(&settings, &live.current()) => {
             live.set_file_error(None);
         }
         Ok(Ok(settings)) => {
@@ -121,7 +122,13 @@ async fn step(next: Result<Texts, LoadError>, seen: &mut Option<Texts>, live: &L
             let settings = settings.following(&live.current());
             live.swap(settings);
         }
-        Ok(Err(error)) => refuse(live, &error, refused),
+        Ok(Err(error)) => {
+            if matches!(error, LoadError::Settings(_)) {
+                // A file that the new texts name may come later, and is not watched yet: tried again at the next look.
+                *seen = None;
+            }
+            refuse(live, &error, refused);
+        }
         Err(error) => tracing::error!(%error, "reading the configuration was cut short"),
     }
 }
@@ -143,11 +150,11 @@ fn refuse(live: &Live, error: &LoadError, refused: &Counter) {
 struct Texts {
     base: String,
     shards: BTreeMap<u8, String>,
-    /// Texts of certificate files, where the base names some; part of what changes.
-    certificate: Vec<Option<String>>,
+    /// Texts of the files that the base names (certificate, signing keys); part of what changes.
+    named: Vec<Option<String>>,
 }
 
-fn gather(path: &Path, certificate: &[PathBuf]) -> Result<Texts, LoadError> {
+fn gather(path: &Path, named: &[PathBuf]) -> Result<Texts, LoadError> {
     let base = std::fs::read_to_string(path).map_err(|error| LoadError::Unreadable {
         path: path.to_owned(),
         error,
@@ -159,30 +166,38 @@ fn gather(path: &Path, certificate: &[PathBuf]) -> Result<Texts, LoadError> {
             Some((number, text))
         })
         .collect();
-    let certificate = certificate
+    let named = named
         .iter()
         .map(|path| std::fs::read_to_string(path).ok())
         .collect();
-    Ok(Texts {
-        base,
-        shards,
-        certificate,
-    })
+    Ok(Texts { base, shards, named })
 }
 
-/// Files of the certificate in use: their texts are part of what changes.
-fn certificate_files(settings: &Settings) -> Vec<PathBuf> {
-    match settings.set.file.tls.as_ref().map(|tls| &tls.source) {
+/// Files of the certificate and the keys in use: their texts are part of what changes.
+fn named_files(settings: &Settings) -> Vec<PathBuf> {
+    let file = &settings.set.file;
+    let mut named = match file.tls.as_ref().map(|tls| &tls.source) {
         Some(TlsSource::Files {
             certificate_file,
             key_file,
         }) => vec![certificate_file.clone(), key_file.clone()],
         _ => Vec::new(),
-    }
+    };
+    let keys = file.domains.iter().flat_map(|domain| &domain.dkim.keys);
+    named.extend(keys.filter_map(|key| match &key.source {
+        KeySource::File(path) => Some(path.clone()),
+        KeySource::Inline(_) => None,
+    }));
+    named
 }
 
-fn build(texts: &Texts) -> Result<Settings, LoadError> {
-    Ok(Settings::new(assemble(&texts.base, &texts.shards)?)?)
+/// Whether the files that two settings of one text name say the same.
+fn is_same(one: &Settings, other: &Settings) -> bool {
+    one.certificate() == other.certificate() && one.signers().are_as(other.signers())
+}
+
+fn build(texts: &Texts, before: Option<&Settings>) -> Result<Settings, LoadError> {
+    Ok(Settings::after(assemble(&texts.base, &texts.shards)?, before)?)
 }
 
 async fn blocking<T: Send + 'static>(
@@ -231,11 +246,7 @@ impl Watched {
 
     fn cover(&mut self, path: &Path, live: &Live) {
         let mut wanted = vec![directory(path)];
-        wanted.extend(
-            certificate_files(&live.current())
-                .iter()
-                .map(|file| directory(file)),
-        );
+        wanted.extend(named_files(&live.current()).iter().map(|file| directory(file)));
         for directory in wanted {
             if self.directories.contains(&directory) {
                 continue;

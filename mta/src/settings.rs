@@ -19,6 +19,7 @@ use postroad_config::{
 };
 use tokio::sync::watch;
 
+use crate::signing::{BadDomainKeys, Signers};
 use crate::tls::{self, Served, TlsError};
 use crate::tokens::{KeySetError, Submitters};
 
@@ -29,6 +30,7 @@ pub struct Settings {
     pub set: ConfigSet,
     tls: Option<Served>,
     submitters: Option<Submitters>,
+    signers: Signers,
     domains: HashMap<DomainName, Place>,
     users: HashMap<String, usize>,
 }
@@ -80,14 +82,23 @@ pub enum SettingsError {
     /// No token can be judged.
     #[error("authentication.serviceAccounts.keySet {0}")]
     Keys(#[from] KeySetError),
+    /// Mail of a domain cannot be signed.
+    #[error(transparent)]
+    Signing(#[from] BadDomainKeys),
 }
 
 impl Settings {
     /// Builds the look-ups and the TLS configuration. Reads certificate files where the set names them.
     pub fn new(set: ConfigSet) -> Result<Self, SettingsError> {
+        Self::after(set, None)
+    }
+
+    /// The same; what is as `before` and costly to build is taken over.
+    pub fn after(set: ConfigSet, before: Option<&Self>) -> Result<Self, SettingsError> {
         let tls = set.file.tls.as_ref().map(served).transpose()?;
         let accounts = set.file.authentication.service_accounts.as_ref();
         let submitters = accounts.map(Submitters::new).transpose()?;
+        let signers = Signers::new(&set, before.map(Self::signers))?;
         let domains = set
             .file
             .domains
@@ -106,6 +117,7 @@ impl Settings {
             set,
             tls,
             submitters,
+            signers,
             domains,
             users,
         })
@@ -157,6 +169,11 @@ impl Settings {
     /// Judges the tokens of ServiceAccounts; absent where they may not submit.
     pub fn submitters(&self) -> Option<&Submitters> {
         self.submitters.as_ref()
+    }
+
+    /// What mail of our domains is signed with.
+    pub fn signers(&self) -> &Signers {
+        &self.signers
     }
 
     /// The port of that name.

@@ -188,3 +188,48 @@ async fn requiretls_returns_the_header_alone_whatever_ret_says() {
         assert_eq!(taken[0].text().contains("leading dot"), !require_tls, "RET=FULL");
     }
 }
+
+/// A domain that is the server's own name, with a key: its notices are signed.
+#[tokio::test]
+async fn a_notice_is_signed_where_the_servers_name_has_keys() {
+    use postroad_verify::dkim::{Algorithm, Header, Limits, PrivateKey, Verdict, Verifier, Wanted};
+    use postroad_verify::dns::Answer;
+
+    let key = PrivateKey::generate(Algorithm::RsaSha256).unwrap();
+    let pem = serde_json::to_string(&*key.to_pem().unwrap()).unwrap();
+    let sink = Sink::start(hop(&[], false)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let policies = to_hosts(&[sink.address], "Opportunistic", SOON);
+    let domains =
+        format!("domains:\n  - {{name: mail.test.example, dkim: {{keys: [{{selector: n, key: {pem}}}]}}}}\n");
+    let bench = Bench::start(
+        dir.path(),
+        Setup {
+            policies: policies + &domains,
+            ..Setup::default()
+        },
+    );
+    bench.submit(asked(Notify::FAILURE), message("x")).await;
+    bench.empty().await;
+    bench.stop().await;
+    let taken = sink.taken();
+    let notice = taken
+        .iter()
+        .find(|taken| taken.mail.starts_with("MAIL FROM:<>"))
+        .unwrap();
+    let text = notice.text();
+    let (section, body) = Header::split(text.as_bytes());
+    let mut wanted = Wanted::new();
+    let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap();
+    let mut verifier = Verifier::new(&Header::parse(section), &Limits::default(), now, &mut wanted);
+    for question in verifier.questions() {
+        assert_eq!(question.name, "n._domainkey.mail.test.example");
+        let record = key.record().unwrap().into_bytes();
+        verifier.answer(&question, &Answer::Txt(vec![record]));
+    }
+    let mut hasher = wanted.hasher();
+    hasher.update(body);
+    let outcomes = verifier.finish(&hasher.finish());
+    let verdicts: Vec<Verdict> = outcomes.iter().map(|outcome| outcome.verdict).collect();
+    assert_eq!(verdicts, [Verdict::Pass], "{outcomes:?}\n{text}");
+}

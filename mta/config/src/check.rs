@@ -11,7 +11,7 @@ use crate::file::{ConfigFile, Domain, Policy, RecipientMode, Role, RouteTarget, 
 use crate::limits::{Limits, QueueSection};
 use crate::spool::{NEWEST_SPOOL_FORMAT, OLDEST_SPOOL_FORMAT};
 use crate::text::shorten;
-use crate::{access, authentication, limits, users};
+use crate::{access, authentication, dkim, limits, users};
 
 /// One breach of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -249,6 +249,7 @@ fn check_domains(file: &ConfigFile, found: &mut Findings) {
 }
 
 fn check_domain(domain: &Domain, found: &mut Findings) {
+    dkim::check(domain, found);
     let at = |field: &str| format!("domains[{}].{field}", domain.name);
     let Some(inbound) = &domain.inbound else { return };
     let recipients = &inbound.recipients;
@@ -465,6 +466,16 @@ policies:
                 "name: alice",
                 "name: 'system:serviceaccount:a:b'",
                 "users[0].name",
+            ),
+            (
+                "name: example.com",
+                "name: example.com\n    dkim: {keys: [{selector: a b, key: k}]}",
+                "domains[example.com].dkim.keys[0].selector",
+            ),
+            (
+                "name: example.com",
+                "name: example.com\n    dkim: {keys: [{selector: a, key: k}, {selector: A, keyFile: /k}]}",
+                "domains[example.com].dkim.keys[1].selector",
             ),
             (
                 "users:",

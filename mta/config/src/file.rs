@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::{Access, Headers, ProxyProtocol};
 use crate::authentication::{Authentication, Within};
+use crate::dkim::Dkim;
 use crate::domain::DomainName;
 use crate::limits::{Limits, QueueSection, RouteLimits};
 use crate::spool::SpoolSection;
@@ -173,6 +174,9 @@ pub struct Domain {
     /// Who may use it in the reverse-path and in From.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub senders: Vec<Sender>,
+    /// Keys that mail from it is signed with.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub dkim: Dkim,
 }
 
 /// How the mail of a domain is received.

@@ -15,6 +15,7 @@ mod access;
 pub mod admin;
 mod authentication;
 mod check;
+mod dkim;
 mod domain;
 mod explain;
 mod file;
@@ -33,6 +34,7 @@ pub use authentication::{
     Authentication, Review, SERVICE_ACCOUNT, ServiceAccounts, Within, as_service_account, service_account,
 };
 pub use check::{Problem, Problems, Sections};
+pub use dkim::{Dkim, KeySource, SigningKey, is_selector};
 pub use domain::{DomainName, DomainNameError};
 pub use explain::{Explained, explain, locate};
 pub use file::{

@@ -102,6 +102,7 @@ domains:
             name: name.parse().unwrap(),
             inbound: None,
             senders: vec![],
+            dkim: crate::Dkim::default(),
         }
     }
 

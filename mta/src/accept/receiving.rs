@@ -1,5 +1,6 @@
 //! One message on its way into the spool.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -15,6 +16,7 @@ use crate::net::Room;
 use crate::policy::{self, Context};
 use crate::queue::clock;
 use crate::settings::Settings;
+use crate::signing::Signing;
 use crate::verify::{Reading, Trouble};
 
 /// A refusal at the end of a message, or of a message as such.
@@ -47,10 +49,12 @@ pub struct Receiving {
     eight_bit: bool,
     limit: u64,
     refused: Option<Refused>,
+    /// What is needed to sign it; none where it is not signed.
+    signing: Option<Signing>,
 }
 
 impl Receiving {
-    pub(super) fn new(intake: Intake, incoming: Incoming, role: Role, room: Room) -> Self {
+    pub(super) fn new(intake: Intake, incoming: Incoming, role: Role, trusted: bool, room: Room) -> Self {
         let settings = intake.live.current();
         let limit = settings.set.file.limits.message_size.0;
         let remove = &settings.header_edits(role).remove;
@@ -66,6 +70,7 @@ impl Receiving {
             eight_bit: false,
             limit,
             refused: None,
+            signing: trusted.then(|| Signing::new(&settings)).flatten(),
         }
     }
 
@@ -129,6 +134,13 @@ impl Receiving {
         let Some(incoming) = &mut self.incoming else {
             return;
         };
+        if let Some(Err(_)) = self
+            .signing
+            .as_mut()
+            .map(|signing| signing.feed(octets, &mut self.room))
+        {
+            return self.refuse(NO_ROOM);
+        }
         let in_file = incoming.blocks(0);
         if !incoming.blocks(octets.len()) {
             if self.room.collect(incoming.will_hold(octets.len())) {
@@ -165,13 +177,14 @@ impl Receiving {
         if let Err(refused) = self.judge(&settings, &transaction, &found) {
             self.refuse(refused);
         }
-        let Some(incoming) = self.incoming.take() else {
-            return Err(self
-                .refused
-                .unwrap_or_else(|| Refused::from(&CommitError::Closed)));
+        let Some(id) = self.incoming.as_ref().map(Incoming::id) else {
+            return Err(self.refusal());
         };
-        let id = incoming.id();
         let prefix = write_prefix(&settings, &transaction, &found, &id.to_string());
+        let prefix = self.signed(prefix, &found).await;
+        let Some(incoming) = self.incoming.take() else {
+            return Err(self.refusal());
+        };
         let held = transaction.release.map_or(0, reckoned);
         let mut envelope = envelope(&settings, transaction);
         if self.eight_bit && envelope.body == BodyKind::SevenBit {
@@ -198,6 +211,35 @@ impl Receiving {
         metrics.commit.observe(began.elapsed().as_secs_f64());
         (self.intake.stored)(id);
         Ok(id)
+    }
+
+    fn refusal(&self) -> Refused {
+        let closed = || Refused::from(&CommitError::Closed);
+        self.refused.clone().unwrap_or_else(closed)
+    }
+
+    /// The prefix with signatures on top, where the message is signed.
+    async fn signed(&mut self, prefix: String, found: &Findings) -> String {
+        let signing = self.signing.take().filter(|_| self.incoming.is_some());
+        let Some(ready) = signing.and_then(|signing| signing.finish(&found.from, &mut self.room)) else {
+            return prefix;
+        };
+        let keys = Arc::clone(&ready.keys);
+        match self.intake.pool.sign(ready, &prefix).await {
+            Ok(fields) => {
+                self.intake.metrics.signatures.made(&keys.algorithms);
+                return fields + &prefix;
+            }
+            Err(error) => {
+                self.intake.metrics.signatures.omitted(&error);
+                tracing::warn!(domain = keys.signer.domain(), %error, "a message is not signed");
+                // What the next try mends is tried again; what lies in the message is not held against it.
+                if !error.is_of_message() {
+                    self.refuse(NOT_SIGNED);
+                }
+            }
+        }
+        prefix
     }
 
     /// Octets so far.
@@ -280,6 +322,7 @@ impl Receiving {
         self.incoming = None;
         self.waiting = Vec::new();
         self.reading = None;
+        self.signing = None;
         self.room.keep(0);
         self.room.release();
     }
@@ -461,6 +504,11 @@ const NO_ROOM: Refused = Refused {
     code: 452,
     enhanced: "4.3.1",
     text: "Too little memory, try again later",
+};
+const NOT_SIGNED: Refused = Refused {
+    code: 451,
+    enhanced: "4.7.5",
+    text: "The message cannot be signed now, try again later",
 };
 const HEADER_TOO_LARGE: Refused = Refused {
     code: 552,

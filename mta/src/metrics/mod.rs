@@ -10,6 +10,7 @@
 //! Figures that belong to another part (queue, seal, certificate) are written by [`Metrics::observe`] before a scrape.
 
 pub mod by_site;
+pub mod signatures;
 pub mod standing;
 pub mod verdicts;
 
@@ -149,6 +150,8 @@ pub struct Metrics {
     pub spilled: Counter,
     /// What sender authentication came to.
     pub verdicts: verdicts::Verdicts,
+    /// Signatures over mail of ours.
+    pub signatures: signatures::Signatures,
     /// Attempts on recipients, by how they ended.
     pub deliveries: Family<ByOutcome, Counter>,
     /// The same by site.
@@ -204,6 +207,7 @@ impl Metrics {
             buffers_highest: Gauge::default(),
             spilled: Counter::default(),
             verdicts: verdicts::Verdicts::default(),
+            signatures: signatures::Signatures::default(),
             deliveries: Family::default(),
             site_deliveries: by_site::BySite::default(),
             duplicates_possible: Family::default(),
@@ -228,6 +232,7 @@ impl Metrics {
         };
         metrics.register_mail();
         metrics.verdicts.register(&mut metrics.registry);
+        metrics.signatures.register(&mut metrics.registry);
         metrics.register_buffers();
         metrics.register_state();
         metrics
@@ -496,6 +501,9 @@ mod tests {
         let metrics = Metrics::new();
         metrics.refuse(Refused::Policy);
         verdicts::sample(&metrics.verdicts);
+        let algorithm = postroad_verify::dkim::Algorithm::RsaSha256;
+        metrics.signatures.made(&[algorithm]);
+        metrics.signatures.omitted(&crate::signing::NoSignature::CutShort);
         metrics.deliver(Outcome::Deferred);
         metrics.site_deliveries.count("mx:a", Outcome::Deferred);
         metrics.doubt(Doubt::NoReply, 1);

@@ -156,7 +156,8 @@ impl Driver {
             return too_little_memory(session);
         };
         self.pace = Some(Pace::new(Instant::now().into_std()));
-        let mut receiving = self.shared.intake.begin(self.port.role, room);
+        let trusted = session.identity().is_some() || self.settings.may_relay(self.client.ip());
+        let mut receiving = self.shared.intake.begin(self.port.role, trusted, room);
         let checks = self.draft.as_ref().and_then(|draft| draft.checks.as_ref());
         receiving.read_by(checks.and_then(Pending::reading));
         self.receiving = Some(receiving);

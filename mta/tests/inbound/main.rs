@@ -35,6 +35,7 @@ mod replies;
 mod scram;
 mod sealing;
 mod self_testing;
+mod signing;
 mod smuggling;
 mod stage;
 mod standards;

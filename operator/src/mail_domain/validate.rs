@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use postroad_config::{
-    Alias, Deliver, Domain, DomainName, Endpoint, Inbound, RecipientMode, Recipients, Sender, service_account,
+    Alias, Deliver, Dkim, Domain, DomainName, Endpoint, Inbound, RecipientMode, Recipients, Sender,
+    service_account,
 };
 use postroad_crds::MailDomainSpec;
 use postroad_crds::common::HostPort;
@@ -27,6 +28,7 @@ pub fn validate(spec: &MailDomainSpec) -> Result<Domain, Invalid> {
         name,
         inbound,
         senders,
+        dkim: Dkim::default(),
     })
 }
 

@@ -121,6 +121,15 @@ impl fmt::Debug for PublicKey {
     }
 }
 
+/// The same key, in whichever of its two forms an RSA key was written.
+impl PartialEq for PublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.algorithm == other.algorithm && self.key.as_ref() == other.key.as_ref()
+    }
+}
+
+impl Eq for PublicKey {}
+
 impl PublicKey {
     /// The octets of `p=`: for RSA a `SubjectPublicKeyInfo` or, as in RFC 6376's own text, an `RSAPublicKey`; for Ed25519
     /// the 32 octets of RFC 8463 section 4.2.

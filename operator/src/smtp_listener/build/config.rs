@@ -261,6 +261,7 @@ mod tests {
             name: name.parse().unwrap(),
             inbound: None,
             senders: vec![],
+            dkim: postroad_config::Dkim::default(),
         }
     }
 
