@@ -31,6 +31,10 @@ pub const PORT_25_REACHABLE: &str = "Port25Reachable";
 pub const MX_VALID: &str = "MXValid";
 /// The SPF record lets the listeners' egress addresses send.
 pub const SPF_VALID: &str = "SPFValid";
+/// The records of the keys that sign are in the DNS.
+pub const DKIM_VALID: &str = "DKIMValid";
+/// Every key that is wanted is there and signs.
+pub const DKIM_KEYS_CURRENT: &str = "DKIMKeysCurrent";
 /// The policy is used by its listeners.
 pub const ACCEPTED: &str = "Accepted";
 /// A record proves that the domain is its namespace's own.
@@ -140,6 +144,12 @@ pub mod reason {
     pub const NO_ANSWER: &str = "NoAnswer";
     /// Nobody could be reached at port 25.
     pub const PORT_25_BLOCKED: &str = "Port25Blocked";
+    /// Signing keys are being made.
+    pub const KEYS_BEING_MADE: &str = "KeysBeingMade";
+    /// The record of a signing key has not been seen yet; the key does not sign.
+    pub const RECORD_NOT_SEEN: &str = "RecordNotSeen";
+    /// The Secret with the signing keys is gone.
+    pub const KEYS_LOST: &str = "KeysLost";
     /// An object of this name exists and is not ours.
     pub const FOREIGN_OBJECT: &str = "ForeignObject";
     /// The API server refused or could not be reached.

@@ -7,6 +7,8 @@ work=$(mktemp -d /var/tmp/postroad-peers.XXXXXX)
 trap 'rm -rf "$work"' EXIT
 packages=postfix,dovecot-core,dovecot-lmtpd,dovecot-imapd,dovecot-pop3d,swaks,msmtp,libnet-ssleay-perl
 packages+=,libauthen-sasl-perl,libdigest-hmac-perl,openssl,iproute2,python3
+# A verifier of signatures that asks DNS.
+packages+=,python3-dkim,python3-nacl,python3-dnspython
 mmdebstrap --quiet --variant=essential --include="$packages" \
   --aptopt='APT::Install-Recommends "false"' --dpkgopt='path-exclude=/usr/share/doc/*' \
   --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \

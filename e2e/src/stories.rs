@@ -16,6 +16,7 @@ mod install_and_send;
 mod limits_followed;
 mod listener_deleted;
 mod mail_fields;
+mod mail_signed;
 mod namesakes;
 mod neighbours;
 mod node_unplugged;
@@ -62,6 +63,7 @@ pub const ALL: &[Story] = &[
     story("mail_fields_followed", mail_fields::play),
     story("limits_followed_without_restart", limits_followed::play),
     story("senders_judged", senders_judged::play),
+    story("mail_signed_with_made_keys", mail_signed::play),
     story("queue_ordered_and_expired", queue_ordered::play),
     story("pod_killed_in_mid_transaction", pod_killed::play),
     story("scale_down_with_deferred_mail", scale_down::play),

@@ -10,6 +10,7 @@ use postroad_crds::common::ListenerRef;
 use postroad_crds::conditions::{CONFIG_APPLIED, status_of};
 use postroad_crds::{MailDomain, RelayPolicy, SmtpListener};
 
+use crate::mail_domain::signing::active;
 use crate::mail_domain::{proof, validate as domains};
 use crate::relay_policy::rank::{Standing, in_order};
 use crate::relay_policy::validate as policies;
@@ -133,7 +134,11 @@ pub fn fingerprint(attached: &Attached) -> String {
     let mut lines: Vec<String> = attached
         .domains
         .iter()
-        .map(|(object, _)| line(&**object))
+        .map(|(object, _)| {
+            let signs = active(object).into_iter().map(|key| key.selector.as_str());
+            let keys: Vec<&str> = signs.collect();
+            format!("{}/{}", line(&**object), keys.join(","))
+        })
         .collect();
     lines.extend(attached.policies.iter().map(|(object, _)| line(&**object)));
     lines.sort();

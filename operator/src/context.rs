@@ -16,6 +16,7 @@ use crate::args::Args;
 use crate::dns::Resolver;
 use crate::driver::{Failures, Guarded};
 use crate::lease::Leadership;
+use crate::mail_domain::keys::{Maker, SigningKeys};
 use crate::metrics::Metrics;
 use crate::reviews::Reviews;
 use crate::smtp_listener::admin::Tokens;
@@ -54,6 +55,10 @@ pub struct Ctx {
     pub failures: Failures,
     /// Claims that were refused to grow.
     pub refusals: Refusals,
+    /// Signing keys of the domains, as last read.
+    pub signing_keys: SigningKeys,
+    /// Makes signing keys.
+    pub maker: Maker,
     /// Children that listeners do not want any more.
     pub given_up: GivenUp,
     /// Listeners, watch-fed.

@@ -7,12 +7,16 @@
 //! * [`records`]: verdicts become rows of `status.records`, which outlive a time when nothing is known.
 //! * [`status`]: facts to conditions, `Ready` among them.
 //! * [`proof`]: a record that says whose the domain is, for listeners of other namespaces.
+//! * [`keys`]: reads and makes signing keys. [`signing`]: which of them sign, [`standing`]: what is said of them (pure).
 //! * [`pace`]: when to look again.
 
+pub mod keys;
 pub mod pace;
 pub mod proof;
 pub mod reconcile;
 pub mod records;
+pub mod signing;
+pub mod standing;
 pub mod status;
 pub mod validate;
 

@@ -90,6 +90,8 @@ pub async fn run(args: Args, client: Client, asked: impl Future<Output = ()> + S
         nodes: smtp_listener::selftest::Nodes::default(),
         failures: driver::Failures::default(),
         refusals: smtp_listener::volumes::Refusals::default(),
+        signing_keys: mail_domain::keys::SigningKeys::default(),
+        maker: mail_domain::keys::Maker::default(),
         given_up: GivenUp::default(),
         listeners: listeners.store(),
         domains: domains.store(),
@@ -257,6 +259,7 @@ async fn controllers(
             },
         );
     let known = ctx.domains.clone();
+    let domains = domains.reconcile_on(secrets::changes(client.clone(), known.clone()));
     let domains = domains.watches(
         api::<Guarded<SmtpListener>>(client, args),
         watcher::Config::default(),

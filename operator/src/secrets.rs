@@ -1,11 +1,12 @@
-//! Wakes listeners when a Secret changes that they use: a renewed certificate, new users, one of their own that somebody touched.
+//! Wakes objects when a Secret changes that they use: a renewed certificate, new users, signing keys, one of their own that
+//! somebody touched.
 //!
 //! ```text
-//!   namespaces with listeners ─► a watch of Secrets in each ─► who uses it (pure) ─► listeners, to be reconciled at once
+//!   namespaces with users ─► a watch of Secrets in each ─► who uses it (pure) ─► objects, to be reconciled at once
 //! ```
 //!
-//! Watched by namespace, because the permission is given by namespace. Where it is not given, or while a watch is broken, a
-//! listener looks at its Secrets all the same, only later.
+//! Watched by namespace, because the permission is given by namespace. Where it is not given, or while a watch is broken, an
+//! object looks at its Secrets all the same, only later.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -17,37 +18,72 @@ use kube::api::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{PredicateConfig, WatchStreamExt, predicates, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
-use postroad_crds::SmtpListener;
+use postroad_crds::{MailDomain, SmtpListener};
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::args::Args;
 use crate::driver::Guarded;
+use crate::mail_domain::signing::secret_name;
 use crate::smtp_listener::names::{LISTENER, Names};
 
-type Listeners = Store<Guarded<SmtpListener>>;
-type Woken = ObjectRef<Guarded<SmtpListener>>;
+/// A kind of object that uses Secrets of its namespace.
+pub trait Uses: Resource<DynamicType = ()> + Clone + Send + Sync + 'static {
+    /// Whether it uses any.
+    fn uses_some(&self) -> bool;
+    /// Whether it uses this one, of its namespace.
+    fn uses(&self, secret: &PartialObjectMeta<Secret>) -> bool;
+}
+
+impl Uses for SmtpListener {
+    fn uses_some(&self) -> bool {
+        true
+    }
+
+    fn uses(&self, secret: &PartialObjectMeta<Secret>) -> bool {
+        let is_own = secret.labels().get(LISTENER) == self.meta().name.as_ref();
+        is_own || named(self).contains(&secret.name_any())
+    }
+}
+
+impl Uses for MailDomain {
+    fn uses_some(&self) -> bool {
+        self.spec.dkim.is_some()
+    }
+
+    fn uses(&self, secret: &PartialObjectMeta<Secret>) -> bool {
+        let dkim = self.spec.dkim.as_ref();
+        dkim.is_some_and(|dkim| secret_name(&self.name_any(), dkim) == secret.name_any())
+    }
+}
+
+type Woken<K> = ObjectRef<Guarded<K>>;
 
 /// How often the namespaces are looked through for listeners.
 const LOOK: Duration = Duration::from_secs(5);
 /// How long a watch rests that was refused: a namespace that did not opt in costs one request in that time.
 const REFUSED: Duration = Duration::from_mins(2);
 
-/// Listeners whose Secrets changed. Ends only with the stream.
-pub fn changes(client: Client, listeners: Listeners) -> impl Stream<Item = Woken> + Send + 'static {
+/// Objects whose Secrets changed. Ends only with the stream.
+pub fn changes<K: Uses>(
+    client: Client,
+    objects: Store<Guarded<K>>,
+) -> impl Stream<Item = Woken<K>> + Send + 'static {
     let (sender, receiver) = mpsc::channel(64);
     // The keeper gives nothing itself: it runs as long as somebody reads.
-    let keeper = stream::once(keep(client, listeners, sender)).filter_map(|()| std::future::ready(None));
+    let keeper = stream::once(keep(client, objects, sender)).filter_map(|()| std::future::ready(None));
     stream::select(receiver, keeper)
 }
 
-/// A watch for each namespace with listeners.
-async fn keep(client: Client, listeners: Listeners, sender: Sender<Woken>) {
+/// A watch for each namespace with objects that use Secrets.
+async fn keep<K: Uses>(client: Client, objects: Store<Guarded<K>>, sender: Sender<Woken<K>>) {
     let mut tasks = JoinSet::new();
     let mut watches: HashMap<String, AbortHandle> = HashMap::new();
     loop {
-        let wanted: BTreeSet<String> = listeners
+        let wanted: BTreeSet<String> = objects
             .state()
             .iter()
-            .filter_map(|listener| listener.namespace())
+            .filter(|object| object.0.as_ref().is_ok_and(Uses::uses_some))
+            .filter_map(|object| object.namespace())
             .collect();
         watches.retain(|namespace, watch| {
             let kept = wanted.contains(namespace) && !watch.is_finished();
@@ -59,12 +95,7 @@ async fn keep(client: Client, listeners: Listeners, sender: Sender<Woken>) {
         while tasks.try_join_next().is_some() {}
         for namespace in wanted {
             watches.entry(namespace).or_insert_with_key(|namespace| {
-                let watch = watch(
-                    client.clone(),
-                    namespace.clone(),
-                    listeners.clone(),
-                    sender.clone(),
-                );
+                let watch = watch(client.clone(), namespace.clone(), objects.clone(), sender.clone());
                 tasks.spawn(watch)
             });
         }
@@ -72,7 +103,12 @@ async fn keep(client: Client, listeners: Listeners, sender: Sender<Woken>) {
     }
 }
 
-async fn watch(client: Client, namespace: String, listeners: Listeners, mut sender: Sender<Woken>) {
+async fn watch<K: Uses>(
+    client: Client,
+    namespace: String,
+    objects: Store<Guarded<K>>,
+    mut sender: Sender<Woken<K>>,
+) {
     let secrets: Api<PartialObjectMeta<Secret>> = Api::namespaced(client, &namespace);
     let changed = watcher(secrets, watcher::Config::default())
         .touched_objects()
@@ -83,8 +119,8 @@ async fn watch(client: Client, namespace: String, listeners: Listeners, mut send
     while let Some(secret) = changed.next().await {
         match secret {
             Ok(secret) => {
-                let parsed = listeners.state();
-                let parsed = parsed.iter().filter_map(|listener| listener.0.as_ref().ok());
+                let parsed = objects.state();
+                let parsed = parsed.iter().filter_map(|object| object.0.as_ref().ok());
                 for woken in users(&secret, parsed) {
                     if sender.send(woken).await.is_err() {
                         return;
@@ -104,22 +140,25 @@ fn is_refused(error: &watcher::Error) -> bool {
     matches!(cause, kube::Error::Api(said) if said.is_forbidden())
 }
 
-/// Listeners that a Secret is of, or that name it. Pure.
-fn users<'a>(
+/// Objects that use a Secret. Pure.
+fn users<'a, K: Uses>(
     secret: &PartialObjectMeta<Secret>,
-    listeners: impl Iterator<Item = &'a SmtpListener>,
-) -> Vec<Woken> {
-    let (name, namespace) = (secret.name_any(), secret.namespace());
-    let owner = secret.labels().get(LISTENER);
-    let users = listeners.filter(|listener| {
-        let is_own = owner == listener.meta().name.as_ref();
-        listener.namespace() == namespace && (is_own || named(listener).contains(&name))
-    });
+    objects: impl Iterator<Item = &'a K>,
+) -> Vec<Woken<K>> {
+    let namespace = secret.namespace();
+    let users = objects.filter(|object| object.namespace() == namespace && object.uses(secret));
     users
-        .map(|listener| {
-            ObjectRef::new(&listener.name_any()).within(&listener.namespace().unwrap_or_default())
-        })
+        .map(|object| ObjectRef::new(&object.name_any()).within(&object.namespace().unwrap_or_default()))
         .collect()
+}
+
+/// The namespace did not opt in: what to do, as a command.
+pub fn denied(namespace: &str, args: &Args) -> String {
+    let command = format!(
+        "kubectl create rolebinding postroad-secrets --namespace {namespace} --clusterrole {} --serviceaccount {}:{}",
+        args.secrets_role, args.pod_namespace, args.service_account
+    );
+    format!("the operator may not use Secrets in namespace {namespace}; allow it: {command}")
 }
 
 /// Secrets that a listener uses and that are not its own.
@@ -170,6 +209,31 @@ mod tests {
         ];
         let woken = users(&secret, listeners.iter());
         woken.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn signing_keys_wake_their_domain() {
+        let domain = |name: &str, dkim: &Value| -> MailDomain {
+            serde_json::from_value(json!({
+                "apiVersion": "postroad.dev/v1alpha1", "kind": "MailDomain", "metadata": {"name": name, "namespace": "mail"},
+                "spec": {"domain": "a.example", "listenerRefs": [{"name": "edge"}], "dkim": dkim},
+            }))
+            .unwrap()
+        };
+        let domains = [
+            domain("made", &json!({})),
+            domain("given", &json!({"secretRef": {"name": "keys"}})),
+            domain("none", &Value::Null),
+        ];
+        for (name, want) in [("made-dkim", 1), ("keys", 1), ("given-dkim", 0), ("none-dkim", 0)] {
+            let secret: PartialObjectMeta<Secret> = serde_json::from_value(json!({
+                "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+                "metadata": {"name": name, "namespace": "mail"},
+            }))
+            .unwrap();
+            assert_eq!(users(&secret, domains.iter()).len(), want, "{name}");
+        }
+        assert!(!domains[2].uses_some());
     }
 
     #[test]

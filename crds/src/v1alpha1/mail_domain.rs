@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{HostPort, ListenerRef, ServiceAccountRef};
+use crate::common::{HostPort, ListenerRef, SecretRef, ServiceAccountRef};
 
 /// What is wanted of a domain.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -35,6 +35,11 @@ use crate::common::{HostPort, ListenerRef, ServiceAccountRef};
         name = "SPF",
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="SPFValid")].status"#
+    ),
+    printcolumn(
+        name = "DKIM",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="DKIMValid")].status"#
     ),
     printcolumn(
         name = "Since",
@@ -70,6 +75,10 @@ pub struct MailDomainSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub senders: Vec<Sender>,
+    /// How mail that is sent as this domain is signed (DKIM); absent = it is not. Taking it out and giving it again makes new
+    /// keys where the old ones are lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dkim: Option<Dkim>,
     /// How its DNS records are judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns: Option<DomainDns>,
@@ -168,6 +177,33 @@ pub struct Sender {
     pub addresses: Vec<String>,
 }
 
+/// How mail is signed. A key signs from the time when its record is seen in the DNS (with `dns.checks.dkim: Ignored` at once).
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[x_kube(
+    validation = Rule::new("!(has(self.secretRef) && has(self.algorithms))").message("dkim: the Secret of secretRef says what is signed with; leave algorithms out"),
+    validation = Rule::new("!has(self.algorithms) || self.algorithms.all(a, self.algorithms.exists_one(b, a == b))").message("dkim.algorithms: each once"),
+)]
+#[serde(rename_all = "camelCase")]
+pub struct Dkim {
+    /// A key is made for each, in the Secret `<name>-dkim`, and each message gets a signature by each. Absent = both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2))]
+    pub algorithms: Option<Vec<DkimAlgorithm>>,
+    /// A Secret with keys of your own in place of those: each entry `<selector>.pem` is a private key (PKCS #8, RSA of 2048 bits
+    /// or more, or Ed25519; or PKCS #1). Nothing is written to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretRef>,
+}
+
+/// What is signed with.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DkimAlgorithm {
+    /// RSA with SHA-256, a key of 2048 bits: what every verifier knows (RFC 6376, RFC 8301).
+    Rsa2048,
+    /// Ed25519: small and fast; some verifiers do not know it yet (RFC 8463).
+    Ed25519,
+}
+
 /// How the DNS records are judged.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
 #[x_kube(validation = Rule::new("!has(self.resolvers) || self.resolvers.all(r, isIP(r) || r.matches('^([0-9]{1,3}[.]){3}[0-9]{1,3}:[0-9]{1,5}$') || r.matches('^[[][0-9a-fA-F:.]+[]]:[0-9]{1,5}$'))").message("dns.resolvers: each is IP, IP:port or [IPv6]:port"))]
@@ -193,6 +229,9 @@ pub struct Checks {
     /// SPF.
     #[serde(default)]
     pub spf: Check,
+    /// The records of the keys, where the domain has `dkim`. `Ignored`: the keys sign whether their records are seen or not.
+    #[serde(default)]
+    pub dkim: Check,
 }
 
 /// How much a record matters.
@@ -220,7 +259,11 @@ pub struct MailDomainStatus {
     /// The proof that the domain is this namespace's own, where a listener of another one asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Proof>,
-    /// Conditions: Ready, Reconciling, Stalled, MXValid, SPFValid, and OwnershipProven where a proof is asked for.
+    /// The keys that its mail is signed with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dkim: Option<DkimStatus>,
+    /// Conditions: Ready, Reconciling, Stalled, MXValid, SPFValid, DKIMValid and DKIMKeysCurrent where it signs, and
+    /// OwnershipProven where a proof is asked for.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[serde(default)]
     pub conditions: Vec<Condition>,
@@ -234,6 +277,40 @@ pub struct Proof {
     pub domain: String,
     /// When it was seen last, to within six hours (RFC 3339).
     pub seen: String,
+}
+
+/// The keys of a domain.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DkimStatus {
+    /// The Secret that they are in.
+    pub secret: String,
+    /// The keys.
+    #[serde(default)]
+    pub keys: Vec<DkimKeyStatus>,
+}
+
+/// One key.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DkimKeyStatus {
+    /// Its record is at `<selector>._domainkey.<domain>`.
+    pub selector: String,
+    /// What it signs with: `Ed25519`, or `Rsa` and the bits of the key.
+    pub algorithm: String,
+    /// Whether it signs.
+    pub state: DkimKeyState,
+    /// Since when the state is so (RFC 3339).
+    pub since: String,
+}
+
+/// Whether a key signs.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DkimKeyState {
+    /// Not yet: its record has not been seen in the DNS.
+    Pending,
+    /// It signs.
+    Active,
 }
 
 /// A record: what is wanted and what was seen.

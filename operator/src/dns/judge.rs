@@ -9,11 +9,13 @@
 
 use std::fmt::{self, Write as _};
 
+mod dkim;
 mod proof;
 mod spf;
 
 use super::exchange::{Found, Trouble, exchangers};
 use super::resolver::Observation;
+pub use dkim::{DkimWanted, dkim};
 pub use proof::{ProofWanted, proof};
 pub use spf::{SpfWanted, spf};
 
@@ -60,6 +62,16 @@ pub mod reasons {
     pub const SPF_INVALID: &str = "SPFInvalid";
     /// It does not let an egress address send.
     pub const SPF_NOT_AUTHORIZED: &str = "SPFNotAuthorized";
+    /// The record has the signing key.
+    pub const DKIM_FOUND: &str = "DKIMFound";
+    /// There is no record of the signing key.
+    pub const DKIM_MISSING: &str = "DKIMMissing";
+    /// There is more than one.
+    pub const DKIM_SEVERAL: &str = "DKIMSeveralRecords";
+    /// It cannot be read, or says that the key is not to be used.
+    pub const DKIM_INVALID: &str = "DKIMInvalid";
+    /// It has another key.
+    pub const DKIM_OTHER_KEY: &str = "DKIMOtherKey";
     /// The record is valid, but where mail leaves from is not known.
     pub const EGRESS_UNKNOWN: &str = "EgressUnknown";
     /// The record has the uid of the object.
@@ -93,6 +105,20 @@ pub struct Judgement {
     pub reason: &'static str,
     /// Message of the condition: observed, server, and what to publish.
     pub message: String,
+}
+
+/// A TXT record that is wanted and that nobody was asked for.
+pub fn unasked(name: &str, expected: String) -> Judgement {
+    Judgement {
+        name: name.to_owned(),
+        kind: "TXT",
+        expected,
+        observed: String::new(),
+        server: String::new(),
+        ruling: Ruling::Unknown,
+        reason: reasons::NO_ANSWER,
+        message: String::new(),
+    }
 }
 
 enum Opinion {

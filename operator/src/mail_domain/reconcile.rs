@@ -9,18 +9,21 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
-use postroad_config::DomainName;
+use postroad_config::{Domain, DomainName};
 use postroad_crds::conditions::{self, NewCondition, set_condition};
-use postroad_crds::mail_domain::{Check as Wish, RecordStatus};
+use postroad_crds::mail_domain::{Check as Wish, Checks, DkimStatus, RecordStatus};
 use postroad_crds::{MailDomain, MailDomainStatus, SmtpListener};
 
+use super::keys;
 use super::records::{self, Row};
+use super::signing::Held;
+use super::standing::Signing;
 use super::status::{Check, Obstacle, Severity, Stated, conditions as decide, types};
 use super::{pace, proof, validate};
 use crate::apply;
 use crate::attached;
 use crate::context::Ctx;
-use crate::dns::judge::{self, Judgement, MxWanted, ProofWanted, Ruling, SpfWanted};
+use crate::dns::judge::{self, DkimWanted, Judgement, MxWanted, ProofWanted, Ruling, SpfWanted};
 use crate::dns::{resolver, spf};
 use crate::driver::event;
 use crate::error::Error;
@@ -42,22 +45,22 @@ pub async fn reconcile(object: Arc<MailDomain>, ctx: Arc<Ctx>) -> Result<Action,
     let rows_before = rows(&object);
     let mut checks = Vec::new();
     let mut rows_now = Vec::new();
-    let mut proven = None;
+    let (mut signing, mut proven) = (None, None);
     if let Ok(domain) = validate::validate(&object.spec) {
-        let mut judgements = judge_all(&object, &domain, &found, &ctx).await;
+        let gathered = keys::gather(&object, &ctx).await?;
+        let held = gathered.as_ref().map_or(&[][..], |gathered| &gathered.keys);
+        let severities = Severities::of(&object, &domain, held);
+        let mut judgements = judge_all(&object, &domain, &severities, held, &found, &ctx).await;
         let mut ruling = None;
         if listeners.asks_for_proof {
             let judgement = judge_proof(&object, &domain.name, &ctx).await;
             ruling = Some(judgement.ruling);
             judgements.push((types::OWNERSHIP_PROVEN, Severity::Advised, judgement));
         }
-        let before = object.status.as_ref().and_then(|status| status.proof.as_ref());
-        proven = proof::next(before, &domain.name, ruling, now);
+        let known = object.status.as_ref().and_then(|status| status.proof.as_ref());
+        proven = proof::next(known, &domain.name, ruling, now);
         for (condition, severity, judgement) in judgements {
-            let before = rows_before
-                .iter()
-                .find(|row| row.kind == judgement.kind && row.name == judgement.name);
-            let row = records::row(&judgement, before, now);
+            let row = records::row(&judgement, before(&rows_before, &judgement), now);
             let message = records::message(&judgement, &row);
             checks.push(Check {
                 condition,
@@ -68,15 +71,35 @@ pub async fn reconcile(object: Arc<MailDomain>, ctx: Arc<Ctx>) -> Result<Action,
             });
             rows_now.push(row);
         }
+        if severities.dkim.is_none() {
+            // Not asked for, and to be published all the same.
+            rows_now.extend(held.iter().map(|key| {
+                let unasked = judge::unasked(&key.name(domain.name.as_str()), key.expected());
+                records::row(&unasked, before(&rows_before, &unasked), now)
+            }));
+        }
+        signing = gathered.map(|gathered| {
+            let required = wishes(&object).dkim == Wish::Required;
+            Signing::new(&object, domain.name.as_str(), gathered, &checks, required, now)
+        });
     }
-    let stated = decide(&obstacles, &checks);
-    let mut next = status(&object, &stated, &rows_now, now);
+    let keys = signing.as_ref().map(|signing| &signing.keys);
+    let stated = decide(&obstacles, &checks, keys);
+    let dkim = signing.as_ref().and_then(|signing| signing.status.clone());
+    let mut next = status(&object, &stated, &rows_now, dkim, now);
     next.proof = proven;
     announce(&object, &next, &ctx).await;
     write(&object, &next, &ctx).await?;
-    Ok(Action::requeue(pause(
-        &object, &obstacles, &checks, &rows_now, now,
-    )))
+    let mut again = pause(&object, &obstacles, &checks, &rows_now, now);
+    if let Some(wait) = signing.and_then(|signing| signing.wait) {
+        again = again.min(wait);
+    }
+    Ok(Action::requeue(again))
+}
+
+fn before<'a>(rows: &'a [Row], judgement: &Judgement) -> Option<&'a Row> {
+    rows.iter()
+        .find(|row| row.kind == judgement.kind && row.name == judgement.name)
 }
 
 fn pause(
@@ -194,24 +217,48 @@ fn obstacles(object: &MailDomain, listeners: &Listeners, ctx: &Ctx) -> Vec<Obsta
     list
 }
 
-async fn judge_all(
-    object: &MailDomain,
-    domain: &postroad_config::Domain,
-    found: &[SmtpListener],
-    ctx: &Ctx,
-) -> Vec<(&'static str, Severity, Judgement)> {
-    let wishes = object
+fn wishes(object: &MailDomain) -> Checks {
+    object
         .spec
         .dns
         .clone()
         .unwrap_or_default()
         .checks
-        .unwrap_or_default();
-    let (mx, spf_wish) = (
-        severity(wishes.mx).filter(|_| domain.inbound.is_some()),
-        severity(wishes.spf),
-    );
-    if mx.is_none() && spf_wish.is_none() {
+        .unwrap_or_default()
+}
+
+/// How much each record matters; none: it is not asked for.
+struct Severities {
+    mx: Option<Severity>,
+    spf: Option<Severity>,
+    dkim: Option<Severity>,
+}
+
+impl Severities {
+    fn of(object: &MailDomain, domain: &Domain, keys: &[Held]) -> Self {
+        let wishes = wishes(object);
+        Self {
+            mx: severity(wishes.mx).filter(|_| domain.inbound.is_some()),
+            spf: severity(wishes.spf),
+            dkim: severity(wishes.dkim).filter(|_| !keys.is_empty()),
+        }
+    }
+}
+
+async fn judge_all(
+    object: &MailDomain,
+    domain: &Domain,
+    severities: &Severities,
+    keys: &[Held],
+    found: &[SmtpListener],
+    ctx: &Ctx,
+) -> Vec<(&'static str, Severity, Judgement)> {
+    let Severities {
+        mx,
+        spf: spf_wish,
+        dkim,
+    } = *severities;
+    if mx.is_none() && spf_wish.is_none() && dkim.is_none() {
         return Vec::new();
     }
     let name = domain.name.as_str();
@@ -257,6 +304,20 @@ async fn judge_all(
             hostnames: &hostnames,
         };
         list.push((types::SPF_VALID, severity, judge::spf(&wanted, &seen)));
+    }
+    if let Some(severity) = dkim {
+        for key in keys {
+            let name = key.name(name);
+            let seen = match &servers {
+                Ok(servers) => Ok(resolver.observe(servers, &name, crate::dns::TXT).await),
+                Err(trouble) => Err(trouble.clone()),
+            };
+            let wanted = DkimWanted {
+                name: &name,
+                record: &key.record,
+            };
+            list.push((types::DKIM_VALID, severity, judge::dkim(&wanted, &seen)));
+        }
     }
     list
 }
@@ -316,10 +377,17 @@ fn rows(object: &MailDomain) -> Vec<Row> {
         .collect()
 }
 
-fn status(object: &MailDomain, stated: &[Stated], rows: &[Row], now: Timestamp) -> MailDomainStatus {
+fn status(
+    object: &MailDomain,
+    stated: &[Stated],
+    rows: &[Row],
+    dkim: Option<DkimStatus>,
+    now: Timestamp,
+) -> MailDomainStatus {
     let generation = object.metadata.generation;
     let mut next = object.status.clone().unwrap_or_default();
     next.observed_generation = generation;
+    next.dkim = dkim;
     next.conditions
         .retain(|known| stated.iter().any(|stated| stated.condition == known.type_));
     for one in stated {
@@ -346,21 +414,27 @@ fn status(object: &MailDomain, stated: &[Stated], rows: &[Row], now: Timestamp) 
     next
 }
 
+/// Conditions whose changes are Events.
+const TOLD: [&str; 6] = [
+    types::MX_VALID,
+    types::SPF_VALID,
+    types::OWNERSHIP_PROVEN,
+    types::DKIM_VALID,
+    types::DKIM_KEYS_CURRENT,
+    types::READY,
+];
+
 async fn announce(object: &MailDomain, next: &MailDomainStatus, ctx: &Ctx) {
     let before = object
         .status
         .as_ref()
         .map(|status| status.conditions.as_slice())
         .unwrap_or_default();
-    for condition in next.conditions.iter().filter(|c| {
-        [
-            types::MX_VALID,
-            types::SPF_VALID,
-            types::OWNERSHIP_PROVEN,
-            types::READY,
-        ]
-        .contains(&c.type_.as_str())
-    }) {
+    for condition in next
+        .conditions
+        .iter()
+        .filter(|c| TOLD.contains(&c.type_.as_str()))
+    {
         let was = before
             .iter()
             .find(|known| known.type_ == condition.type_)
@@ -390,6 +464,8 @@ const _: () = assert!(
     same(types::MX_VALID, conditions::MX_VALID)
         && same(types::SPF_VALID, conditions::SPF_VALID)
         && same(types::OWNERSHIP_PROVEN, conditions::OWNERSHIP_PROVEN)
+        && same(types::DKIM_VALID, conditions::DKIM_VALID)
+        && same(types::DKIM_KEYS_CURRENT, conditions::DKIM_KEYS_CURRENT)
 );
 
 const fn same(a: &str, b: &str) -> bool {

@@ -22,6 +22,10 @@ pub mod types {
     pub const SPF_VALID: &str = "SPFValid";
     /// A record proves that the domain is this object's.
     pub const OWNERSHIP_PROVEN: &str = "OwnershipProven";
+    /// The records of the signing keys are right.
+    pub const DKIM_VALID: &str = "DKIMValid";
+    /// Every signing key that is wanted is there and signs.
+    pub const DKIM_KEYS_CURRENT: &str = "DKIMKeysCurrent";
 }
 
 /// Reasons of the conditions that are not about DNS. They are API.
@@ -158,19 +162,44 @@ impl Obstacle {
     }
 }
 
+/// How the signing keys of a domain stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keys {
+    /// The condition `DKIMKeysCurrent`.
+    pub stated: Stated,
+    /// `Ready` needs it.
+    pub required: bool,
+}
+
 /// All conditions. `obstacles` in the order of the list above.
-pub fn conditions(obstacles: &[Obstacle], checks: &[Check]) -> Vec<Stated> {
-    let mut list = vec![ready(obstacles, checks)];
+pub fn conditions(obstacles: &[Obstacle], checks: &[Check], keys: Option<&Keys>) -> Vec<Stated> {
+    let mut list = vec![ready(obstacles, checks, keys)];
     list.extend(progress(obstacles.first()));
-    list.extend(checks.iter().map(|check| {
-        Stated::new(
+    for check in checks {
+        let stated = Stated::new(
             check.condition,
             check.judgement.ruling,
             check.judgement.reason,
             check.message.clone(),
-        )
-    }));
+        );
+        // Several records may be behind one condition: the worst of them is told.
+        match list.iter_mut().find(|known| known.condition == stated.condition) {
+            Some(known) if weight(stated.status) > weight(known.status) => *known = stated,
+            Some(_) => {}
+            None => list.push(stated),
+        }
+    }
+    list.extend(keys.map(|keys| keys.stated.clone()));
     list
+}
+
+/// How bad a status is.
+fn weight(ruling: Ruling) -> u8 {
+    match ruling {
+        Ruling::True => 0,
+        Ruling::Unknown => 1,
+        Ruling::False => 2,
+    }
 }
 
 /// `Reconciling` and `Stalled` as kstatus reads them.
@@ -191,7 +220,7 @@ pub fn progress(obstacle: Option<&Obstacle>) -> [Stated; 2] {
     }
 }
 
-fn ready(obstacles: &[Obstacle], checks: &[Check]) -> Stated {
+fn ready(obstacles: &[Obstacle], checks: &[Check], keys: Option<&Keys>) -> Stated {
     if let Some(obstacle) = obstacles.first() {
         let (reason, message) = obstacle.words();
         return Stated::new(types::READY, Ruling::False, reason, message);
@@ -204,6 +233,10 @@ fn ready(obstacles: &[Obstacle], checks: &[Check]) -> Stated {
             wrong.judgement.reason,
             wrong.message.clone(),
         );
+    }
+    if let Some(keys) = keys.filter(|keys| keys.required && keys.stated.status == Ruling::False) {
+        let Stated { reason, message, .. } = keys.stated.clone();
+        return Stated::new(types::READY, Ruling::False, reason, message);
     }
     // A record that was seen and cannot be decided (nobody said where mail leaves from) does not hold a domain up.
     if let Some(open) = required().find(|check| check.last.is_none()) {
@@ -296,7 +329,7 @@ mod tests {
                 Ruling::False,
             ),
         ] {
-            let list = conditions(&obstacles, &[]);
+            let list = conditions(&obstacles, &[], None);
             let ready = get(&list, types::READY);
             assert_eq!((ready.status, ready.reason), (Ruling::False, reason));
             assert_eq!(get(&list, types::RECONCILING).status, reconciling, "{reason}");
@@ -374,7 +407,7 @@ mod tests {
                 reasons::READY,
             ),
         ] {
-            let list = conditions(&[], &[check(severity, now, last, reason)]);
+            let list = conditions(&[], &[check(severity, now, last, reason)], None);
             let ready = get(&list, types::READY);
             assert_eq!(
                 (ready.status, ready.reason),
@@ -382,6 +415,43 @@ mod tests {
                 "{severity:?} {now} {last:?}"
             );
             assert_eq!(get(&list, types::MX_VALID).status, now);
+        }
+    }
+
+    #[test]
+    fn of_several_records_the_worst_is_told() {
+        use Ruling::{False, True, Unknown};
+        let one = |ruling, reason| Check {
+            condition: types::DKIM_VALID,
+            ..check(Severity::Required, ruling, Some(ruling), reason)
+        };
+        for (a, b, want) in [
+            (True, True, True),
+            (True, False, False),
+            (False, Unknown, False),
+            (Unknown, True, Unknown),
+            (True, Unknown, Unknown),
+        ] {
+            let list = conditions(&[], &[one(a, "A"), one(b, "B")], None);
+            let told: Vec<_> = list
+                .iter()
+                .filter(|stated| stated.condition == types::DKIM_VALID)
+                .collect();
+            assert_eq!((told.len(), told[0].status), (1, want), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn keys_that_are_not_there_hold_ready_up_where_signatures_are_required() {
+        for (required, ruling, want) in [
+            (true, Ruling::False, Ruling::False),
+            (false, Ruling::False, Ruling::True),
+            (true, Ruling::True, Ruling::True),
+        ] {
+            let stated = Stated::new(types::DKIM_KEYS_CURRENT, ruling, "KeysLost", "words".to_owned());
+            let list = conditions(&[], &[], Some(&Keys { stated, required }));
+            assert_eq!(get(&list, types::READY).status, want);
+            assert_eq!(get(&list, types::DKIM_KEYS_CURRENT).status, ruling);
         }
     }
 

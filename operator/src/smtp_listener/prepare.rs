@@ -5,14 +5,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use base64::Engine as _;
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::jiff::Timestamp;
 use kube::{Api, Resource, ResourceExt};
-use postroad_config::{Domain, Drained, LoginSecret, Peers, Review, User};
-use postroad_crds::SmtpListener;
+use postroad_config::{ConfigFile, Domain, Drained, LoginSecret, Peers, Review, User};
 use postroad_crds::conditions::reason;
+use postroad_crds::{MailDomain, SmtpListener};
 use serde_json::{Value, json};
 
 use super::addresses;
@@ -32,6 +33,8 @@ use crate::apply;
 use crate::attached::{self, Attached};
 use crate::context::Ctx;
 use crate::error::{Doing, Error};
+use crate::mail_domain::{keys, signing};
+use crate::secrets;
 use crate::tenancy::Door;
 
 /// What was written.
@@ -103,6 +106,8 @@ async fn write(
         Ok(review) => review,
         Err(obstacle) => return Ok(Err(obstacle)),
     };
+    let previous = previous(names, children, before.as_deref());
+    let domains = signed(&attached, previous.as_ref(), ctx).await;
     let parts = Parts {
         names,
         valid: &inputs.valid,
@@ -116,18 +121,14 @@ async fn write(
             "system:serviceaccount:{}:{}",
             ctx.args.pod_namespace, ctx.args.service_account
         ),
-        domains: attached
-            .domains
-            .iter()
-            .map(|(_, domain)| domain.clone())
-            .collect(),
+        domains,
         policies: attached
             .policies
             .iter()
             .map(|(_, policy)| policy.clone())
             .collect(),
         pods: sending_pods(listener, children),
-        peers: peers(listener, names, children, before.as_deref()),
+        peers: peers(listener, names, children, previous),
         spool_format: spool_format::rendered(agreed_format(listener)),
         review,
     };
@@ -221,17 +222,54 @@ fn attached_objects(listener: &SmtpListener, ctx: &Ctx) -> Attached {
     attached::attached(Door::new(listener, &labels), &domains, &policies)
 }
 
-/// What the pods are told of each other. Something that was known before still holds when its claim was deleted.
-fn peers(listener: &SmtpListener, names: &Names, children: &Children, before: Option<&str>) -> Peers {
+/// The configuration that was written last, as far as it can be read.
+fn previous(names: &Names, children: &Children, base: Option<&str>) -> Option<ConfigFile> {
     let shards = (0..postroad_config::SHARDS).filter_map(|number| {
         Some((
             number,
             children.text(&names.shard(number), &postroad_config::shard_file_name(number))?,
         ))
     });
-    let before = before
-        .map(|base| config::peers_in(base, &shards.collect()))
-        .unwrap_or_default();
+    config::read(base?, &shards.collect())
+}
+
+/// The attached domains with the keys that sign.
+async fn signed(attached: &Attached, previous: Option<&ConfigFile>, ctx: &Ctx) -> Vec<Domain> {
+    /// Secrets that are read at once, where none is known yet.
+    const AT_ONCE: usize = 16;
+    let mut domains = Vec::with_capacity(attached.domains.len());
+    for some in attached.domains.chunks(AT_ONCE) {
+        let one = |(object, domain): &(Arc<MailDomain>, Domain)| {
+            with_keys(object.clone(), domain.clone(), previous, ctx)
+        };
+        domains.extend(join_all(some.iter().map(one)).await);
+    }
+    domains
+}
+
+/// A domain with the keys that sign. Keys that cannot be read now, while they have signed before, are those that were written
+/// last: the pods go on with them.
+async fn with_keys(
+    object: Arc<MailDomain>,
+    mut domain: Domain,
+    previous: Option<&ConfigFile>,
+    ctx: &Ctx,
+) -> Domain {
+    if !signing::active(&object).is_empty() {
+        domain.dkim = match keys::load(&object, ctx).await {
+            Some(held) => signing::section(&object, &domain.name, &held),
+            None => previous
+                .and_then(|file| file.domains.iter().find(|known| known.name == domain.name))
+                .map(|known| signing::still(&object, &known.dkim))
+                .unwrap_or_default(),
+        };
+    }
+    domain
+}
+
+/// What the pods are told of each other. Something that was known before still holds when its claim was deleted.
+fn peers(listener: &SmtpListener, names: &Names, children: &Children, previous: Option<ConfigFile>) -> Peers {
+    let before = previous.map(|file| file.peers).unwrap_or_default();
     let claims = children.claims(names);
     let status = listener.status.as_ref().map(|status| status.lost.as_slice());
     let direct = lost::looked_at(&claims, status.unwrap_or_default());
@@ -349,14 +387,7 @@ pub(super) async fn owner_secret(
 
 /// The namespace did not opt in: what to do, as a command.
 pub fn denied(names: &Names, ctx: &Ctx) -> Obstacle {
-    let command = format!(
-        "kubectl create rolebinding postroad-secrets --namespace {} --clusterrole {} --serviceaccount {}:{}",
-        names.namespace, ctx.args.secrets_role, ctx.args.pod_namespace, ctx.args.service_account
-    );
-    let message = format!(
-        "the operator may not use Secrets in namespace {}; allow it: {command}",
-        names.namespace
-    );
+    let message = secrets::denied(&names.namespace, &ctx.args);
     obstacle(reason::SECRET_ACCESS_DENIED, message, false)
 }
 

@@ -189,7 +189,12 @@ fn mechanism(address: &IpAddr) -> String {
 
 /// Foreign octets as printable text of bounded length.
 pub(super) fn shown(text: &[u8]) -> String {
-    let cut = &text[..text.len().min(LONGEST_SHOWN)];
+    shown_up_to(text, LONGEST_SHOWN)
+}
+
+/// The same with another bound.
+pub(super) fn shown_up_to(text: &[u8], longest: usize) -> String {
+    let cut = &text[..text.len().min(longest)];
     let mut shown: String = cut
         .iter()
         .map(|b| {

@@ -122,11 +122,9 @@ fn generation_of(base: &str) -> Option<u64> {
     line.trim().parse().ok()
 }
 
-/// What a base file says of other pods.
-pub fn peers_in(base: &str, shards: &BTreeMap<u8, String>) -> Peers {
-    assemble(base, shards)
-        .map(|set| set.file.peers)
-        .unwrap_or_default()
+/// Files that were written before, if they are whole and readable.
+pub fn read(base: &str, shards: &BTreeMap<u8, String>) -> Option<ConfigFile> {
+    assemble(base, shards).map(|set| set.file).ok()
 }
 
 fn shards(domains: &[Domain]) -> Result<BTreeMap<u8, String>, RenderError> {

@@ -1,0 +1,152 @@
+//! A domain asks for signatures: the operator makes the keys and says which records to publish; once they are seen, mail that
+//! users submit is signed, and a verifier of others that asks DNS is content. A lost Secret changes nothing until a person says so.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::desk::{Desk, header_of};
+use crate::kubectl::{Failure, Outcome, condition, is};
+use crate::mail::Mail;
+use crate::mail::submit::Security;
+use crate::mailroom::{LISTENER, Mailroom, zone};
+use crate::peers;
+use crate::story::Scene;
+
+/// Plays the story.
+pub fn play(scene: &Scene<'_>) -> Outcome {
+    let mut room = Mailroom::new(scene, 1);
+    room.domain["spec"]["dkim"] = json!({});
+    room.apply()?;
+    room.await_ready()?;
+    let desk = Desk::new(&room, scene)?;
+    let records = desk.records_to_publish()?;
+    let unsigned = desk.sent("before")?;
+    if header_of(&unsigned).contains("DKIM-Signature:") {
+        return Err(Failure::wrong("a key signs whose record nobody has seen"));
+    }
+    desk.publish_keys(&records)?;
+    desk.is_signed("published")?;
+    desk.lost_keys_are_not_made_anew()?;
+    desk.same_process()
+}
+
+impl Desk<'_> {
+    /// A record for each of two keys, whose Secret belongs to the domain.
+    fn records_to_publish(&self) -> Outcome<Vec<Value>> {
+        let namespace = self.room.namespace();
+        let found = namespace.wait_for(DOMAIN, "the keys' records", LIMIT, |domain| {
+            key_records(domain).len() == 2 && reason(domain) == "RecordNotSeen"
+        })?;
+        let secret = namespace.get([SECRET])?;
+        let owner = &secret["metadata"]["ownerReferences"][0]["uid"];
+        if *owner != found["metadata"]["uid"] {
+            return Err(Failure::wrong(format!("the Secret is {owner}'s")));
+        }
+        Ok(key_records(&found))
+    }
+
+    /// Publishes them as the status has them, and waits until the domain says that all is well.
+    fn publish_keys(&self, records: &[Value]) -> Outcome {
+        let namespace = self.room.namespace();
+        let mut zone = zone(&self.scene.domain, &peers::address(namespace, LISTENER)?);
+        for record in records {
+            let text = |field: &str| record[field].as_str().unwrap_or_default().to_owned();
+            zone = zone.record(format!("{}. IN TXT {}", text("name"), text("expected")));
+        }
+        self.scene.world.publish(&[zone])?;
+        for judged in ["DKIMValid", "DKIMKeysCurrent", "Ready"] {
+            namespace.wait_condition(DOMAIN, judged, "True", SEEN)?;
+        }
+        Ok(())
+    }
+
+    /// A mail that the user submits, as it lies in the far mailbox.
+    fn sent(&self, mark: &str) -> Outcome<Vec<u8>> {
+        let to = self.room.far_user();
+        let mail = Mail::with_attachment(&self.room.mark(mark), &self.room.sender(), &to);
+        self.room.send(&self.room.server(Security::StartTls)?, &mail)?;
+        self.arrived(&to, &mail)
+    }
+
+    /// Both signatures pass at dkimpy, which asks DNS for the keys.
+    fn is_signed(&self, mark: &str) -> Outcome {
+        let message = self.sent(mark)?;
+        let peers = &self.scene.world.peers;
+        let input = json!({"dns": peers.dns, "message": STANDARD.encode(&message)}).to_string();
+        let command = ["python3", "-c", VERIFIER];
+        let said = peers.namespace.exec("client", &command, input.as_bytes())?;
+        let wanted = format!("{0}=pass {0}=pass", self.scene.domain);
+        if said.trim() != wanted {
+            let header = header_of(&message);
+            return Err(Failure::wrong(format!("dkimpy says `{}`: {header}", said.trim())));
+        }
+        Ok(())
+    }
+
+    /// The Secret goes, the pods sign on, nothing new is made; the Secret comes back, and all is well.
+    fn lost_keys_are_not_made_anew(&self) -> Outcome {
+        let namespace = self.room.namespace();
+        let mut secret = namespace.get([SECRET])?;
+        namespace.kubectl(["delete", SECRET])?;
+        namespace.wait_for(DOMAIN, "the loss of the keys", LIMIT, |domain| {
+            reason(domain) == "KeysLost" && is(domain, "Ready", "False")
+        })?;
+        self.is_signed("lost")?;
+        if namespace.exists(SECRET)? {
+            return Err(Failure::wrong("new keys were made that DNS does not know"));
+        }
+        if let Some(about) = secret["metadata"].as_object_mut() {
+            about.retain(|field, _| ["name", "labels", "ownerReferences"].contains(&field.as_str()));
+        }
+        namespace.apply(&secret.to_string())?;
+        for judged in ["DKIMKeysCurrent", "Ready"] {
+            namespace.wait_condition(DOMAIN, judged, "True", LIMIT)?;
+        }
+        self.is_signed("restored")
+    }
+}
+
+/// Rows of `status.records` that are about keys.
+fn key_records(domain: &Value) -> Vec<Value> {
+    let rows = domain["status"]["records"].as_array().into_iter().flatten();
+    let is_key = |row: &&Value| row["name"].as_str().unwrap_or_default().contains("._domainkey.");
+    rows.filter(is_key).cloned().collect()
+}
+
+/// Reason of `DKIMKeysCurrent`.
+fn reason(domain: &Value) -> &str {
+    condition(domain, "DKIMKeysCurrent").map_or("", |found| found["reason"].as_str().unwrap_or_default())
+}
+
+/// Says for each signature of a message its domain and what it came to.
+const VERIFIER: &str = r#"
+import base64, json, sys
+import dkim, dns.resolver
+
+given = json.load(sys.stdin)
+resolver = dns.resolver.Resolver(configure=False)
+resolver.nameservers = [given["dns"]]
+
+
+def look_up(name, timeout=5):
+    return b"".join(resolver.resolve(name.decode(), "TXT")[0].strings)
+
+
+verifier = dkim.DKIM(base64.b64decode(given["message"]))
+count = sum(name.lower() == b"dkim-signature" for name, _ in verifier.headers)
+said = []
+for at in range(count):
+    passed = verifier.verify(idx=at, dnsfunc=look_up)
+    said.append(verifier.domain.decode() + ("=pass" if passed else "=fail"))
+print(*said)
+"#;
+
+const DOMAIN: &str = "maildomain/domain";
+const SECRET: &str = "secret/domain-dkim";
+/// How long the operator may take for what it is told of at once.
+const LIMIT: Duration = Duration::from_mins(2);
+/// How long it may take to look at DNS again: at most half of the time that the record was missing.
+const SEEN: Duration = Duration::from_mins(4);

@@ -1,0 +1,389 @@
+//! Reads the Secret of a domain's signing keys, and makes the first ones. IO; what is made of them is in [`super::signing`].
+//!
+//! ```text
+//!   reconcile ─► gather ─┬─► keys: kept for the listeners that render them
+//!                        └─► some are missing ─► Maker: a task of its own, no more at once than there are cores
+//!                                                  └─► the Secret is created, which wakes the domain
+//! ```
+//!
+//! A Secret that is not ours is never written to. Where one with keys of ours is gone, no new key is made by itself: DNS
+//! does not know it, and the old one may be restored.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::Engine as _;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::PostParams;
+use kube::{Api, Resource, ResourceExt};
+use postroad_crds::MailDomain;
+use postroad_crds::conditions::reason;
+use postroad_crds::mail_domain::{Dkim, DkimAlgorithm};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use super::signing::{self, Held};
+use crate::apply;
+use crate::context::Ctx;
+use crate::error::{Doing, Error};
+use crate::secrets;
+
+/// What somebody has to mend, or what is under way: reason and message.
+pub type Trouble = (&'static str, String);
+/// Keys that are there, and algorithms that lack one.
+type Standing = (Vec<Held>, Vec<DkimAlgorithm>);
+
+/// Keys of a domain, as far as there are any.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    /// The Secret.
+    pub secret: String,
+    /// Those that are wanted and there.
+    pub keys: Vec<Held>,
+    /// What somebody has to mend, or what is under way: reason and message.
+    pub trouble: Option<Trouble>,
+    /// Keys are being made.
+    pub making: bool,
+}
+
+/// Reads the keys of a domain; has missing ones made. `None`: it does not sign.
+pub async fn gather(object: &MailDomain, ctx: &Arc<Ctx>) -> Result<Option<Gathered>, Error> {
+    let uid = object.uid().unwrap_or_default();
+    let Some(dkim) = &object.spec.dkim else {
+        ctx.signing_keys.forget(&uid);
+        return Ok(None);
+    };
+    let mut gathered = Gathered {
+        secret: signing::secret_name(&object.name_any(), dkim),
+        ..Gathered::default()
+    };
+    let namespace = object.namespace().unwrap_or_default();
+    match secret_of(ctx, &namespace, &gathered.secret).await {
+        Ok(found) => match judged(object, dkim, found.as_ref(), &gathered.secret) {
+            Ok((keys, missing)) => {
+                if !keys.is_empty() {
+                    ctx.signing_keys.put(ctx, uid, keys.clone());
+                }
+                gathered.keys = keys;
+                if !missing.is_empty() {
+                    gathered.trouble = Some(ctx.maker.make(object, missing, found.as_ref(), ctx));
+                    gathered.making = true;
+                }
+            }
+            Err(trouble) => gathered.trouble = Some(trouble),
+        },
+        Err(error) if error.category() == "Forbidden" => {
+            let sentence = secrets::denied(&namespace, &ctx.args);
+            gathered.trouble = Some((reason::SECRET_ACCESS_DENIED, sentence));
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(Some(gathered))
+}
+
+/// Keys for a listener that does not know them yet: read, and nothing judged. None where they cannot be read now.
+pub async fn load(object: &MailDomain, ctx: &Ctx) -> Option<Arc<Vec<Held>>> {
+    let uid = object.uid().unwrap_or_default();
+    if let Some(known) = ctx.signing_keys.get(&uid) {
+        return Some(known);
+    }
+    let dkim = object.spec.dkim.as_ref()?;
+    let name = signing::secret_name(&object.name_any(), dkim);
+    let found = secret_of(ctx, &object.namespace().unwrap_or_default(), &name)
+        .await
+        .ok()?;
+    let (keys, _) = judged(object, dkim, found.as_ref(), &name).ok()?;
+    if keys.is_empty() {
+        return None;
+    }
+    ctx.signing_keys.put(ctx, uid.clone(), keys);
+    ctx.signing_keys.get(&uid)
+}
+
+async fn secret_of(ctx: &Ctx, namespace: &str, name: &str) -> Result<Option<Secret>, Error> {
+    let secrets: Api<Secret> = Api::namespaced(ctx.client.clone(), namespace);
+    secrets
+        .get_opt(name)
+        .await
+        .doing("reading the Secret of signing keys")
+}
+
+/// Keys that are there and algorithms that lack one; or what somebody has to mend. Pure.
+fn judged(object: &MailDomain, dkim: &Dkim, found: Option<&Secret>, name: &str) -> Result<Standing, Trouble> {
+    let namespace = object.namespace().unwrap_or_default();
+    let given = dkim.secret_ref.is_some();
+    let Some(secret) = found else {
+        if given {
+            let sentence = format!(
+                "spec.dkim.secretRef: there is no Secret {name} in namespace {namespace}; create it, it is picked up then"
+            );
+            return Err((reason::SECRET_NOT_FOUND, sentence));
+        }
+        if signing::had_keys(object.status.as_ref(), name) {
+            let sentence = format!(
+                "Secret {name} with the keys that status.dkim names is gone; restore it, or take spec.dkim out and give it \
+                 again to have new keys made, whose records must then be published. The pods sign with the old keys meanwhile"
+            );
+            return Err((reason::KEYS_LOST, sentence));
+        }
+        return Ok((Vec::new(), signing::algorithms(dkim)));
+    };
+    if !given && !is_own(secret, object) {
+        let sentence = format!(
+            "Secret {name} exists and is not of this MailDomain; rename it, or name it in spec.dkim.secretRef to sign with \
+             its keys"
+        );
+        return Err((reason::FOREIGN_OBJECT, sentence));
+    }
+    let data = secret.data.iter().flatten();
+    let held = signing::read(data.map(|(entry, value)| (entry, value.0.as_slice())))
+        .map_err(|sentence| (reason::SECRET_INVALID, format!("Secret {name}: {sentence}")))?;
+    if given {
+        return Ok((held, Vec::new()));
+    }
+    Ok(signing::wanted(dkim, &held))
+}
+
+/// Whether this very object owns it: one of the same name before it may have left one behind.
+fn is_own(secret: &Secret, object: &MailDomain) -> bool {
+    let owners = secret.metadata.owner_references.iter().flatten();
+    apply::is_ours(secret)
+        && owners
+            .into_iter()
+            .any(|owner| Some(&owner.uid) == object.metadata.uid.as_ref())
+}
+
+/// Keys by the uid of their MailDomain, so that a listener with thousands of domains need not read them anew each time.
+#[derive(Default)]
+pub struct SigningKeys(Mutex<HashMap<String, Arc<Vec<Held>>>>);
+
+impl SigningKeys {
+    fn put(&self, ctx: &Ctx, uid: String, keys: Vec<Held>) {
+        /// Keys of objects that are gone may stay until so many are there.
+        const SPARE: usize = 64;
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let objects = ctx.domains.state();
+        if known.len() > objects.len() + SPARE {
+            known.retain(|uid, _| objects.iter().any(|object| object.uid().as_ref() == Some(uid)));
+        }
+        known.insert(uid, Arc::new(keys));
+    }
+
+    fn get(&self, uid: &str) -> Option<Arc<Vec<Held>>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(uid).cloned()
+    }
+
+    fn forget(&self, uid: &str) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.remove(uid);
+    }
+}
+
+/// Makes keys, and the Secret that holds them.
+pub struct Maker {
+    /// By uid of the MailDomain: under way, or why it ended in vain.
+    jobs: Mutex<HashMap<String, Option<String>>>,
+    turns: Arc<Semaphore>,
+}
+
+impl Default for Maker {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            jobs: Mutex::default(),
+            turns: Arc::new(Semaphore::new(cores)),
+        }
+    }
+}
+
+impl Maker {
+    /// Has keys made, unless they are being made; says how that stands.
+    fn make(
+        &self,
+        object: &MailDomain,
+        missing: Vec<DkimAlgorithm>,
+        into: Option<&Secret>,
+        ctx: &Arc<Ctx>,
+    ) -> (&'static str, String) {
+        let uid = object.uid().unwrap_or_default();
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = jobs.get(&uid).cloned();
+        let stands = match &known {
+            Some(Some(failed)) => (reason::API_ERROR, format!("keys could not be made: {failed}")),
+            _ => (reason::KEYS_BEING_MADE, "keys are being made".to_owned()),
+        };
+        if known != Some(None) {
+            jobs.insert(uid.clone(), None);
+            let task = Task {
+                object: object.clone(),
+                missing,
+                into: into.cloned(),
+            };
+            let (turns, ctx) = (Arc::clone(&self.turns), Arc::clone(ctx));
+            tokio::spawn(async move {
+                let done = task.run(&turns, &ctx).await;
+                let mut jobs = ctx.maker.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+                match done {
+                    Ok(()) => jobs.remove(&uid),
+                    Err(error) => jobs.insert(uid, Some(error.to_string())),
+                };
+            });
+        }
+        stands
+    }
+}
+
+struct Task {
+    object: MailDomain,
+    missing: Vec<DkimAlgorithm>,
+    into: Option<Secret>,
+}
+
+impl Task {
+    async fn run(self, turns: &Semaphore, ctx: &Ctx) -> Result<(), Error> {
+        let cut_short = || Error::Made("making a key was cut short".to_owned());
+        let turn = turns.acquire().await.map_err(|_| cut_short())?;
+        let (uid, now) = (self.object.uid().unwrap_or_default(), Timestamp::now());
+        let mut entries = BTreeMap::new();
+        for algorithm in &self.missing {
+            let (algorithm, selector) = (*algorithm, signing::selector(*algorithm, &uid, now));
+            let made = tokio::task::spawn_blocking(move || signing::make(algorithm, &selector)).await;
+            let (entry, pem) = made.map_err(|_| cut_short())?.map_err(Error::Made)?;
+            let encoded = base64::engine::general_purpose::STANDARD.encode(pem);
+            entries.insert(entry, Value::String(encoded));
+        }
+        drop(turn);
+        match self.into {
+            Some(secret) => add(&secret, &entries, ctx).await,
+            None => create(&self.object, &entries, ctx).await,
+        }
+    }
+}
+
+/// Only if nobody has changed it since it was read.
+async fn add(secret: &Secret, entries: &BTreeMap<String, Value>, ctx: &Ctx) -> Result<(), Error> {
+    let change = json!({"metadata": {"resourceVersion": secret.resource_version()}, "data": entries});
+    let namespace = secret.namespace().unwrap_or_default();
+    apply::merge::<Secret>(ctx, &namespace, &secret.name_any(), &change)
+        .await
+        .map(drop)
+}
+
+/// Only if there is none of that name.
+async fn create(object: &MailDomain, entries: &BTreeMap<String, Value>, ctx: &Ctx) -> Result<(), Error> {
+    let written = |error: serde_json::Error| Error::Made(error.to_string());
+    let dkim = object.spec.dkim.clone().unwrap_or_default();
+    let secret: Secret = serde_json::from_value(json!({
+        "metadata": {
+            "name": signing::secret_name(&object.name_any(), &dkim),
+            "namespace": object.namespace(),
+            "labels": {"app.kubernetes.io/name": "postroad", "app.kubernetes.io/managed-by": "postroad"},
+            "ownerReferences": [object.controller_owner_ref(&())],
+        },
+        "type": "Opaque",
+        "data": entries,
+    }))
+    .map_err(written)?;
+    let secrets: Api<Secret> = Api::namespaced(ctx.client.clone(), &object.namespace().unwrap_or_default());
+    let (what, parameters) = ("making the Secret of signing keys", PostParams::default());
+    match apply::write(ctx, what, secrets.create(&parameters, &secret)).await {
+        // Somebody was first: the next look judges what is there.
+        Err(Error::Api(_, kube::Error::Api(said))) if said.is_already_exists() => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn domain(dkim: &Value, status: &Value) -> MailDomain {
+        serde_json::from_value(json!({
+            "apiVersion": "postroad.dev/v1alpha1", "kind": "MailDomain",
+            "metadata": {"name": "shop", "namespace": "mail", "uid": "one"},
+            "spec": {"domain": "shop.example", "listenerRefs": [{"name": "edge"}], "dkim": dkim},
+            "status": status,
+        }))
+        .unwrap()
+    }
+
+    fn secret(owner: &str, entries: &[(String, String)]) -> Secret {
+        let encode = |text: &String| base64::engine::general_purpose::STANDARD.encode(text);
+        let data: BTreeMap<_, _> = entries
+            .iter()
+            .map(|(entry, text)| (entry, encode(text)))
+            .collect();
+        serde_json::from_value(json!({
+            "metadata": {
+                "name": "shop-dkim", "namespace": "mail", "labels": {"app.kubernetes.io/managed-by": "postroad"},
+                "ownerReferences": [{"apiVersion": "postroad.dev/v1alpha1", "kind": "MailDomain", "name": "shop", "uid": owner}],
+            },
+            "data": data,
+        }))
+        .unwrap()
+    }
+
+    fn judge(object: &MailDomain, found: Option<&Secret>) -> Result<Standing, Trouble> {
+        let dkim = object.spec.dkim.as_ref().unwrap();
+        judged(object, dkim, found, &signing::secret_name("shop", dkim))
+    }
+
+    #[test]
+    fn first_keys_are_made_and_lost_ones_are_not_made_anew() {
+        let fresh = domain(&json!({}), &Value::Null);
+        let both = vec![DkimAlgorithm::Rsa2048, DkimAlgorithm::Ed25519];
+        assert_eq!(judge(&fresh, None), Ok((Vec::new(), both)));
+        let key = json!({"selector": "ed-1", "algorithm": "Ed25519", "state": "Active", "since": "x"});
+        let known = domain(
+            &json!({}),
+            &json!({"dkim": {"secret": "shop-dkim", "keys": [key]}}),
+        );
+        let (reason, message) = judge(&known, None).unwrap_err();
+        assert_eq!(reason, reason::KEYS_LOST);
+        assert!(
+            message.contains("shop-dkim") && message.contains("take spec.dkim out"),
+            "{message}"
+        );
+        // Keys that were given are another matter.
+        let other = domain(
+            &json!({"secretRef": {"name": "mine"}}),
+            &json!({"dkim": {"secret": "shop-dkim", "keys": [key]}}),
+        );
+        assert_eq!(judge(&other, None).unwrap_err().0, reason::SECRET_NOT_FOUND);
+    }
+
+    #[test]
+    fn a_secret_of_somebody_else_is_read_only_where_it_is_named() {
+        let made = signing::make(DkimAlgorithm::Ed25519, "ed-1").unwrap();
+        let foreign = secret("another", std::slice::from_ref(&made));
+        let fresh = domain(&json!({"algorithms": ["Ed25519"]}), &Value::Null);
+        assert_eq!(
+            judge(&fresh, Some(&foreign)).unwrap_err().0,
+            reason::FOREIGN_OBJECT
+        );
+        let own = secret("one", std::slice::from_ref(&made));
+        assert_eq!(judge(&fresh, Some(&own)).unwrap().0[0].selector, "ed-1");
+        let mut unlabelled = own.clone();
+        unlabelled.metadata.labels = None;
+        assert!(judge(&fresh, Some(&unlabelled)).is_err());
+        let named = domain(&json!({"secretRef": {"name": "mine"}}), &Value::Null);
+        assert_eq!(judge(&named, Some(&foreign)).unwrap().0.len(), 1);
+    }
+
+    #[test]
+    fn an_algorithm_that_is_added_later_gets_its_key_and_a_bad_entry_a_sentence() {
+        let made = signing::make(DkimAlgorithm::Ed25519, "ed-1").unwrap();
+        let both = domain(&json!({}), &Value::Null);
+        let (keys, missing) = judge(&both, Some(&secret("one", std::slice::from_ref(&made)))).unwrap();
+        assert_eq!((keys.len(), missing), (1, vec![DkimAlgorithm::Rsa2048]));
+        let bad = secret("one", &[made, ("x.pem".into(), "hush".into())]);
+        let (reason, message) = judge(&both, Some(&bad)).unwrap_err();
+        assert_eq!(reason, reason::SECRET_INVALID);
+        assert!(
+            message.contains("`x.pem`") && !message.contains("hush"),
+            "{message}"
+        );
+    }
+}
