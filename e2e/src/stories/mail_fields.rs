@@ -149,12 +149,17 @@ impl Desk<'_> {
         )))
     }
 
-    /// Where the PROXY header is optional, its word is taken, and a client without one is taken for itself.
+    /// Where the PROXY protocol is optional, a trusted source begins with a header, whose word is taken, and any other client
+    /// is taken for itself.
     fn proxy_optional(&self) -> Outcome {
-        let trusted = json!({"mode": "Optional", "trustedSources": [format!("{}/32", self.client)]});
-        self.listener(&json!({"service": {"proxyProtocol": trusted}}))?;
         let header = format!("PROXY TCP4 {ELSEWHERE} 192.0.2.1 40000 25\r\n");
+        let trusting = |source: &str| {
+            let trusted = json!({"mode": "Optional", "trustedSources": [format!("{source}/32")]});
+            self.listener(&json!({"service": {"proxyProtocol": trusted}}))
+        };
+        trusting(&self.client)?;
         let with = self.header_by_outsider("proxied", &header)?;
+        trusting(ELSEWHERE)?;
         let without = self.header_by_outsider("itself", "")?;
         self.listener(&json!({"service": {"proxyProtocol": null}}))?;
         let itself = format!("[{}]", self.client);
@@ -162,7 +167,7 @@ impl Desk<'_> {
             return Ok(());
         }
         Err(Failure::wrong(format!(
-            "with a PROXY header: {with}\nwithout one: {without}"
+            "from a trusted source: {with}\nfrom another: {without}"
         )))
     }
 
