@@ -140,13 +140,20 @@ impl Hidden {
             octets.extend_from_slice(b".\r\n");
         }
         let reply = session.ask(&octets)?;
-        let next = session.ask(b"NOOP\r\n")?;
-        if next.starts_with("250") {
-            Ok(reply.starts_with('2'))
-        } else {
-            Err(io::Error::other(format!("more than one reply: {next}")))
+        match session.ask(b"NOOP\r\n") {
+            Ok(next) if next.starts_with("250") => Ok(reply.starts_with('2')),
+            Ok(next) => Err(io::Error::other(format!("more than one reply: {next}"))),
+            // A bare CR or LF ends the session: nothing behind it is heard.
+            Err(error) if reply.starts_with("550 5.6.11") && is_end(&error) => Ok(false),
+            Err(error) => Err(error),
         }
     }
+}
+
+/// The other side has closed the connection.
+fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe)
 }
 
 const LIMIT: Duration = Duration::from_secs(30);
