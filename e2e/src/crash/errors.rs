@@ -109,7 +109,8 @@ pub(super) fn play(choice: &Choice) -> Outcome<Figures> {
 }
 
 /// One call alone fails, the N-th of a thread, for each N until there is no such call. Whether the server leaves for it is not
-/// judged: what a single call was for differs. No mail is lost, and a server that does not start says why.
+/// judged: what a single call was for differs. No mail is lost, and a server that does not start says why,
+/// unless it had no memory to come that far.
 fn every_call(choice: &Choice, fault: &Fault) -> Outcome<Figures> {
     let mut sum = Figures::default();
     for number in 1..=MOST_CALLS {
@@ -159,13 +160,18 @@ fn point(choice: &Choice, fault: &Fault, when: &str, leaves: bool) -> Outcome<Op
         return Ok(None);
     }
     // Its own words, or those of the system's loader and of the run-time library, which the tracer sees.
-    if !started && log.is_empty() && !seen.has_words() {
+    if !started && log.is_empty() && !seen.has_words() && !dies_in_loader(fault, &seen.last()) {
         return Err(Failure::wrong(format!(
             "{name}: it did not start, and did not say why\n{}",
             seen.last()
         )));
     }
     judge(daemon, &ledger, &sink, &name).map(Some)
+}
+
+/// Without its first mappings the loader of a program that is not static is killed before any code of the server runs.
+fn dies_in_loader(fault: &Fault, last: &str) -> bool {
+    fault.calls == "mmap" && last.contains("killed by SIGSEGV")
 }
 
 fn becomes_unready(daemon: &Daemon) -> bool {
