@@ -4,6 +4,7 @@
 //! behind the name. A field whose name cannot be told is of no use to anybody, and may fool somebody.
 
 use super::is_token;
+use super::read::after_comment;
 
 /// Whose it claims to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,24 +63,6 @@ fn after_comments(text: &str) -> Option<&str> {
             Some(inner) => rest = after_comment(inner)?,
         }
     }
-}
-
-fn after_comment(text: &str) -> Option<&str> {
-    let mut depth = 1_usize;
-    let mut escaped = false;
-    for (at, c) in text.char_indices() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '(' => depth += 1,
-            ')' => depth -= 1,
-            _ => {}
-        }
-        if depth == 0 {
-            return text.get(at + 1..);
-        }
-    }
-    None
 }
 
 /// The text up to the closing quote, without escapes and line ends, and what is behind it.

@@ -117,7 +117,8 @@ impl Rest<'_> {
     }
 }
 
-fn after_comment(text: &str) -> Option<&str> {
+/// What is behind a comment whose `(` was taken; comments nest (RFC 5322 section 3.2.2).
+pub(super) fn after_comment(text: &str) -> Option<&str> {
     let (mut depth, mut escaped) = (1_usize, false);
     for (at, c) in text.char_indices() {
         match c {
