@@ -7,9 +7,10 @@
 //!
 //! A projected Secret is changed by swapping the link `..data`: the directory is watched, not the file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher};
@@ -225,14 +226,39 @@ fn directory(path: &Path) -> PathBuf {
 struct Watched {
     watcher: Option<notify::RecommendedWatcher>,
     directories: Vec<PathBuf>,
+    names: Names,
+}
+
+/// Names of the files that make a set. A log that is written beside them must not have them read again and again.
+#[derive(Clone, Default)]
+struct Names(Arc<Mutex<HashSet<OsString>>>);
+
+impl Names {
+    fn set(&self, files: impl Iterator<Item = PathBuf>) {
+        let shards = (0..SHARDS).map(|number| OsString::from(shard_file_name(number)));
+        let named = files.filter_map(|file| file.file_name().map(OsString::from));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = named.chain(shards).collect();
+    }
+
+    /// Whether what happened to `path` may change the texts: its name is one of theirs, or one of those by which a projected
+    /// volume changes them all (`..data`).
+    fn concerns(&self, path: &Path) -> bool {
+        let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        path.file_name()
+            .is_some_and(|name| names.contains(name) || name.as_encoded_bytes().starts_with(b".."))
+    }
 }
 
 impl Watched {
     fn start(wake: &Arc<Notify>) -> Self {
-        let wake = Arc::clone(wake);
+        let (wake, names) = (Arc::clone(wake), Names::default());
+        let known = names.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // Our own reading is an access, and must not wake us again.
-            if event.is_ok_and(|event| !event.kind.is_access()) {
+            // Our own reading is an access, and must not wake us again. An event without a path (too many at once) may be any.
+            if event.is_ok_and(|event| {
+                let paths = &event.paths;
+                !event.kind.is_access() && (paths.is_empty() || paths.iter().any(|path| known.concerns(path)))
+            }) {
                 wake.notify_one();
             }
         });
@@ -241,12 +267,15 @@ impl Watched {
                 .inspect_err(|error| tracing::warn!(%error, "no file events; polling alone"))
                 .ok(),
             directories: Vec::new(),
+            names,
         }
     }
 
     fn cover(&mut self, path: &Path, live: &Live) {
+        let files = named_files(&live.current());
+        self.names.set(files.iter().cloned().chain([path.to_owned()]));
         let mut wanted = vec![directory(path)];
-        wanted.extend(named_files(&live.current()).iter().map(|file| directory(file)));
+        wanted.extend(files.iter().map(|file| directory(file)));
         for directory in wanted {
             if self.directories.contains(&directory) {
                 continue;
@@ -266,3 +295,31 @@ const POLL: Duration = Duration::from_secs(5);
 /// Files of one change arrive together within this time.
 const SETTLE: Duration = Duration::from_millis(100);
 const FIRST_POLL: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_files_of_the_set_have_it_read_again() {
+        let names = Names::default();
+        names.set(
+            [
+                PathBuf::from("/etc/postroad/tls.crt"),
+                PathBuf::from("postroad.yaml"),
+            ]
+            .into_iter(),
+        );
+        for path in [
+            "./postroad.yaml",
+            "/etc/postroad/tls.crt",
+            "/etc/postroad/domains-00.yaml",
+            "/etc/postroad/..data",
+        ] {
+            assert!(names.concerns(Path::new(path)), "{path}");
+        }
+        for path in ["/etc/postroad/log", "/etc/postroad/postroad.yaml.swp", "/"] {
+            assert!(!names.concerns(Path::new(path)), "{path}");
+        }
+    }
+}

@@ -1,8 +1,9 @@
-//! What the disk can write in sequence, made durable at the end.
+//! What the disk can write in sequence, made durable at the end; and how long a bare group commit takes on it.
 
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use postroad_e2e::kubectl::{Failure, Outcome};
 use postroad_e2e::rootfs::Rootfs;
@@ -62,4 +63,54 @@ fn probe(folder: &Path) -> Outcome<f64> {
     let speed = rate(SIZE, start.elapsed());
     std::fs::remove_file(path)?;
     Ok(speed)
+}
+
+/// How long messages of that size wait for the disk alone: they come at that pace (per second), all that came while the last
+/// ones were written are written and synced together, into a file that is there already. No server does less.
+pub fn group_commits(folder: &Path, pace: f64, messages: u64, size: usize) -> Outcome<Vec<Duration>> {
+    let path = folder.join("commits");
+    let mut file = std::fs::File::create(&path)?;
+    file.write_all(&vec![0; FILE])?;
+    file.sync_all()?;
+    let block = vec![0x55; size * MOST];
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let due = |number: usize| Duration::from_secs_f64(number as f64 / pace);
+    let (start, mut times, mut at) = (Instant::now(), Vec::new(), 0);
+    while (times.len() as u64) < messages {
+        std::thread::sleep(due(times.len()).saturating_sub(start.elapsed()));
+        let now = start.elapsed();
+        let came = (0..MOST)
+            .take_while(|more| due(times.len() + more) <= now)
+            .count()
+            .max(1);
+        if at + came * size > FILE {
+            at = 0;
+        }
+        file.write_all_at(&block[..came * size], at as u64)?;
+        file.sync_data()?;
+        at += came * size;
+        let done = start.elapsed();
+        let first = times.len();
+        times.extend((first..first + came).map(|number| done.saturating_sub(due(number))));
+    }
+    std::fs::remove_file(path)?;
+    Ok(times)
+}
+
+/// Messages in one commit at most, and the file that they are written to.
+const MOST: usize = 256;
+const FILE: usize = 64 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_message_waits_for_the_commit_that_took_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let times = group_commits(folder.path(), 100_000.0, 1_000, 64).unwrap();
+        assert!(times.len() >= 1_000);
+        assert!(times.iter().all(|time| !time.is_zero()));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
 }

@@ -4,11 +4,11 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::ours::{Ours, USER, free_address};
+use super::ours::{Ours, USER};
 use super::sink::Sink;
 use super::{Table, Verdict};
 use crate::kubectl::Outcome;
-use crate::place;
+use crate::place::{self, free_address};
 use crate::rootfs::Rootfs;
 use crate::shell::Shell;
 

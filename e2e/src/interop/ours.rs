@@ -1,14 +1,14 @@
 //! Our mail server for these parts: it relays for this computer, knows one user, and sends by the recipient's domain.
 
 use std::fmt::Write as _;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::checks;
 use crate::kubectl::{Failure, Outcome};
+use crate::place::free_address;
 use crate::shell::{Background, Shell};
 
 /// The user's name and password.
@@ -163,20 +163,6 @@ fn program() -> Outcome<PathBuf> {
         .ok_or_else(|| Failure::wrong("the mail server was not built"))
 }
 
-/// An address that nothing listens on, outside of the range that the system gives to clients: between here and the
-/// start of its server nobody gets it.
-pub(super) fn free_address() -> Outcome<SocketAddr> {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    for _ in 0..PORTS {
-        let step = std::process::id().wrapping_mul(97) + NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = u16::try_from(FIRST_PORT + step % PORTS).unwrap_or_default();
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
-            return Ok(listener.local_addr()?);
-        }
-    }
-    Err(Failure::wrong("no port is free"))
-}
-
 /// Waits until something listens there.
 pub(super) fn listens(address: SocketAddr) -> Outcome {
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -188,6 +174,3 @@ pub(super) fn listens(address: SocketAddr) -> Outcome {
     }
     Err(Failure::wrong(format!("nothing listens on {address}")))
 }
-
-const FIRST_PORT: u32 = 10_000;
-const PORTS: u32 = 20_000;

@@ -8,10 +8,11 @@
 use std::net::SocketAddr;
 
 use super::inbox::Inbox;
-use super::ours::{self, By, Ours, Route, free_address, listens};
+use super::ours::{self, By, Ours, Route, listens};
 use super::sink::Sink;
 use super::tap::Tap;
 use crate::kubectl::Outcome;
+use crate::place::free_address;
 use crate::rootfs::{Jail, Rootfs};
 use crate::shell::Background;
 

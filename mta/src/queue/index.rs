@@ -201,6 +201,11 @@ impl Index {
         due
     }
 
+    /// Whether so much is due that another thread is worth its waking: fresh mail for a whole turn, or mail that waited.
+    pub fn has_many_due(&self, now: u64, turn: usize) -> bool {
+        self.fresh.len() >= turn || self.timers.next_at().is_some_and(|at| at <= now)
+    }
+
     fn take_fresh(&mut self, due: &mut Vec<EntryId>, most: usize) {
         while due.len() < most {
             let Some(entry) = self.fresh.pop_front() else {

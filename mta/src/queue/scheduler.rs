@@ -178,7 +178,7 @@ impl Scheduler {
             return;
         }
         let now = clock::now();
-        while self.sorting < MOST_SORTING {
+        while self.sorting == 0 || self.sorting < MOST_SORTING && self.index.has_many_due(now, MOST_AT_ONCE) {
             let due = self.index.due(now, MOST_AT_ONCE);
             if due.is_empty() {
                 break;

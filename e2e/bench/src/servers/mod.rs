@@ -7,7 +7,7 @@ pub mod postroad;
 
 use std::collections::HashSet;
 use std::io::Read;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -108,11 +108,6 @@ fn banner(address: SocketAddr) -> std::io::Result<()> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     stream.read_exact(&mut [0; 4])
-}
-
-/// An address that nobody listens on.
-pub fn free_address() -> Outcome<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
 /// Names of the files below a folder that fit. A file that moves on meanwhile, from a folder that was read to one that is

@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 
 use postroad_e2e::kubectl::Outcome;
+use postroad_e2e::place::free_address;
 use postroad_e2e::rootfs::Rootfs;
 
-use super::{Running, Server, Task, free_address, names};
+use super::{Running, Server, Task, names};
 use crate::folder::Folder;
 
 #[derive(Debug)]

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use postroad_config::{AdminApi, TlsMode, TlsSection, TlsSource, TlsVersion};
 use postroad_e2e::kubectl::{Failure, Outcome};
-use postroad_e2e::place;
+use postroad_e2e::place::{self, free_address};
 use postroad_e2e::rootfs::Jail;
 use postroad_e2e::shell::Shell;
 
-use super::{Running, Server, Task, free_address};
+use super::{Running, Server, Task};
 use crate::bench::OURS;
 use crate::folder::Folder;
 
@@ -107,12 +107,14 @@ pub fn start(folder: Folder, settings: &Settings) -> Outcome<Running> {
     )?;
     std::fs::write(folder.path().join("health"), health.to_string())?;
     let jail = Jail::on_host()?;
-    // Its log goes to a file, as a container's does.
+    // Its log goes to a file in a folder of its own, as a container's does.
+    let logs = folder.path().join("log");
+    std::fs::create_dir_all(&logs)?;
     let log = "log=$1; shift; exec \"$@\" >>\"$log\" 2>&1";
     let program = jail
         .shell("sh")
         .args(["-c", log, "sh"])
-        .args([&folder.path().join("log"), &program()?])
+        .args([&logs.join("postroad"), &program()?])
         .args(["--config".as_ref(), file.as_os_str()])
         .spawn()?;
     Running::new(address, Some(program), jail, folder)

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use postroad_config::admin::State;
 use postroad_e2e::kubectl::{Failure, Outcome};
+use postroad_e2e::place::free_address;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -16,7 +17,7 @@ use crate::credentials::{Authority, NAME};
 use crate::figures::rate;
 use crate::folder::settle;
 use crate::servers::postroad::{self, Postroad, Settings};
-use crate::servers::{Running, Server, Task, free_address};
+use crate::servers::{Running, Server, Task};
 use crate::sink::Sink;
 
 const MESSAGES: u64 = 100_000;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use postroad_e2e::kubectl::{Failure, Outcome};
+use postroad_e2e::place::free_address;
 
 use crate::account::memory;
 use crate::bench::Bench;
@@ -11,7 +12,7 @@ use crate::folder::settle;
 use crate::load::body::Template;
 use crate::load::generator::{Given, Load};
 use crate::servers::postroad::{self, DEAD, Postroad, Settings};
-use crate::servers::{Running, Server, Task, free_address};
+use crate::servers::{Running, Server, Task};
 use crate::sink::Sink;
 
 const MESSAGES: u64 = 1_000_000;

@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use postroad_e2e::kubectl::{Failure, Outcome};
+use postroad_e2e::place::free_address;
 
 use crate::account::Watch;
 use crate::bench::{Bench, SIZE};
 use crate::figures::rate;
 use crate::load::source;
-use crate::servers::{Task, free_address};
+use crate::servers::Task;
 use crate::sink::Sink;
 
 /// Messages, and for servers that take minutes for so many.
