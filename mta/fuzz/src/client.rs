@@ -6,6 +6,7 @@
 //! * It ends: no reply keeps it busy for ever.
 
 use postroad_smtp::client::{Config, Connection, Event, Message, Recipient};
+use postroad_smtp::sasl::client::{Login, Proof};
 use postroad_smtp::{By, ByMode};
 
 use crate::{is_text, pieces};
@@ -46,6 +47,21 @@ pub fn reply(octets: &[u8]) {
     assert!(early || whole == cut, "{whole:?} is not {cut:?}");
 }
 
+/// Logs in by whatever the peer offers; nothing of it may leave outside of TLS.
+fn log_in(connection: &mut Connection) {
+    let proof = Proof::Password {
+        user: "alice".to_owned(),
+        password: "secret".to_owned(),
+    };
+    let Some(mechanism) = proof.choose(&connection.capabilities().mechanisms) else {
+        return;
+    };
+    if let Ok(login) = Login::new(&proof, mechanism) {
+        let begun = connection.log_in(login);
+        assert!(!begun || connection.is_tls(), "a login outside of TLS");
+    }
+}
+
 /// A whole connection: the first octet chooses its kind, the rest is what the peer sends, piece by piece.
 pub fn connection(octets: &[u8]) {
     let Some((choice, said)) = octets.split_first() else {
@@ -58,7 +74,7 @@ pub fn connection(octets: &[u8]) {
     };
     let mut connection = Connection::new(config);
     let mut said = pieces(said).into_iter();
-    let (mut sent, mut tls_asked, mut closed) = (0, choice & 2 == 0, false);
+    let (mut sent, mut tls_asked, mut login_tried, mut closed) = (0, choice & 2 == 0, false, false);
     let mut wire = Vec::new();
     for step in 0.. {
         assert!(step < 200_000, "it does not end");
@@ -77,6 +93,10 @@ pub fn connection(octets: &[u8]) {
             Event::Ready if !tls_asked => {
                 tls_asked = true;
                 connection.start_tls();
+            }
+            Event::Ready if !login_tried => {
+                login_tried = true;
+                log_in(&mut connection);
             }
             Event::Ready if sent < 3 => {
                 sent += 1;
@@ -104,7 +124,7 @@ pub fn connection(octets: &[u8]) {
                 // TLS carries octets of its own.
                 connection.tls_started();
             }
-            Event::TlsRefused(_) => {}
+            Event::TlsRefused(_) | Event::LoggedIn | Event::LoginRefused(_) => {}
             Event::NeedBody => {
                 connection.body(BODY);
                 connection.body_end();

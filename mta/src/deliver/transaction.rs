@@ -228,6 +228,8 @@ async fn dialogue(
             | Event::Closed
             | Event::StartTls
             | Event::TlsRefused(_)
+            | Event::LoggedIn
+            | Event::LoginRefused(_)
             | Event::NeedInput
             | Event::Failed(Failure { .. }) => return Err(link.lost("the connection ended")),
         }

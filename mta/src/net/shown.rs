@@ -168,7 +168,7 @@ async fn starttls(stream: &mut TcpStream, hostname: &str) -> Result<(), String> 
                     None => connection.closed(),
                 }
             }
-            Event::NeedBody | Event::Sent(_) | Event::Closed => {
+            Event::NeedBody | Event::Sent(_) | Event::LoggedIn | Event::LoginRefused(_) | Event::Closed => {
                 return Err("the session ended before STARTTLS".to_owned());
             }
         }

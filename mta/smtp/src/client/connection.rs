@@ -10,6 +10,7 @@ use super::capabilities::Capabilities;
 use super::message::{Error, Failure, Message, Outcome, Stage, Unsuited};
 use super::reply::{PeerReply, ReplyError, ReplyReader};
 use super::transaction::Transaction;
+use crate::sasl::client::{Login, LoginError};
 
 /// What is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +57,11 @@ pub enum Event {
     StartTls,
     /// The peer refused STARTTLS. [`Event::Ready`] follows: go on in clear, or quit.
     TlsRefused(PeerReply),
-    /// Nothing is under way: [`Connection::start_tls`], [`Connection::send`] or [`Connection::quit`].
+    /// The peer has taken the login. [`Event::Ready`] follows.
+    LoggedIn,
+    /// The peer refused the login. [`Event::Ready`] follows: quit, or try another one.
+    LoginRefused(PeerReply),
+    /// Nothing is under way: [`Connection::start_tls`], [`Connection::log_in`], [`Connection::send`] or [`Connection::quit`].
     Ready,
     /// Write the output (with the next piece, where it is small), then give the next piece with [`Connection::body`], or [`Connection::body_end`].
     NeedBody,
@@ -75,6 +80,7 @@ pub(super) enum Due {
     Hello,
     PlainHello,
     StartTls,
+    Auth,
     Quit,
     Reset,
     Mail,
@@ -90,6 +96,7 @@ impl Due {
             Self::Greeting => Stage::Greeting,
             Self::Hello | Self::PlainHello => Stage::Hello,
             Self::StartTls => Stage::StartTls,
+            Self::Auth => Stage::Auth,
             Self::Quit => Stage::Idle,
             Self::Reset => Stage::Reset,
             Self::Mail => Stage::Mail,
@@ -102,7 +109,7 @@ impl Due {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Up to the first reply to EHLO, and in STARTTLS and QUIT.
+    /// Up to the first reply to EHLO, and in STARTTLS, AUTH and QUIT.
     Talking,
     Handshake,
     Ready,
@@ -121,6 +128,9 @@ pub struct Connection {
     peer: String,
     our_address: Option<IpAddr>,
     tls: bool,
+    login: Option<Login>,
+    /// What the login begins with, where that is too long for the command itself.
+    first_response: Option<String>,
     transaction: Option<Transaction>,
     /// The last transaction left something open at the peer: RSET goes first.
     reset_due: bool,
@@ -143,6 +153,8 @@ impl Connection {
             peer: String::new(),
             our_address: None,
             tls: false,
+            login: None,
+            first_response: None,
             transaction: None,
             reset_due: false,
             transactions: 0,
@@ -261,6 +273,30 @@ impl Connection {
         self.tls = true;
     }
 
+    /// Begins a login (RFC 4954). `false`, and nothing is sent: TLS is not in use, the mechanism is not offered, or something is
+    /// under way.
+    pub fn log_in(&mut self, mut login: Login) -> bool {
+        let name = login.mechanism().name();
+        let possible =
+            self.is_idle() && self.tls && self.capabilities.mechanisms.iter().any(|offered| offered == name);
+        if possible {
+            self.phase = Phase::Talking;
+            let line = format!("AUTH {name}");
+            match login.first() {
+                // RFC 4954 section 4: an initial response must fit into a command line of the usual length.
+                Some(first) if line.len() + 1 + first.len() + 2 <= LONGEST_COMMAND => {
+                    self.command(&format!("{line} {first}"), Due::Auth);
+                }
+                first => {
+                    self.first_response = first;
+                    self.command(&line, Due::Auth);
+                }
+            }
+            self.login = Some(login);
+        }
+        possible
+    }
+
     /// Begins a transaction. Errors: nothing was sent, and the connection can be used on.
     pub fn send(&mut self, message: Message) -> Result<(), Unsuited> {
         if !self.is_idle() {
@@ -357,6 +393,7 @@ impl Connection {
             Due::PlainHello if reply.is_positive() => self.greeted(&reply),
             Due::Greeting | Due::Hello | Due::PlainHello => self.fail_at(due.stage(), refused(reply)),
             Due::StartTls => self.tls_reply(reply),
+            Due::Auth => self.login_reply(reply),
             Due::Quit => self.phase = Phase::Over,
             _ => self.transaction_reply(due, reply),
         }
@@ -385,6 +422,36 @@ impl Connection {
         } else {
             self.phase = Phase::Handshake;
         }
+    }
+
+    fn login_reply(&mut self, reply: PeerReply) {
+        let Some(login) = &mut self.login else {
+            self.fail(Error::Unasked);
+            return;
+        };
+        match reply.code() {
+            235 if login.is_complete() && self.first_response.is_none() => self.logged_in(Event::LoggedIn),
+            235 => self.fail_at(Stage::Auth, LoginError::Unproven.into()),
+            334 => {
+                let answer = match self.first_response.take() {
+                    Some(first) => Ok(first),
+                    None => login.respond(reply.lines().first().map_or("", String::as_str)),
+                };
+                match answer {
+                    Ok(answer) => self.command(&answer, Due::Auth),
+                    Err(error) => self.fail_at(Stage::Auth, error.into()),
+                }
+            }
+            400.. => self.logged_in(Event::LoginRefused(reply)),
+            _ => self.fail_at(Stage::Auth, Error::OutOfPlace(reply)),
+        }
+    }
+
+    fn logged_in(&mut self, news: Event) {
+        self.login = None;
+        self.first_response = None;
+        self.phase = Phase::Ready;
+        self.news = Some(news);
     }
 
     fn transaction_reply(&mut self, due: Due, reply: PeerReply) {
@@ -434,6 +501,8 @@ impl Connection {
         let uncertain = transaction.as_ref().is_some_and(Transaction::is_given);
         let outcomes = transaction.map(Transaction::into_known).unwrap_or_default();
         self.phase = Phase::Over;
+        self.login = None;
+        self.first_response = None;
         // Nothing more may leave, least of all the end of a body.
         self.output.clear();
         self.reader.clear();
@@ -472,9 +541,14 @@ fn refused(reply: PeerReply) -> Error {
     }
 }
 
+/// Octets of a command line with its end (RFC 5321 section 4.5.3.1.4).
+const LONGEST_COMMAND: usize = 512;
 /// Octets of the peer that may wait unread while a body goes out.
 const MOST_WAITING: usize = 256 << 10;
 
+#[cfg(test)]
+#[path = "connection_login_tests.rs"]
+mod login_tests;
 #[cfg(test)]
 #[path = "connection_tests.rs"]
 mod tests;

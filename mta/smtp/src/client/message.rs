@@ -3,6 +3,7 @@
 use super::reply::{PeerReply, ReplyError};
 use crate::command::{BodyType, By, Notify, Ret};
 use crate::endings::Fault;
+use crate::sasl::client::LoginError;
 
 /// The envelope of one transaction.
 #[derive(Clone, Debug)]
@@ -78,6 +79,8 @@ pub enum Stage {
     Hello,
     /// STARTTLS.
     StartTls,
+    /// AUTH.
+    Auth,
     /// RSET.
     Reset,
     /// MAIL.
@@ -99,6 +102,7 @@ impl Stage {
             Self::Greeting => "greeting",
             Self::Hello => "EHLO",
             Self::StartTls => "STARTTLS",
+            Self::Auth => "AUTH",
             Self::Reset => "RSET",
             Self::Mail => "MAIL",
             Self::Rcpt => "RCPT",
@@ -186,6 +190,9 @@ pub enum Error {
     /// Octets in clear behind the 220 of STARTTLS: somebody injects them (CVE-2011-0411 and its kind).
     #[error("the peer sent octets between STARTTLS and the handshake")]
     Injection,
+    /// A login that cannot go on.
+    #[error("{0}")]
+    Login(#[from] LoginError),
     /// The body has a CR, LF or zero octet alone. Its end was not sent, so the peer has no message.
     #[error("the message has a line ending or octet that SMTP cannot carry")]
     Body(Fault),

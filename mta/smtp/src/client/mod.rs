@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   greeting ─► EHLO/LHLO ─► Ready ─► start_tls ─► StartTls ─► tls_started ─► EHLO ─► Ready
-//!                              │                                                        │
+//!                              ├─► log_in ─► LoggedIn or LoginRefused ─► Ready           │
 //!                              └─► send ─► NeedBody* ─► Sent(one outcome per recipient) ┘─► send … ─► quit ─► Closed
 //! ```
 //!

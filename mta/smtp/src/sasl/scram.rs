@@ -126,7 +126,7 @@ pub(super) fn mac(key: &[u8], message: &[u8]) -> [u8; 32] {
     tag.as_ref().try_into().unwrap_or([0; 32])
 }
 
-fn sha256(message: &[u8]) -> [u8; 32] {
+pub(super) fn sha256(message: &[u8]) -> [u8; 32] {
     digest::digest(&digest::SHA256, message)
         .as_ref()
         .try_into()
