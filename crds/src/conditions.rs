@@ -37,6 +37,12 @@ pub const DKIM_VALID: &str = "DKIMValid";
 pub const DKIM_KEYS_CURRENT: &str = "DKIMKeysCurrent";
 /// The policy is used by its listeners.
 pub const ACCEPTED: &str = "Accepted";
+/// The smart hosts of the policy answer.
+pub const UPSTREAM_REACHABLE: &str = "UpstreamReachable";
+/// TLS with them is as the routes want it.
+pub const UPSTREAM_SECURED: &str = "UpstreamSecured";
+/// They let us in.
+pub const UPSTREAM_AUTHENTICATED: &str = "UpstreamAuthenticated";
 /// A record proves that the domain is its namespace's own.
 pub const OWNERSHIP_PROVEN: &str = "OwnershipProven";
 /// Another object has the same mail, or the same host name, and wins.
@@ -150,6 +156,14 @@ pub mod reason {
     pub const RECORD_NOT_SEEN: &str = "RecordNotSeen";
     /// The Secret with the signing keys is gone.
     pub const KEYS_LOST: &str = "KeysLost";
+    /// No route leads to a smart host.
+    pub const NO_SMART_HOST: &str = "NoSmartHost";
+    /// No route logs in.
+    pub const NO_CREDENTIALS: &str = "NoCredentials";
+    /// A smart host does not answer.
+    pub const HOST_UNREACHABLE: &str = "HostUnreachable";
+    /// TLS with a smart host is not as its route wants it.
+    pub const TLS_FAILED: &str = "TlsFailed";
     /// An object of this name exists and is not ours.
     pub const FOREIGN_OBJECT: &str = "ForeignObject";
     /// The API server refused or could not be reached.

@@ -19,14 +19,16 @@ use crate::accept::Intake;
 use crate::admin::{self, Admin, AdminError};
 use crate::auth::{Authenticator, NotMade};
 use crate::deliver::callout::Callout;
+use crate::deliver::probe::Prober;
 use crate::deliver::tls::ClientTls;
 use crate::dns::Dns;
 use crate::dns::resolver::Resolver;
 use crate::handover::{self, Handover};
 use crate::lifecycle::{Lifecycle, Patience, Phase};
+use crate::logins::Logins;
 use crate::metrics::Metrics;
 use crate::net::{BindError, Budget, Ports, Pressure, raise_descriptors};
-use crate::queue::Queue;
+use crate::queue::{self, Queue};
 use crate::reload::{self, LoadError};
 use crate::session::{self, Shared};
 use crate::settings::{Live, Settings};
@@ -141,10 +143,13 @@ impl Daemon {
         let stop = handles.lifecycle.background().clone();
         let queue_stop = CancellationToken::new();
         let dns = handles.dns();
-        let queue = handles.queue(dns.clone(), queue_stop.clone())?;
+        let tls = ClientTls::public()?;
+        let logins = Logins::new(dns.clone(), tls.clone());
+        let queue = handles.queue(dns.clone(), logins.clone(), queue_stop.clone())?;
+        let prober = Prober::new(dns.clone(), tls, logins);
         let handover = handles.handover(&queue, &background, &stop);
         let ports = Ports::new(handles.sessions(&queue, dns)?);
-        let told = handles.admin_parts(handover, queue.clone(), ports.clone());
+        let told = handles.admin_parts(handover, queue.clone(), ports.clone(), prober);
         let admin = admin::start(told, &background, &stop).await?;
         ports.start()?;
         background.spawn(ports.clone().follow());
@@ -231,9 +236,13 @@ impl Handles {
         Dns::new(Resolver::new(move || live.current().set.file.resolvers.clone()))
     }
 
-    fn queue(&self, dns: Dns, stop: CancellationToken) -> Result<Queue, rustls::Error> {
+    fn queue(&self, dns: Dns, logins: Logins, stop: CancellationToken) -> Result<Queue, rustls::Error> {
         let metrics = Arc::clone(&self.metrics);
-        Queue::start(self.spool.clone(), self.live.clone(), dns, metrics, stop)
+        let parts = queue::Parts::new(self.spool.clone(), self.live.clone(), dns, metrics, stop)?;
+        Ok(Queue::start_with(queue::Parts {
+            logins: Some(logins),
+            ..parts
+        }))
     }
 
     fn handover(&self, queue: &Queue, tracker: &TaskTracker, stop: &CancellationToken) -> Handover {
@@ -248,7 +257,7 @@ impl Handles {
         Handover::start(parts, tracker, stop)
     }
 
-    fn admin_parts(&self, handover: Handover, queue: Queue, ports: Ports) -> admin::Parts {
+    fn admin_parts(&self, handover: Handover, queue: Queue, ports: Ports, prober: Prober) -> admin::Parts {
         admin::Parts {
             boot_id: self.boot_id.clone(),
             live: self.live.clone(),
@@ -257,6 +266,7 @@ impl Handles {
             handover,
             queue: Some(queue),
             ports: Some(ports),
+            prober: Some(prober),
             metrics: Arc::clone(&self.metrics),
             damaged: self.damaged,
         }

@@ -6,6 +6,7 @@
 //!   reload ─► settings (what every part reads) │
 //!   admin (health, metrics, state, seal) ─► handover (to and from the other pods)
 //!            └─► seen (of the network), relay_test (of our own ports)
+//!   logins (at smart hosts, and tokens for them) ─► deliver
 //! ```
 //!
 //! Assumes: it is the only process on its spool directory; it knows nothing of Kubernetes.
@@ -23,6 +24,7 @@ pub mod dsn;
 pub mod handover;
 pub mod lifecycle;
 pub mod log;
+pub mod logins;
 pub mod metrics;
 pub mod net;
 pub mod outcome;

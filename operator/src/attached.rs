@@ -129,7 +129,7 @@ pub fn standing(object: &RelayPolicy, policy: &Policy) -> Standing {
     }
 }
 
-/// Names the objects in a set and their versions, so that a domain's reconcile can tell whether a configuration holds it.
+/// Names the objects in a set and their versions, with those of the Secrets that policies log in with, so that a domain's reconcile can tell whether a configuration holds it.
 pub fn fingerprint(attached: &Attached) -> String {
     let mut lines: Vec<String> = attached
         .domains
@@ -140,7 +140,13 @@ pub fn fingerprint(attached: &Attached) -> String {
             format!("{}/{}", line(&**object), keys.join(","))
         })
         .collect();
-    lines.extend(attached.policies.iter().map(|(object, _)| line(&**object)));
+    lines.extend(attached.policies.iter().map(|(object, _)| {
+        let used = object.status.iter().flat_map(|status| &status.credentials);
+        let versions: Vec<String> = used
+            .map(|used| format!("{}:{}", used.secret, used.version))
+            .collect();
+        format!("{}/{}", line(&**object), versions.join(","))
+    }));
     lines.sort();
     postroad_config::hash(&lines.join("\n"))
 }

@@ -18,6 +18,8 @@ use crate::driver::{Failures, Guarded};
 use crate::lease::Leadership;
 use crate::mail_domain::keys::{Maker, SigningKeys};
 use crate::metrics::Metrics;
+use crate::relay_policy::logins::Kept;
+use crate::relay_policy::probe;
 use crate::reviews::Reviews;
 use crate::smtp_listener::admin::Tokens;
 use crate::smtp_listener::build::config::Issuer;
@@ -59,6 +61,10 @@ pub struct Ctx {
     pub signing_keys: SigningKeys,
     /// Makes signing keys.
     pub maker: Maker,
+    /// What routes log in with, as last read.
+    pub logins: Kept,
+    /// What was found when smart hosts were tried.
+    pub upstream_tests: probe::Rounds,
     /// Children that listeners do not want any more.
     pub given_up: GivenUp,
     /// Listeners, watch-fed.

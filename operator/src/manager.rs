@@ -92,6 +92,8 @@ pub async fn run(args: Args, client: Client, asked: impl Future<Output = ()> + S
         refusals: smtp_listener::volumes::Refusals::default(),
         signing_keys: mail_domain::keys::SigningKeys::default(),
         maker: mail_domain::keys::Maker::default(),
+        logins: relay_policy::logins::Kept::default(),
+        upstream_tests: relay_policy::probe::Rounds::default(),
         given_up: GivenUp::default(),
         listeners: listeners.store(),
         domains: domains.store(),
@@ -270,6 +272,7 @@ async fn controllers(
         },
     );
     let known = ctx.policies.clone();
+    let policies = policies.reconcile_on(secrets::changes(client.clone(), known.clone()));
     let policies = policies.watches(
         api::<Guarded<SmtpListener>>(client, args),
         watcher::Config::default(),

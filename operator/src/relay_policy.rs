@@ -1,9 +1,16 @@
 //! `RelayPolicy`: which mail leaves how.
 //!
+//! * [`credentials`], [`logins`]: what routes log in with, out of Secrets; [`ses`]: the password of Amazon SES.
+//! * [`probe`], [`upstream`]: are smart hosts reached, do they let us in.
 //! * [`rank`]: which policy decides first, and which can never decide because an older one has the same rank and match.
 
+pub mod credentials;
+pub mod logins;
+pub mod probe;
 pub mod rank;
 pub mod reconcile;
+pub mod ses;
+pub mod upstream;
 pub mod validate;
 
 pub use reconcile::reconcile;

@@ -18,12 +18,14 @@ use kube::api::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{PredicateConfig, WatchStreamExt, predicates, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
-use postroad_crds::{MailDomain, SmtpListener};
+use postroad_crds::relay_policy::Route;
+use postroad_crds::{MailDomain, RelayPolicy, SmtpListener};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::args::Args;
 use crate::driver::Guarded;
 use crate::mail_domain::signing::secret_name;
+use crate::relay_policy::credentials::wanted;
 use crate::smtp_listener::names::{LISTENER, Names};
 
 /// A kind of object that uses Secrets of its namespace.
@@ -54,6 +56,26 @@ impl Uses for MailDomain {
         let dkim = self.spec.dkim.as_ref();
         dkim.is_some_and(|dkim| secret_name(&self.name_any(), dkim) == secret.name_any())
     }
+}
+
+impl Uses for RelayPolicy {
+    fn uses_some(&self) -> bool {
+        self.spec.routes.iter().any(|route| secret_of(route).is_some())
+    }
+
+    fn uses(&self, secret: &PartialObjectMeta<Secret>) -> bool {
+        let name = secret.name_any();
+        self.spec
+            .routes
+            .iter()
+            .any(|route| secret_of(route) == Some(name.as_str()))
+    }
+}
+
+/// Name of the Secret that a route logs in with.
+fn secret_of(route: &Route) -> Option<&str> {
+    let reference = wanted(route)?.secret_ref.as_ref();
+    reference.map(|reference| reference.name.as_str())
 }
 
 type Woken<K> = ObjectRef<Guarded<K>>;
@@ -234,6 +256,36 @@ mod tests {
             assert_eq!(users(&secret, domains.iter()).len(), want, "{name}");
         }
         assert!(!domains[2].uses_some());
+    }
+
+    #[test]
+    fn a_password_wakes_the_policies_that_log_in_with_it() {
+        let policy = |name: &str, credentials: &Value| -> RelayPolicy {
+            serde_json::from_value(json!({
+                "apiVersion": "postroad.dev/v1alpha1", "kind": "RelayPolicy", "metadata": {"name": name, "namespace": "mail"},
+                "spec": {"listenerRefs": [{"name": "edge"}], "routes": [
+                    {"direct": {}},
+                    {"smartHosts": [{"host": "h", "port": 587}], "credentials": credentials},
+                ]},
+            }))
+            .unwrap()
+        };
+        let policies = [
+            policy(
+                "corp",
+                &json!({"type": "Password", "secretRef": {"name": "corp"}}),
+            ),
+            policy("open", &json!({"type": "None"})),
+        ];
+        for (name, want) in [("corp", 1), ("other", 0)] {
+            let secret: PartialObjectMeta<Secret> = serde_json::from_value(json!({
+                "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+                "metadata": {"name": name, "namespace": "mail"},
+            }))
+            .unwrap();
+            assert_eq!(users(&secret, policies.iter()).len(), want, "{name}");
+        }
+        assert!(policies[0].uses_some() && !policies[1].uses_some());
     }
 
     #[test]

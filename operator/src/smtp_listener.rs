@@ -24,7 +24,7 @@ pub mod build;
 mod certificate;
 mod cleanup;
 mod fleet;
-mod gather;
+pub(crate) mod gather;
 mod losses;
 pub mod lost;
 pub mod names;

@@ -7,6 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::common::{HostPort, ListenerRef, Period, ServiceAccountRef};
 
+pub use self::credentials::{ClientProof, CredentialType, Credentials};
+pub use self::upstream::{CredentialsUsed, Upstream};
+
+mod credentials;
+mod upstream;
+
 /// What is wanted of a policy.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
@@ -26,6 +32,22 @@ use crate::common::{HostPort, ListenerRef, Period, ServiceAccountRef};
         json_path = r#".status.conditions[?(@.type=="Ready")].status"#
     ),
     printcolumn(name = "Priority", type_ = "integer", json_path = ".spec.priority"),
+    printcolumn(
+        name = "Reachable",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="UpstreamReachable")].status"#
+    ),
+    printcolumn(
+        name = "Authenticated",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="UpstreamAuthenticated")].status"#
+    ),
+    printcolumn(
+        name = "Login",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="UpstreamAuthenticated")].reason"#,
+        priority = 1
+    ),
     printcolumn(
         name = "Since",
         type_ = "date",
@@ -91,6 +113,8 @@ pub struct Match {
 /// One way out: exactly one of direct and smartHosts.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[x_kube(validation = Rule::new("has(self.direct) != has(self.smartHosts)").message("routes: give exactly one of direct and smartHosts"))]
+#[x_kube(validation = Rule::new("!has(self.credentials) || self.credentials.type == 'None' || !has(self.direct)").message("routes: nobody logs in at the servers of recipients; give credentials to a route with smartHosts"))]
+#[x_kube(validation = Rule::new("!has(self.credentials) || self.credentials.type == 'None' || !has(self.tls) || !has(self.tls.mode) || self.tls.mode in ['Encrypted', 'Verified']").message("routes: credentials leave inside TLS alone; set tls.mode to Verified, or Encrypted where the certificate of the host cannot be checked"))]
 #[serde(rename_all = "camelCase")]
 pub struct Route {
     /// To the recipient domain's own servers, by MX.
@@ -100,9 +124,12 @@ pub struct Route {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 8))]
     pub smart_hosts: Option<Vec<HostPort>>,
-    /// How TLS is used.
+    /// How TLS is used. Default `Opportunistic`; with credentials `Verified`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<RouteTls>,
+    /// What to log in with. It is never said to the hosts of another route, and never outside of TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Credentials>,
     /// How fast it is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<RouteLimits>,
@@ -193,7 +220,13 @@ pub struct RelayPolicyStatus {
     /// Generation of the spec that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Conditions: Ready, Reconciling, Stalled, Accepted, Conflicted.
+    /// Secrets that the routes log in with, and which version of each is in use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<CredentialsUsed>,
+    /// What a pod found when it last tried the smart hosts of the routes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub upstreams: Vec<Upstream>,
+    /// Conditions: Ready, Reconciling, Stalled, Accepted, Conflicted, UpstreamReachable, UpstreamSecured, UpstreamAuthenticated.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[serde(default)]
     pub conditions: Vec<Condition>,

@@ -6,6 +6,8 @@
 //!                       Operator         → Vec<PortShown>        a handshake with each port that uses TLS
 //!   GET  /v1/network    Operator         → NetworkState          what was seen of clients, of our own address, of port 25
 //!   POST /v1/relay-test Operator         RelayTest → Vec<RelayTested>  tries to relay through ports; never sends data
+//!   POST /v1/upstream-test
+//!                       Operator         UpstreamTest → Vec<UpstreamTested>  connects to smart hosts and logs in; sends no mail
 //!   POST /v1/seal       Operator         SealRequest → State     idempotent; also renews the list of targets
 //!   POST /v1/unseal     Operator         → State                 idempotent; 409 while entries are given and not yet freed
 //!   POST /v1/lost        Operator         LostRequest → State     a volume is lost for good; 400 for the pod's own
@@ -25,6 +27,8 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::DomainName;
+
+pub use crate::upstream::{LoginFault, TokenState, UpstreamTest, UpstreamTested};
 
 /// What a pod says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -11,7 +11,7 @@ use crate::file::{ConfigFile, Domain, Policy, RecipientMode, Role, RouteTarget, 
 use crate::limits::{Limits, QueueSection};
 use crate::spool::{NEWEST_SPOOL_FORMAT, OLDEST_SPOOL_FORMAT};
 use crate::text::shorten;
-use crate::{access, authentication, dkim, limits, users};
+use crate::{access, authentication, credentials, dkim, limits, users};
 
 /// One breach of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -346,6 +346,7 @@ fn check_policy(index: usize, policy: &Policy, found: &mut Findings) {
                 )
             },
         );
+        credentials::check(&format!("policies[{index}].routes[{number}]"), route, found);
         limits::check_route(
             &route.limits,
             &format!("policies[{index}].routes[{number}]"),
@@ -442,6 +443,27 @@ policies:
                 "tls: Opportunistic}]}",
                 "tls: Disabled}], retry: {first: 9h}}",
                 "policies[0].retry",
+            ),
+            (
+                "tls: Opportunistic}]}",
+                "tls: Verified, credentials: {password: {user: u, password: p}}}]}",
+                "policies[0].routes[0].credentials",
+            ),
+            (
+                "direct: {}}, tls: Opportunistic}]}",
+                "smartHosts: [{host: h, port: 25}]}, tls: Opportunistic, credentials: {password: {user: u, password: p}}}]}",
+                "policies[0].routes[0].tls",
+            ),
+            (
+                "direct: {}}, tls: Opportunistic}]}",
+                "smartHosts: [{host: h, port: 25}]}, tls: Verified, credentials: {password: {user: '', password: p}}}]}",
+                "policies[0].routes[0].credentials.password.user",
+            ),
+            (
+                "direct: {}}, tls: Opportunistic}]}",
+                "smartHosts: [{host: h, port: 25}]}, tls: Verified, credentials: {oauthClient: {user: u, clientId: c, \
+                 tokenEndpoint: 'http://a.example/b', scope: s, proof: {secret: x}}}}]}",
+                "policies[0].routes[0].credentials.oauthClient.tokenEndpoint",
             ),
             (
                 "directory: /tmp/x",

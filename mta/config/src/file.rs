@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::{Access, Headers, ProxyProtocol};
 use crate::authentication::{Authentication, Within};
+use crate::credentials::Credentials;
 use crate::dkim::Dkim;
 use crate::domain::DomainName;
 use crate::limits::{Limits, QueueSection, RouteLimits};
@@ -301,6 +302,9 @@ pub struct Route {
     pub to: RouteTarget,
     /// How TLS is used: `Disabled`, `Opportunistic`, `Encrypted` or `Verified`.
     pub tls: TlsMode,
+    /// What to log in with at `smartHosts`; absent = nobody logs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Credentials>,
     /// How fast it is used.
     #[serde(default, skip_serializing_if = "unset")]
     pub limits: RouteLimits,

@@ -15,6 +15,7 @@ mod access;
 pub mod admin;
 mod authentication;
 mod check;
+mod credentials;
 mod dkim;
 mod domain;
 mod explain;
@@ -25,6 +26,7 @@ mod shard;
 mod spool;
 mod text;
 mod tls;
+mod upstream;
 mod users;
 mod verification;
 mod whereabouts;
@@ -34,6 +36,10 @@ pub use authentication::{
     Authentication, Review, SERVICE_ACCOUNT, ServiceAccounts, Within, as_service_account, service_account,
 };
 pub use check::{Problem, Problems, Sections};
+pub use credentials::{
+    ClientCertificate, ClientProof, Credentials, GoogleServiceAccount, Missing, OauthClient, Password,
+    TokenEndpoint, token_endpoint,
+};
 pub use dkim::{Dkim, KeySource, SigningKey, is_selector};
 pub use domain::{DomainName, DomainNameError};
 pub use explain::{Explained, explain, locate};

@@ -61,6 +61,16 @@ policies:
         tls: Verified
         limits: {messages: [{count: 5, per: 1m}], connections: 2, recipientsPerTransaction: 100}
       - {to: {smartHosts: [{host: relay.example.net, port: 587}]}, tls: Opportunistic}
+      - to: {smartHosts: [{host: relay.example.net, port: 587}]}
+        tls: Verified
+        credentials: {password: {user: u, password: p}}
+      - to: {smartHosts: [{host: relay.example.net, port: 587}]}
+        tls: Verified
+        credentials: {oauthClient: {user: u, clientId: c, tokenEndpoint: 'https://a.example/b', scope: s, proof: {secret: s}}}
+      - to: {smartHosts: [{host: relay.example.net, port: 587}]}
+        tls: Verified
+        credentials:
+          googleServiceAccount: {user: u, account: a, keyId: i, key: k, tokenEndpoint: 'https://a.example/b', scope: s}
     retry: {first: 5m, max: 4h, lifetime: 2d}
 admin:
   health: '127.0.0.1:8080'

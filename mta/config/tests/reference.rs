@@ -12,10 +12,11 @@ use postroad_config::{Limits, Octets, Period, QueueSection, Retry, SHARDS, TlsVe
 const PAGE: &str = include_str!("../../../docs/reference/configuration.md");
 
 /// The sources that hold sections of the file. `Fields` is private to its source, so items are known by both.
-const SOURCES: [(&str, &str); 9] = [
+const SOURCES: [(&str, &str); 10] = [
     ("file", include_str!("../src/file.rs")),
     ("access", include_str!("../src/access.rs")),
     ("authentication", include_str!("../src/authentication.rs")),
+    ("credentials", include_str!("../src/credentials.rs")),
     ("dkim", include_str!("../src/dkim.rs")),
     ("limits", include_str!("../src/limits.rs")),
     ("shard", include_str!("../src/shard.rs")),

@@ -15,39 +15,48 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use postroad_config::TokenRole;
-use postroad_config::admin::{LostRequest, PortShown, RelayTest, SealRequest};
+use postroad_config::admin::{LostRequest, PortShown, RelayTest, SealRequest, UpstreamTest};
 
 use super::access::{Gate, refuse};
 use super::queue::By;
 use super::{Status, now};
+use crate::deliver::probe::Prober;
 use crate::handover::{self, Handover, LostError, UnsealError};
 use crate::metrics::Metrics;
 use crate::net::Ports;
 use crate::relay_test;
+use crate::settings::Live;
 
 #[derive(Clone)]
 struct Api {
     status: Status,
     handover: Handover,
     ports: Option<Ports>,
+    prober: Option<(Prober, Live)>,
     metrics: Arc<Metrics>,
     testing: Arc<tokio::sync::Mutex<()>>,
+    probing: Arc<tokio::sync::Semaphore>,
 }
 
-pub(super) fn router(
-    status: Status,
-    handover: &Handover,
-    ports: Option<Ports>,
-    metrics: Arc<Metrics>,
-    verbs: Option<Router>,
-    gate: Gate,
-) -> Router {
+/// What the verbs speak of.
+pub(super) struct Served {
+    pub(super) status: Status,
+    pub(super) handover: Handover,
+    pub(super) ports: Option<Ports>,
+    pub(super) prober: Option<(Prober, Live)>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+pub(super) fn router(served: Served, verbs: Option<Router>, gate: Gate) -> Router {
+    let handover = served.handover.clone();
     let api = Api {
-        status,
-        handover: handover.clone(),
-        ports,
-        metrics,
+        status: served.status,
+        handover: served.handover,
+        ports: served.ports,
+        prober: served.prober,
+        metrics: served.metrics,
         testing: Arc::default(),
+        probing: Arc::new(tokio::sync::Semaphore::new(MOST_PROBED)),
     };
     let told = Router::new()
         .route("/v1/state", get(state))
@@ -56,6 +65,7 @@ pub(super) fn router(
         .route("/v1/certificates", get(certificates))
         .route("/v1/network", get(network))
         .route("/v1/relay-test", post(relay_test))
+        .route("/v1/upstream-test", post(upstream_test))
         .route("/v1/seal", post(seal))
         .route("/v1/unseal", post(unseal))
         .route("/v1/lost", post(lost))
@@ -66,7 +76,7 @@ pub(super) fn router(
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(from_fn_with_state(gate.clone(), administrator))
         .layer(from_fn(in_time));
-    let handed = handover::router(handover).layer(from_fn_with_state(gate, either));
+    let handed = handover::router(&handover).layer(from_fn_with_state(gate, either));
     told.merge(commanded)
         .layer(from_fn(in_time))
         .with_state(api)
@@ -148,6 +158,28 @@ async fn relay_test(State(api): State<Api>, request: Result<Json<RelayTest>, Jso
     Json(relay_test::run(&test).await).into_response()
 }
 
+/// Tries the smart hosts of a policy that this pod has.
+async fn upstream_test(
+    State(api): State<Api>,
+    request: Result<Json<UpstreamTest>, JsonRejection>,
+) -> Response {
+    let test = match request {
+        Ok(Json(test)) => test,
+        Err(error) => return refuse(error.status(), &error.body_text()),
+    };
+    let Some((prober, live)) = &api.prober else {
+        return refuse(StatusCode::NOT_FOUND, &"this process relays no mail");
+    };
+    let Ok(_turn) = api.probing.try_acquire() else {
+        return refuse(StatusCode::CONFLICT, &"enough tests are under way");
+    };
+    let settings = live.current();
+    match prober.test(&settings.set.file, &test.policy).await {
+        Some(tested) => Json(tested).into_response(),
+        None => refuse(StatusCode::NOT_FOUND, &"there is no policy of that name"),
+    }
+}
+
 async fn seal(State(api): State<Api>, request: Result<Json<SealRequest>, JsonRejection>) -> Response {
     let targets = match request {
         Ok(Json(request)) => request.targets,
@@ -194,6 +226,8 @@ async fn lost(State(api): State<Api>, request: Result<Json<LostRequest>, JsonRej
 }
 
 const LARGEST_BODY: usize = 64 << 10;
+/// Policies that are tried at once.
+const MOST_PROBED: usize = 8;
 const MOST_TARGETS: usize = 256;
 const MOST_TESTED: usize = 32;
 const MOST_NAMES: usize = 8;

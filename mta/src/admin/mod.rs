@@ -26,6 +26,7 @@ use postroad_spool::Spool;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::deliver::probe::Prober;
 use crate::handover::Handover;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
@@ -59,6 +60,8 @@ pub struct Parts {
     pub queue: Option<Queue>,
     /// The ports of mail, where they are served.
     pub ports: Option<Ports>,
+    /// What tries smart hosts, where that can be asked for.
+    pub prober: Option<Prober>,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -116,7 +119,14 @@ pub async fn start(
         admin.api = Some(endpoint.address);
         parts.handover.listening_on(endpoint.address);
         let metrics = parts.metrics.clone();
-        let router = api::router(status, &parts.handover, parts.ports, metrics, verbs, gate.clone());
+        let served = api::Served {
+            status,
+            handover: parts.handover.clone(),
+            ports: parts.ports,
+            prober: parts.prober.map(|prober| (prober, parts.live.clone())),
+            metrics,
+        };
+        let router = api::router(served, verbs, gate.clone());
         tracker.spawn(endpoint.serve(router, Some(tls.clone()), stop.clone()));
         let follow = follow(parts.live.clone(), api.clone(), tls, gate);
         tracker.spawn(stop.clone().run_until_cancelled_owned(follow));

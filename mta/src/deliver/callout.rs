@@ -160,6 +160,7 @@ impl Callout {
             tls,
             require_tls: false,
             hostname,
+            login: None,
             recipients: None,
             patience: Patience::default(),
             seen: None,

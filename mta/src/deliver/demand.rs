@@ -123,6 +123,7 @@ mod tests {
         Way {
             to,
             tls,
+            credentials: None,
             limits: RouteLimits::default(),
         }
     }

@@ -18,11 +18,14 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::connect::{self, NoTls, Stream};
 use super::demand::{self, Lack};
 use super::hosts::Server;
+use super::login::Key;
 use super::patience::Patience;
 use super::plan::Protocol;
 use super::reply;
 use super::setback::Setback;
 use super::tls::ClientTls;
+use crate::logins::fault::NoLogin;
+use crate::logins::identity;
 use crate::outcome::{Hop, Status, Verdict};
 use crate::queue::window::Feedback;
 use crate::seen::Seen;
@@ -36,6 +39,8 @@ pub(super) struct Target<'a> {
     /// The message has REQUIRETLS, and the server is told so.
     pub(super) require_tls: bool,
     pub(super) hostname: &'a str,
+    /// What to log in with.
+    pub(super) login: Option<Key<'a>>,
     /// Most recipients of a transaction, by the route's own limit.
     pub(super) recipients: Option<u32>,
     pub(super) patience: Patience,
@@ -67,6 +72,8 @@ pub(super) enum Trouble {
     Failed(Failure),
     /// No TLS, where the route or the message demands it.
     Tls(NoTls),
+    /// Nobody is logged in.
+    Login(NoLogin),
     /// It does not promise what the message needs.
     Lacks(Lack),
     /// It is ourselves.
@@ -159,7 +166,13 @@ impl Link {
                     });
                 }
                 Event::StartTls => link = link.secure(target, tls).await?,
-                Event::NeedInput | Event::NeedBody | Event::Sent(_) | Event::Failed(_) | Event::Closed => {
+                Event::NeedInput
+                | Event::NeedBody
+                | Event::Sent(_)
+                | Event::LoggedIn
+                | Event::LoginRefused(_)
+                | Event::Failed(_)
+                | Event::Closed => {
                     return Err(link.lost("the connection ended"));
                 }
             }
@@ -191,6 +204,8 @@ impl Link {
             }));
         };
         let config = tls.config(target.tls == TlsMode::Verified);
+        let credentials = target.login.map(|key| key.credentials);
+        let config = identity::presented(config, credentials).map_err(Trouble::Login)?;
         let stream = connect::handshake(stream, &target.server.host, config, self.patience.handshake)
             .await
             .map_err(Trouble::Tls)?;
@@ -336,7 +351,7 @@ impl Trouble {
             }
             Self::Lost(loss) => loss.stage != Stage::End,
             Self::Spool(_) | Self::Stopped => false,
-            Self::Connect(_) | Self::Tls(_) | Self::Lacks(_) | Self::Ourselves => true,
+            Self::Connect(_) | Self::Tls(_) | Self::Login(_) | Self::Lacks(_) | Self::Ourselves => true,
         }
     }
 
@@ -396,6 +411,7 @@ impl Trouble {
             Self::Tls(no) => {
                 Setback::dead(Status::new(4, 7, 5), format!("no TLS with {whom}: {}", no.reason))
             }
+            Self::Login(no) => Setback::not_logged_in(&whom, &no),
             Self::Lacks(lack) => Setback::lacks(&whom, lack),
             // RFC 3463 section 3.5, X.4.6.
             Self::Ourselves => Setback::never(

@@ -15,15 +15,17 @@
 
 mod body;
 pub mod callout;
-mod connect;
+pub(crate) mod connect;
 pub mod demand;
 pub mod exchanges;
 pub mod hosts;
 mod link;
+mod login;
 pub mod networks;
 pub mod patience;
 pub mod plan;
 mod pool;
+pub mod probe;
 pub mod reply;
 pub mod setback;
 pub mod sites;
@@ -42,6 +44,7 @@ use self::demand::{Demand, Terms};
 use self::exchanges::{Exchangers, NoExchange};
 use self::hosts::{Finder, Server};
 use self::link::{Link, Target, Trouble};
+use self::login::Key;
 use self::patience::Patience;
 use self::plan::{Plan, Protocol, To, Way};
 use self::pool::Pool;
@@ -50,6 +53,7 @@ use self::sites::Sites;
 use self::spare::{Spare, Taken};
 use self::tls::ClientTls;
 use crate::dns::Dns;
+use crate::logins::Logins;
 use crate::outcome::{Hop, Outcome};
 use crate::queue::clock;
 use crate::queue::window::Feedback;
@@ -61,6 +65,7 @@ pub struct Deliverer {
     spool: Spool,
     dns: Dns,
     tls: ClientTls,
+    logins: Logins,
     pool: Pool,
     spare: Spare,
     sites: Sites,
@@ -118,6 +123,7 @@ impl Deliverer {
     pub fn new(spool: Spool, dns: Dns, tls: ClientTls, sites: Sites, mx_port: u16) -> Self {
         Self {
             spool,
+            logins: Logins::new(dns.clone(), tls.clone()),
             dns,
             tls,
             pool: Pool::default(),
@@ -133,6 +139,12 @@ impl Deliverer {
     #[must_use]
     pub fn with_seen(self, seen: Seen) -> Self {
         Self { seen, ..self }
+    }
+
+    /// The same with these tokens and pauses, which others use as well.
+    #[must_use]
+    pub fn with_logins(self, logins: Logins) -> Self {
+        Self { logins, ..self }
     }
 
     /// The same with other bounds of waits.
@@ -235,6 +247,7 @@ impl Deliverer {
         course: &mut Course,
         stop: &CancellationToken,
     ) {
+        let login = Key::of(way.credentials.as_ref());
         let fits = |server: &&Server| !terms.require_tls || demand::is_proven(&way.to, &server.host);
         let targets = servers.iter().filter(fits).flat_map(|server| {
             server.addresses.iter().map(move |address| Target {
@@ -243,6 +256,7 @@ impl Deliverer {
                 tls: terms.tls,
                 require_tls: terms.require_tls,
                 hostname: load.hostname,
+                login,
                 recipients: way.limits.recipients_per_transaction,
                 patience: self.patience,
                 seen: Some(&self.seen),
@@ -300,7 +314,7 @@ impl Deliverer {
             }
         }
         let opened = tokio::select! {
-            opened = Link::open(target, &self.tls) => opened,
+            opened = login::open(target, &self.tls, &self.logins) => opened,
             () = stop.cancelled() => return false,
             () = sleep_until(course.until) => {
                 course.is_late(Some(target));
@@ -310,7 +324,7 @@ impl Deliverer {
         let mut link = match opened {
             Ok(link) => link,
             Err(trouble) => {
-                let spoke = !matches!(trouble, Trouble::Connect(_));
+                let spoke = !matches!(trouble, Trouble::Connect(_) | Trouble::Login(_));
                 course.trouble(target, trouble);
                 return spoke;
             }

@@ -12,11 +12,12 @@
 
 use ipnet::IpNet;
 use postroad_config::{
-    ConfigFile, Deliver, DomainName, Endpoint, Match, Period, Policy, Retry, Route, RouteLimits, RouteTarget,
-    TlsMode, Within, as_service_account,
+    ConfigFile, Credentials, Deliver, DomainName, Endpoint, Match, Period, Policy, Retry, Route, RouteLimits,
+    RouteTarget, TlsMode, Within, as_service_account,
 };
 
 use super::sites::Sites;
+use crate::logins::Id;
 use crate::queue::job::Pace;
 
 /// Whose mail it is.
@@ -46,6 +47,8 @@ pub struct Way {
     pub to: To,
     /// How TLS is used: `Disabled`, `Opportunistic`, `Encrypted` or `Verified`.
     pub tls: TlsMode,
+    /// What to log in with.
+    pub credentials: Option<Credentials>,
     /// How fast it is used.
     pub limits: RouteLimits,
 }
@@ -82,7 +85,7 @@ impl Way {
     /// What happens to one of its sites says nothing of the same servers under another policy.
     fn is_special(&self) -> bool {
         let networks = matches!(&self.to, To::Exchanges { allowed, .. } if !allowed.is_empty());
-        networks || self.limits != RouteLimits::default()
+        networks || self.credentials.is_some() || self.limits != RouteLimits::default()
     }
 }
 
@@ -125,8 +128,8 @@ impl Plan {
     }
 
     /// What the queue groups by: recipients whose mail goes to the same hosts. Two domains with one smart host, or with the
-    /// same MX records, are one site, so that a dead host is probed once for all of them. A policy with limits or
-    /// networks of its own has sites of its own.
+    /// same MX records, are one site, so that a dead host is probed once for all of them. A policy with limits,
+    /// networks or credentials of its own has sites of its own.
     pub fn site(&self, sites: &Sites) -> String {
         let mut site = String::new();
         for way in &self.ways {
@@ -154,6 +157,11 @@ impl Plan {
         if self.ways.iter().any(Way::is_special) {
             site.push('@');
             site.push_str(&self.name);
+        }
+        // Others to log in with make another site, on which the trouble of those before does not rest.
+        for credentials in self.ways.iter().filter_map(|way| way.credentials.as_ref()) {
+            site.push('#');
+            site.push_str(&Id::of(credentials).short());
         }
         site
     }
@@ -186,6 +194,7 @@ impl Plan {
             ways: vec![Way {
                 to,
                 tls: TlsMode::Opportunistic,
+                credentials: None,
                 limits: RouteLimits::default(),
             }],
             retry: STORE_RETRY,
@@ -202,6 +211,7 @@ impl Plan {
             ways: vec![Way {
                 to,
                 tls: TlsMode::Opportunistic,
+                credentials: None,
                 limits: RouteLimits::default(),
             }],
             retry: Retry::default(),
@@ -212,6 +222,7 @@ impl Plan {
         let way = |route: &Route| Way {
             to: target(&route.to, domain),
             tls: route.tls,
+            credentials: route.credentials.clone(),
             limits: route.limits.clone(),
         };
         Self {

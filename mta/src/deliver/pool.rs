@@ -12,6 +12,7 @@ use postroad_config::TlsMode;
 
 use super::link::{Link, Target};
 use super::plan::Protocol;
+use crate::logins::Id;
 
 /// Warm connections. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +26,7 @@ struct Key {
     protocol: Protocol,
     tls: u8,
     hostname: String,
+    login: Option<Id>,
 }
 
 #[derive(Debug)]
@@ -115,6 +117,7 @@ impl Key {
                 _ => 1,
             },
             hostname: target.hostname.to_owned(),
+            login: target.login.map(|key| key.id),
         }
     }
 }

@@ -2,9 +2,12 @@
 //!
 //! Pure. What a next hop says is judged in `reply.rs`.
 
+use postroad_smtp::client::PeerReply;
+
 use super::connect::NoTls;
 use super::demand::Lack;
 use super::exchanges::NoExchange;
+use crate::logins::fault::NoLogin;
 use crate::outcome::{Hop, Outcome, Status, Verdict};
 use crate::queue::window::Feedback;
 
@@ -61,6 +64,17 @@ impl Setback {
                 feedback: None,
             }
         }
+    }
+
+    /// Nobody is logged in at a smart host: a fault of the configuration or of the moment, never of a recipient. The lane waits.
+    pub fn not_logged_in(whom: &str, no: &NoLogin) -> Self {
+        let status = no.reply.as_ref().and_then(PeerReply::enhanced);
+        // RFC 4954 section 6: X.7.8 is about credentials.
+        let (_, subject, detail) = status.unwrap_or((4, 7, 8));
+        Self::dead(
+            Status::new(4, subject, detail),
+            format!("not logged in at {whom}: {}: {}", no.fault.name(), no.reason),
+        )
     }
 
     /// No server of the domain has a name that is beyond doubt, see [`super::demand::is_proven`].

@@ -52,6 +52,7 @@ use crate::deliver::sites::Sites;
 use crate::deliver::tls::ClientTls;
 use crate::dns::Dns;
 use crate::handover;
+use crate::logins::Logins;
 use crate::metrics::Metrics;
 use crate::settings::Live;
 
@@ -97,6 +98,8 @@ pub struct Parts {
     pub shutdown: CancellationToken,
     /// Trust in next hops.
     pub tls: ClientTls,
+    /// Tokens and pauses of logins, where others use them as well.
+    pub logins: Option<Logins>,
     /// Port of servers that are found by MX; 25.
     pub mx_port: u16,
 }
@@ -117,6 +120,7 @@ impl Parts {
             metrics,
             shutdown,
             tls: ClientTls::public()?,
+            logins: None,
             mx_port: 25,
         })
     }

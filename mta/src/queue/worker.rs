@@ -31,6 +31,7 @@ use crate::deliver::sites::{self, Sites};
 use crate::deliver::{Answers, Attempted, Deliverer, Load};
 use crate::dsn::flood::Flood;
 use crate::dsn::{self, compose::Action};
+use crate::logins::Logins;
 use crate::metrics::{Doubt, Metrics};
 use crate::outcome::{self, Delays, Outcome, Verdict};
 use crate::settings::{Live, Settings};
@@ -84,6 +85,8 @@ impl Work<'_> {
 impl Worker {
     pub(super) fn new(parts: Parts, sorter: Sorter, queue: Queue) -> Self {
         let stored = move |entry| queue.accepted(entry);
+        let own = || Logins::new(parts.dns.clone(), parts.tls.clone());
+        let logins = parts.logins.clone().unwrap_or_else(own);
         Self {
             intake: Intake::new(
                 parts.spool.clone(),
@@ -98,7 +101,8 @@ impl Worker {
                 sorter.sites.clone(),
                 parts.mx_port,
             )
-            .with_seen(parts.metrics.seen.clone()),
+            .with_seen(parts.metrics.seen.clone())
+            .with_logins(logins),
             sites: sorter.sites,
             ledger: Ledger::new(
                 parts.spool.clone(),

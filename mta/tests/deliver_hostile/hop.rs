@@ -234,6 +234,7 @@ impl Stage {
             ways: vec![Way {
                 to,
                 tls: TlsMode::Opportunistic,
+                credentials: None,
                 limits: postroad_config::RouteLimits::default(),
             }],
             retry: postroad_config::Retry::default(),

@@ -243,6 +243,7 @@ impl Fleet {
             handover: handover.clone(),
             queue: None,
             ports: None,
+            prober: None,
             metrics: metrics.clone(),
         };
         let admin = admin::start(parts, &tracker, &stop).await.unwrap();

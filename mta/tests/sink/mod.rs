@@ -33,6 +33,9 @@ pub struct Script {
     /// Reply to the end of data: one for SMTP (address empty), one per recipient for LMTP.
     pub end: Reply,
     pub trick: Trick,
+    /// Reply to a login. Arguments: what was said, as [`Sink::logins`] gives it, how many logins there were before. Absent: nobody
+    /// need log in.
+    pub login: Option<Reply>,
 }
 
 /// A reply for an address that was seen so many times before.
@@ -73,6 +76,7 @@ impl Default for Script {
             rcpt: Box::new(|_, _| "250 2.1.5 ok".to_owned()),
             end: Box::new(|_, _| "250 2.0.0 queued as S1".to_owned()),
             trick: Trick::None,
+            login: None,
         }
     }
 }
@@ -103,6 +107,8 @@ struct Seen {
     ended: Vec<String>,
     connections: usize,
     resumed: usize,
+    logins: Vec<String>,
+    certificates: Vec<bool>,
 }
 
 /// A running next hop; ends with the test.
@@ -163,6 +169,16 @@ impl Sink {
 
     pub fn connections(&self) -> usize {
         self.seen.lock().unwrap().connections
+    }
+
+    /// What was said in logins: `PLAIN user password`, `XOAUTH2 user token`; with `IN CLEAR ` before it where it was.
+    pub fn logins(&self) -> Vec<String> {
+        self.seen.lock().unwrap().logins.clone()
+    }
+
+    /// For each handshake, whether the client showed a certificate.
+    pub fn certificates(&self) -> Vec<bool> {
+        self.seen.lock().unwrap().certificates.clone()
     }
 
     /// TLS handshakes that went on with an earlier session.
@@ -239,6 +255,8 @@ impl Session {
                     if tls.get_ref().1.handshake_kind() == Some(rustls::HandshakeKind::Resumed) {
                         self.seen.lock().unwrap().resumed += 1;
                     }
+                    let shown = tls.get_ref().1.peer_certificates().is_some();
+                    self.seen.lock().unwrap().certificates.push(shown);
                     self.talk(&mut BufReader::new(tls), true).await?;
                 }
                 (None, _) => {}
@@ -253,6 +271,7 @@ impl Session {
         tls: bool,
     ) -> std::io::Result<End> {
         let mut open = Transaction::default();
+        let mut logged_in = self.script.login.is_none();
         loop {
             let mut line = String::new();
             if stream.read_line(&mut line).await? == 0 {
@@ -270,6 +289,12 @@ impl Session {
                     stream.write_all(&reply).await?;
                     return Ok(End::StartTls);
                 }
+                "AUTH" => {
+                    let reply = self.login(stream, line, tls).await?;
+                    logged_in |= reply.starts_with("235");
+                    reply
+                }
+                "MAIL" if !logged_in => "530 5.7.0 log in first".to_owned(),
                 "MAIL" if self.script.trick == Trick::HalfLine => {
                     stream.write_all(b"250 2.1.0 o").await?;
                     return Ok(End::Closed);
@@ -316,6 +341,45 @@ impl Session {
             .enumerate()
             .map(|(at, line)| format!("250{}{line}", if at == last { ' ' } else { '-' }));
         shown.collect::<Vec<_>>().join("\r\n")
+    }
+
+    async fn login<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: &mut BufReader<S>,
+        line: &str,
+        tls: bool,
+    ) -> std::io::Result<String> {
+        let mut words = line.split(' ').skip(1);
+        let mechanism = words.next().unwrap_or_default().to_ascii_uppercase();
+        let mut said = vec![];
+        let wanted = if mechanism == "LOGIN" { 2 } else { 1 };
+        said.extend(words.next().map(str::to_owned));
+        while said.len() < wanted {
+            stream.write_all(b"334 \r\n").await?;
+            let mut line = String::new();
+            stream.read_line(&mut line).await?;
+            said.push(line.trim_end().to_owned());
+        }
+        let said: Vec<_> = said.iter().map(|word| decoded(word)).collect();
+        let clear = if tls { "" } else { "IN CLEAR " };
+        let said = format!("{clear}{mechanism} {}", said.join(" "));
+        let before = {
+            let mut seen = self.seen.lock().unwrap();
+            seen.logins.push(said.clone());
+            seen.logins.len() - 1
+        };
+        let reply = match &self.script.login {
+            Some(login) => login(&said, before),
+            None => "235 2.7.0 welcome".to_owned(),
+        };
+        if mechanism == "XOAUTH2" && !reply.starts_with('2') {
+            // The refusal is told first, and the client has to answer before it is given.
+            stream.write_all(b"334 eyJzdGF0dXMiOiI0MDAifQ==\r\n").await?;
+            let mut line = String::new();
+            stream.read_line(&mut line).await?;
+            assert_eq!(line, "\r\n", "an empty line is due");
+        }
+        Ok(reply)
     }
 
     fn rcpt(&self, open: &mut Transaction, line: &str) -> String {
@@ -404,6 +468,18 @@ impl Session {
         }
         replies.join("\r\n")
     }
+}
+
+/// The words in base 64, without what separates them.
+fn decoded(word: &str) -> String {
+    let octets = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, word).unwrap();
+    let text = String::from_utf8(octets).unwrap();
+    let words = text.split(['\0', '\u{1}']).filter(|word| !word.is_empty());
+    let words = words.map(|word| {
+        word.trim_start_matches("user=")
+            .trim_start_matches("auth=Bearer ")
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// The address between the angle brackets of a command.

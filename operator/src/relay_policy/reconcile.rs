@@ -7,18 +7,23 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
+use postroad_config::{Route, RouteTarget};
 use postroad_crds::conditions::{
     ACCEPTED, CONFLICTED, NewCondition, READY, RECONCILING, STALLED, reason, set_condition,
 };
+use postroad_crds::relay_policy::CredentialsUsed;
 use postroad_crds::{RelayPolicy, RelayPolicyStatus};
 
+use super::probe::{self, Subject};
 use super::rank::{Standing, first_over, winner_over};
-use super::validate;
+use super::upstream::Known;
+use super::{logins, validate};
 use crate::apply;
 use crate::attached;
 use crate::context::Ctx;
 use crate::driver::event;
 use crate::error::Error;
+use crate::smtp_listener::names::Names;
 use crate::tenancy::Door;
 
 const SOON: Duration = Duration::from_secs(2);
@@ -39,6 +44,8 @@ pub struct Found {
     pub first: Option<(String, String)>,
     /// Listeners whose pods do not all use this version yet.
     pub pending: Vec<String>,
+    /// Why a route has nothing to log in with: reason and sentence.
+    pub secret: Option<(&'static str, String)>,
 }
 
 /// Judges a policy and says so in its status.
@@ -46,8 +53,13 @@ pub async fn reconcile(object: Arc<RelayPolicy>, ctx: Arc<Ctx>) -> Result<Action
     if object.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    let found = look(&object, &ctx);
-    let next = status(&object, &found, Timestamp::now());
+    let mut found = look(&object, &ctx);
+    let (upstream, used, soonest) = upstreams(&object, &mut found, &ctx).await?;
+    let next = RelayPolicyStatus {
+        credentials: used,
+        upstreams: upstream.rows(),
+        ..status(&object, &found, &upstream, Timestamp::now())
+    };
     let ready = |status: &RelayPolicyStatus| postroad_crds::conditions::status_of(&status.conditions, READY);
     if object.status.as_ref().and_then(ready) != ready(&next)
         && let Some(condition) = next.conditions.iter().find(|condition| condition.type_ == READY)
@@ -66,7 +78,7 @@ pub async fn reconcile(object: Arc<RelayPolicy>, ctx: Arc<Ctx>) -> Result<Action
     apply::status(&ctx, &*object, before.as_ref(), &value(&next)?).await?;
     Ok(Action::requeue(
         if found.missing.is_empty() && found.pending.is_empty() {
-            CALM
+            soonest.min(CALM)
         } else {
             SOON
         },
@@ -108,6 +120,11 @@ fn look(object: &RelayPolicy, ctx: &Ctx) -> Found {
             found.not_permitted.get_or_insert(sentence);
             continue;
         }
+        if namespace != door.namespace() && logins::proves_by_pods(object) {
+            found
+                .not_permitted
+                .get_or_insert(logins::FOREIGN_TOKEN.to_owned());
+        }
         let attached = attached::attached(door, &domains, &policies);
         let standings: Vec<Standing> = attached
             .policies
@@ -132,11 +149,67 @@ fn look(object: &RelayPolicy, ctx: &Ctx) -> Found {
     found
 }
 
-fn status(object: &RelayPolicy, found: &Found, now: Timestamp) -> RelayPolicyStatus {
+/// What is known of the smart hosts, the Secrets in use, and when to look again; begins a test where one is due.
+async fn upstreams(
+    object: &RelayPolicy,
+    found: &mut Found,
+    ctx: &Arc<Ctx>,
+) -> Result<(Known, Vec<CredentialsUsed>, Duration), Error> {
+    let Ok(policy) = validate::validate(object) else {
+        return Ok((Known::default(), Vec::new(), CALM));
+    };
+    let is_host = |route: &Route| matches!(route.to, RouteTarget::SmartHosts(_));
+    let mut known = Known {
+        has_hosts: policy.routes.iter().any(is_host),
+        logs_in: policy.routes.iter().any(|route| route.credentials.is_some()),
+        ..Known::default()
+    };
+    if !known.has_hosts {
+        return Ok((known, Vec::new(), CALM));
+    }
+    let logins = logins::gather(object, &policy, ctx).await?;
+    found.secret = logins.trouble().cloned();
+    known.secret.clone_from(&found.secret);
+    let used = logins.used.clone();
+    let uid = object.uid().unwrap_or_default();
+    let about = format!("{:?} {used:?}", object.metadata.generation);
+    let accepted = accepted(found).0 || found.secret.is_some();
+    if accepted && found.pending.is_empty() {
+        let subject = Subject {
+            uid: uid.clone(),
+            policy: policy.name,
+            listeners: listeners(object, ctx),
+            about: about.clone(),
+        };
+        probe::look(subject, ctx);
+    }
+    known.tests = ctx.upstream_tests.last(&uid, &about);
+    let soonest = if ctx.upstream_tests.is_under_way(&uid) {
+        SOON
+    } else {
+        ctx.upstream_tests.rest(&uid, &about).max(SOON)
+    };
+    Ok((known, used, soonest))
+}
+
+/// Listeners of the policy that want pods.
+fn listeners(object: &RelayPolicy, ctx: &Ctx) -> Vec<Names> {
+    let own = object.namespace().unwrap_or_default();
+    let known = object.spec.listener_refs.iter().filter_map(|reference| {
+        let listener = ctx.listener(&own, reference)?;
+        (listener.spec.replicas > 0).then(|| Names {
+            namespace: listener.namespace().unwrap_or_default(),
+            listener: listener.name_any(),
+        })
+    });
+    known.collect()
+}
+
+fn status(object: &RelayPolicy, found: &Found, upstream: &Known, now: Timestamp) -> RelayPolicyStatus {
     let generation = object.metadata.generation;
     let mut next = object.status.clone().unwrap_or_default();
     next.observed_generation = generation;
-    for condition in conditions(found) {
+    for condition in conditions(found).into_iter().chain(upstream.conditions()) {
         set_condition(&mut next.conditions, condition, generation, now);
     }
     next
@@ -206,6 +279,8 @@ fn accepted(found: &Found) -> (bool, &'static str, String) {
         (false, reason::NOT_PERMITTED, sentence.clone())
     } else if let Some((winner, listener)) = &found.winner {
         (false, reason::CONFLICT, conflict_sentence(winner, listener))
+    } else if let Some((why, sentence)) = &found.secret {
+        (false, why, sentence.clone())
     } else if !found.missing.is_empty() {
         let names = found.missing.join(", ");
         (
@@ -270,6 +345,15 @@ mod tests {
                 Some(false),
                 reason::NOT_PERMITTED,
                 Some(true),
+            ),
+            (
+                Found {
+                    secret: Some((reason::SECRET_NOT_FOUND, "x".into())),
+                    ..Found::default()
+                },
+                Some(false),
+                reason::SECRET_NOT_FOUND,
+                Some(false),
             ),
             (
                 Found {

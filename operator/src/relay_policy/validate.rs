@@ -10,6 +10,7 @@ use postroad_crds::RelayPolicy;
 use postroad_crds::common::Period as Text;
 use postroad_crds::relay_policy::{self as crd, RouteTlsMode};
 
+use super::credentials;
 use crate::smtp_listener::validate::{Invalid, parsed};
 
 /// Parses a policy, without the bounds that a listener of another namespace sets to it. Errors: the first field that is wrong
@@ -91,13 +92,14 @@ fn route(route: &crd::Route) -> Result<Route, Invalid> {
             ));
         }
     };
-    let tls = match route.tls.clone().unwrap_or_default().mode {
+    let tls = match credentials::tls(route)? {
         RouteTlsMode::Disabled => TlsMode::Disabled,
         RouteTlsMode::Opportunistic => TlsMode::Opportunistic,
         RouteTlsMode::Encrypted => TlsMode::Encrypted,
         RouteTlsMode::Verified => TlsMode::Verified,
     };
     Ok(Route {
+        credentials: credentials::planned(route, &to, tls)?,
         to,
         tls,
         limits: limits(route.limits.as_ref())?,
@@ -213,6 +215,31 @@ mod tests {
     }
 
     #[test]
+    fn a_route_with_credentials_waits_for_them_inside_proven_tls() {
+        let route = |credentials: serde_json::Value, tls: serde_json::Value| {
+            let mut route = json!({"smartHosts": [{"host": "h", "port": 587}], "credentials": credentials});
+            if !tls.is_null() {
+                route["tls"] = tls;
+            }
+            let policy = validate(&policy(&json!({"routes": [route]}))).unwrap();
+            (policy.routes[0].tls, policy.routes[0].credentials.clone())
+        };
+        let password = json!({"type": "Password", "secretRef": {"name": "s"}});
+        let (tls, credentials) = route(password.clone(), json!(null));
+        assert_eq!(tls, TlsMode::Verified);
+        assert!(matches!(
+            credentials,
+            Some(postroad_config::Credentials::Missing(_))
+        ));
+        assert_eq!(
+            route(password, json!({"mode": "Encrypted"})).0,
+            TlsMode::Encrypted
+        );
+        let (tls, credentials) = route(json!({"type": "None"}), json!(null));
+        assert_eq!((tls, credentials), (TlsMode::Opportunistic, None));
+    }
+
+    #[test]
     fn each_mistake_names_field_value_and_mend() {
         for (spec, field, value) in [
             (
@@ -244,6 +271,23 @@ mod tests {
                 json!({"routes": [{"direct": {}, "limits": {"messages": [{"count": 5, "per": "101d"}]}}]}),
                 "spec.routes.limits.messages.per",
                 "101d",
+            ),
+            (
+                json!({"routes": [{"direct": {}, "credentials": {"type": "Password", "secretRef": {"name": "s"}}}]}),
+                "spec.routes.credentials",
+                "nobody logs in",
+            ),
+            (
+                json!({"routes": [{"smartHosts": [{"host": "h", "port": 587}], "tls": {"mode": "Opportunistic"},
+                    "credentials": {"type": "Password", "secretRef": {"name": "s"}}}]}),
+                "spec.routes.tls.mode",
+                "Opportunistic",
+            ),
+            (
+                json!({"routes": [{"smartHosts": [{"host": "h", "port": 587}],
+                    "credentials": {"type": "AwsAccessKey", "region": "EU West", "secretRef": {"name": "s"}}}]}),
+                "spec.routes.credentials.region",
+                "EU West",
             ),
             (
                 json!({"retry": {"lifetime": "999999999d"}}),

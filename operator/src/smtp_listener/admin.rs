@@ -13,7 +13,8 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use postroad_config::admin::{
-    LostRequest, NetworkState, PortShown, Refusal, RelayTest, RelayTested, SealRequest, State,
+    LostRequest, NetworkState, PortShown, Refusal, RelayTest, RelayTested, SealRequest, State, UpstreamTest,
+    UpstreamTested,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -39,7 +40,7 @@ pub enum AdminError {
 const DEADLINE: Duration = Duration::from_secs(3);
 /// A pod takes five seconds at most to look at its own ports.
 const LOOK: Duration = Duration::from_secs(8);
-/// A pod takes 25 seconds at most to test ports.
+/// A pod takes 25 seconds at most to test ports, or smart hosts.
 const TEST: Duration = Duration::from_secs(28);
 /// Tokens are good for ten minutes and used for seven.
 const TOKEN_LIFE: Duration = Duration::from_mins(7);
@@ -178,6 +179,17 @@ impl Fleet {
     pub async fn relay_test(&self, address: &str, test: &RelayTest) -> Result<Vec<RelayTested>, AdminError> {
         let body = serde_json::to_vec(test).unwrap_or_default();
         self.ask("POST", address, "/v1/relay-test", body.into(), TEST)
+            .await
+    }
+
+    /// Has a pod try the smart hosts of a policy.
+    pub async fn upstream_test(
+        &self,
+        address: &str,
+        test: &UpstreamTest,
+    ) -> Result<Vec<UpstreamTested>, AdminError> {
+        let body = serde_json::to_vec(test).unwrap_or_default();
+        self.ask("POST", address, "/v1/upstream-test", body.into(), TEST)
             .await
     }
 

@@ -30,6 +30,7 @@ use crate::apply;
 use crate::context::Ctx;
 use crate::driver::event;
 use crate::error::{Doing, Error};
+use crate::relay_policy::logins;
 
 /// A pod and what it said.
 pub(super) struct Member {
@@ -418,7 +419,10 @@ async fn make_set(
         name: ctx.args.mta_image.clone(),
         pull_policy: ctx.args.mta_image_pull_policy.clone(),
     };
-    let desired = objects::stateful_set(names, listener, &image, replicas, size);
+    let mut desired = objects::stateful_set(names, listener, &image, replicas, size);
+    if logins::need_platform_token(listener, ctx) {
+        desired = objects::with_federated_token(desired);
+    }
     apply::apply::<StatefulSet>(ctx, &names.namespace, &desired).await
 }
 

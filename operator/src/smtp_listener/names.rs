@@ -28,6 +28,10 @@ pub const CONFIG_MOUNT: &str = "/etc/postroad/config";
 pub const QUEUE_MOUNT: &str = "/var/spool/postroad";
 /// Where the pod's own token for its peers is mounted.
 pub const TOKEN_MOUNT: &str = "/var/run/secrets/postroad.dev/peer";
+/// Where the pods' token for an authority that trusts the cluster is mounted, where a policy needs it.
+pub const FEDERATED_MOUNT: &str = "/var/run/secrets/postroad.dev/federated";
+/// The token itself.
+pub const FEDERATED_TOKEN: &str = "/var/run/secrets/postroad.dev/federated/token";
 
 /// Names of the children of one listener.
 #[derive(Clone, Debug, PartialEq, Eq)]

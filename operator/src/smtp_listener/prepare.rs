@@ -11,7 +11,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::jiff::Timestamp;
 use kube::{Api, Resource, ResourceExt};
-use postroad_config::{ConfigFile, Domain, Drained, LoginSecret, Peers, Review, User};
+use postroad_config::{ConfigFile, Domain, Drained, LoginSecret, Peers, Policy, Review, User};
 use postroad_crds::conditions::reason;
 use postroad_crds::{MailDomain, SmtpListener};
 use serde_json::{Value, json};
@@ -34,6 +34,7 @@ use crate::attached::{self, Attached};
 use crate::context::Ctx;
 use crate::error::{Doing, Error};
 use crate::mail_domain::{keys, signing};
+use crate::relay_policy::logins;
 use crate::secrets;
 use crate::tenancy::Door;
 
@@ -108,6 +109,7 @@ async fn write(
     };
     let previous = previous(names, children, before.as_deref());
     let domains = signed(&attached, previous.as_ref(), ctx).await;
+    let policies = logged_in(&attached, previous.as_ref(), ctx).await;
     let parts = Parts {
         names,
         valid: &inputs.valid,
@@ -122,11 +124,7 @@ async fn write(
             ctx.args.pod_namespace, ctx.args.service_account
         ),
         domains,
-        policies: attached
-            .policies
-            .iter()
-            .map(|(_, policy)| policy.clone())
-            .collect(),
+        policies,
         pods: sending_pods(listener, children),
         peers: peers(listener, names, children, previous),
         spool_format: spool_format::rendered(agreed_format(listener)),
@@ -265,6 +263,16 @@ async fn with_keys(
         };
     }
     domain
+}
+
+/// The attached policies with what their routes log in with.
+async fn logged_in(attached: &Attached, previous: Option<&ConfigFile>, ctx: &Ctx) -> Vec<Policy> {
+    let mut policies = Vec::with_capacity(attached.policies.len());
+    for (object, policy) in &attached.policies {
+        let before = previous.and_then(|file| file.policies.iter().find(|known| known.name == policy.name));
+        policies.push(logins::filled(object, policy.clone(), before, ctx).await);
+    }
+    policies
 }
 
 /// What the pods are told of each other. Something that was known before still holds when its claim was deleted.

@@ -75,6 +75,7 @@ impl Callout {
                 tls: TlsMode::Verified,
                 require_tls: true,
                 hostname,
+                login: None,
                 recipients: None,
                 patience: Patience::default(),
                 seen: None,

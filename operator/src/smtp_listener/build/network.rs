@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::smtp_listener::names::{LISTENER, Names, container_port};
 
-/// Ports (TCP) that mail leaves through: 25 for mail by MX, which is the way of all that no policy takes, then smart hosts and
-/// the hosts that received mail is delivered to.
+/// Ports (TCP) that mail leaves through: 25 for mail by MX, which is the way of all that no policy takes, then smart hosts,
+/// the hosts that received mail is delivered to, and the addresses where tokens for smart hosts are given.
 pub fn mail_ports(policies: &[Policy], domains: &[Domain]) -> BTreeSet<u16> {
     let routes = policies.iter().flat_map(|policy| &policy.routes);
     let hops = routes.flat_map(|route| match &route.to {
@@ -21,7 +21,14 @@ pub fn mail_ports(policies: &[Policy], domains: &[Domain]) -> BTreeSet<u16> {
     let stores = stores.map(|inbound| match &inbound.deliver_to {
         Deliver::Lmtp(host) | Deliver::Smtp(host) => host.port,
     });
-    std::iter::once(25).chain(hops).chain(stores).collect()
+    let tokens = policies.iter().flat_map(|policy| &policy.routes);
+    let tokens = tokens.filter_map(|route| route.credentials.as_ref()?.token_endpoint());
+    let tokens = tokens.filter_map(|url| Some(postroad_config::token_endpoint(url).ok()?.port));
+    std::iter::once(25)
+        .chain(hops)
+        .chain(stores)
+        .chain(tokens)
+        .collect()
 }
 
 /// Whom the pods talk to.
@@ -135,6 +142,16 @@ mod tests {
         assert_eq!(
             ports.into_iter().collect::<Vec<_>>(),
             [24, 25, 465, 587, 1025, 2525]
+        );
+        let tokens = policy(&json!([{
+            "to": {"smartHosts": [host(587)]}, "tls": "Verified",
+            "credentials": {"oauthClient": {
+                "user": "u", "clientId": "c", "tokenEndpoint": "https://login.example/token", "scope": "s", "proof": {"secret": "x"},
+            }},
+        }]));
+        assert_eq!(
+            mail_ports(&[tokens], &[]).into_iter().collect::<Vec<_>>(),
+            [25, 443, 587]
         );
         assert_eq!(mail_ports(&[], &[]).into_iter().collect::<Vec<_>>(), [25]);
     }

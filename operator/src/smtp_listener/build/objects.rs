@@ -8,7 +8,9 @@ use postroad_crds::smtp_listener::{
 use serde_json::{Value, json};
 
 use super::scheduling::schedule;
-use crate::smtp_listener::names::{BASE, CONFIG_MOUNT, Names, QUEUE_MOUNT, TOKEN_MOUNT, container_port};
+use crate::smtp_listener::names::{
+    BASE, CONFIG_MOUNT, FEDERATED_MOUNT, Names, QUEUE_MOUNT, TOKEN_MOUNT, container_port,
+};
 
 /// Image of the pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -263,6 +265,24 @@ fn config_volume(names: &Names) -> Value {
     json!({"name": "config", "projected": {"sources": sources, "defaultMode": 0o440}})
 }
 
+/// Mounts the token by which a policy's OAuth client proves itself: that of the pods' ServiceAccount, for the audience that Entra
+/// asks for, and for no other.
+pub fn with_federated_token(mut set: Value) -> Value {
+    let pod = &mut set["spec"]["template"]["spec"];
+    if let Some(volumes) = pod["volumes"].as_array_mut() {
+        volumes.push(json!({"name": "federated-token", "projected": {"defaultMode": 0o440, "sources": [{
+            "serviceAccountToken": {"audience": FEDERATED_AUDIENCE, "expirationSeconds": 3600, "path": "token"},
+        }]}}));
+    }
+    if let Some(mounts) = pod["containers"][0]["volumeMounts"].as_array_mut() {
+        mounts.push(json!({"name": "federated-token", "mountPath": FEDERATED_MOUNT, "readOnly": true}));
+    }
+    set
+}
+
+/// Of Microsoft Entra.
+const FEDERATED_AUDIENCE: &str = "api://AzureADTokenExchange";
+
 fn token_volume(names: &Names) -> Value {
     json!({"name": "peer-token", "projected": {"defaultMode": 0o440, "sources": [{
         "serviceAccountToken": {"audience": names.peer_audience(), "expirationSeconds": 3600, "path": "token"},
@@ -272,6 +292,7 @@ fn token_volume(names: &Names) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::smtp_listener::names::FEDERATED_TOKEN;
 
     fn listener() -> SmtpListener {
         serde_json::from_value(json!({
@@ -310,6 +331,28 @@ mod tests {
             assert!(volume["projected"].is_object(), "{volume}");
         }
         assert_eq!(container["ports"][0]["containerPort"], 10_025);
+    }
+
+    #[test]
+    fn the_token_for_an_authority_is_mounted_where_a_policy_needs_it() {
+        let image = Image {
+            name: "mta:1".into(),
+            pull_policy: "Never".into(),
+        };
+        let set = stateful_set(&names(), &listener(), &image, 1, "1Gi");
+        let volumes = |set: &Value| {
+            set["spec"]["template"]["spec"]["volumes"]
+                .as_array()
+                .unwrap()
+                .len()
+        };
+        let with = with_federated_token(set.clone());
+        assert_eq!(volumes(&with), volumes(&set) + 1);
+        let pod = &with["spec"]["template"]["spec"];
+        let token = &pod["volumes"][volumes(&set)]["projected"]["sources"][0]["serviceAccountToken"];
+        assert_eq!(token["audience"], "api://AzureADTokenExchange");
+        let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap();
+        assert!(FEDERATED_TOKEN.starts_with(mounts.last().unwrap()["mountPath"].as_str().unwrap()));
     }
 
     #[test]

@@ -1,0 +1,241 @@
+//! Logging in at smart hosts: what is said to them, tokens that are got ahead of need, and the pause after a refusal.
+//!
+//! ```text
+//!   attempt ─► held? ─► proof ─┬─ a password, as configured
+//!                              └─ keeper: a token in memory, renewed at about 80 % of its life by one flight for all (mint, ask)
+//!                     └► connection, TLS, AUTH ─┬─ taken
+//!                                               └─ refused ─► a token is got anew once ─► hold: nobody tries for a while
+//! ```
+//!
+//! All of it goes by the credentials themselves: others in the configuration are others here, without a hold and without a
+//! token. Secrets and tokens are in memory alone, and in no sentence.
+
+pub mod answer;
+mod ask;
+pub mod assertion;
+pub mod fault;
+pub mod hold;
+pub mod identity;
+mod keeper;
+mod mint;
+
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use aws_lc_rs::digest;
+use postroad_config::Credentials;
+use postroad_config::admin::{LoginFault, TokenState};
+use postroad_smtp::sasl::client::Proof;
+
+use self::fault::NoLogin;
+use self::hold::Hold;
+use self::keeper::Keeper;
+use self::mint::Way;
+use crate::deliver::tls::ClientTls;
+use crate::dns::Dns;
+use crate::queue::clock;
+
+/// Names credentials by all that they hold; in this process alone, so that nobody can try passwords on a name that is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Id([u8; 32]);
+
+impl Id {
+    /// The name of these.
+    pub fn of(credentials: &Credentials) -> Self {
+        static KEY: OnceLock<String> = OnceLock::new();
+        let mut sum = Sum(digest::Context::new(&digest::SHA256));
+        sum.0.update(KEY.get_or_init(clock::token).as_bytes());
+        credentials.hash(&mut sum);
+        let mut id = [0; 32];
+        for (to, from) in id.iter_mut().zip(sum.0.finish().as_ref()) {
+            *to = *from;
+        }
+        Self(id)
+    }
+
+    /// The beginning of it, for names of sites.
+    pub fn short(self) -> String {
+        let [a, b, c, d, ..] = self.0;
+        format!("{:08x}", u32::from_be_bytes([a, b, c, d]))
+    }
+}
+
+/// SHA-256 of all that `Hash` finds in a value: nobody makes two secrets of one name.
+struct Sum(digest::Context);
+
+impl Hasher for Sum {
+    fn write(&mut self, octets: &[u8]) {
+        self.0.update(octets);
+    }
+
+    fn finish(&self) -> u64 {
+        0
+    }
+}
+
+/// Proofs and holds. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Logins {
+    keeper: Keeper,
+    standings: Arc<Mutex<HashMap<Id, Standing>>>,
+}
+
+/// How logins with some credentials stand.
+#[derive(Clone, Debug, Default)]
+struct Standing {
+    /// A server took them, and none refused them since.
+    is_proven: bool,
+    hold: Option<Hold>,
+    /// Until they are proven one login goes alone.
+    gate: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Logins {
+    /// `dns` finds authorities, and `tls` proves them.
+    pub fn new(dns: Dns, tls: ClientTls) -> Self {
+        Self {
+            keeper: Keeper::new(Way { dns, tls }),
+            standings: Arc::default(),
+        }
+    }
+
+    /// Why nobody tries to log in with these now.
+    pub fn held(&self, id: Id) -> Option<NoLogin> {
+        let standings = self.standings();
+        let hold = standings.get(&id)?.hold.as_ref()?;
+        hold.holds(clock::now()).then(|| hold.why.clone())
+    }
+
+    /// Waits for the turn to log in, where that is still to be proved: twenty connections at once must not say the same wrong
+    /// password twenty times.
+    pub async fn turn(&self, id: Id) -> Option<tokio::sync::OwnedMutexGuard<()>> {
+        let gate = self.standing(id, |standing| {
+            (!standing.is_proven).then(|| standing.gate.clone())
+        })?;
+        let turn = gate.lock_owned().await;
+        // Whoever went before may have proved it.
+        let is_proven = self.standing(id, |standing| standing.is_proven);
+        (!is_proven).then_some(turn)
+    }
+
+    /// What to log in with; `None`: the certificate is enough. Errors: there is nothing, or no token.
+    pub async fn proof(&self, id: Id, credentials: &Credentials) -> Result<Option<Proof>, NoLogin> {
+        let user = match credentials {
+            Credentials::Password(given) => {
+                return Ok(Some(Proof::Password {
+                    user: given.user.clone(),
+                    password: given.password.clone(),
+                }));
+            }
+            Credentials::ClientCertificate(pair) => return identity::certified(pair).map(|_| None),
+            Credentials::Missing(missing) => {
+                return Err(NoLogin::new(
+                    LoginFault::CredentialsMissing,
+                    missing.reason.clone(),
+                ));
+            }
+            Credentials::OauthClient(client) => &client.user,
+            Credentials::GoogleServiceAccount(account) => &account.user,
+        };
+        let token = self.keeper.token(id, credentials).await?;
+        Ok(Some(Proof::Token {
+            user: user.clone(),
+            token,
+        }))
+    }
+
+    /// A server refused this token: it is used no more.
+    pub fn forget(&self, id: Id, token: &str) {
+        self.keeper.forget(id, token);
+        self.standing(id, |standing| standing.is_proven = false);
+    }
+
+    /// A server took the login.
+    pub fn passed(&self, id: Id) {
+        self.standing(id, |standing| {
+            standing.is_proven = true;
+            standing.hold = None;
+        });
+    }
+
+    /// A login failed: nobody tries for a while.
+    pub fn refused(&self, id: Id, why: &NoLogin) {
+        let now = clock::now();
+        self.standing(id, |standing| {
+            standing.is_proven = false;
+            let before = standing.hold.as_ref();
+            // Those that were under way together count once.
+            if !before.is_some_and(|hold| hold.holds(now)) {
+                standing.hold = Some(Hold::after(before, why.clone(), now, clock::draw()));
+            }
+        });
+    }
+
+    /// How the token of these stands; absent where there are no tokens.
+    pub fn token_state(&self, id: Id, credentials: &Credentials) -> Option<TokenState> {
+        credentials.token_endpoint()?;
+        Some(self.keeper.state(id))
+    }
+
+    fn standing<T>(&self, id: Id, with: impl FnOnce(&mut Standing) -> T) -> T {
+        let mut standings = self.standings();
+        if standings.len() >= MOST_STANDINGS && !standings.contains_key(&id) {
+            // Those of a configuration that is gone are learnt no more; the others are learnt again.
+            standings.clear();
+        }
+        with(standings.entry(id).or_default())
+    }
+
+    fn standings(&self) -> MutexGuard<'_, HashMap<Id, Standing>> {
+        self.standings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const MOST_STANDINGS: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn password(user: &str, password: &str) -> Credentials {
+        Credentials::Password(postroad_config::Password {
+            user: user.into(),
+            password: password.into(),
+        })
+    }
+
+    #[test]
+    fn credentials_have_one_name_and_others_another() {
+        let one = Id::of(&password("ann", "secret"));
+        assert_eq!(one, Id::of(&password("ann", "secret")));
+        for other in [
+            password("ann", "secret2"),
+            password("anns", "ecret"),
+            password("", "annsecret"),
+        ] {
+            assert_ne!(one, Id::of(&other), "{other:?}");
+        }
+        assert_eq!(one.short().len(), 8);
+    }
+
+    #[tokio::test]
+    async fn logins_go_alone_until_they_are_proven() {
+        let dns = Dns::new(crate::dns::table::Table::default());
+        let logins = Logins::new(dns, ClientTls::public().unwrap());
+        let id = Id::of(&password("ann", "secret"));
+        let turn = logins.turn(id).await;
+        assert!(turn.is_some());
+        let second = tokio::spawn({
+            let logins = logins.clone();
+            async move { logins.turn(id).await.is_some() }
+        });
+        logins.passed(id);
+        drop(turn);
+        assert!(!second.await.unwrap(), "the first has proved it");
+        assert!(logins.turn(id).await.is_none());
+        logins.refused(id, &NoLogin::new(LoginFault::CredentialsRefused, "no"));
+        assert!(logins.held(id).is_some() && logins.turn(id).await.is_some());
+        assert!(logins.held(Id::of(&password("ann", "other"))).is_none());
+    }
+}

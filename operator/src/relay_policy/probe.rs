@@ -1,0 +1,235 @@
+//! Has pods try the smart hosts of policies, beside the reconciles, and not too often.
+//!
+//! ```text
+//!   reconcile ─► the last round ─► conditions (upstream.rs)
+//!            └─► due? ─► a task: for each listener, a serving pod connects, logs in and leaves ─► kept, read by the next reconcile
+//! ```
+//!
+//! A round is due when the policy or a Secret of it has changed and the pods have taken that up; five minutes after a good one; and
+//! after a bad one soon, then later and later.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+use postroad_config::admin::{UpstreamTest, UpstreamTested};
+
+use super::upstream::Known;
+use crate::context::Ctx;
+use crate::smtp_listener::admin::Fleet;
+use crate::smtp_listener::gather;
+use crate::smtp_listener::names::Names;
+
+/// What was found by the pods of each listener; or why nothing was.
+type Tests = Vec<(String, Result<Vec<UpstreamTested>, String>)>;
+
+/// The last rounds, by the uid of the policy.
+#[derive(Default)]
+pub struct Rounds(Mutex<HashMap<String, Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    began: Option<Instant>,
+    is_under_way: bool,
+    /// What the round was about: spec and Secrets.
+    about: String,
+    bad: u32,
+    tests: Tests,
+}
+
+/// What a round is about.
+pub struct Subject {
+    /// The policy.
+    pub uid: String,
+    /// Its name in the configuration.
+    pub policy: String,
+    /// Listeners whose pods are asked.
+    pub listeners: Vec<Names>,
+    /// Spec and Secrets: a round about others is no answer.
+    pub about: String,
+}
+
+impl Rounds {
+    /// What the last round about this found.
+    pub fn last(&self, uid: &str, about: &str) -> Tests {
+        let rounds = self.lock();
+        let kept = rounds.get(uid).filter(|kept| kept.about == about);
+        kept.map(|kept| kept.tests.clone()).unwrap_or_default()
+    }
+
+    /// Whether a round is under way.
+    pub fn is_under_way(&self, uid: &str) -> bool {
+        self.lock().get(uid).is_some_and(|kept| kept.is_under_way)
+    }
+
+    /// How long until the next round about this may begin.
+    pub fn rest(&self, uid: &str, about: &str) -> Duration {
+        let rounds = self.lock();
+        let kept = rounds.get(uid).filter(|kept| kept.about == about);
+        let began = kept.and_then(|kept| Some((kept.began?, kept.bad)));
+        began.map_or(Duration::ZERO, |(began, bad)| {
+            every(bad).saturating_sub(began.elapsed())
+        })
+    }
+
+    fn begin(&self, subject: &Subject) -> bool {
+        let is_due = self.rest(&subject.uid, &subject.about).is_zero();
+        let mut rounds = self.lock();
+        let kept = rounds.entry(subject.uid.clone()).or_default();
+        if kept.is_under_way || !is_due {
+            return false;
+        }
+        if kept.about != subject.about {
+            *kept = Kept {
+                about: subject.about.clone(),
+                ..Kept::default()
+            };
+        }
+        kept.is_under_way = true;
+        kept.began = Some(Instant::now());
+        true
+    }
+
+    fn end(&self, uid: &str, tests: Tests) {
+        let mut rounds = self.lock();
+        // Policies that went are not looked at any more.
+        rounds.retain(|_, kept| kept.began.is_some_and(|began| began.elapsed() < FORGOTTEN));
+        if let Some(kept) = rounds.get_mut(uid) {
+            let known = Known {
+                tests,
+                ..Known::default()
+            };
+            kept.bad = if known.is_good() {
+                0
+            } else {
+                kept.bad.saturating_add(1)
+            };
+            kept.tests = known.tests;
+            kept.is_under_way = false;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Kept>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The time between rounds, after so many bad ones in a row.
+fn every(bad: u32) -> Duration {
+    match bad {
+        0 => Duration::from_mins(5),
+        bad => Duration::from_secs(30)
+            .saturating_mul(1 << bad.saturating_sub(1).min(8))
+            .min(Duration::from_mins(10)),
+    }
+}
+
+/// Begins a round where one is due.
+pub fn look(subject: Subject, ctx: &Arc<Ctx>) {
+    if ctx.upstream_tests.begin(&subject) {
+        let ctx = Arc::clone(ctx);
+        tokio::spawn(async move {
+            let asked = subject.listeners.iter().map(async |names| {
+                let tested = tokio::time::timeout(LONGEST, ask(names, &subject.policy, &ctx)).await;
+                let tested = tested.unwrap_or_else(|_| Err("it took too long".to_owned()));
+                (names.listener.clone(), tested)
+            });
+            let tests = join_all(asked).await;
+            ctx.upstream_tests.end(&subject.uid, tests);
+        });
+    }
+}
+
+/// Has the first serving pod of a listener that can do it try.
+async fn ask(names: &Names, policy: &str, ctx: &Ctx) -> Result<Vec<UpstreamTested>, String> {
+    let said = |error: &dyn std::fmt::Display| error.to_string();
+    let secrets: Api<Secret> = Api::namespaced(ctx.client.clone(), &names.namespace);
+    let pods: Api<Pod> = Api::namespaced(ctx.client.clone(), &names.namespace);
+    let ours = ListParams::default().labels(&names.selector());
+    let authority = secrets
+        .get_opt(&names.authority())
+        .await
+        .map_err(|error| said(&error))?;
+    let data = authority.and_then(|secret| secret.data).unwrap_or_default();
+    let authority = data
+        .get("ca.crt")
+        .and_then(|value| String::from_utf8(value.0.clone()).ok())
+        .ok_or_else(|| "the listener has no authority yet".to_owned())?;
+    let audience = names.admin_audience();
+    let (namespace, account) = (&ctx.args.pod_namespace, &ctx.args.service_account);
+    let token = ctx.tokens.get(&ctx.client, namespace, account, &audience).await;
+    let token = token.map_err(|error| said(&error))?;
+    let fleet = Fleet::new(&authority, &names.admin_name(), token).map_err(|error| said(&error))?;
+    let test = UpstreamTest {
+        policy: policy.to_owned(),
+    };
+    let mut why = "no pod serves".to_owned();
+    let pods = pods.list(&ours).await.map_err(|error| said(&error))?;
+    let is_serving = |pod: &&Pod| gather::is_ready(pod) && names.ordinal(&pod.name_any()).is_some();
+    for address in pods
+        .items
+        .iter()
+        .filter(is_serving)
+        .filter_map(gather::admin_address)
+        .take(2)
+    {
+        match fleet.upstream_test(&address, &test).await {
+            Ok(tested) => return Ok(tested),
+            Err(error) => why = error.to_string(),
+        }
+    }
+    Err(why)
+}
+
+const LONGEST: Duration = Duration::from_secs(75);
+const FORGOTTEN: Duration = Duration::from_hours(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subject(about: &str) -> Subject {
+        Subject {
+            uid: "u".into(),
+            policy: "mail/p".into(),
+            listeners: vec![],
+            about: about.into(),
+        }
+    }
+
+    fn good() -> Tests {
+        let tested = UpstreamTested {
+            reachable: true,
+            ..UpstreamTested::default()
+        };
+        vec![("edge".into(), Ok(vec![tested]))]
+    }
+
+    #[test]
+    fn a_round_is_made_once_for_each_version_and_again_when_it_is_due() {
+        let rounds = Rounds::default();
+        assert!(rounds.begin(&subject("1")) && rounds.is_under_way("u"));
+        assert!(!rounds.begin(&subject("1")), "one is under way");
+        rounds.end("u", good());
+        assert!(!rounds.begin(&subject("1")), "it is not due");
+        assert_eq!(rounds.last("u", "1"), good());
+        assert!(rounds.last("u", "2").is_empty(), "that was about another version");
+        assert!(rounds.begin(&subject("2")), "another Secret is tried at once");
+        rounds.end("u", vec![("edge".into(), Err("x".into()))]);
+        let rest = rounds.rest("u", "2");
+        assert!(
+            rest > Duration::from_secs(20) && rest <= Duration::from_secs(30),
+            "{rest:?}"
+        );
+    }
+
+    #[test]
+    fn after_bad_rounds_the_next_one_is_later_and_later() {
+        let minutes: Vec<_> = (0..8).map(|bad| every(bad).as_secs()).collect();
+        assert_eq!(minutes, [300, 30, 60, 120, 240, 480, 600, 600]);
+    }
+}

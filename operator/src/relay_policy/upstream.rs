@@ -1,0 +1,338 @@
+//! What the tests of smart hosts say: conditions and rows of the status. Pure.
+//!
+//! ```text
+//!   a Secret that cannot be used ─► UpstreamAuthenticated=False, by name of the fault
+//!   the last tests ─► the first route that something is the matter with, else True
+//!   no smart host, no login, no test yet ─► Unknown
+//! ```
+
+use jiff::Timestamp;
+use postroad_config::admin::{LoginFault, UpstreamTested};
+use postroad_crds::conditions::{
+    NewCondition, UPSTREAM_AUTHENTICATED, UPSTREAM_REACHABLE, UPSTREAM_SECURED, reason,
+};
+use postroad_crds::relay_policy::Upstream;
+
+/// What is known of a policy's smart hosts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// A route leads to smart hosts.
+    pub has_hosts: bool,
+    /// A route logs in.
+    pub logs_in: bool,
+    /// Why a Secret cannot be used: reason and sentence.
+    pub secret: Option<(&'static str, String)>,
+    /// What was found by the pods of each listener; or why nothing was.
+    pub tests: Vec<(String, Result<Vec<UpstreamTested>, String>)>,
+}
+
+impl Known {
+    /// Whether all is well, so that the next test may wait.
+    pub fn is_good(&self) -> bool {
+        !self.tests.is_empty()
+            && self.tests.iter().all(|(_, tested)| {
+                tested.as_ref().is_ok_and(|tested| {
+                    tested.iter().all(|one| {
+                        one.reachable && one.secured != Some(false) && one.authenticated != Some(false)
+                    })
+                })
+            })
+    }
+
+    /// Rows of the status.
+    pub fn rows(&self) -> Vec<Upstream> {
+        self.found()
+            .map(|(listener, one)| Upstream {
+                listener: listener.to_owned(),
+                route: i32::try_from(one.route).unwrap_or(i32::MAX),
+                host: one.host.clone(),
+                reachable: one.reachable,
+                secured: one.secured,
+                authenticated: one.authenticated,
+                token_expires: one.token.as_ref().and_then(|token| shown(token.expires?)),
+                message: one.message.clone(),
+            })
+            .collect()
+    }
+
+    /// The three conditions.
+    pub fn conditions(&self) -> Vec<NewCondition> {
+        if !self.has_hosts {
+            return [UPSTREAM_REACHABLE, UPSTREAM_SECURED, UPSTREAM_AUTHENTICATED]
+                .map(|kind| {
+                    NewCondition::new(
+                        kind,
+                        None,
+                        reason::NO_SMART_HOST,
+                        "no route leads to a smart host",
+                    )
+                })
+                .to_vec();
+        }
+        let untested = self.untested();
+        vec![
+            self.judge(
+                UPSTREAM_REACHABLE,
+                reason::HOST_UNREACHABLE,
+                untested.as_ref(),
+                |one| Some(one.reachable),
+            ),
+            self.judge(UPSTREAM_SECURED, reason::TLS_FAILED, untested.as_ref(), |one| {
+                one.secured
+            }),
+            self.authenticated(untested.as_ref()),
+        ]
+    }
+
+    /// False where one route is bad, True where one is good. `bad`: the reason.
+    fn judge(
+        &self,
+        kind: &'static str,
+        bad: &str,
+        untested: Option<&(&'static str, String)>,
+        is_good: fn(&UpstreamTested) -> Option<bool>,
+    ) -> NewCondition {
+        if let Some((listener, one)) = self.found().find(|(_, one)| is_good(one) == Some(false)) {
+            return NewCondition::new(kind, Some(false), bad, self.sentence(listener, one));
+        }
+        if let Some((why, sentence)) = untested {
+            return NewCondition::new(kind, None, why, sentence.clone());
+        }
+        let good: Vec<String> = self
+            .found()
+            .filter(|(_, one)| is_good(one) == Some(true))
+            .map(|(_, one)| format!("{} ({})", one.host, one.message))
+            .collect();
+        if good.is_empty() {
+            return NewCondition::new(kind, None, reason::NOT_TESTED, "no test came so far");
+        }
+        NewCondition::new(kind, Some(true), reason::AS_WANTED, good.join(", "))
+    }
+
+    fn authenticated(&self, untested: Option<&(&'static str, String)>) -> NewCondition {
+        let condition = |status, reason: &str, message| {
+            NewCondition::new(UPSTREAM_AUTHENTICATED, status, reason, message)
+        };
+        if !self.logs_in {
+            return condition(None, reason::NO_CREDENTIALS, "no route logs in".to_owned());
+        }
+        if let Some((why, sentence)) = &self.secret {
+            return condition(Some(false), why, sentence.clone());
+        }
+        let refused = self.found().find(|(_, one)| one.authenticated == Some(false));
+        if let Some((listener, one)) = refused {
+            let fault = one.fault.unwrap_or(LoginFault::Other);
+            return condition(Some(false), fault.name(), self.sentence(listener, one));
+        }
+        if let Some((why, sentence)) = untested {
+            return condition(None, why, sentence.clone());
+        }
+        let good: Vec<String> = self
+            .found()
+            .filter(|(_, one)| one.authenticated == Some(true))
+            .map(|(_, one)| format!("route {} at {}{}", one.route, one.host, token(one)))
+            .collect();
+        if good.is_empty() {
+            return condition(None, reason::NOT_TESTED, "no test came so far".to_owned());
+        }
+        condition(
+            Some(true),
+            reason::AS_WANTED,
+            format!("logged in: {}", good.join("; ")),
+        )
+    }
+
+    fn found(&self) -> impl Iterator<Item = (&str, &UpstreamTested)> {
+        self.tests.iter().flat_map(|(listener, tested)| {
+            let tested = tested.as_deref().unwrap_or_default();
+            tested.iter().map(move |one| (listener.as_str(), one))
+        })
+    }
+
+    /// Why nothing is known, where that is so.
+    fn untested(&self) -> Option<(&'static str, String)> {
+        if self.found().next().is_some() {
+            return None;
+        }
+        let failed = self.tests.iter().find_map(|(listener, tested)| {
+            let why = tested.as_ref().err()?;
+            Some((reason::POD_UNREACHABLE, format!("listener {listener}: {why}")))
+        });
+        Some(failed.unwrap_or((reason::IN_PROGRESS, "not tested yet".to_owned())))
+    }
+
+    fn sentence(&self, listener: &str, one: &UpstreamTested) -> String {
+        let from = if self.tests.len() > 1 {
+            format!(" from listener {listener}")
+        } else {
+            String::new()
+        };
+        format!(
+            "route {} at {}{from}: {}{}",
+            one.route,
+            one.host,
+            one.message,
+            token(one)
+        )
+    }
+}
+
+/// What there is to say of the token of a route.
+fn token(one: &UpstreamTested) -> String {
+    let Some(token) = &one.token else {
+        return String::new();
+    };
+    let expires = token.expires.and_then(shown);
+    let expires = expires
+        .map(|time| format!(", token until {time}"))
+        .unwrap_or_default();
+    let error = token.last_error.as_ref();
+    // The message says it already, where the login failed for it.
+    let error = error.filter(|error| !one.message.contains(error.as_str()));
+    let error = error
+        .map(|error| format!(", last error: {error}"))
+        .unwrap_or_default();
+    format!("{expires}{error}")
+}
+
+fn shown(seconds: i64) -> Option<String> {
+    Timestamp::from_second(seconds).ok().map(|time| time.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use postroad_config::admin::TokenState;
+
+    use super::*;
+
+    fn tested(reachable: bool, secured: Option<bool>, authenticated: Option<bool>) -> UpstreamTested {
+        UpstreamTested {
+            host: "smtp.example:587".into(),
+            reachable,
+            secured,
+            authenticated,
+            message: "said so".into(),
+            ..UpstreamTested::default()
+        }
+    }
+
+    fn known(tested: UpstreamTested) -> Known {
+        Known {
+            has_hosts: true,
+            logs_in: true,
+            secret: None,
+            tests: vec![("edge".into(), Ok(vec![tested]))],
+        }
+    }
+
+    fn told(known: &Known) -> Vec<(Option<bool>, String)> {
+        let conditions = known.conditions();
+        let kinds: Vec<_> = conditions.iter().map(|condition| condition.kind).collect();
+        assert_eq!(
+            kinds,
+            [UPSTREAM_REACHABLE, UPSTREAM_SECURED, UPSTREAM_AUTHENTICATED]
+        );
+        conditions
+            .into_iter()
+            .map(|condition| (condition.status, condition.reason))
+            .collect()
+    }
+
+    #[test]
+    fn the_conditions_say_how_far_a_test_came() {
+        let (yes, no) = (Some(true), Some(false));
+        let mut refused = tested(true, yes, no);
+        refused.fault = Some(LoginFault::BasicAuthenticationDisabled);
+        for (tested, want) in [
+            (
+                tested(true, yes, yes),
+                [(yes, "AsWanted"), (yes, "AsWanted"), (yes, "AsWanted")],
+            ),
+            (
+                tested(false, None, None),
+                [(no, "HostUnreachable"), (None, "NotTested"), (None, "NotTested")],
+            ),
+            (
+                tested(true, no, None),
+                [(yes, "AsWanted"), (no, "TlsFailed"), (None, "NotTested")],
+            ),
+            (
+                refused,
+                [
+                    (yes, "AsWanted"),
+                    (yes, "AsWanted"),
+                    (no, "BasicAuthenticationDisabled"),
+                ],
+            ),
+        ] {
+            let known = known(tested.clone());
+            let want = want.map(|(status, reason)| (status, reason.to_owned()));
+            assert_eq!(told(&known), want, "{tested:?}");
+            assert_eq!(known.is_good(), want.iter().all(|(status, _)| *status == yes));
+        }
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_used_is_said_before_any_test() {
+        let known = Known {
+            secret: Some((
+                reason::SECRET_INVALID,
+                "Secret s: the entry `password` is missing".into(),
+            )),
+            tests: vec![],
+            ..known(tested(true, None, None))
+        };
+        let conditions = known.conditions();
+        let last = &conditions[2];
+        assert_eq!(
+            (last.status, last.reason.as_str()),
+            (Some(false), reason::SECRET_INVALID)
+        );
+        assert!(last.message.contains("`password`"));
+        assert_eq!(
+            (conditions[0].status, conditions[0].reason.as_str()),
+            (None, reason::IN_PROGRESS)
+        );
+    }
+
+    #[test]
+    fn where_there_is_nothing_to_test_it_is_said() {
+        let direct = Known::default();
+        assert!(
+            told(&direct)
+                .iter()
+                .all(|(status, why)| status.is_none() && why == reason::NO_SMART_HOST)
+        );
+        let open = Known {
+            logs_in: false,
+            ..known(tested(true, Some(true), None))
+        };
+        assert_eq!(told(&open)[2], (None, reason::NO_CREDENTIALS.to_owned()));
+        let silent = Known {
+            tests: vec![("edge".into(), Err("no pod serves".into()))],
+            ..open
+        };
+        assert_eq!(told(&silent)[0], (None, reason::POD_UNREACHABLE.to_owned()));
+    }
+
+    #[test]
+    fn the_token_is_told_with_its_end_and_the_last_error() {
+        let mut one = tested(true, Some(true), Some(true));
+        one.token = Some(TokenState {
+            expires: Some(1_800_000_000),
+            last_error: Some("login.example gives no token".into()),
+        });
+        let known = known(one);
+        let conditions = known.conditions();
+        let message = &conditions[2].message;
+        assert!(
+            message.contains("token until 2027-01-15T08:00:00Z")
+                && message.contains("last error: login.example gives no token"),
+            "{message}"
+        );
+        assert_eq!(
+            known.rows()[0].token_expires.as_deref(),
+            Some("2027-01-15T08:00:00Z")
+        );
+    }
+}
