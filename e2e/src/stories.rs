@@ -27,6 +27,7 @@ mod orders;
 mod peers_alone;
 mod pod_killed;
 mod queue_ordered;
+mod relay_login;
 mod roles;
 mod scale_down;
 mod self_tests;
@@ -62,6 +63,7 @@ pub const ALL: &[Story] = &[
     story("objects_follow_fields", objects_follow::play),
     story("mail_fields_followed", mail_fields::play),
     story("limits_followed_without_restart", limits_followed::play),
+    story("relay_logs_in_with_a_secret", relay_login::play),
     story("senders_judged", senders_judged::play),
     story("mail_signed_with_made_keys", mail_signed::play),
     story("queue_ordered_and_expired", queue_ordered::play),
