@@ -17,6 +17,7 @@
 pub mod authentication;
 pub mod client;
 pub mod config;
+pub mod policies;
 pub mod proxy;
 pub mod server;
 pub mod signatures;
@@ -43,6 +44,7 @@ pub const TARGETS: &[Target] = &[
     ("spool", spool::recovery),
     ("dmarc", authentication::dmarc),
     ("results", authentication::results),
+    ("policies", policies::policies),
     ("dkim", signatures::dkim),
     ("arc", signatures::arc),
 ];
