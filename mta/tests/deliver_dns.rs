@@ -14,10 +14,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
-use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, PTR, TXT};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, PTR, TLSA, TXT};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use postroad_mta::dns::resolver::Resolver;
 use postroad_mta::dns::{Dns, DnsError, Exchange, Scope};
+use postroad_verify::dane;
 use postroad_verify::dns::{Answer, Exchanger, Kind, Question};
 use tokio::net::UdpSocket;
 
@@ -74,6 +75,30 @@ fn answer(asked: &Message, last: u8) -> Message {
             &own,
             RData::AAAA(AAAA(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last.into()))),
         )),
+        ("signed.test.", RecordType::MX) => {
+            prove(asked, &mut reply);
+            let exchange = MX::new(10, name("One.signed.test."));
+            reply.answers.push(record(&own, RData::MX(exchange)));
+        }
+        ("signed.test.", RecordType::A) => {
+            prove(asked, &mut reply);
+            let end = name("End.signed.test.");
+            reply.answers.push(record(&own, RData::CNAME(CNAME(end.clone()))));
+            let address = RData::A(A(Ipv4Addr::new(192, 0, 2, last)));
+            reply.answers.push(record(&end, address));
+        }
+        ("signed.test.", RecordType::CNAME) => {
+            prove(asked, &mut reply);
+            let end = name("End.signed.test.");
+            reply.answers.push(record(&own, RData::CNAME(CNAME(end))));
+        }
+        ("_25._tcp.signed.test.", RecordType::TLSA) => {
+            prove(asked, &mut reply);
+            for data in [vec![7; 32], vec![8; 32]] {
+                let tlsa = TLSA::new(3.into(), 1.into(), 1.into(), data);
+                reply.answers.push(record(&own, RData::TLSA(tlsa)));
+            }
+        }
         ("text.test.", RecordType::TXT) => {
             let text = TXT::from_bytes(vec![b"v=spf1 ".as_slice(), b"-all"]);
             reply.answers.push(record(&own, RData::TXT(text)));
@@ -94,6 +119,61 @@ fn answer(asked: &Message, last: u8) -> Message {
         _ => {}
     }
     reply
+}
+
+/// As a resolver that validates does for who asks by the DO bit (RFC 4035 section 3.2.3).
+fn prove(asked: &Message, reply: &mut Message) {
+    let wanted = asked.edns.as_ref().is_some_and(|edns| edns.flags().dnssec_ok);
+    reply.metadata.authentic_data = wanted;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_resolver_says_to_be_proven_is_told_from_the_rest() {
+    let address = server(1).await;
+    let dns = Dns::new(Resolver::new(move || vec![address]));
+    let ask = async |name: &str, kind| {
+        let question = dane::Question {
+            name: name.to_owned(),
+            kind,
+        };
+        dns.proof(&question).await
+    };
+    let found = |proven, end: Option<&str>, data: Vec<Vec<u8>>| dane::Answer::Found {
+        proven,
+        end: end.map(str::to_owned),
+        data,
+    };
+    let record = |octet| [&[3, 1, 1][..], &[octet; 32]].concat();
+    let (exchange, end) = (b"one.signed.test".to_vec(), Some("end.signed.test"));
+    // Asked twice: the second time it is known.
+    for _ in 0..2 {
+        for (name, kind, want) in [
+            (
+                "signed.test",
+                dane::Kind::Mx,
+                found(true, None, vec![exchange.clone()]),
+            ),
+            ("signed.test", dane::Kind::A, found(true, end, vec![vec![]])),
+            ("signed.test", dane::Kind::Cname, found(true, None, vec![vec![]])),
+            (
+                "_25._tcp.signed.test",
+                dane::Kind::Tlsa,
+                found(true, None, vec![record(7), record(8)]),
+            ),
+            ("one.test", dane::Kind::A, found(false, None, vec![vec![]])),
+            (
+                "alias.test",
+                dane::Kind::A,
+                found(false, Some("one.test"), vec![vec![]]),
+            ),
+            ("signed.test", dane::Kind::Aaaa, dane::Answer::Nothing),
+            ("_25._tcp.one.test", dane::Kind::Tlsa, dane::Answer::Nothing),
+            ("gone.test", dane::Kind::A, dane::Answer::Nothing),
+            ("broken.test", dane::Kind::A, dane::Answer::Failure),
+        ] {
+            assert_eq!(ask(name, kind).await, want, "{name} {kind:?}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

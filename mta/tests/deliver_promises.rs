@@ -204,6 +204,7 @@ async fn a_name_out_of_the_dns_is_no_proof_unless_it_is_the_domain_itself() {
             dns,
             mx_port: sink.address.port(),
             tls: Some(tls),
+            ..Setup::default()
         },
     );
     let to = |to| {
@@ -250,6 +251,7 @@ async fn no_header_waives_the_tls_that_a_policy_asks_for() {
                 dns: dns(),
                 mx_port: sink.address.port(),
                 tls: None,
+                ..Setup::default()
             },
         );
         let mut envelope = Envelope {

@@ -341,7 +341,7 @@ fn check_policy(index: usize, policy: &Policy, found: &mut Findings) {
             || at("tls"),
             || {
                 format!(
-                    "{:?} is for ports; write Disabled, Opportunistic, Encrypted or Verified",
+                    "{:?} is for ports; write Automatic, Opportunistic, Encrypted, Verified, DaneOnly or Disabled",
                     route.tls
                 )
             },

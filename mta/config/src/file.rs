@@ -83,6 +83,9 @@ pub struct ConfigFile {
     /// DNS servers to ask; empty = those of the system.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resolvers: Vec<SocketAddr>,
+    /// Whether the DNS servers are believed when they say that an answer is proven by DNSSEC, which DANE needs.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub dnssec: Dnssec,
     /// Domains that are received for, or sent as. At most 100,000 over file and shards.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub domains: Vec<Domain>,
@@ -130,6 +133,17 @@ pub enum Role {
     Submission,
 }
 
+/// Whether the DNS servers are believed when they say that an answer is proven by DNSSEC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Dnssec {
+    /// They are not: nothing is proven.
+    #[default]
+    Ignored,
+    /// They validate, and nobody changes their answers on the way: their AD bit is believed (RFC 4035 section 3.2.3). They
+    /// belong on this machine, or on a network where nobody else can send from their addresses.
+    Trusted,
+}
+
 /// How a port of ours, or an outgoing connection, uses TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TlsMode {
@@ -145,6 +159,11 @@ pub enum TlsMode {
     Encrypted,
     /// Route only: TLS is required, and the certificate must be valid for the next hop's name.
     Verified,
+    /// Route only: as the next hop publishes it. By TLSA records that DNSSEC proves (DANE, RFC 7672), where
+    /// `dnssec` is `Trusted`; else by the MTA-STS policy of the recipient's domain (RFC 8461); else `Opportunistic`.
+    Automatic,
+    /// Route only: TLS is required, and TLSA records that DNSSEC proves vouch for the certificate; without them the mail waits.
+    DaneOnly,
 }
 
 /// One user who may submit.
@@ -300,7 +319,7 @@ pub struct Match {
 pub struct Route {
     /// To whom.
     pub to: RouteTarget,
-    /// How TLS is used: `Disabled`, `Opportunistic`, `Encrypted` or `Verified`.
+    /// How TLS is used: `Automatic`, `Opportunistic`, `Encrypted`, `Verified`, `DaneOnly` or `Disabled`.
     pub tls: TlsMode,
     /// What to log in with at `smartHosts`; absent = nobody logs in.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -44,8 +44,8 @@ pub use dkim::{Dkim, KeySource, SigningKey, is_selector};
 pub use domain::{DomainName, DomainNameError};
 pub use explain::{Explained, explain, locate};
 pub use file::{
-    AdminApi, AdminSection, Alias, ConfigFile, Deliver, Domain, Drained, Endpoint, FORMAT, Inbound, Match,
-    Peers, Policy, Port, RecipientMode, Recipients, Retry, Role, Route, RouteTarget, Sender, TlsMode,
+    AdminApi, AdminSection, Alias, ConfigFile, Deliver, Dnssec, Domain, Drained, Endpoint, FORMAT, Inbound,
+    Match, Peers, Policy, Port, RecipientMode, Recipients, Retry, Role, Route, RouteTarget, Sender, TlsMode,
     TokenAuthority, TokenRole, TokenRule, User,
 };
 pub use limits::{Durability, Limits, QueueSection, Rate, RouteLimits};

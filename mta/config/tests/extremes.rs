@@ -45,6 +45,7 @@ limits:
   transactionTime: 30m
 queue: {lifetime: 5d, nullSenderLifetime: 1d, delayNotice: 4h, durability: Durable}
 resolvers: ['127.0.0.1:53']
+dnssec: Trusted
 domains:
   - name: example.com
     inbound:

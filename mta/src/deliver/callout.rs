@@ -27,6 +27,7 @@ use super::hosts::{Finder, Server};
 use super::link::{Link, Target, Trouble};
 use super::patience::Patience;
 use super::plan::{Protocol, To};
+use super::protection::Protection;
 use super::tls::ClientTls;
 use crate::dns::Dns;
 use crate::net::Budget;
@@ -154,10 +155,11 @@ impl Callout {
         forward_path: &str,
         (hostname, tls): (&str, TlsMode),
     ) -> Result<Answer, Trouble> {
+        let protection = Protection::from(tls);
         let target = Target {
             server,
             address,
-            tls,
+            tls: &protection,
             require_tls: false,
             hostname,
             login: None,

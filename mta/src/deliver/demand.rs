@@ -8,13 +8,13 @@
 //!                       └─ Wish     the same of a null reverse-path: where it can be had, else as the route says
 //! ```
 //!
-//! `TLS-Required: No` in a header (RFC 8689 section 3) waives what a recipient's domain asks for by DANE or MTA-STS. Neither is
-//! looked up here, and what a policy of ours asks for no header takes away, so the field changes nothing.
+//! `TLS-Required: No` in a header (RFC 8689 section 3) waives what a recipient's domain asks for by DANE or MTA-STS; what a
+//! route of ours asks for no header takes away (`protection.rs`).
 //!
 //! A server is proven when the name that its certificate is for did not come from an answer that anybody can forge.
 //! Names of the configuration did not, nor did a domain that is its own mail server (by its MX record, or for want of
-//! one). The name of another host in an MX record did: look-ups are not validated here, neither by DNSSEC (RFC 7672)
-//! nor by MTA-STS (RFC 8461), so mail with REQUIRETLS does not go there.
+//! one). The name of another host in an MX record did, unless DNSSEC proves the record (RFC 7672) or the domain's MTA-STS
+//! policy names the host (RFC 8461): mail with REQUIRETLS goes nowhere else.
 
 use postroad_config::TlsMode;
 use postroad_smtp::client::Capabilities;
@@ -56,10 +56,14 @@ impl Demand {
     /// On which terms the servers of a way are tried, one after the other.
     pub fn terms(self, way: &Way) -> Vec<Terms> {
         let with = |tls, require_tls| Terms { tls, require_tls };
+        let proven = match way.tls {
+            TlsMode::DaneOnly => TlsMode::DaneOnly,
+            _ => TlsMode::Verified,
+        };
         match self {
             Self::Usual => vec![with(way.tls, false)],
-            Self::Must => vec![with(TlsMode::Verified, true)],
-            Self::Wish => vec![with(TlsMode::Verified, true), with(way.tls, false)],
+            Self::Must => vec![with(proven, true)],
+            Self::Wish => vec![with(proven, true), with(way.tls, false)],
         }
     }
 }
@@ -70,6 +74,37 @@ pub fn is_proven(to: &To, host: &str) -> bool {
         To::Hosts { .. } => true,
         To::Exchanges { domain, .. } => domain == host,
     }
+}
+
+/// Whether a message says `TLS-Required: No`, in one field alone (RFC 8689 section 3). `message`: its header and what follows.
+pub fn waives(message: &[u8]) -> bool {
+    let mut fields = 0;
+    let mut says_no = false;
+    let mut lines = message.split(|octet| *octet == b'\n').peekable();
+    while let Some(line) = lines.next() {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            break;
+        }
+        let Some((name, value)) = colon(line) else {
+            continue;
+        };
+        if !name.trim_ascii_end().eq_ignore_ascii_case(b"TLS-Required") {
+            continue;
+        }
+        fields += 1;
+        let mut value = value.to_vec();
+        while let Some(more) = lines.next_if(|next| next.starts_with(b" ") || next.starts_with(b"\t")) {
+            value.extend_from_slice(more);
+        }
+        says_no = value.trim_ascii().eq_ignore_ascii_case(b"No");
+    }
+    says_no && fields == 1
+}
+
+fn colon(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = memchr::memchr(b':', line)?;
+    Some((line.get(..at)?, line.get(at + 1..)?))
 }
 
 /// A promise that a message needs and a server does not make.
@@ -180,6 +215,25 @@ mod tests {
         assert!(is_proven(&by_mx("d.example"), "d.example"));
         assert!(!is_proven(&by_mx("d.example"), "mx.d.example"));
         assert!(!is_proven(&by_mx("[192.0.2.1]"), "192.0.2.1"));
+    }
+
+    #[test]
+    fn one_field_alone_waives_tls() {
+        for (header, want) in [
+            ("TLS-Required: No\r\nSubject: x\r\n\r\n", true),
+            ("Received: x\r\n y: z\r\ntls-required:no\r\n\r\n", true),
+            ("TLS-Required:\r\n No\r\n\r\n", true),
+            ("TLS-Required: Yes\r\n\r\n", false),
+            ("TLS-Required: No, thanks\r\n\r\n", false),
+            ("TLS-Required: No\r\n more\r\n\r\n", false),
+            ("TLS-Required: No\r\nTLS-Required: No\r\n\r\n", false),
+            ("X-TLS-Required: No\r\n\r\n", false),
+            ("Subject: x\r\n\r\nTLS-Required: No\r\n", false),
+            ("Subject: x\r\n TLS-Required: No\r\n\r\n", false),
+            ("", false),
+        ] {
+            assert_eq!(waives(header.as_bytes()), want, "{header:?}");
+        }
     }
 
     #[test]

@@ -9,7 +9,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use postroad_config::TlsMode;
 use postroad_smtp::By;
 use postroad_smtp::client::{Config, Connection, Error, Event, Failure, PeerReply, Stage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,6 +20,7 @@ use super::hosts::Server;
 use super::login::Key;
 use super::patience::Patience;
 use super::plan::Protocol;
+use super::protection::{Need, Protection};
 use super::reply;
 use super::setback::Setback;
 use super::tls::ClientTls;
@@ -35,7 +35,8 @@ use crate::seen::Seen;
 pub(super) struct Target<'a> {
     pub(super) server: &'a Server,
     pub(super) address: SocketAddr,
-    pub(super) tls: TlsMode,
+    /// How TLS is used.
+    pub(super) tls: &'a Protection,
     /// The message has REQUIRETLS, and the server is told so.
     pub(super) require_tls: bool,
     pub(super) hostname: &'a str,
@@ -94,8 +95,8 @@ pub(super) struct Loss {
 impl Link {
     /// Connects and says hello.
     pub(super) async fn open(target: &Target<'_>, tls: &ClientTls) -> Result<Self, Trouble> {
-        match Self::greet(target, tls, target.tls != TlsMode::Disabled).await {
-            Err(Trouble::Tls(no)) if target.tls == TlsMode::Opportunistic => {
+        match Self::greet(target, tls, target.tls.need != Need::Clear).await {
+            Err(Trouble::Tls(no)) if target.tls.need == Need::Offered => {
                 tracing::info!(
                     event = "tls_failed",
                     host = crate::log::clean(&target.server.host),
@@ -140,7 +141,7 @@ impl Link {
         let is_own = |link: &Self| {
             target.server.public && link.connection.peer().eq_ignore_ascii_case(target.hostname)
         };
-        let demanded = matches!(target.tls, TlsMode::Encrypted | TlsMode::Verified);
+        let demanded = target.tls.need.is_strict();
         let mut refused = None;
         loop {
             match link.next(link.patience.greeting).await? {
@@ -203,10 +204,10 @@ impl Link {
                 lasting: false,
             }));
         };
-        let config = tls.config(target.tls == TlsMode::Verified);
+        let (name, config) = tls.config(&target.server.host, &target.tls.need);
         let credentials = target.login.map(|key| key.credentials);
         let config = identity::presented(config, credentials).map_err(Trouble::Login)?;
-        let stream = connect::handshake(stream, &target.server.host, config, self.patience.handshake)
+        let stream = connect::handshake(stream, name, config, self.patience.handshake)
             .await
             .map_err(Trouble::Tls)?;
         let mut link = Self { stream, ..self };
@@ -408,9 +409,7 @@ impl Trouble {
                 Setback::dead(Status::new(4, 4, 2), reason)
             }
             Self::Tls(no) if target.require_tls => Setback::unprotected(&whom, &no),
-            Self::Tls(no) => {
-                Setback::dead(Status::new(4, 7, 5), format!("no TLS with {whom}: {}", no.reason))
-            }
+            Self::Tls(no) => Setback::no_tls(&whom, &no, target.tls.by),
             Self::Login(no) => Setback::not_logged_in(&whom, &no),
             Self::Lacks(lack) => Setback::lacks(&whom, lack),
             // RFC 3463 section 3.5, X.4.6.

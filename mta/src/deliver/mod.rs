@@ -16,6 +16,7 @@
 mod body;
 pub mod callout;
 pub(crate) mod connect;
+mod dane_certificate;
 pub mod demand;
 pub mod exchanges;
 pub mod hosts;
@@ -24,12 +25,15 @@ mod login;
 pub mod networks;
 pub mod patience;
 pub mod plan;
+mod policies;
 mod pool;
 pub mod probe;
+pub mod protection;
 pub mod reply;
 pub mod setback;
 pub mod sites;
 mod spare;
+pub mod sts;
 pub mod tls;
 mod transaction;
 
@@ -47,10 +51,13 @@ use self::link::{Link, Target, Trouble};
 use self::login::Key;
 use self::patience::Patience;
 use self::plan::{Plan, Protocol, To, Way};
+use self::policies::{Found, Policies};
 use self::pool::Pool;
+use self::protection::Protection;
 use self::setback::Setback;
 use self::sites::Sites;
 use self::spare::{Spare, Taken};
+use self::sts::Sts;
 use self::tls::ClientTls;
 use crate::dns::Dns;
 use crate::logins::Logins;
@@ -66,6 +73,7 @@ pub struct Deliverer {
     dns: Dns,
     tls: ClientTls,
     logins: Logins,
+    policies: Policies,
     pool: Pool,
     spare: Spare,
     sites: Sites,
@@ -100,6 +108,8 @@ pub struct Load<'a> {
     pub recipients: &'a [u32],
     /// Our name.
     pub hostname: &'a str,
+    /// What the DNS says to be proven by DNSSEC is believed.
+    pub validated: bool,
 }
 
 /// What came of an attempt.
@@ -122,6 +132,11 @@ impl Deliverer {
     /// `sites` is told where domains lead.
     pub fn new(spool: Spool, dns: Dns, tls: ClientTls, sites: Sites, mx_port: u16) -> Self {
         Self {
+            policies: Policies {
+                sts: Sts::new(dns.clone(), &tls, spool.directory(), HTTPS),
+                dns: dns.clone(),
+                spool: spool.clone(),
+            },
             spool,
             logins: Logins::new(dns.clone(), tls.clone()),
             dns,
@@ -145,6 +160,13 @@ impl Deliverer {
     #[must_use]
     pub fn with_logins(self, logins: Logins) -> Self {
         Self { logins, ..self }
+    }
+
+    /// The same with policies that are fetched from another port.
+    #[must_use]
+    pub fn with_policy_port(mut self, port: u16) -> Self {
+        self.policies.sts = Sts::new(self.dns.clone(), &self.tls, self.spool.directory(), port);
+        self
     }
 
     /// The same with other bounds of waits.
@@ -232,8 +254,14 @@ impl Deliverer {
             Ok(servers) => servers,
             Err(setback) => return course.set_back(setback),
         };
-        for terms in Demand::of(&load.item.envelope).terms(way) {
-            self.go(way, terms, &servers, load, course, stop).await;
+        let terms = Demand::of(&load.item.envelope).terms(way);
+        let found = tokio::select! {
+            found = self.policies.ask(way, &terms, &servers, load) => found,
+            () = stop.cancelled() => return,
+            () = sleep_until(course.until) => return course.is_late(None),
+        };
+        for terms in terms {
+            self.go(way, terms, (&servers, &found), load, course, stop).await;
         }
     }
 
@@ -242,18 +270,18 @@ impl Deliverer {
         &self,
         way: &Way,
         terms: Terms,
-        servers: &[Server],
+        (servers, found): (&[Server], &Found),
         load: &Load<'_>,
         course: &mut Course,
         stop: &CancellationToken,
     ) {
         let login = Key::of(way.credentials.as_ref());
-        let fits = |server: &&Server| !terms.require_tls || demand::is_proven(&way.to, &server.host);
-        let targets = servers.iter().filter(fits).flat_map(|server| {
+        let (usable, refused) = allowed(way, terms, servers, found);
+        let targets = usable.iter().flat_map(|&(server, ref protection)| {
             server.addresses.iter().map(move |address| Target {
                 server,
                 address: *address,
-                tls: terms.tls,
+                tls: protection,
                 require_tls: terms.require_tls,
                 hostname: load.hostname,
                 login,
@@ -263,8 +291,8 @@ impl Deliverer {
             })
         });
         let mut targets: Vec<_> = targets.collect();
-        if let (true, To::Exchanges { domain, .. }) = (targets.is_empty(), &way.to) {
-            return course.set_back(Setback::unproven(domain));
+        if let (true, Some(refused)) = (targets.is_empty(), refused) {
+            return course.set_back(refused);
         }
         // Among equals, one that is connected already.
         targets.sort_by_key(|target| (target.server.rank, !self.pool.is_warm(target)));
@@ -354,6 +382,33 @@ impl Deliverer {
         course.transaction += began.elapsed();
         done
     }
+}
+
+/// The servers that may be used on these terms, each with how TLS is used; and why one of the others may not.
+fn allowed<'a>(
+    way: &Way,
+    terms: Terms,
+    servers: &'a [Server],
+    found: &Found,
+) -> (Vec<(&'a Server, Protection)>, Option<Setback>) {
+    let (mut usable, mut refused) = (vec![], None);
+    for (place, server) in servers.iter().enumerate() {
+        match found.decide(place, server, &way.to, terms) {
+            Ok(protection) => usable.push((server, protection)),
+            Err(refusal) => {
+                let to = match &way.to {
+                    To::Exchanges { domain, .. } => domain,
+                    To::Hosts { .. } => &server.host,
+                };
+                // One that may pass says more than one that will not.
+                let is_final = |known: &Setback| known.outcome.verdict == crate::outcome::Verdict::Failed;
+                if refused.as_ref().is_none_or(is_final) {
+                    refused = Some(Setback::refused(to, &server.host, &refusal));
+                }
+            }
+        }
+    }
+    (usable, refused)
 }
 
 /// An attempt under way.
@@ -470,6 +525,8 @@ impl Course {
     }
 }
 
+/// Where policies of domains are (RFC 8461 section 3.3).
+const HTTPS: u16 = 443;
 /// Servers of an MX that are spoken to in one attempt.
 const MOST_SESSIONS: usize = 2;
 /// Addresses of them that are tried.
@@ -481,6 +538,7 @@ impl Target<'_> {
             host: self.server.host.clone(),
             address: Some(self.address.ip()),
             tls: None,
+            tls_policy: self.tls.by,
         }
     }
 }

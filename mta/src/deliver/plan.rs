@@ -45,7 +45,7 @@ pub struct Plan {
 pub struct Way {
     /// To whom.
     pub to: To,
-    /// How TLS is used: `Disabled`, `Opportunistic`, `Encrypted` or `Verified`.
+    /// How TLS is used, by one of the modes of routes.
     pub tls: TlsMode,
     /// What to log in with.
     pub credentials: Option<Credentials>,

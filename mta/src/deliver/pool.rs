@@ -8,10 +8,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use postroad_config::TlsMode;
-
 use super::link::{Link, Target};
 use super::plan::Protocol;
+use super::protection::Protection;
 use crate::logins::Id;
 
 /// Warm connections. Cheap to clone.
@@ -24,7 +23,7 @@ struct Key {
     host: String,
     address: SocketAddr,
     protocol: Protocol,
-    tls: u8,
+    tls: Protection,
     hostname: String,
     login: Option<Id>,
 }
@@ -110,12 +109,7 @@ impl Key {
             host: target.server.host.clone(),
             address: target.address,
             protocol: target.server.protocol,
-            tls: match target.tls {
-                TlsMode::Disabled => 0,
-                TlsMode::Verified => 2,
-                TlsMode::Encrypted => 3,
-                _ => 1,
-            },
+            tls: target.tls.clone(),
             hostname: target.hostname.to_owned(),
             login: target.login.map(|key| key.id),
         }

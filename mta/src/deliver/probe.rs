@@ -9,13 +9,14 @@
 use std::time::Duration;
 
 use postroad_config::admin::UpstreamTested;
-use postroad_config::{ConfigFile, Endpoint, Route, RouteTarget, TlsMode};
+use postroad_config::{ConfigFile, Endpoint, Route, RouteTarget};
 
 use super::hosts::{Finder, Server};
 use super::link::{Link, Target, Trouble};
 use super::login::{self, Key};
 use super::patience::Patience;
 use super::plan::{Protocol, To};
+use super::protection::{Need, Protection};
 use super::tls::ClientTls;
 use crate::dns::Dns;
 use crate::dsn::text::{Charset, one_line};
@@ -80,12 +81,13 @@ impl Prober {
                 return;
             }
         };
+        let protection = Protection::from(route.tls);
         for server in &servers {
             for address in &server.addresses {
                 let target = Target {
                     server,
                     address: *address,
-                    tls: route.tls,
+                    tls: &protection,
                     require_tls: false,
                     hostname,
                     login: Key::of(route.credentials.as_ref()),
@@ -142,7 +144,7 @@ impl Prober {
 
 fn good(target: &Target<'_>, hop: &Hop, tested: &mut UpstreamTested) {
     tested.reachable = true;
-    tested.secured = (target.tls != TlsMode::Disabled).then_some(hop.tls.is_some());
+    tested.secured = (target.tls.need != Need::Clear).then_some(hop.tls.is_some());
     tested.message = hop.tls.as_deref().unwrap_or("in clear").to_owned();
 }
 

@@ -114,6 +114,7 @@ mod tests {
             host: "mx".into(),
             address: None,
             tls: None,
+            tls_policy: crate::deliver::protection::By::Route,
         };
         let said = |stage, code, enhanced| client::Outcome {
             stage,

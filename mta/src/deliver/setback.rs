@@ -7,6 +7,7 @@ use postroad_smtp::client::PeerReply;
 use super::connect::NoTls;
 use super::demand::Lack;
 use super::exchanges::NoExchange;
+use super::protection::{By, Refusal};
 use crate::logins::fault::NoLogin;
 use crate::outcome::{Hop, Outcome, Status, Verdict};
 use crate::queue::window::Feedback;
@@ -82,9 +83,43 @@ impl Setback {
         Self::never(
             Status::new(5, 7, 10),
             format!(
-                "the names of the mail servers of {domain} come from an MX record that is not validated, which REQUIRETLS needs"
+                "neither DNSSEC nor an MTA-STS policy proves the names of the mail servers of {domain}, which REQUIRETLS needs"
             ),
         )
+    }
+
+    /// A server gets nothing, by what is published about it. Nothing of that is known of the site's other domains. RFC 3463
+    /// section 3.8, X.7.5.
+    pub fn refused(to: &str, host: &str, refusal: &Refusal) -> Self {
+        let reason = match refusal {
+            Refusal::Unproven => return Self::unproven(to),
+            Refusal::Unknown(question) => {
+                format!("whether {host} has a TLSA record is not known: no answer to {question}")
+            }
+            Refusal::NoDane => format!(
+                "{host} has no TLSA record that DNSSEC proves and SMTP can use, which the route needs (DaneOnly)"
+            ),
+            Refusal::NotNamed => format!("the MTA-STS policy of {to} does not name {host}"),
+        };
+        Self {
+            outcome: Outcome::ours(Verdict::Deferred, Status::new(4, 7, 5), reason),
+            feedback: None,
+        }
+    }
+
+    /// There is no TLS with a server, and who asks for it. That of a domain's policy is no word about the others at the site.
+    pub fn no_tls(whom: &str, no: &NoTls, by: By) -> Self {
+        let setback = Self::dead(
+            Status::new(4, 7, 5),
+            format!("no TLS with {whom} as {by} asks: {}", no.reason),
+        );
+        match by {
+            By::MtaSts => Self {
+                feedback: None,
+                ..setback
+            },
+            _ => setback,
+        }
     }
 
     /// A server does not promise what the message needs.

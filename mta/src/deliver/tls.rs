@@ -1,22 +1,29 @@
-//! TLS towards next hops: one configuration for "encrypt, whoever it is" and one for "prove who you are".
+//! TLS towards next hops: one configuration for "encrypt, whoever it is", one for "prove who you are", and one for each
+//! connection whose certificate is told by TLSA records.
 //!
 //! ```text
-//!   Opportunistic, Encrypted ─► any certificate (RFC 7435); the peer still proves that it holds the key
-//!   Verified ─────────────────► a public authority vouches for the host's name (RFC 9525)
+//!   Offered, Encrypted ─► any certificate (RFC 7435); the peer still proves that it holds the key
+//!   Verified ───────────► a public authority vouches for the host's name (RFC 9525)
+//!   Dane ───────────────► dane_certificate.rs
 //! ```
 //!
 //! rustls with aws-lc-rs; TLS 1.2 and 1.3 (RFC 8996, RFC 9325).
 
 use std::sync::Arc;
 
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-/// Both configurations; sessions are resumed within each.
+use super::dane_certificate::Recorded;
+use super::protection::{Anchors, Need};
+
+/// The configurations; sessions are resumed within each of the first two.
 #[derive(Clone, Debug)]
 pub struct ClientTls {
+    provider: Arc<CryptoProvider>,
     any: Arc<ClientConfig>,
     verified: Arc<ClientConfig>,
 }
@@ -38,6 +45,7 @@ impl ClientTls {
             || ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
         let anyone = Arc::new(Anyone(provider.clone()));
         Ok(Self {
+            provider: provider.clone(),
             any: Arc::new(
                 builder()?
                     .dangerous()
@@ -48,13 +56,34 @@ impl ClientTls {
         })
     }
 
-    /// The configuration for a handshake.
-    pub fn config(&self, verify: bool) -> Arc<ClientConfig> {
-        if verify {
-            self.verified.clone()
-        } else {
-            self.any.clone()
+    /// The configuration for a handshake, and the name that the server is asked for.
+    pub fn config<'a>(&self, host: &'a str, need: &'a Need) -> (&'a str, Arc<ClientConfig>) {
+        match need {
+            Need::Verified => (host, self.verified.clone()),
+            // RFC 7672 section 8.1: the name where the records are.
+            Need::Dane(anchors) => (anchors.base.as_str(), self.recorded(anchors)),
+            Need::Clear | Need::Offered | Need::Encrypted => (host, self.any.clone()),
         }
+    }
+
+    /// The configuration that takes any certificate.
+    pub fn any(&self) -> Arc<ClientConfig> {
+        self.any.clone()
+    }
+
+    /// The configuration that takes certificates for a name from a public authority.
+    pub fn public_names(&self) -> Arc<ClientConfig> {
+        self.verified.clone()
+    }
+
+    /// A session of before was perhaps proven by other records, so none is resumed.
+    fn recorded(&self, anchors: &Arc<Anchors>) -> Arc<ClientConfig> {
+        let mut config = ClientConfig::clone(&self.any);
+        config
+            .dangerous()
+            .set_certificate_verifier(Arc::new(Recorded::new(anchors.clone(), self.provider.clone())));
+        config.resumption = Resumption::disabled();
+        Arc::new(config)
     }
 }
 

@@ -11,6 +11,7 @@
 //! May assume: names are A-labels, without a trailing dot.
 
 mod cache;
+mod proof;
 mod records;
 pub mod resolver;
 pub mod table;
@@ -20,6 +21,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use postroad_verify::dane;
 use postroad_verify::dns::{Answer, Question};
 
 /// One mail exchanger of a domain (RFC 5321 section 5.1). An empty host is the null MX (RFC 7505).
@@ -62,6 +64,9 @@ pub trait Lookup: Send + Sync + 'static {
     fn addresses<'a>(&'a self, host: &'a str, scope: Scope) -> BoxFuture<'a, Result<Vec<IpAddr>, DnsError>>;
     /// The answer to a question of sender authentication: records, no data, no such name and no answer kept apart.
     fn answer<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Answer>;
+    /// The answer to a question of DANE, with whether it is proven: by the AD bit of a resolver that validates (RFC 4035 section
+    /// 3.2.3). Worth something only where that resolver and the way to it are trusted, which the caller knows.
+    fn proof<'a>(&'a self, question: &'a dane::Question) -> BoxFuture<'a, dane::Answer>;
 }
 
 /// A shared source of answers; clones ask the same one.
@@ -85,6 +90,11 @@ impl Dns {
             Ok(address) => Ok(vec![address]),
             Err(_) => self.0.addresses(host, scope).await,
         }
+    }
+
+    /// See [`Lookup::proof`].
+    pub async fn proof(&self, question: &dane::Question) -> dane::Answer {
+        self.0.proof(question).await
     }
 
     /// See [`Lookup::answer`].

@@ -52,7 +52,7 @@ pub(super) fn answer<'a>(kind: Kind, data: impl Iterator<Item = &'a RData>) -> A
 }
 
 /// As it is asked for: octets that are special in a zone file are not, except a dot inside of a label.
-fn text(name: &Name) -> String {
+pub(super) fn text(name: &Name) -> String {
     let label = |octets: &[u8]| {
         String::from_utf8(octets.to_vec())
             .ok()

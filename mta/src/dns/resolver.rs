@@ -21,9 +21,11 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError as HickoryDnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use postroad_verify::dane;
 use postroad_verify::dns::{Answer as Known, Question};
 
 use super::cache::{Cache, Said};
+use super::proof::Prover;
 use super::records;
 use super::{DnsError, Exchange, Lookup, Scope};
 
@@ -40,6 +42,8 @@ struct Current {
     /// Answers of the public one.
     known: Arc<Cache>,
     configured: Arc<TokioResolver>,
+    /// Asks with the DO bit.
+    prover: Prover,
 }
 
 impl Resolver {
@@ -143,6 +147,16 @@ impl Lookup for Resolver {
                 Err(DnsError::NoData)
             } else {
                 Ok(addresses)
+            }
+        }
+        .boxed()
+    }
+
+    fn proof<'a>(&'a self, question: &'a dane::Question) -> BoxFuture<'a, dane::Answer> {
+        async move {
+            match self.current() {
+                Ok(current) => current.prover.ask(question).await,
+                Err(_) => dane::Answer::Failure,
             }
         }
         .boxed()
@@ -269,7 +283,9 @@ fn build(servers: Vec<SocketAddr>) -> Result<Current, NetError> {
     let mut public_options = options(1, ResolveHosts::Never);
     public_options.cache_size = 0;
     let configured_options = options(system_options.ndots, ResolveHosts::Always);
+    let prover = Prover::new(full.name_servers().to_vec(), public_options.clone())?;
     Ok(Current {
+        prover,
         public: Arc::new(with(full, public_options)?),
         known: Arc::new(Cache::new(MOST_KNOWN)),
         configured: Arc::new(with(searching, configured_options)?),

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use futures::future::{BoxFuture, FutureExt, ready};
+use postroad_verify::dane;
 use postroad_verify::dns::{Answer, Question};
 
 use super::{DnsError, Exchange, Lookup, Scope};
@@ -23,6 +24,7 @@ struct Names {
     addresses: BTreeMap<String, Vec<IpAddr>>,
     silent: BTreeSet<String>,
     answers: BTreeMap<Question, Answer>,
+    proofs: BTreeMap<dane::Question, dane::Answer>,
 }
 
 impl Table {
@@ -48,6 +50,17 @@ impl Table {
     #[must_use]
     pub fn answers(self, question: Question, answer: Answer) -> Self {
         self.with(|names| names.answers.insert(question, answer));
+        self
+    }
+
+    /// Sets the answer to a question of DANE; without one there is nothing.
+    #[must_use]
+    pub fn proof(self, name: &str, kind: dane::Kind, answer: dane::Answer) -> Self {
+        let question = dane::Question {
+            name: name.to_owned(),
+            kind,
+        };
+        self.with(|names| names.proofs.insert(question, answer));
         self
     }
 
@@ -87,6 +100,15 @@ impl Lookup for Table {
 
     fn addresses<'a>(&'a self, host: &'a str, _: Scope) -> BoxFuture<'a, Result<Vec<IpAddr>, DnsError>> {
         ready(self.with(|names| names.find(host, names.addresses.get(host)))).boxed()
+    }
+
+    fn proof<'a>(&'a self, question: &'a dane::Question) -> BoxFuture<'a, dane::Answer> {
+        let answer = self.with(|names| match names.proofs.get(question) {
+            _ if names.silent.contains(&question.name) => dane::Answer::Failure,
+            Some(answer) => answer.clone(),
+            None => dane::Answer::Nothing,
+        });
+        ready(answer).boxed()
     }
 
     fn answer<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Answer> {

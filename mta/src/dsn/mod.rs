@@ -243,6 +243,7 @@ mod tests {
             host: "mx.example.net".into(),
             address: None,
             tls: None,
+            tls_policy: crate::deliver::protection::By::Route,
         };
         let mut outcome = Outcome::ours(Verdict::Failed, Status::new(5, 1, 1), "").at(hop);
         outcome.source = Source::NextHop("550 5.1.1 no".into());

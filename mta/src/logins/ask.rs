@@ -75,7 +75,7 @@ async fn stream(dns: &Dns, tls: &ClientTls, to: TokenEndpoint<'_>) -> Result<Str
         match connect::connect(SocketAddr::new(address, to.port), CONNECT).await {
             Ok(stream) if !to.is_tls => return Ok(Stream::Plain(stream)),
             Ok(stream) => {
-                let secured = connect::handshake(stream, to.host, tls.config(true), CONNECT).await;
+                let secured = connect::handshake(stream, to.host, tls.public_names(), CONNECT).await;
                 return secured.map_err(|no| format!("no TLS: {}", no.reason));
             }
             Err(no) => why = format!("no connection to {address}: {}", no.reason),

@@ -12,6 +12,7 @@
 pub mod by_site;
 pub mod signatures;
 pub mod standing;
+pub mod tls_policies;
 pub mod verdicts;
 
 use std::sync::atomic::AtomicU64;
@@ -156,6 +157,8 @@ pub struct Metrics {
     pub deliveries: Family<ByOutcome, Counter>,
     /// The same by site.
     pub site_deliveries: by_site::BySite,
+    /// The same where a published policy about TLS decided.
+    pub tls_policies: tls_policies::TlsPolicies,
     /// Recipients that may get a message twice, by why.
     pub duplicates_possible: Family<ByDoubt, Counter>,
     /// How the queue stands, taken over before a scrape.
@@ -210,6 +213,7 @@ impl Metrics {
             signatures: signatures::Signatures::default(),
             deliveries: Family::default(),
             site_deliveries: by_site::BySite::default(),
+            tls_policies: tls_policies::TlsPolicies::default(),
             duplicates_possible: Family::default(),
             standing: standing::Standing::default(),
             // 1 s to 3 days.
@@ -233,6 +237,7 @@ impl Metrics {
         metrics.register_mail();
         metrics.verdicts.register(&mut metrics.registry);
         metrics.signatures.register(&mut metrics.registry);
+        metrics.tls_policies.register(&mut metrics.registry);
         metrics.register_buffers();
         metrics.register_state();
         metrics
@@ -506,6 +511,9 @@ mod tests {
         metrics.signatures.omitted(&crate::signing::NoSignature::CutShort);
         metrics.deliver(Outcome::Deferred);
         metrics.site_deliveries.count("mx:a", Outcome::Deferred);
+        metrics
+            .tls_policies
+            .count(crate::deliver::protection::By::Dane, Outcome::Deferred);
         metrics.doubt(Doubt::NoReply, 1);
         metrics.hand_over(Side::Source, 1);
         metrics.admit(Admitted::Yes);

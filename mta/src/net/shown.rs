@@ -141,7 +141,7 @@ fn reachable(bound: IpAddr) -> IpAddr {
 
 /// Any certificate, and always a whole handshake: a resumed session shows the certificate of the one before.
 fn client() -> Result<ClientConfig, rustls::Error> {
-    let mut config = ClientConfig::clone(&*ClientTls::public()?.config(false));
+    let mut config = ClientConfig::clone(&*ClientTls::public()?.any());
     config.resumption = Resumption::disabled();
     Ok(config)
 }

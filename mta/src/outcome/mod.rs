@@ -13,6 +13,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::deliver::protection::By;
 use crate::metrics;
 
 /// What one attempt means for one recipient.
@@ -71,6 +72,8 @@ pub struct Hop {
     pub address: Option<IpAddr>,
     /// Version and cipher suite, when the dialogue was inside TLS.
     pub tls: Option<Box<str>>,
+    /// Who decided how TLS is used.
+    pub tls_policy: By,
 }
 
 /// An enhanced status code (RFC 3463).
@@ -197,6 +200,9 @@ pub fn tell(line: &Line<'_>, outcome: &Outcome, over: bool, metrics: &metrics::M
         (Verdict::Deferred, true) => ("expired", metrics::Outcome::Expired),
         (Verdict::Deferred, false) => ("deferred", metrics::Outcome::Deferred),
     };
+    if let Some(hop) = &outcome.hop {
+        metrics.tls_policies.count(hop.tls_policy, counted);
+    }
     metrics.deliver(counted);
     metrics.site_deliveries.count(line.site, counted);
     if counted == metrics::Outcome::Delivered {
@@ -217,6 +223,7 @@ pub fn tell(line: &Line<'_>, outcome: &Outcome, over: bool, metrics: &metrics::M
         host = hop.map_or_else(String::new, |hop| crate::log::clean(&hop.host)),
         address = address.map_or_else(String::new, |address| address.to_string()),
         tls = hop.and_then(|hop| hop.tls.as_deref()).unwrap_or_default(),
+        tls_policy = hop.map_or("", |hop| hop.tls_policy.name()),
         status = %outcome.status,
         reply = crate::log::clean(outcome.source.text()),
         remote_id = outcome_id(outcome).unwrap_or_default(),
@@ -340,6 +347,7 @@ mod tests {
             host: "mx.example".into(),
             address: None,
             tls: None,
+            tls_policy: By::Route,
         };
         let mut outcome = Outcome::ours(Verdict::Deferred, Status::new(4, 4, 1), "no connection").at(hop);
         assert_eq!(outcome.kept(), "4.4.1 no connection");

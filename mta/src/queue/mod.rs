@@ -102,6 +102,8 @@ pub struct Parts {
     pub logins: Option<Logins>,
     /// Port of servers that are found by MX; 25.
     pub mx_port: u16,
+    /// Port that MTA-STS policies are fetched from; 443.
+    pub policy_port: u16,
 }
 
 impl Parts {
@@ -122,6 +124,7 @@ impl Parts {
             tls: ClientTls::public()?,
             logins: None,
             mx_port: 25,
+            policy_port: 443,
         })
     }
 }

@@ -80,6 +80,7 @@ pub fn verdict(state: &RecipientState) -> Outcome {
                 host: host.to_owned(),
                 address: None,
                 tls: None,
+                tls_policy: crate::deliver::protection::By::Route,
             }),
         ),
         None => (Source::Ourselves(line.to_owned()), None),
@@ -135,6 +136,7 @@ mod tests {
             host: "mx.example".to_owned(),
             address: None,
             tls: None,
+            tls_policy: crate::deliver::protection::By::Route,
         };
         for (verdict, class) in [
             (Verdict::Delivered, 2),

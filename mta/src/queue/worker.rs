@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use postroad_config::Dnssec;
 use postroad_spool::{EntryId, Item, Ownership, ReadError, RecipientState, Spool, Status as State};
 use tokio_util::sync::CancellationToken;
 
@@ -101,6 +102,7 @@ impl Worker {
                 sorter.sites.clone(),
                 parts.mx_port,
             )
+            .with_policy_port(parts.policy_port)
             .with_seen(parts.metrics.seen.clone())
             .with_logins(logins),
             sites: sorter.sites,
@@ -293,6 +295,7 @@ impl Worker {
             octets: work.octets,
             recipients: &work.pending,
             hostname: work.settings.hostname(),
+            validated: work.settings.set.file.dnssec == Dnssec::Trusted,
         };
         self.deliverer.attempt(&work.plan, answers, &load, stop).await
     }

@@ -32,7 +32,7 @@ pub async fn run(test: &RelayTest) -> Vec<RelayTested> {
         .map(postroad_config::DomainName::as_str)
         .collect();
     let tricks = tricks(&names);
-    let client = ClientTls::public().map(|client| client.config(false));
+    let client = ClientTls::public().map(|client| client.any());
     let targets = test.targets.iter().map(async |target| {
         let mut tested = RelayTested {
             address: target.address,

@@ -99,6 +99,12 @@ mod tests {
             fn answer<'a>(&'a self, _: &'a Question) -> futures::future::BoxFuture<'a, Answer> {
                 Box::pin(std::future::pending())
             }
+            fn proof<'a>(
+                &'a self,
+                _: &'a postroad_verify::dane::Question,
+            ) -> futures::future::BoxFuture<'a, postroad_verify::dane::Answer> {
+                Box::pin(std::future::pending())
+            }
         }
         let dns = Dns::new(Silent);
         let budget = Budget::new(&dns, 3).until(Instant::now());

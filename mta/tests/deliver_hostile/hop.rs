@@ -246,6 +246,7 @@ impl Stage {
             octets: None,
             recipients: &[0],
             hostname: "mail.test.example",
+            validated: false,
         };
         let stop = CancellationToken::new();
         let attempt = self.deliverer.attempt(&plan, Answers::default(), &load, &stop);

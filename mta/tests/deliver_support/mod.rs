@@ -37,6 +37,7 @@ pub struct Setup {
     pub policies: String,
     pub dns: Table,
     pub mx_port: u16,
+    pub policy_port: u16,
     pub tls: Option<ClientTls>,
 }
 
@@ -46,6 +47,7 @@ impl Default for Setup {
             policies: String::new(),
             dns: Table::default(),
             mx_port: 25,
+            policy_port: 443,
             tls: None,
         }
     }
@@ -103,6 +105,7 @@ impl Bench {
         )
         .unwrap();
         parts.mx_port = setup.mx_port;
+        parts.policy_port = setup.policy_port;
         parts.tls = setup.tls.unwrap_or(parts.tls);
         Self {
             queue: Queue::start_with(parts),

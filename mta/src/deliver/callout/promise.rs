@@ -16,6 +16,7 @@ use super::{Callout, PATIENCE};
 use crate::deliver::hosts::Server;
 use crate::deliver::link::{Link, Target, Trouble};
 use crate::deliver::patience::Patience;
+use crate::deliver::protection::Protection;
 
 /// What is known of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,11 +69,12 @@ impl Callout {
 
     /// The first address that answers speaks for the host.
     async fn greet(&self, server: &Server, hostname: &str) -> Keeps {
+        let protection = Protection::from(TlsMode::Verified);
         for address in &server.addresses {
             let target = Target {
                 server,
                 address: *address,
-                tls: TlsMode::Verified,
+                tls: &protection,
                 require_tls: true,
                 hostname,
                 login: None,

@@ -1,0 +1,179 @@
+//! MTA-STS policies of recipients' domains: asked for, fetched, kept.
+//!
+//! ```text
+//!   policy(domain) ─► TXT _mta-sts ─► verify::mta_sts::step ─┬─ what is kept (memory, then volume)
+//!                                                            └─ fetch.rs, once per domain at a time ─► store.rs
+//! ```
+//!
+//! A version that could not be fetched is tried again after five minutes at the earliest (RFC 8461 section 3.3).
+
+mod fetch;
+mod store;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use postroad_verify::mta_sts::{self, Kept, Policy, Record, Step};
+
+use self::fetch::Fetcher;
+use self::store::Store;
+use super::tls::ClientTls;
+use crate::dns::Dns;
+use crate::queue::clock;
+
+/// The policies. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Sts(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    fetcher: Fetcher,
+    store: Store,
+    places: Mutex<HashMap<String, Arc<Place>>>,
+}
+
+/// What is known of a domain.
+#[derive(Debug, Default)]
+struct Place {
+    kept: Mutex<Known>,
+    /// Held by the one who fetches, with the version that was tried last.
+    tried: tokio::sync::Mutex<Option<(String, Instant)>>,
+}
+
+#[derive(Clone, Debug, Default)]
+enum Known {
+    /// The volume was not looked at yet.
+    #[default]
+    Unread,
+    Read(Option<Arc<Kept>>),
+}
+
+impl Place {
+    fn known(&self) -> Known {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, kept: Option<Arc<Kept>>) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Known::Read(kept);
+    }
+}
+
+impl Sts {
+    /// Policies that are kept within the spool's folder, and fetched from that port.
+    pub fn new(dns: Dns, tls: &ClientTls, spool: &Path, port: u16) -> Self {
+        Self(Arc::new(Inner {
+            fetcher: Fetcher {
+                dns,
+                tls: tls.public_names(),
+                port,
+            },
+            store: Store::within(spool),
+            places: Mutex::default(),
+        }))
+    }
+
+    /// The policy of a domain that holds now. `allowed`: networks that may be reached although they are not public.
+    pub async fn policy(&self, domain: &str, allowed: &[IpNet]) -> Option<Policy> {
+        let question = mta_sts::question(domain)?;
+        let record = Record::of(&self.0.fetcher.dns.answer(&question).await);
+        let place = self.place(domain);
+        let kept = self.kept(domain, &place).await;
+        let kept = match mta_sts::step(kept.as_deref(), &record, seconds()) {
+            Step::Nothing => None,
+            Step::Use => kept,
+            Step::UseAndFetch(id) => {
+                let (sts, domain, allowed) = (self.clone(), domain.to_owned(), allowed.to_vec());
+                tokio::spawn(async move { sts.renew(&domain, &id, &place, &allowed).await });
+                kept
+            }
+            Step::Fetch(id) => {
+                self.renew(domain, &id, &place, allowed).await;
+                self.kept(domain, &self.place(domain)).await
+            }
+        };
+        kept.filter(|kept| kept.holds(seconds()))
+            .map(|kept| kept.policy.clone())
+    }
+
+    fn place(&self, domain: &str) -> Arc<Place> {
+        let mut places = self.0.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = places.get(domain) {
+            return place.clone();
+        }
+        // What is on the volume is found again.
+        if places.len() >= MOST_PLACES {
+            places.retain(|_, place| Arc::strong_count(place) > 1);
+        }
+        places.entry(domain.to_owned()).or_default().clone()
+    }
+
+    async fn kept(&self, domain: &str, place: &Place) -> Option<Arc<Kept>> {
+        if let Known::Read(known) = place.known() {
+            return known;
+        }
+        let (store, of) = (self.0.store.clone(), domain.to_owned());
+        let found = match tokio::task::spawn_blocking(move || store.load(&of)).await {
+            Ok(Ok(found)) => found.map(Arc::new),
+            Ok(Err(error)) => {
+                tracing::warn!(event = "sts_unreadable", domain = crate::log::clean(domain), %error, "an MTA-STS policy on the volume cannot be read; it is fetched anew");
+                None
+            }
+            Err(_) => None,
+        };
+        place.set(found.clone());
+        found
+    }
+
+    /// Fetches a version, unless that was tried a moment ago.
+    async fn renew(&self, domain: &str, id: &str, place: &Place, allowed: &[IpNet]) {
+        let mut tried = place.tried.lock().await;
+        let again = |(last, at): &(String, Instant)| last == id && at.elapsed() < PAUSE;
+        if tried.as_ref().is_some_and(again) {
+            return;
+        }
+        // Noted before: a fetch that is given up was tried too.
+        *tried = Some((id.to_owned(), Instant::now()));
+        match self.0.fetcher.fetch(domain, allowed).await {
+            Ok(policy) => {
+                tracing::info!(event = "sts_fetched", domain = crate::log::clean(domain), id, mode = %policy.mode, max_age = policy.max_age, "an MTA-STS policy was fetched");
+                let kept = Kept {
+                    id: id.to_owned(),
+                    policy,
+                    fetched: seconds(),
+                };
+                place.set(Some(Arc::new(kept.clone())));
+                self.save(domain, kept).await;
+            }
+            Err(reason) => {
+                tracing::warn!(
+                    event = "sts_failed",
+                    domain = crate::log::clean(domain),
+                    id,
+                    reason = crate::log::clean(&reason),
+                    "an MTA-STS policy cannot be fetched; one that is kept goes on"
+                );
+            }
+        }
+    }
+
+    async fn save(&self, domain: &str, kept: Kept) {
+        let (store, of) = (self.0.store.clone(), domain.to_owned());
+        let saved = tokio::task::spawn_blocking(move || store.save(&of, &kept)).await;
+        if let Ok(Err(error)) = saved {
+            tracing::warn!(event = "sts_unsaved", domain = crate::log::clean(domain), %error, "an MTA-STS policy cannot be kept on the volume; a restart forgets it");
+        }
+    }
+}
+
+/// Since 1970, by the wall clock: a policy holds over restarts.
+fn seconds() -> u64 {
+    clock::now() / 1_000
+}
+
+/// Between two fetches of the same version of one domain. RFC 8461 section 3.3 names this time.
+const PAUSE: Duration = Duration::from_mins(5);
+/// Domains of which something is held in memory; the rest is found on the volume.
+const MOST_PLACES: usize = 1_024;
