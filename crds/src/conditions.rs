@@ -31,6 +31,10 @@ pub const PORT_25_REACHABLE: &str = "Port25Reachable";
 pub const MX_VALID: &str = "MXValid";
 /// The SPF record lets the listeners' egress addresses send.
 pub const SPF_VALID: &str = "SPFValid";
+/// A record says that there is an MTA-STS policy.
+pub const MTASTS_VALID: &str = "MTASTSValid";
+/// The record of TLS-RPT is right.
+pub const TLSRPT_VALID: &str = "TLSRPTValid";
 /// The records of the keys that sign are in the DNS.
 pub const DKIM_VALID: &str = "DKIMValid";
 /// Every key that is wanted is there and signs.
@@ -96,6 +100,8 @@ pub mod reason {
     pub const CERTIFICATE_PENDING: &str = "CertificatePending";
     /// TLS is not configured.
     pub const NOT_CONFIGURED: &str = "NotConfigured";
+    /// A route needs DNSSEC, and a listener's resolvers are not said to validate it.
+    pub const DNSSEC_NOT_VALIDATED: &str = "DnssecNotValidated";
     /// A volume is nearly full.
     pub const VOLUME_NEARLY_FULL: &str = "VolumeNearlyFull";
     /// A claim was refused to grow.

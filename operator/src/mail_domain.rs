@@ -8,6 +8,7 @@
 //! * [`status`]: facts to conditions, `Ready` among them.
 //! * [`proof`]: a record that says whose the domain is, for listeners of other namespaces.
 //! * [`keys`]: reads and makes signing keys. [`signing`]: which of them sign, [`standing`]: what is said of them (pure).
+//! * [`tls_records`]: the records of MTA-STS and TLS-RPT.
 //! * [`pace`]: when to look again.
 
 pub mod keys;
@@ -18,6 +19,7 @@ pub mod records;
 pub mod signing;
 pub mod standing;
 pub mod status;
+mod tls_records;
 pub mod validate;
 
 pub use reconcile::reconcile;

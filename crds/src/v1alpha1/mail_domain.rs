@@ -79,6 +79,12 @@ pub struct MailDomainSpec {
     /// keys where the old ones are lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dkim: Option<Dkim>,
+    /// What other servers are asked to keep to when they reach this domain's mail servers (MTA-STS, RFC 8461); absent = nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mta_sts: Option<MtaSts>,
+    /// Where other servers report how TLS with this domain's mail servers went (TLS-RPT, RFC 8460); absent = nobody is to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_rpt: Option<TlsRpt>,
     /// How its DNS records are judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns: Option<DomainDns>,
@@ -204,6 +210,41 @@ pub enum DkimAlgorithm {
     Ed25519,
 }
 
+/// The MTA-STS policy of the domain: `status.records` has policy and record to publish. The record is judged; the policy is on a
+/// web server of the domain's owner, and is not fetched.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct MtaSts {
+    /// What others do where a server does not prove itself.
+    pub mode: MtaStsMode,
+}
+
+/// What others do where a server does not prove itself (RFC 8461 section 5).
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MtaStsMode {
+    /// They deliver, and report it.
+    Testing,
+    /// They do not deliver there.
+    Enforce,
+    /// The policy of before is void.
+    None,
+}
+
+/// Where other servers report how TLS went. The record that says so is judged and shown, and published by its owner.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct TlsRpt {
+    /// `mailto:ADDRESS` or `https://…`. The record may have others beside them.
+    #[schemars(
+        length(min = 1, max = 8),
+        inner(
+            length(max = 255),
+            regex(pattern = r"^(mailto:[^\s,;!@]+@[^\s,;!@]+|https://[^\s,;!/][^\s,;!]*)$")
+        )
+    )]
+    pub report_to: Vec<String>,
+}
+
 /// How the DNS records are judged.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
 #[x_kube(validation = Rule::new("!has(self.resolvers) || self.resolvers.all(r, isIP(r) || r.matches('^([0-9]{1,3}[.]){3}[0-9]{1,3}:[0-9]{1,5}$') || r.matches('^[[][0-9a-fA-F:.]+[]]:[0-9]{1,5}$'))").message("dns.resolvers: each is IP, IP:port or [IPv6]:port"))]
@@ -220,7 +261,7 @@ pub struct DomainDns {
 }
 
 /// How much each record matters.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Checks {
     /// MX, where the domain has `inbound`.
@@ -232,6 +273,29 @@ pub struct Checks {
     /// The records of the keys, where the domain has `dkim`. `Ignored`: the keys sign whether their records are seen or not.
     #[serde(default)]
     pub dkim: Check,
+    /// The record of `mtaSts`, where the domain has that.
+    #[serde(default = "advised")]
+    pub mta_sts: Check,
+    /// The record of `tlsRpt`, where the domain has that.
+    #[serde(default = "advised")]
+    pub tls_rpt: Check,
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self {
+            mx: Check::default(),
+            spf: Check::default(),
+            dkim: Check::default(),
+            mta_sts: advised(),
+            tls_rpt: advised(),
+        }
+    }
+}
+
+/// Mail flows without it.
+fn advised() -> Check {
+    Check::Advised
 }
 
 /// How much a record matters.
@@ -262,8 +326,8 @@ pub struct MailDomainStatus {
     /// The keys that its mail is signed with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dkim: Option<DkimStatus>,
-    /// Conditions: Ready, Reconciling, Stalled, MXValid, SPFValid, DKIMValid and DKIMKeysCurrent where it signs, and
-    /// OwnershipProven where a proof is asked for.
+    /// Conditions: Ready, Reconciling, Stalled, MXValid, SPFValid, DKIMValid and DKIMKeysCurrent where it signs,
+    /// MTASTSValid with `mtaSts`, TLSRPTValid with `tlsRpt`, and OwnershipProven where a proof is asked for.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[serde(default)]
     pub conditions: Vec<Condition>,

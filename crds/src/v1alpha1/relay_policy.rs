@@ -179,7 +179,8 @@ pub struct Direct {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteTls {
-    /// The mode.
+    /// The mode. `Automatic`: as DANE or MTA-STS of the recipient's side ask for, else as `Opportunistic`. `DaneOnly`: by DANE or not
+    /// at all.
     #[serde(default)]
     pub mode: RouteTlsMode,
 }
@@ -196,6 +197,12 @@ pub enum RouteTlsMode {
     Encrypted,
     /// Required, and the certificate must be valid for the next hop's name.
     Verified,
+    /// As the next hop publishes it: by TLSA records that DNSSEC proves (DANE, RFC 7672), where the listener says
+    /// `dns.dnssec: Trusted`; else by the MTA-STS policy of the recipient's domain (RFC 8461); else as `Opportunistic`.
+    Automatic,
+    /// Required, and TLSA records that DNSSEC proves must vouch for the certificate; without them, or without `dns.dnssec:
+    /// Trusted`, the mail waits.
+    DaneOnly,
 }
 
 /// When to try again after a deferral.

@@ -473,6 +473,18 @@ pub struct ListenerDns {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), inner(length(min = 2, max = 64)))]
     pub resolvers: Vec<String>,
+    /// Whether they are believed when they say that an answer is proven by DNSSEC, which DANE needs. Default `Ignored`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dnssec: Option<Dnssec>,
+}
+
+/// Whether the DNS servers are believed when they say that an answer is proven by DNSSEC, which DANE needs. Default `Ignored`.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dnssec {
+    /// They are not: nothing is proven.
+    Ignored,
+    /// They validate, and nobody can change their answers on the way: their AD bit is believed.
+    Trusted,
 }
 
 /// What happens to the mail of a deleted listener.

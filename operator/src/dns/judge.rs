@@ -10,14 +10,18 @@
 use std::fmt::{self, Write as _};
 
 mod dkim;
+mod mta_sts;
 mod proof;
 mod spf;
+mod tls_rpt;
 
 use super::exchange::{Found, Trouble, exchangers};
 use super::resolver::Observation;
 pub use dkim::{DkimWanted, dkim};
+pub use mta_sts::{MtaStsWanted, mta_sts};
 pub use proof::{ProofWanted, proof};
 pub use spf::{SpfWanted, spf};
+pub use tls_rpt::{TlsRptWanted, tls_rpt};
 
 /// A verdict about one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +76,24 @@ pub mod reasons {
     pub const DKIM_INVALID: &str = "DKIMInvalid";
     /// It has another key.
     pub const DKIM_OTHER_KEY: &str = "DKIMOtherKey";
+    /// A record says that there is an MTA-STS policy.
+    pub const MTASTS_RECORD_FOUND: &str = "MTASTSRecordFound";
+    /// There is no such record.
+    pub const MTASTS_MISSING: &str = "MTASTSMissing";
+    /// There is more than one.
+    pub const MTASTS_SEVERAL: &str = "MTASTSSeveralRecords";
+    /// It cannot be read.
+    pub const MTASTS_INVALID: &str = "MTASTSInvalid";
+    /// The record has every place that reports are wanted at.
+    pub const TLSRPT_FOUND: &str = "TLSRPTFound";
+    /// There is no such record.
+    pub const TLSRPT_MISSING: &str = "TLSRPTMissing";
+    /// There is more than one.
+    pub const TLSRPT_SEVERAL: &str = "TLSRPTSeveralRecords";
+    /// It cannot be read.
+    pub const TLSRPT_INVALID: &str = "TLSRPTInvalid";
+    /// It lacks a place.
+    pub const TLSRPT_ELSEWHERE: &str = "TLSRPTElsewhere";
     /// The record is valid, but where mail leaves from is not known.
     pub const EGRESS_UNKNOWN: &str = "EgressUnknown";
     /// The record has the uid of the object.

@@ -19,7 +19,7 @@ use super::records::{self, Row};
 use super::signing::Held;
 use super::standing::Signing;
 use super::status::{Check, Obstacle, Severity, Stated, conditions as decide, types};
-use super::{pace, proof, validate};
+use super::{pace, proof, tls_records, validate};
 use crate::apply;
 use crate::attached;
 use crate::context::Ctx;
@@ -77,6 +77,11 @@ pub async fn reconcile(object: Arc<MailDomain>, ctx: Arc<Ctx>) -> Result<Action,
                 let unasked = judge::unasked(&key.name(domain.name.as_str()), key.expected());
                 records::row(&unasked, before(&rows_before, &unasked), now)
             }));
+        }
+        let hostnames = hostnames(&found);
+        if let Some(wanted) = tls_records::sts_wanted(&object, domain.name.as_str(), &hostnames) {
+            let policy = wanted.policy_row();
+            rows_now.push(records::row(&policy, before(&rows_before, &policy), now));
         }
         signing = gathered.map(|gathered| {
             let required = wishes(&object).dkim == Wish::Required;
@@ -232,6 +237,8 @@ struct Severities {
     mx: Option<Severity>,
     spf: Option<Severity>,
     dkim: Option<Severity>,
+    mta_sts: Option<Severity>,
+    tls_rpt: Option<Severity>,
 }
 
 impl Severities {
@@ -241,6 +248,8 @@ impl Severities {
             mx: severity(wishes.mx).filter(|_| domain.inbound.is_some()),
             spf: severity(wishes.spf),
             dkim: severity(wishes.dkim).filter(|_| !keys.is_empty()),
+            mta_sts: severity(wishes.mta_sts).filter(|_| object.spec.mta_sts.is_some()),
+            tls_rpt: severity(wishes.tls_rpt).filter(|_| object.spec.tls_rpt.is_some()),
         }
     }
 }
@@ -257,8 +266,10 @@ async fn judge_all(
         mx,
         spf: spf_wish,
         dkim,
+        mta_sts,
+        tls_rpt,
     } = *severities;
-    if mx.is_none() && spf_wish.is_none() && dkim.is_none() {
+    if [mx, spf_wish, dkim, mta_sts, tls_rpt].iter().all(Option::is_none) {
         return Vec::new();
     }
     let name = domain.name.as_str();
@@ -273,10 +284,7 @@ async fn judge_all(
     } else {
         Ok(resolver::named_servers(&given))
     };
-    let hostnames: Vec<String> = found
-        .iter()
-        .map(|listener| listener.spec.hostname.to_ascii_lowercase())
-        .collect();
+    let hostnames = hostnames(found);
     let mut list = Vec::new();
     if let Some(severity) = mx {
         let seen = match &servers {
@@ -319,7 +327,24 @@ async fn judge_all(
             list.push((types::DKIM_VALID, severity, judge::dkim(&wanted, &seen)));
         }
     }
+    list.extend(
+        tls_records::judge_all(
+            object,
+            (name, &hostnames),
+            (mta_sts, tls_rpt),
+            &resolver,
+            &servers,
+        )
+        .await,
+    );
     list
+}
+
+fn hostnames(found: &[SmtpListener]) -> Vec<String> {
+    found
+        .iter()
+        .map(|listener| listener.spec.hostname.to_ascii_lowercase())
+        .collect()
 }
 
 /// Asks the name servers of the domain themselves: a resolver that the object names would prove whatever its owner likes.
@@ -415,12 +440,14 @@ fn status(
 }
 
 /// Conditions whose changes are Events.
-const TOLD: [&str; 6] = [
+const TOLD: [&str; 8] = [
     types::MX_VALID,
     types::SPF_VALID,
     types::OWNERSHIP_PROVEN,
     types::DKIM_VALID,
     types::DKIM_KEYS_CURRENT,
+    types::MTASTS_VALID,
+    types::TLSRPT_VALID,
     types::READY,
 ];
 
@@ -466,6 +493,8 @@ const _: () = assert!(
         && same(types::OWNERSHIP_PROVEN, conditions::OWNERSHIP_PROVEN)
         && same(types::DKIM_VALID, conditions::DKIM_VALID)
         && same(types::DKIM_KEYS_CURRENT, conditions::DKIM_KEYS_CURRENT)
+        && same(types::MTASTS_VALID, conditions::MTASTS_VALID)
+        && same(types::TLSRPT_VALID, conditions::TLSRPT_VALID)
 );
 
 const fn same(a: &str, b: &str) -> bool {

@@ -20,6 +20,10 @@ pub mod types {
     pub const MX_VALID: &str = "MXValid";
     /// The SPF record lets the mail out.
     pub const SPF_VALID: &str = "SPFValid";
+    /// A record says that there is an MTA-STS policy.
+    pub const MTASTS_VALID: &str = "MTASTSValid";
+    /// The record that says where reports about TLS go is right.
+    pub const TLSRPT_VALID: &str = "TLSRPTValid";
     /// A record proves that the domain is this object's.
     pub const OWNERSHIP_PROVEN: &str = "OwnershipProven";
     /// The records of the signing keys are right.

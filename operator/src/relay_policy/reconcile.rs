@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
-use postroad_config::{Route, RouteTarget};
+use postroad_config::{Dnssec, Route, RouteTarget, TlsMode};
 use postroad_crds::conditions::{
     ACCEPTED, CONFLICTED, NewCondition, READY, RECONCILING, STALLED, reason, set_condition,
 };
@@ -24,6 +24,7 @@ use crate::context::Ctx;
 use crate::driver::event;
 use crate::error::Error;
 use crate::smtp_listener::names::Names;
+use crate::smtp_listener::validate::dnssec;
 use crate::tenancy::Door;
 
 const SOON: Duration = Duration::from_secs(2);
@@ -42,6 +43,8 @@ pub struct Found {
     pub winner: Option<(String, String)>,
     /// The policy that takes some of its mail, and the listener.
     pub first: Option<(String, String)>,
+    /// A listener whose resolvers do not validate DNSSEC, which a route needs.
+    pub unvalidated: Option<String>,
     /// Listeners whose pods do not all use this version yet.
     pub pending: Vec<String>,
     /// Why a route has nothing to log in with: reason and sentence.
@@ -124,6 +127,10 @@ fn look(object: &RelayPolicy, ctx: &Ctx) -> Found {
             found
                 .not_permitted
                 .get_or_insert(logins::FOREIGN_TOKEN.to_owned());
+        }
+        let needs_dnssec = policy.routes.iter().any(|route| route.tls == TlsMode::DaneOnly);
+        if needs_dnssec && dnssec(&listener.spec) == Dnssec::Ignored {
+            found.unvalidated.get_or_insert_with(|| reference.shown());
         }
         let attached = attached::attached(door, &domains, &policies);
         let standings: Vec<Standing> = attached
@@ -218,7 +225,10 @@ fn status(object: &RelayPolicy, found: &Found, upstream: &Known, now: Timestamp)
 fn conditions(found: &Found) -> Vec<NewCondition> {
     let (accepted, why, message) = accepted(found);
     let waiting = !found.missing.is_empty() || !found.pending.is_empty();
-    let stalled = found.invalid.is_some() || found.not_permitted.is_some() || found.winner.is_some();
+    let stalled = found.invalid.is_some()
+        || found.not_permitted.is_some()
+        || found.winner.is_some()
+        || found.unvalidated.is_some();
     let conflict = match (&found.winner, &found.first) {
         (Some((winner, listener)), _) => NewCondition::new(
             CONFLICTED,
@@ -287,6 +297,15 @@ fn accepted(found: &Found) -> (bool, &'static str, String) {
             false,
             reason::LISTENER_NOT_FOUND,
             format!("there is no SmtpListener {names}; create it, or correct listenerRefs"),
+        )
+    } else if let Some(listener) = &found.unvalidated {
+        (
+            false,
+            reason::DNSSEC_NOT_VALIDATED,
+            format!(
+                "a route is DaneOnly, and listener {listener} does not say dns.dnssec: Trusted, so its mail waits; have resolvers that \
+                 validate DNSSEC and say so, or use Automatic"
+            ),
         )
     } else {
         (
@@ -363,6 +382,15 @@ mod tests {
                 Some(false),
                 reason::NOT_YET_APPLIED,
                 Some(false),
+            ),
+            (
+                Found {
+                    unvalidated: Some("edge".into()),
+                    ..Found::default()
+                },
+                Some(false),
+                reason::DNSSEC_NOT_VALIDATED,
+                Some(true),
             ),
             (
                 Found {

@@ -97,6 +97,8 @@ fn route(route: &crd::Route) -> Result<Route, Invalid> {
         RouteTlsMode::Opportunistic => TlsMode::Opportunistic,
         RouteTlsMode::Encrypted => TlsMode::Encrypted,
         RouteTlsMode::Verified => TlsMode::Verified,
+        RouteTlsMode::Automatic => TlsMode::Automatic,
+        RouteTlsMode::DaneOnly => TlsMode::DaneOnly,
     };
     Ok(Route {
         credentials: credentials::planned(route, &to, tls)?,

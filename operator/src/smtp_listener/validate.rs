@@ -9,7 +9,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Secret;
 use postroad_config::{
-    Access, DomainName, Durability, HeaderEdits, Headers, Limits, Octets, Period, Port, ProxyMode,
+    Access, Dnssec, DomainName, Durability, HeaderEdits, Headers, Limits, Octets, Period, Port, ProxyMode,
     ProxyProtocol, QueueSection, Role, Sections, TextError, TlsMode, TlsVersion, User, Verification,
 };
 use postroad_crds::SmtpListenerSpec;
@@ -72,6 +72,8 @@ pub struct Valid {
     pub verification: Verification,
     /// DNS servers of the pods.
     pub resolvers: Vec<SocketAddr>,
+    /// Whether they are believed when they say that an answer is proven.
+    pub dnssec: Dnssec,
     /// What mail leaves from.
     pub egress: Vec<IpNet>,
 }
@@ -116,12 +118,21 @@ pub fn validate(spec: &SmtpListenerSpec) -> Result<Valid, Invalid> {
         headers: headers(spec),
         verification: verification::of(spec.verification.as_ref())?,
         resolvers: resolvers.map(|text| server(text)).collect::<Result<_, _>>()?,
+        dnssec: dnssec(spec),
         egress: egress
             .map(|text| network("spec.egress.addresses", text))
             .collect::<Result<_, _>>()?,
     };
     sections(&valid)?;
     Ok(valid)
+}
+
+/// Whether the DNS servers of a listener are believed.
+pub fn dnssec(spec: &SmtpListenerSpec) -> Dnssec {
+    match spec.dns.as_ref().and_then(|dns| dns.dnssec) {
+        Some(crd::Dnssec::Trusted) => Dnssec::Trusted,
+        Some(crd::Dnssec::Ignored) | None => Dnssec::Ignored,
+    }
 }
 
 fn rollout_settings(given: &crd::Rollout) -> Result<(), Invalid> {

@@ -37,6 +37,14 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
         "in what is said of DNS records: unit tests of `dns`",
     ),
     (
+        "maildomains/mtaSts",
+        "in what is said of DNS records: unit tests of `dns`",
+    ),
+    (
+        "maildomains/tlsRpt",
+        "in what is said of DNS records: unit tests of `dns`",
+    ),
+    (
         "maildomains/mx",
         "in what is said of DNS records: unit tests of `dns`",
     ),

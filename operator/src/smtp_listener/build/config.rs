@@ -216,6 +216,7 @@ fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
         limits: valid.limits,
         queue: valid.queue,
         resolvers: valid.resolvers.clone(),
+        dnssec: valid.dnssec,
         domains: Vec::new(),
         shards: shards
             .iter()

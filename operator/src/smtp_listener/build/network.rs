@@ -3,17 +3,19 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use postroad_config::{Deliver, Domain, Policy, RouteTarget};
+use postroad_config::{Deliver, Domain, Policy, RouteTarget, TlsMode};
 use postroad_crds::SmtpListener;
 use serde_json::{Value, json};
 
 use crate::smtp_listener::names::{LISTENER, Names, container_port};
 
 /// Ports (TCP) that mail leaves through: 25 for mail by MX, which is the way of all that no policy takes, then smart hosts,
-/// the hosts that received mail is delivered to, and the addresses where tokens for smart hosts are given.
+/// the hosts that received mail is delivered to, the addresses where tokens for smart hosts are given, and the one that MTA-STS
+/// policies are fetched from (RFC 8461 section 3.3).
 pub fn mail_ports(policies: &[Policy], domains: &[Domain]) -> BTreeSet<u16> {
     let routes = policies.iter().flat_map(|policy| &policy.routes);
     let hops = routes.flat_map(|route| match &route.to {
+        RouteTarget::Direct { .. } if route.tls == TlsMode::Automatic => vec![HTTPS],
         RouteTarget::Direct { .. } => Vec::new(),
         RouteTarget::SmartHosts(hosts) => hosts.iter().map(|host| host.port).collect(),
     });
@@ -30,6 +32,8 @@ pub fn mail_ports(policies: &[Policy], domains: &[Domain]) -> BTreeSet<u16> {
         .chain(tokens)
         .collect()
 }
+
+const HTTPS: u16 = 443;
 
 /// Whom the pods talk to.
 #[derive(Clone, Copy, Debug)]
@@ -152,6 +156,11 @@ mod tests {
         assert_eq!(
             mail_ports(&[tokens], &[]).into_iter().collect::<Vec<_>>(),
             [25, 443, 587]
+        );
+        let automatic = policy(&json!([{"to": {"direct": {}}, "tls": "Automatic"}]));
+        assert_eq!(
+            mail_ports(&[automatic], &[]).into_iter().collect::<Vec<_>>(),
+            [25, 443]
         );
         assert_eq!(mail_ports(&[], &[]).into_iter().collect::<Vec<_>>(), [25]);
     }
