@@ -47,7 +47,7 @@ pub fn play(scene: &Scene<'_>) -> Outcome {
     let server = room.server(Security::StartTls)?;
     let first = Mail::plain(&room.mark("logged-in"), &room.sender(), &room.far_user());
     room.send(&server, &first)?;
-    room.expect_at_far(&[first.clone()], LIMIT)?;
+    room.expect_at_far(std::slice::from_ref(&first), LIMIT)?;
 
     login(&room, "wrong horse")?;
     let policy = namespace.wait_condition(POLICY, "UpstreamAuthenticated", "False", LIMIT)?;

@@ -445,27 +445,6 @@ policies:
                 "policies[0].retry",
             ),
             (
-                "tls: Opportunistic}]}",
-                "tls: Verified, credentials: {password: {user: u, password: p}}}]}",
-                "policies[0].routes[0].credentials",
-            ),
-            (
-                "direct: {}}, tls: Opportunistic}]}",
-                "smartHosts: [{host: h, port: 25}]}, tls: Opportunistic, credentials: {password: {user: u, password: p}}}]}",
-                "policies[0].routes[0].tls",
-            ),
-            (
-                "direct: {}}, tls: Opportunistic}]}",
-                "smartHosts: [{host: h, port: 25}]}, tls: Verified, credentials: {password: {user: '', password: p}}}]}",
-                "policies[0].routes[0].credentials.password.user",
-            ),
-            (
-                "direct: {}}, tls: Opportunistic}]}",
-                "smartHosts: [{host: h, port: 25}]}, tls: Verified, credentials: {oauthClient: {user: u, clientId: c, \
-                 tokenEndpoint: 'http://a.example/b', scope: s, proof: {secret: x}}}}]}",
-                "policies[0].routes[0].credentials.oauthClient.tokenEndpoint",
-            ),
-            (
                 "directory: /tmp/x",
                 "directory: /tmp/x, highWaterPercent: 100",
                 "spool.highWaterPercent",
@@ -508,6 +487,33 @@ policies:
                 "users:",
                 "authentication: {serviceAccounts: {issuer: i, audience: a, keySet: k, refusedAudiences: [a]}}\nusers:",
                 "authentication.serviceAccounts.refusedAudiences",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn each_mistake_of_credentials_names_its_field() {
+        expect_refused(&[
+            (
+                "tls: Opportunistic}]}",
+                "tls: Verified, credentials: {password: {user: u, password: p}}}]}",
+                "policies[0].routes[0].credentials",
+            ),
+            (
+                "direct: {}}, tls: Opportunistic}]}",
+                "smartHosts: [{host: h, port: 25}]}, tls: Opportunistic, credentials: {password: {user: u, password: p}}}]}",
+                "policies[0].routes[0].tls",
+            ),
+            (
+                "direct: {}}, tls: Opportunistic}]}",
+                "smartHosts: [{host: h, port: 25}]}, tls: Verified, credentials: {password: {user: '', password: p}}}]}",
+                "policies[0].routes[0].credentials.password.user",
+            ),
+            (
+                "direct: {}}, tls: Opportunistic}]}",
+                "smartHosts: [{host: h, port: 25}]}, tls: Verified, credentials: {oauthClient: {user: u, clientId: c, \
+                 tokenEndpoint: 'http://a.example/b', scope: s, proof: {secret: x}}}}]}",
+                "policies[0].routes[0].credentials.oauthClient.tokenEndpoint",
             ),
         ]);
     }

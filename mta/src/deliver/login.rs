@@ -141,14 +141,14 @@ impl Link {
         let as_what = format!("{user} by {}", mechanism.name());
         let refused = match self.next(self.patience.greeting).await {
             Ok(Event::LoggedIn) => None,
-            Ok(Event::LoginRefused(reply)) => Some(NoLogin::refused(reply, &as_what)),
-            Ok(_) => return Err(self.lost("the connection ended")),
             // Some close behind the refusal.
-            Err(Trouble::Failed(Failure {
+            Ok(Event::LoginRefused(reply))
+            | Err(Trouble::Failed(Failure {
                 error: Error::Refused(reply),
                 stage: Stage::Auth,
                 ..
             })) => Some(NoLogin::refused(reply, &as_what)),
+            Ok(_) => return Err(self.lost("the connection ended")),
             Err(Trouble::Failed(Failure {
                 error: Error::Login(error),
                 ..

@@ -145,7 +145,10 @@ impl Prober {
 fn good(target: &Target<'_>, hop: &Hop, tested: &mut UpstreamTested) {
     tested.reachable = true;
     tested.secured = (target.tls.need != Need::Clear).then_some(hop.tls.is_some());
-    tested.message = hop.tls.as_deref().unwrap_or("in clear").to_owned();
+    hop.tls
+        .as_deref()
+        .unwrap_or("in clear")
+        .clone_into(&mut tested.message);
 }
 
 fn bad(trouble: Trouble, target: &Target<'_>, tested: &mut UpstreamTested) {

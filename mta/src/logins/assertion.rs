@@ -7,6 +7,8 @@
 //!
 //! The clock is passed in. Statements begin half a minute before it, so that a clock that is a little ahead does no harm.
 
+use std::fmt::Write;
+
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -106,7 +108,8 @@ fn escaped(text: &str) -> String {
         if octet.is_ascii_alphanumeric() || b"-._~".contains(&octet) {
             escaped.push(char::from(octet));
         } else {
-            escaped.push_str(&format!("%{octet:02X}"));
+            // Writing into a String cannot fail.
+            let _ = write!(escaped, "%{octet:02X}");
         }
     }
     escaped

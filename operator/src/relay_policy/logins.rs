@@ -47,7 +47,10 @@ impl Logins {
 /// Logins by the uid of their policy, as last read, with the generation that they are of: under another one the hosts may be
 /// others.
 #[derive(Default)]
-pub struct Kept(Mutex<HashMap<String, (Option<i64>, Arc<Logins>)>>);
+pub struct Kept(Mutex<HashMap<String, OfGeneration>>);
+
+/// Logins with the generation of their policy.
+type OfGeneration = (Option<i64>, Arc<Logins>);
 
 impl Kept {
     fn put(&self, ctx: &Ctx, object: &RelayPolicy, logins: &Arc<Logins>) {

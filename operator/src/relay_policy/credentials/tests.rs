@@ -28,6 +28,9 @@ fn rsa() -> (String, String) {
     (made.self_signed(&key).unwrap().pem(), key.serialize_pem())
 }
 
+/// What is changed in a good file, and a word of the refusal.
+type Change = (fn(&mut Value), &'static str);
+
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 
 #[test]
@@ -140,7 +143,7 @@ fn the_file_of_google_is_read() {
             "https://mail.google.com/"
         )
     );
-    let changes: [(fn(&mut Value), &str); 5] = [
+    let changes: [Change; 5] = [
         (|file| file["private_key"] = Value::Null, "`private_key`"),
         (|file| file["private_key"] = json!("CANARY"), "no RSA key"),
         (|file| file["client_email"] = json!(""), "`client_email`"),
