@@ -3,6 +3,8 @@
 //! Children are applied by the server (one field manager, forced), but never over an object that is not ours: a live object of
 //! that name must carry our label, or have been applied by us.
 
+mod lists;
+
 use std::fmt::Debug;
 use std::future::Future;
 use std::time::Duration;
@@ -10,6 +12,7 @@ use std::time::Duration;
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Resource, ResourceExt};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -46,7 +49,11 @@ pub async fn write<T>(
 /// Applies a child. Nothing is sent where the live object carries `hash` already as its last applied one.
 pub async fn apply<K>(ctx: &Ctx, namespace: &str, object: &Value) -> Result<K, Error>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Serialize
+        + DeserializeOwned
+        + Debug,
 {
     let api: Api<K> = Api::namespaced(ctx.client.clone(), namespace);
     let live = api.get_opt(name_of(object)).await.doing("reading a child")?;
@@ -60,7 +67,11 @@ fn name_of(object: &Value) -> &str {
 /// The same over an object that was read already.
 pub async fn apply_over<K>(ctx: &Ctx, namespace: &str, object: &Value, live: Option<K>) -> Result<K, Error>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Serialize
+        + DeserializeOwned
+        + Debug,
 {
     let api: Api<K> = Api::namespaced(ctx.client.clone(), namespace);
     let name = name_of(object).to_owned();
@@ -77,6 +88,7 @@ where
         if live.annotations().get(APPLIED) == Some(&fingerprint) && unchanged(ctx, &live, &fingerprint) {
             return Ok(live);
         }
+        mend(ctx, namespace, &live, &object).await?;
     }
     let parameters = PatchParams::apply(MANAGER).force();
     let applied = write(
@@ -91,6 +103,25 @@ where
         &applied.resource_version().unwrap_or_default(),
     );
     Ok(applied)
+}
+
+/// Takes entries of others out of lists that are ours, before the apply that would leave them there.
+async fn mend<K>(ctx: &Ctx, namespace: &str, live: &K, object: &Value) -> Result<(), Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Serialize
+        + DeserializeOwned
+        + Debug,
+{
+    let whole = serde_json::to_value(live).map_err(|error| Error::Made(error.to_string()))?;
+    let Some(mut change) = lists::mended(&K::kind(&()), &whole, object) else {
+        return Ok(());
+    };
+    change["metadata"]["resourceVersion"] = Value::from(live.resource_version());
+    merge::<K>(ctx, namespace, &live.name_any(), &change)
+        .await
+        .map(drop)
 }
 
 /// Whether an object was made by the operator: by its label, or, where somebody took that away, by the API server's record of who

@@ -6,8 +6,8 @@
 //!                                                  └─► the Secret is created, which wakes the domain
 //! ```
 //!
-//! A Secret that is not ours is never written to. Where one with keys of ours is gone, no new key is made by itself: DNS
-//! does not know it, and the old one may be restored.
+//! A Secret that is not ours is never written to. Where one with keys of ours is gone, or an entry of it, no new key is made
+//! by itself: DNS does not know it, and the old one may be restored.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -142,7 +142,16 @@ fn judged(object: &MailDomain, dkim: &Dkim, found: Option<&Secret>, name: &str) 
     if given {
         return Ok((held, Vec::new()));
     }
-    Ok(signing::wanted(dkim, &held))
+    let (keys, missing) = signing::wanted(dkim, &held);
+    if let Some(selector) = signing::lost(object.status.as_ref(), name, &missing) {
+        let sentence = format!(
+            "Secret {name} has no entry {selector}.pem any more, whose key status.dkim names; restore it, or take spec.dkim \
+             out and give it again to have a new key made, whose record must then be published. The pods sign with the old \
+             key meanwhile"
+        );
+        return Err((reason::KEYS_LOST, sentence));
+    }
+    Ok((keys, missing))
 }
 
 /// Whether this very object owns it: one of the same name before it may have left one behind.
@@ -296,94 +305,4 @@ async fn create(object: &MailDomain, entries: &BTreeMap<String, Value>, ctx: &Ct
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn domain(dkim: &Value, status: &Value) -> MailDomain {
-        serde_json::from_value(json!({
-            "apiVersion": "postroad.dev/v1alpha1", "kind": "MailDomain",
-            "metadata": {"name": "shop", "namespace": "mail", "uid": "one"},
-            "spec": {"domain": "shop.example", "listenerRefs": [{"name": "edge"}], "dkim": dkim},
-            "status": status,
-        }))
-        .unwrap()
-    }
-
-    fn secret(owner: &str, entries: &[(String, String)]) -> Secret {
-        let encode = |text: &String| base64::engine::general_purpose::STANDARD.encode(text);
-        let data: BTreeMap<_, _> = entries
-            .iter()
-            .map(|(entry, text)| (entry, encode(text)))
-            .collect();
-        serde_json::from_value(json!({
-            "metadata": {
-                "name": "shop-dkim", "namespace": "mail", "labels": {"app.kubernetes.io/managed-by": "postroad"},
-                "ownerReferences": [{"apiVersion": "postroad.dev/v1alpha1", "kind": "MailDomain", "name": "shop", "uid": owner}],
-            },
-            "data": data,
-        }))
-        .unwrap()
-    }
-
-    fn judge(object: &MailDomain, found: Option<&Secret>) -> Result<Standing, Trouble> {
-        let dkim = object.spec.dkim.as_ref().unwrap();
-        judged(object, dkim, found, &signing::secret_name("shop", dkim))
-    }
-
-    #[test]
-    fn first_keys_are_made_and_lost_ones_are_not_made_anew() {
-        let fresh = domain(&json!({}), &Value::Null);
-        let both = vec![DkimAlgorithm::Rsa2048, DkimAlgorithm::Ed25519];
-        assert_eq!(judge(&fresh, None), Ok((Vec::new(), both)));
-        let key = json!({"selector": "ed-1", "algorithm": "Ed25519", "state": "Active", "since": "x"});
-        let known = domain(
-            &json!({}),
-            &json!({"dkim": {"secret": "shop-dkim", "keys": [key]}}),
-        );
-        let (reason, message) = judge(&known, None).unwrap_err();
-        assert_eq!(reason, reason::KEYS_LOST);
-        assert!(
-            message.contains("shop-dkim") && message.contains("take spec.dkim out"),
-            "{message}"
-        );
-        // Keys that were given are another matter.
-        let other = domain(
-            &json!({"secretRef": {"name": "mine"}}),
-            &json!({"dkim": {"secret": "shop-dkim", "keys": [key]}}),
-        );
-        assert_eq!(judge(&other, None).unwrap_err().0, reason::SECRET_NOT_FOUND);
-    }
-
-    #[test]
-    fn a_secret_of_somebody_else_is_read_only_where_it_is_named() {
-        let made = signing::make(DkimAlgorithm::Ed25519, "ed-1").unwrap();
-        let foreign = secret("another", std::slice::from_ref(&made));
-        let fresh = domain(&json!({"algorithms": ["Ed25519"]}), &Value::Null);
-        assert_eq!(
-            judge(&fresh, Some(&foreign)).unwrap_err().0,
-            reason::FOREIGN_OBJECT
-        );
-        let own = secret("one", std::slice::from_ref(&made));
-        assert_eq!(judge(&fresh, Some(&own)).unwrap().0[0].selector, "ed-1");
-        let mut unlabelled = own.clone();
-        unlabelled.metadata.labels = None;
-        assert!(judge(&fresh, Some(&unlabelled)).is_err());
-        let named = domain(&json!({"secretRef": {"name": "mine"}}), &Value::Null);
-        assert_eq!(judge(&named, Some(&foreign)).unwrap().0.len(), 1);
-    }
-
-    #[test]
-    fn an_algorithm_that_is_added_later_gets_its_key_and_a_bad_entry_a_sentence() {
-        let made = signing::make(DkimAlgorithm::Ed25519, "ed-1").unwrap();
-        let both = domain(&json!({}), &Value::Null);
-        let (keys, missing) = judge(&both, Some(&secret("one", std::slice::from_ref(&made)))).unwrap();
-        assert_eq!((keys.len(), missing), (1, vec![DkimAlgorithm::Rsa2048]));
-        let bad = secret("one", &[made, ("x.pem".into(), "hush".into())]);
-        let (reason, message) = judge(&both, Some(&bad)).unwrap_err();
-        assert_eq!(reason, reason::SECRET_INVALID);
-        assert!(
-            message.contains("`x.pem`") && !message.contains("hush"),
-            "{message}"
-        );
-    }
-}
+mod tests;

@@ -162,6 +162,23 @@ pub fn had_keys(status: Option<&MailDomainStatus>, secret: &str) -> bool {
     known.is_some_and(|known| known.secret == secret && !known.keys.is_empty())
 }
 
+/// Selector of a key that the status names, of an algorithm that lacks one in that very Secret: somebody took it out.
+pub fn lost<'a>(
+    status: Option<&'a MailDomainStatus>,
+    secret: &str,
+    missing: &[DkimAlgorithm],
+) -> Option<&'a str> {
+    let known = status?.dkim.as_ref().filter(|known| known.secret == secret)?;
+    let is_missing = |key: &&DkimKeyStatus| {
+        missing.iter().any(|algorithm| match algorithm {
+            DkimAlgorithm::Rsa2048 => key.algorithm.starts_with("Rsa"),
+            DkimAlgorithm::Ed25519 => key.algorithm == "Ed25519",
+        })
+    };
+    let key = known.keys.iter().find(is_missing)?;
+    Some(key.selector.as_str())
+}
+
 /// How each key stands now. `seen`: what DNS says of its record; absent where it is not to be asked, then the key signs at
 /// once. A key whose record is another one than before begins anew.
 pub fn stands(
