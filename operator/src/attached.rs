@@ -42,6 +42,18 @@ pub fn attached(
         }
     }
     let domains: Vec<_> = by_name.into_values().collect();
+    Attached {
+        policies: policies_of(door, &domains, all_policies),
+        domains,
+    }
+}
+
+/// Policies that a listener uses, in the order in which they decide. `domains`: those that it serves.
+fn policies_of(
+    door: Door<'_>,
+    domains: &[(Arc<MailDomain>, Domain)],
+    all_policies: &[Arc<RelayPolicy>],
+) -> Vec<(Arc<RelayPolicy>, Policy)> {
     let mut found = Vec::new();
     for object in all_policies {
         let namespace = object.namespace().unwrap_or_default();
@@ -49,7 +61,7 @@ pub fn attached(
             && door.namespace_may(&namespace).is_ok()
             && let Ok(policy) = policies::validate(object)
         {
-            let within = within(door, &namespace, &domains);
+            let within = within(door, &namespace, domains);
             found.push((object.clone(), Policy { within, ..policy }));
         }
     }
@@ -62,10 +74,22 @@ pub fn attached(
         .map(|standing| standing.name.clone())
         .collect();
     found.sort_by_key(|(_, policy)| order.iter().position(|name| *name == policy.name));
-    Attached {
-        domains,
-        policies: found,
+    found
+}
+
+/// The same policies. Domains matter only for the bounds of those from other namespaces: where there is none, thousands of
+/// domains are not looked at.
+pub fn ranked(
+    door: Door<'_>,
+    all_domains: &[Arc<MailDomain>],
+    all_policies: &[Arc<RelayPolicy>],
+) -> Vec<(Arc<RelayPolicy>, Policy)> {
+    let is_foreign =
+        |object: &Arc<RelayPolicy>| object.metadata.namespace.as_deref() != Some(door.namespace());
+    if all_policies.iter().any(is_foreign) {
+        return attached(door, all_domains, all_policies).policies;
     }
+    policies_of(door, &[], all_policies)
 }
 
 /// The bounds of a policy from another namespace: mail of the ServiceAccounts there, and of the domains that objects from there
@@ -104,8 +128,13 @@ pub fn domain_winner(
     all: &[Arc<MailDomain>],
 ) -> Option<(String, String)> {
     let name = domains::validate(&object.spec).ok()?.name;
+    let rivals: Vec<Arc<MailDomain>> = all
+        .iter()
+        .filter(|other| may_be(&other.spec.domain, &name))
+        .cloned()
+        .collect();
     doors.iter().find_map(|door| {
-        let winner = claims(*door, all)
+        let winner = claims(*door, &rivals)
             .filter(|(_, domain)| domain.name == name)
             .map(|(other, _)| other)
             .min_by_key(|other| age(*door, &**other))?;
@@ -116,6 +145,12 @@ pub fn domain_winner(
         };
         (winner.uid() != object.uid()).then(|| (door.name().to_owned(), shown))
     })
+}
+
+/// Whether a text can be that name, by letters alone: what is to be parsed is few of thousands then.
+fn may_be(text: &str, name: &DomainName) -> bool {
+    let bare = text.strip_suffix('.').unwrap_or(text);
+    !text.is_ascii() || bare.eq_ignore_ascii_case(name.as_str())
 }
 
 /// What a policy's rank is made of.
@@ -129,26 +164,35 @@ pub fn standing(object: &RelayPolicy, policy: &Policy) -> Standing {
     }
 }
 
-/// Names the objects in a set and their versions, with those of the Secrets that policies log in with, so that a domain's reconcile can tell whether a configuration holds it.
+/// Names the objects in a set and their versions, with those of the Secrets that policies log in with, so that a domain's reconcile
+/// can tell whether a configuration holds it.
 pub fn fingerprint(attached: &Attached) -> String {
-    let mut lines: Vec<String> = attached
-        .domains
-        .iter()
-        .map(|(object, _)| {
-            let signs = active(object).into_iter().map(|key| key.selector.as_str());
-            let keys: Vec<&str> = signs.collect();
-            format!("{}/{}", line(&**object), keys.join(","))
-        })
-        .collect();
-    lines.extend(attached.policies.iter().map(|(object, _)| {
-        let used = object.status.iter().flat_map(|status| &status.credentials);
-        let versions: Vec<String> = used
-            .map(|used| format!("{}:{}", used.secret, used.version))
-            .collect();
-        format!("{}/{}", line(&**object), versions.join(","))
-    }));
+    postroad_config::hash(&lines(attached).join("\n"))
+}
+
+/// The objects in a set, a line each, sorted.
+pub fn lines(attached: &Attached) -> Vec<String> {
+    let domains = attached.domains.iter().map(|(object, _)| domain_line(object));
+    let policies = attached.policies.iter().map(|(object, _)| policy_line(object));
+    let mut lines: Vec<String> = domains.chain(policies).collect();
     lines.sort();
-    postroad_config::hash(&lines.join("\n"))
+    lines
+}
+
+/// A domain as it is now, with the keys that sign.
+pub fn domain_line(object: &MailDomain) -> String {
+    let signs = active(object).into_iter().map(|key| key.selector.as_str());
+    let keys: Vec<&str> = signs.collect();
+    format!("{}/{}", line(object), keys.join(","))
+}
+
+/// A policy as it is now, with the versions of the Secrets that it logs in with.
+pub fn policy_line(object: &RelayPolicy) -> String {
+    let used = object.status.iter().flat_map(|status| &status.credentials);
+    let versions: Vec<String> = used
+        .map(|used| format!("{}:{}", used.secret, used.version))
+        .collect();
+    format!("{}/{}", line(object), versions.join(","))
 }
 
 /// Whether every serving pod of a listener runs a configuration with exactly these objects. Where no pod is wanted, none is

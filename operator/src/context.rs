@@ -15,11 +15,13 @@ use postroad_crds::{MailDomain, RelayPolicy, SmtpListener};
 use crate::args::Args;
 use crate::dns::Resolver;
 use crate::driver::{Failures, Guarded};
+use crate::known::{Known, Shared};
 use crate::lease::Leadership;
 use crate::mail_domain::keys::{Maker, SigningKeys};
 use crate::metrics::Metrics;
 use crate::relay_policy::logins::Kept;
 use crate::relay_policy::probe;
+use crate::rendered::Rendered;
 use crate::reviews::Reviews;
 use crate::smtp_listener::admin::Tokens;
 use crate::smtp_listener::build::config::Issuer;
@@ -65,6 +67,12 @@ pub struct Ctx {
     pub logins: Kept,
     /// What was found when smart hosts were tried.
     pub upstream_tests: probe::Rounds,
+    /// What the configurations hold.
+    pub rendered: Rendered,
+    /// Domains that can be parsed, shared.
+    pub shared_domains: Known<MailDomain>,
+    /// Policies that can be parsed, shared.
+    pub shared_policies: Known<RelayPolicy>,
     /// Children that listeners do not want any more.
     pub given_up: GivenUp,
     /// Listeners, watch-fed.
@@ -87,6 +95,16 @@ impl Ctx {
             .listeners
             .get(&ObjectRef::new(&reference.name).within(namespace))?;
         found.0.as_ref().ok().cloned()
+    }
+
+    /// All domains that can be parsed.
+    pub fn all_domains(&self) -> Shared<MailDomain> {
+        self.shared_domains.of(self.domains.state())
+    }
+
+    /// All policies that can be parsed.
+    pub fn all_policies(&self) -> Shared<RelayPolicy> {
+        self.shared_policies.of(self.policies.state())
     }
 
     /// All listeners that can be read.

@@ -13,7 +13,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use kube::core::DeserializeGuard;
-use kube::runtime::controller::{Action, Controller};
+use kube::runtime::controller::{Action, Controller, Error as Ended};
 use kube::runtime::events::{Event, EventType};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
@@ -38,6 +38,12 @@ impl Failures {
     pub fn persist<K: Resource<DynamicType = ()>>(&self, object: &K) -> bool {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(&key(object)).is_some_and(|count| *count >= PERSISTENT)
+    }
+
+    /// How many objects have.
+    pub fn persisting(&self) -> usize {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.values().filter(|count| **count >= PERSISTENT).count()
     }
 
     fn count(&self, key: &str) -> u32 {
@@ -133,13 +139,22 @@ pub async fn run<K, F, R>(
     let policy = move |object: Arc<Guarded<K>>, error: &Error, ctx: Arc<Ctx>| {
         Action::requeue(wait(error.class(), ctx.failures.count(&key(&*object))))
     };
+    let known = ctx.clone();
     controller
         .graceful_shutdown_on(shutdown)
         .run(one, policy, ctx)
-        .for_each(|result| async move {
+        .for_each(move |result| {
+            if let Err(Ended::ObjectNotFound(gone)) = &result {
+                // Deleted between two tries.
+                let namespace = gone.namespace.as_deref().unwrap_or_default();
+                known
+                    .failures
+                    .clear(&format!("{}/{namespace}/{}", K::kind(&()), gone.name));
+            }
             if let Err(error) = result {
                 tracing::debug!(kind, %error, "controller");
             }
+            std::future::ready(())
         })
         .await;
 }
@@ -235,7 +250,10 @@ mod tests {
             (failures.count("a"), failures.count("a"), failures.count("b")),
             (1, 2, 1)
         );
+        assert_eq!(failures.persisting(), 0);
+        failures.count("a");
+        assert_eq!(failures.persisting(), 1);
         failures.clear("a");
-        assert_eq!(failures.count("a"), 1);
+        assert_eq!((failures.count("a"), failures.persisting()), (1, 0));
     }
 }

@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 
 use crate::context::Ctx;
+use crate::counted::count;
 
 /// Serves until the process ends. Errors: the address cannot be listened on.
 pub async fn serve(address: SocketAddr, ctx: Arc<Ctx>) -> std::io::Result<()> {
@@ -33,7 +34,7 @@ pub async fn serve(address: SocketAddr, ctx: Arc<Ctx>) -> std::io::Result<()> {
         .route(
             "/metrics",
             get(move || async move {
-                metrics.metrics.leads(metrics.leadership.holds());
+                observe(&metrics);
                 (
                     [(
                         "content-type",
@@ -44,5 +45,22 @@ pub async fn serve(address: SocketAddr, ctx: Arc<Ctx>) -> std::io::Result<()> {
             }),
         );
     let listener = tokio::net::TcpListener::bind(address).await?;
+    tracing::info!(address = %listener.local_addr()?, "/livez, /readyz and /metrics are served");
     axum::serve(listener, router).await
+}
+
+/// What is true at this moment.
+fn observe(ctx: &Ctx) {
+    ctx.metrics.leads(ctx.leadership.holds());
+    ctx.metrics.failing(ctx.failures.persisting());
+    let counts = [
+        ("SmtpListener", count(&ctx.listeners.state())),
+        ("MailDomain", count(&ctx.domains.state())),
+        ("RelayPolicy", count(&ctx.policies.state())),
+    ];
+    for (kind, counts) in counts {
+        for (ready, number) in counts {
+            ctx.metrics.objects(kind, ready, number);
+        }
+    }
 }

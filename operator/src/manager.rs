@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::Shared;
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt, stream};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service, ServiceAccount};
@@ -21,11 +21,15 @@ use postroad_crds::{MailDomain, RelayPolicy, SmtpListener};
 use serde::de::DeserializeOwned;
 
 use crate::args::Args;
+use crate::attached;
 use crate::context::{Applied, Ctx, GivenUp};
 use crate::dns::Resolver;
 use crate::driver::{self, Guarded};
+use crate::known::Known;
 use crate::lease::{self, Leadership};
 use crate::metrics::Metrics;
+use crate::news::News;
+use crate::rendered::Rendered;
 use crate::reviews::{self, Reviews};
 use crate::smtp_listener::names::LISTENER;
 use crate::{http, mail_domain, relay_policy, secrets, smtp_listener};
@@ -95,6 +99,9 @@ pub async fn run(args: Args, client: Client, asked: impl Future<Output = ()> + S
         logins: relay_policy::logins::Kept::default(),
         upstream_tests: relay_policy::probe::Rounds::default(),
         given_up: GivenUp::default(),
+        rendered: Rendered::default(),
+        shared_domains: Known::default(),
+        shared_policies: Known::default(),
         listeners: listeners.store(),
         domains: domains.store(),
         policies: policies.store(),
@@ -221,72 +228,101 @@ async fn controllers(
 ) {
     let (client, args) = (&ctx.client, &ctx.args);
     let ours = watcher::Config::default().labels(LISTENER);
+    let all = watcher::Config::default();
     let listeners = listeners
         .reconcile_on(secrets::changes(client.clone(), ctx.listeners.clone()))
-        .watches(
+        .reconcile_on(woken(
             api::<PartialObjectMeta<StatefulSet>>(client, args),
             ours.clone(),
             |set| labelled(&set),
-        )
-        .watches(
+        ))
+        .reconcile_on(woken(
             api::<PartialObjectMeta<Service>>(client, args),
             ours.clone(),
             |service| labelled(&service),
-        )
-        .watches(
+        ))
+        .reconcile_on(woken(
             api::<PartialObjectMeta<PodDisruptionBudget>>(client, args),
             ours.clone(),
             |budget| labelled(&budget),
-        )
-        .watches(
+        ))
+        .reconcile_on(woken(
             api::<PartialObjectMeta<ServiceAccount>>(client, args),
             ours.clone(),
             |account| labelled(&account),
-        )
-        .watches(api::<Pod>(client, args), ours, |pod| labelled(&pod))
-        .watches(
+        ))
+        .reconcile_on(woken(api::<Pod>(client, args), ours, |pod| labelled(&pod)))
+        .reconcile_on(woken(
             api::<Guarded<MailDomain>>(client, args),
-            watcher::Config::default(),
+            all.clone(),
             |object| match &object.0 {
                 Ok(domain) => referred(domain.namespace(), &domain.spec.listener_refs),
                 Err(_) => Vec::new(),
             },
-        )
-        .watches(
+        ))
+        .reconcile_on(woken(
             api::<Guarded<RelayPolicy>>(client, args),
-            watcher::Config::default(),
+            all.clone(),
             |object| match &object.0 {
                 Ok(policy) => referred(policy.namespace(), &policy.spec.listener_refs),
                 Err(_) => Vec::new(),
             },
-        );
-    let known = ctx.domains.clone();
-    let domains = domains.reconcile_on(secrets::changes(client.clone(), known.clone()));
-    let domains = domains.watches(
-        api::<Guarded<SmtpListener>>(client, args),
-        watcher::Config::default(),
-        move |listener| {
-            users(&known, &listener, |domain: &MailDomain| {
-                &domain.spec.listener_refs
-            })
-        },
-    );
-    let known = ctx.policies.clone();
-    let policies = policies.reconcile_on(secrets::changes(client.clone(), known.clone()));
-    let policies = policies.watches(
-        api::<Guarded<SmtpListener>>(client, args),
-        watcher::Config::default(),
-        move |listener| {
-            users(&known, &listener, |policy: &RelayPolicy| {
-                &policy.spec.listener_refs
-            })
-        },
-    );
+        ));
+    let (known, news) = (ctx.domains.clone(), News::new(ctx));
+    let domains = domains
+        .reconcile_on(secrets::changes(client.clone(), known.clone()))
+        .reconcile_on(woken(
+            api::<Guarded<SmtpListener>>(client, args),
+            all.clone(),
+            move |listener| {
+                news.of(&listener, &known, attached::domain_line, |domain: &MailDomain| {
+                    &domain.spec.listener_refs
+                })
+            },
+        ));
+    let (known, news) = (ctx.policies.clone(), News::new(ctx));
+    let policies = policies
+        .reconcile_on(secrets::changes(client.clone(), known.clone()))
+        .reconcile_on(woken(
+            api::<Guarded<SmtpListener>>(client, args),
+            all,
+            move |listener| {
+                news.of(
+                    &listener,
+                    &known,
+                    attached::policy_line,
+                    |policy: &RelayPolicy| &policy.spec.listener_refs,
+                )
+            },
+        ));
     tokio::select! {
         () = driver::run("SmtpListener", listeners, ctx.clone(), asked.clone(), |o, c| smtp_listener::reconcile(o, c).boxed()) => {}
         () = driver::run("MailDomain", domains, ctx.clone(), asked.clone(), |o, c| mail_domain::reconcile(o, c).boxed()) => {}
         () = driver::run("RelayPolicy", policies, ctx.clone(), asked.clone(), |o, c| relay_policy::reconcile(o, c).boxed()) => {}
     }
+}
+
+/// Objects to look at again, whenever one of another kind changes. Each watch has waits of its own: those of a `Controller` are
+/// shared, and watches that break all at once would come back one after the other, minutes later.
+fn woken<W, K, I>(
+    api: Api<W>,
+    config: watcher::Config,
+    whom: impl Fn(W) -> I + Send + 'static,
+) -> impl Stream<Item = ObjectRef<Guarded<K>>> + Send + 'static
+where
+    W: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+    K: Resource<DynamicType = ()> + 'static,
+    I: IntoIterator<Item = ObjectRef<Guarded<K>>, IntoIter: Send> + 'static,
+{
+    watcher(api, config)
+        .touched_objects()
+        // Behind the above: a list that begins is no success yet, and would begin the waits anew.
+        .default_backoff()
+        .filter_map(|seen| {
+            let seen = seen.inspect_err(|error| tracing::debug!(%error, "a watch broke; trying again"));
+            std::future::ready(seen.ok())
+        })
+        .flat_map(move |object| stream::iter(whom(object)))
 }
 
 /// The listener in an object's label.
@@ -305,28 +341,6 @@ fn referred(namespace: Option<String>, references: &[ListenerRef]) -> Vec<Object
         ObjectRef::new(&reference.name).within(reference.namespace.as_ref().unwrap_or(&own))
     };
     references.iter().map(one).collect()
-}
-
-/// Objects of a store that name a listener.
-fn users<K>(
-    store: &Store<Guarded<K>>,
-    listener: &Guarded<SmtpListener>,
-    references: impl Fn(&K) -> &[ListenerRef],
-) -> Vec<ObjectRef<Guarded<K>>>
-where
-    K: Resource<DynamicType = ()> + Clone + 'static,
-{
-    let (namespace, name) = (listener.namespace().unwrap_or_default(), listener.name_any());
-    let known = store.state();
-    let found = known.iter().filter(|object| {
-        object.0.as_ref().is_ok_and(|parsed| {
-            let own = parsed.meta().namespace.as_deref().unwrap_or_default();
-            references(parsed)
-                .iter()
-                .any(|reference| reference.names(own, &namespace, &name))
-        })
-    });
-    found.map(|object| ObjectRef::from_obj(&**object)).collect()
 }
 
 /// Waits until the API server knows all kinds; says so, and never gives up.

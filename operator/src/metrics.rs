@@ -1,4 +1,4 @@
-//! Figures of the operator. No label holds a name or a text of an object.
+//! Figures of the operator. No label holds a name or a text of an object. `docs/reference/metrics.md` lists them.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -23,6 +23,12 @@ struct Step {
     step: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ready {
+    kind: &'static str,
+    ready: &'static str,
+}
+
 /// All figures.
 pub struct Metrics {
     registry: Registry,
@@ -31,6 +37,8 @@ pub struct Metrics {
     writes: Family<Outcome, Counter>,
     leader: Gauge,
     rollouts: Family<Step, Counter>,
+    objects: Family<Ready, Gauge>,
+    failing: Gauge,
 }
 
 impl Default for Metrics {
@@ -41,6 +49,8 @@ impl Default for Metrics {
         let writes = Family::default();
         let leader = Gauge::default();
         let rollouts = Family::default();
+        let objects = Family::default();
+        let failing = Gauge::default();
         registry.register(
             "reconciles",
             "Reconciles by kind and outcome (ok, or the category of the error)",
@@ -54,6 +64,16 @@ impl Default for Metrics {
             "Rollouts of new pods by step (RolloutStarted, RolloutStopped, RolloutResumed, RolloutCompleted)",
             rollouts.clone(),
         );
+        registry.register(
+            "objects",
+            "Objects by kind and what their condition Ready says (True, False, Unknown; Unreadable = cannot be parsed)",
+            objects.clone(),
+        );
+        registry.register(
+            "failing",
+            "Objects whose reconcile failed three times in a row or more, and which are tried later and later",
+            failing.clone(),
+        );
         Self {
             registry,
             reconciles,
@@ -61,6 +81,8 @@ impl Default for Metrics {
             writes,
             leader,
             rollouts,
+            objects,
+            failing,
         }
     }
 }
@@ -87,11 +109,49 @@ impl Metrics {
         self.leader.set(i64::from(leads));
     }
 
+    /// How many objects of a kind say this of themselves.
+    pub fn objects(&self, kind: &'static str, ready: &'static str, count: usize) {
+        let gauge = self.objects.get_or_create(&Ready { kind, ready });
+        gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// How many objects fail again and again.
+    pub fn failing(&self, count: usize) {
+        self.failing.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
     /// OpenMetrics text.
     pub fn text(&self) -> String {
         let mut text = String::new();
         // Writing into a String cannot fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_lists_each_figure_and_no_other() {
+        let metrics = Metrics::default();
+        metrics.reconciled("SmtpListener", "ok", 0.1);
+        metrics.wrote("ok");
+        metrics.rollout("RolloutStarted");
+        metrics.objects("SmtpListener", "True", 1);
+        metrics.failing(1);
+        metrics.leads(true);
+        let page = include_str!("../../docs/reference/metrics.md");
+        let text = metrics.text();
+        let figures: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE "))
+            .collect();
+        for figure in &figures {
+            let (name, kind) = figure.split_once(' ').unwrap();
+            assert!(page.contains(&format!("| `{name}` | {kind} |")), "{name} {kind}");
+        }
+        assert_eq!(page.matches("| `postroad_operator_").count(), figures.len());
     }
 }

@@ -14,6 +14,7 @@
 //! * [`orders`]: annotations of a person, to pause and to hibernate. [`unattached`]: volumes that cannot be attached.
 //! * [`spool_format`]: the format of the spools that every pod reads.
 //! * [`volumes`]: larger volumes: claims grow, the StatefulSet is made anew around its pods.
+//! * [`current`]: asked before anything is taken away.
 //! * [`cleanup`]: the end of a listener; needs no valid spec.
 //!
 //! Nothing waits here: what is not there yet is looked for again a moment later.
@@ -23,6 +24,7 @@ pub mod admin;
 pub mod build;
 mod certificate;
 mod cleanup;
+mod current;
 mod fleet;
 pub(crate) mod gather;
 mod losses;
@@ -145,6 +147,10 @@ async fn step(listener: &SmtpListener, names: &Names, ctx: &Arc<Ctx>) -> Result<
 
 async fn conclude(listener: &SmtpListener, found: &status::Found, ctx: &Ctx) -> Result<Action, Error> {
     let next = status::status(listener, found, Timestamp::now());
+    let is_applied = status_of(&next.conditions, conditions::CONFIG_APPLIED) == Some(true);
+    if found.obstacle.is_none() && (is_applied || listener.spec.replicas == 0) {
+        ctx.rendered.confirmed(listener);
+    }
     announce(listener, &next, ctx).await;
     announce_rollout(listener, &next, ctx).await;
     write_status(listener, &next, ctx).await?;

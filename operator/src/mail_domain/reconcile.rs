@@ -30,9 +30,6 @@ use crate::error::Error;
 use crate::smtp_listener::validate as listeners;
 use crate::tenancy::Door;
 
-/// While the listeners take it up. Their own changes wake us at once.
-const SOON: Duration = Duration::from_secs(3);
-
 /// Judges a domain and says so in its status.
 pub async fn reconcile(object: Arc<MailDomain>, ctx: Arc<Ctx>) -> Result<Action, Error> {
     if object.metadata.deletion_timestamp.is_some() {
@@ -118,7 +115,8 @@ fn pause(
         .iter()
         .any(|obstacle| matches!(obstacle, Obstacle::Pending(_) | Obstacle::ListenersMissing(_)))
     {
-        return SOON;
+        // Listeners wake us when they take it up, or come: this is for what nobody tells.
+        return pace::next_look(Some(underway_for(object, now)), &object.uid().unwrap_or_default());
     }
     let wrong = checks
         .iter()
@@ -128,6 +126,17 @@ fn pause(
         .map(|(_, row)| now.duration_since(row.since).unsigned_abs())
         .max();
     pace::next_look(lasting, &object.uid().unwrap_or_default())
+}
+
+/// How long an object has been on its way.
+fn underway_for(object: &MailDomain, now: Timestamp) -> Duration {
+    let status = object.status.as_ref();
+    let mut known = status.into_iter().flat_map(|status| &status.conditions);
+    let since =
+        known.find(|condition| condition.type_ == conditions::RECONCILING && condition.status == "True");
+    since.map_or(Duration::ZERO, |since| {
+        now.duration_since(since.last_transition_time.0).unsigned_abs()
+    })
 }
 
 /// The listeners that an object names.
@@ -183,19 +192,17 @@ fn obstacles(object: &MailDomain, listeners: &Listeners, ctx: &Ctx) -> Vec<Obsta
     if let Some(sentence) = listeners.closed.first() {
         list.push(Obstacle::NotPermitted(sentence.clone()));
     }
-    let all: Vec<_> = ctx
-        .domains
-        .state()
-        .iter()
-        .filter_map(|known| known.0.as_ref().ok().cloned().map(Arc::new))
-        .collect();
+    let all = ctx.all_domains();
     let labels = |namespace: &str| ctx.labels_of(namespace);
     let doors: Vec<Door<'_>> = listeners
         .serving
         .iter()
         .map(|listener| Door::new(listener, &labels))
         .collect();
-    if let Some((listener, winner)) = attached::domain_winner(object, &doors, &all) {
+    let winner = attached::domain_winner(object, &doors, &all);
+    // Who lost is in no configuration, and waits for none.
+    let waits = winner.is_none();
+    if let Some((listener, winner)) = winner {
         list.push(Obstacle::Conflict {
             domain: object.spec.domain.clone(),
             listener,
@@ -205,15 +212,17 @@ fn obstacles(object: &MailDomain, listeners: &Listeners, ctx: &Ctx) -> Vec<Obsta
     if !listeners.missing.is_empty() {
         list.push(Obstacle::ListenersMissing(listeners.missing.clone()));
     }
-    let policies: Vec<_> = ctx
-        .policies
-        .state()
-        .iter()
-        .filter_map(|known| known.0.as_ref().ok().cloned().map(Arc::new))
-        .collect();
+    let line = attached::domain_line(object);
+    let is_confirmed = |door: &Door<'_>| {
+        let known = ctx.rendered.holds(door.listener(), &line);
+        known.unwrap_or_else(|| {
+            let attached = attached::attached(*door, &all, &ctx.all_policies());
+            attached::confirmed(door.listener(), &attached)
+        })
+    };
     let pending: Vec<String> = doors
         .iter()
-        .filter(|door| !attached::confirmed(door.listener(), &attached::attached(**door, &all, &policies)))
+        .filter(|door| waits && !is_confirmed(door))
         .map(|door| door.name().to_owned())
         .collect();
     if !pending.is_empty() {

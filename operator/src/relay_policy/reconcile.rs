@@ -99,18 +99,7 @@ fn look(object: &RelayPolicy, ctx: &Ctx) -> Found {
         }
     };
     let namespace = object.namespace().unwrap_or_default();
-    let domains: Vec<_> = ctx
-        .domains
-        .state()
-        .iter()
-        .filter_map(|known| known.0.as_ref().ok().cloned().map(Arc::new))
-        .collect();
-    let policies: Vec<_> = ctx
-        .policies
-        .state()
-        .iter()
-        .filter_map(|known| known.0.as_ref().ok().cloned().map(Arc::new))
-        .collect();
+    let (domains, policies) = (ctx.all_domains(), ctx.all_policies());
     let labels = |namespace: &str| ctx.labels_of(namespace);
     let mut found = Found::default();
     for reference in &object.spec.listener_refs {
@@ -132,9 +121,8 @@ fn look(object: &RelayPolicy, ctx: &Ctx) -> Found {
         if needs_dnssec && dnssec(&listener.spec) == Dnssec::Ignored {
             found.unvalidated.get_or_insert_with(|| reference.shown());
         }
-        let attached = attached::attached(door, &domains, &policies);
-        let standings: Vec<Standing> = attached
-            .policies
+        let ranked = attached::ranked(door, &domains, &policies);
+        let standings: Vec<Standing> = ranked
             .iter()
             .map(|(other, policy)| attached::standing(other, policy))
             .collect();
@@ -149,7 +137,12 @@ fn look(object: &RelayPolicy, ctx: &Ctx) -> Found {
                 .first
                 .get_or_insert((first.name.clone(), reference.name.clone()));
         }
-        if !attached::confirmed(&listener, &attached) {
+        let known = ctx.rendered.holds(&listener, &attached::policy_line(object));
+        let is_confirmed = known.unwrap_or_else(|| {
+            attached::confirmed(&listener, &attached::attached(door, &domains, &policies))
+        });
+        // Who is not let in is in no configuration, and waits for none.
+        if !is_confirmed && found.not_permitted.is_none() {
             found.pending.push(reference.shown());
         }
     }

@@ -15,6 +15,7 @@ use postroad_crds::smtp_listener::DeletionPolicy;
 use postroad_crds::{SmtpListener, SmtpListenerStatus};
 use serde_json::json;
 
+use super::current::is_current;
 use super::gather::{self, Children};
 use super::names::{FINALIZER, LISTENER, Names};
 use super::status::Obstacle;
@@ -33,6 +34,9 @@ pub async fn run(listener: &SmtpListener, names: &Names, ctx: &Ctx) -> Result<Ac
     {
         return Ok(Action::await_change());
     }
+    if !is_current(listener, names, ctx).await? {
+        return Ok(Action::requeue(LATER));
+    }
     let children = gather::children(ctx, names).await?;
     if listener.spec.deletion_policy == DeletionPolicy::Drain
         && !Box::pin(drained(listener, names, &children, ctx)).await?
@@ -40,6 +44,7 @@ pub async fn run(listener: &SmtpListener, names: &Names, ctx: &Ctx) -> Result<Ac
         return Ok(Action::requeue(LATER));
     }
     tell_what_stays(listener, names, &children, ctx).await;
+    ctx.rendered.forget(listener);
     remove_children(names, &children, ctx).await?;
     let finalizers: Vec<_> = listener
         .finalizers()

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::admin::{self, AdminError};
 use super::build::objects::{self, Image};
+use super::current::is_current;
 use super::gather::{self, Children};
 use super::losses;
 use super::names::{CONFIG_HASH, DRAINED, Names};
@@ -324,6 +325,9 @@ async fn let_go(
     let Some(whole) = set.as_ref().filter(|set| set.spec.replicas != Some(0)) else {
         return Ok(set);
     };
+    if !is_current(listener, names, ctx).await? {
+        return Ok(set);
+    }
     let lowered = replicas(names, whole, 0, ctx).await?;
     let note = format!("the pods are let go while {} stands", orders::HIBERNATE);
     event(ctx, listener, EventType::Normal, "Hibernating", &note).await;
@@ -437,7 +441,10 @@ async fn lower(
     ctx: &Ctx,
 ) -> Result<StatefulSet, Error> {
     let ordinal = set.spec.replicas.unwrap_or(1) - 1;
-    if fleet.live != Some(ordinal + 1) || !may_go_now(names, children, fleet, ordinal, access, ctx).await? {
+    if fleet.live != Some(ordinal + 1)
+        || !may_go_now(names, children, fleet, ordinal, access, ctx).await?
+        || !is_current(listener, names, ctx).await?
+    {
         return Ok(set.clone());
     }
     let set = replicas(names, set, ordinal, ctx).await?;

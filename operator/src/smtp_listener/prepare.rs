@@ -137,6 +137,9 @@ async fn write(
         Err(error) => return Ok(Err(obstacle(reason::INVALID, error.to_string(), true))),
     };
     write_config(names, children, &rendered, ctx).await?;
+    let fingerprint = attached::fingerprint(&attached);
+    ctx.rendered
+        .written(listener, &fingerprint, attached::lines(&attached));
     let service = write_objects(listener, names, children, ctx).await?;
     let reviews = asks_for_reviews.then_some(ctx.args.review_port);
     keep_network_policy(listener, names, &inputs.valid, (&leaves_by, reviews), ctx).await?;
@@ -147,7 +150,7 @@ async fn write(
             .iter()
             .map(|(_, domain)| domain.clone())
             .collect(),
-        fingerprint: attached::fingerprint(&attached),
+        fingerprint,
         certificate: inputs.tls.and_then(|pair| certificates::facts(&pair.certificate)),
         authority: authority.certificate,
         rendered,
@@ -204,20 +207,12 @@ fn sending_pods(listener: &SmtpListener, children: &Children) -> u32 {
 }
 
 fn attached_objects(listener: &SmtpListener, ctx: &Ctx) -> Attached {
-    let domains: Vec<_> = ctx
-        .domains
-        .state()
-        .iter()
-        .filter_map(|object| object.0.as_ref().ok().cloned().map(Arc::new))
-        .collect();
-    let policies: Vec<_> = ctx
-        .policies
-        .state()
-        .iter()
-        .filter_map(|object| object.0.as_ref().ok().cloned().map(Arc::new))
-        .collect();
     let labels = |namespace: &str| ctx.labels_of(namespace);
-    attached::attached(Door::new(listener, &labels), &domains, &policies)
+    attached::attached(
+        Door::new(listener, &labels),
+        &ctx.all_domains(),
+        &ctx.all_policies(),
+    )
 }
 
 /// The configuration that was written last, as far as it can be read.

@@ -6,6 +6,7 @@ use kube::ResourceExt;
 use kube::runtime::events::EventType;
 use postroad_crds::SmtpListener;
 
+use super::current::is_current;
 use super::fleet::Member;
 use super::gather;
 use super::names::Names;
@@ -50,7 +51,9 @@ pub(super) async fn run(
     let goes = members
         .iter()
         .find(|member| Some(member.ordinal) == decision.delete);
-    if let Some(member) = goes {
+    if let Some(member) = goes
+        && is_current(listener, names, ctx).await?
+    {
         // Exactly the pod that was looked at, as it was: the deletion carries uid and resourceVersion.
         apply::delete(ctx, &member.pod).await?;
         let note = format!(

@@ -92,6 +92,7 @@ pub fn validate(spec: &SmtpListenerSpec) -> Result<Valid, Invalid> {
     spec.pod.as_ref().map_or(Ok(()), pod::check)?;
     parsed::<Octets>("spec.queue.storage.size", &spec.queue.storage.size.0)?;
     spec.rollout.as_ref().map_or(Ok(()), rollout_settings)?;
+    spec.service.as_ref().map_or(Ok(()), families)?;
     let valid = Valid {
         hostname,
         ports: spec.ports.iter().map(port).collect(),
@@ -192,6 +193,19 @@ fn port(port: &postroad_crds::smtp_listener::ListenerPort) -> Port {
             PortTls::Implicit => TlsMode::Implicit,
         },
     }
+}
+
+/// Two families are two stacks.
+fn families(service: &crd::ListenerService) -> Result<(), Invalid> {
+    let single = matches!(
+        service.ip_family_policy,
+        None | Some(crd::IpFamilyPolicy::SingleStack)
+    );
+    if single && service.ip_families.len() > 1 {
+        let sentence = "two ipFamilies need PreferDualStack or RequireDualStack".to_owned();
+        return Err(Invalid::new("spec.service.ipFamilyPolicy", sentence));
+    }
+    Ok(())
 }
 
 fn minimum_version(spec: &SmtpListenerSpec) -> TlsVersion {

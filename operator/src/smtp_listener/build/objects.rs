@@ -95,13 +95,13 @@ fn shape(spec: &mut Value, settings: &ListenerService) {
         });
         spec["ipFamilies"] = families.collect();
     }
-    if let Some(policy) = settings.ip_family_policy {
-        spec["ipFamilyPolicy"] = json!(match policy {
-            IpFamilyPolicy::SingleStack => "SingleStack",
-            IpFamilyPolicy::PreferDualStack => "PreferDualStack",
-            IpFamilyPolicy::RequireDualStack => "RequireDualStack",
-        });
-    }
+    // Kubernetes' own default is written too: a policy that is taken back would stay otherwise.
+    let policy = settings.ip_family_policy.unwrap_or(IpFamilyPolicy::SingleStack);
+    spec["ipFamilyPolicy"] = json!(match policy {
+        IpFamilyPolicy::SingleStack => "SingleStack",
+        IpFamilyPolicy::PreferDualStack => "PreferDualStack",
+        IpFamilyPolicy::RequireDualStack => "RequireDualStack",
+    });
     if let Some(policy) = settings.external_traffic_policy {
         spec["externalTrafficPolicy"] = json!(traffic(policy));
     }
@@ -425,7 +425,12 @@ mod tests {
         );
         assert!(plain.0["annotations"].is_null() && plain.1["metadata"]["annotations"].is_null());
         let spec = plain.2["spec"].as_object().unwrap();
-        assert_eq!(spec.keys().collect::<Vec<_>>(), ["ports", "selector", "type"]);
+        let said = ["ipFamilyPolicy", "ports", "selector", "type"];
+        assert_eq!(spec.keys().collect::<Vec<_>>(), said);
+        assert_eq!(
+            spec["ipFamilyPolicy"], "SingleStack",
+            "taken back where it was another"
+        );
         listener.spec.service = Some(
             serde_json::from_value(json!({
                 "type": "LoadBalancer", "ipFamilies": ["IPv6", "IPv4"], "ipFamilyPolicy": "RequireDualStack",
