@@ -10,7 +10,7 @@
 //! The rule: every recipient that got 2xx after the end of data is delivered, or its sender is told; no part of a body is
 //! ever delivered; nothing in the spool stops the start. Duplicates are allowed for what was under way; they are counted.
 
-mod clock;
+pub mod clock;
 mod daemon;
 mod errors;
 mod fleet;

@@ -1,4 +1,5 @@
-//! Calm under a fault that stays: ten minutes on a paused clock, against an API in memory. Check 13 of the operator's contract.
+//! Calm under a fault that stays, and one object that cannot be read among many: ten minutes on a paused clock, against an API
+//! in memory. Checks 13 and 14 of the operator's contract.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod memory;
@@ -6,12 +7,15 @@ mod memory;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use base64::Engine as _;
 use clap::Parser;
 use memory::{Fault, Memory, split};
 use postroad_operator::args::Args;
 use postroad_operator::manager;
 use serde_json::{Value, json};
 
+/// Domains that can be read.
+const GOOD: usize = 500;
 const API: &str = "/apis/postroad.dev/v1alpha1/namespaces/mail";
 
 fn listener() -> (String, Value) {
@@ -28,6 +32,24 @@ fn listener() -> (String, Value) {
         },
     });
     (format!("{API}/smtplisteners/edge"), object)
+}
+
+fn domain(number: usize) -> (String, Value) {
+    let name = format!("d{number}");
+    let object = json!({
+        "apiVersion": "postroad.dev/v1alpha1", "kind": "MailDomain",
+        "metadata": {"name": name, "namespace": "mail", "uid": name, "resourceVersion": "1", "generation": 1},
+        "spec": {
+            "domain": format!("{name}.example"), "listenerRefs": [{"name": "edge"}],
+            "inbound": {
+                "recipients": {"mode": "Any"},
+                "deliverTo": {"lmtp": {"host": "store.example", "port": 24}},
+            },
+            // No name server is asked: sockets know nothing of a paused clock.
+            "dns": {"checks": {"mx": "Ignored", "spf": "Ignored", "dkim": "Ignored"}},
+        },
+    });
+    (format!("{API}/maildomains/{name}"), object)
 }
 
 /// Runs the operator for this long, on the paused clock.
@@ -100,4 +122,45 @@ async fn check_13_a_fault_that_stays_is_met_with_patience() {
         impatient.is_empty(),
         "too many requests in ten minutes: {impatient:#?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn check_14_one_object_that_cannot_be_read_holds_up_nobody() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let (path, mut unreadable) = domain(GOOD);
+    unreadable["spec"]["domain"] = json!(17);
+    let objects = (0..GOOD)
+        .map(domain)
+        .chain([listener(), (path.clone(), unreadable)]);
+    let memory = Memory::new(objects, None);
+    run(&memory, Duration::from_secs(10)).await;
+    let told = memory
+        .paths()
+        .iter()
+        .filter(|path| path.ends_with("/status") && path.contains("/maildomains/"))
+        .count();
+    assert_eq!(told, GOOD, "domains whose status was written");
+    assert!(
+        memory.object(&format!("{path}/status")).is_none(),
+        "the one that cannot be read is left alone"
+    );
+    let served: usize = memory
+        .paths()
+        .iter()
+        .filter(|path| path.contains("/secrets/edge-domains-"))
+        .map(|path| domains(&memory.object(path).unwrap()))
+        .sum();
+    assert_eq!(served, GOOD, "domains in the configuration");
+}
+
+/// Domains in a shard of the configuration.
+fn domains(secret: &Value) -> usize {
+    let data = secret["data"].as_object().unwrap().values().next().unwrap();
+    let text = base64::engine::general_purpose::STANDARD
+        .decode(data.as_str().unwrap())
+        .unwrap();
+    let text = String::from_utf8(text).unwrap();
+    (0..1_000)
+        .filter(|number| text.contains(&format!(" d{number}.example")))
+        .count()
 }

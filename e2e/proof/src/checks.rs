@@ -1,13 +1,21 @@
 //! The checks by number. Each module gives its cases; [`all`] is the one list.
 
+pub mod away;
+pub mod clock;
 pub mod deletion;
 pub mod drift;
 pub mod faults;
 pub mod fields;
+pub mod figures;
 pub mod forever;
 pub mod interrupted;
 pub mod leaders;
+pub mod many;
+pub mod signing;
+pub mod stale;
 pub mod state;
+pub mod surroundings;
+pub mod uninstalled;
 
 use std::sync::Arc;
 
@@ -16,19 +24,34 @@ use crate::operation::{Operation, Reference};
 use crate::rig::World;
 use crate::server::Said;
 
-/// All cases.
-pub async fn all(world: &World, references: &[Arc<Reference>]) -> Said<Vec<Case>> {
-    let created = references
-        .iter()
-        .find(|reference| reference.operation == Operation::Create)
-        .ok_or("no reference of a creation")?;
+/// All cases. `exhaustive`: those too that take many minutes each.
+pub async fn all(world: &World, references: &[Arc<Reference>], exhaustive: bool) -> Said<Vec<Case>> {
+    let of = |operation| {
+        references
+            .iter()
+            .find(|reference| reference.operation == operation)
+            .ok_or_else(|| format!("no reference of {operation:?}"))
+    };
+    let created = of(Operation::Create)?;
     let mut cases = interrupted::cases(references);
     cases.extend(drift::cases(created));
-    cases.extend(faults::cases(created, &faults::used(world).await?));
+    cases.extend(faults::cases(
+        created,
+        of(Operation::Rename)?,
+        &faults::used(world).await?,
+    ));
     cases.extend(deletion::cases(references));
     cases.extend(state::cases(created));
     cases.extend(fields::cases()?);
     cases.extend(forever::cases(created));
     cases.extend(leaders::cases(created));
+    cases.extend(signing::cases(of(Operation::Sign)?));
+    cases.extend(stale::cases(created, of(Operation::ScaleUp)?));
+    cases.extend(away::cases(of(Operation::Rename)?));
+    cases.extend(clock::cases(of(Operation::Rename)?));
+    cases.extend(surroundings::cases(created, of(Operation::Rename)?));
+    cases.extend(uninstalled::cases(created, of(Operation::Delete)?));
+    cases.extend(figures::cases(created));
+    cases.extend(many::cases(exhaustive));
     Ok(cases)
 }

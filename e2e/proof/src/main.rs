@@ -27,9 +27,9 @@ struct Args {
     /// How many cases a sample has.
     #[arg(long, default_value_t = 44)]
     sample: usize,
-    /// Only cases whose check or description contains this.
+    /// Only cases whose check or description contains this; may be given more than once.
     #[arg(long)]
-    only: Option<String>,
+    only: Vec<String>,
     /// Cases at the same time.
     #[arg(long, default_value_t = 6)]
     at_once: usize,
@@ -79,12 +79,16 @@ async fn prove(args: &Args) -> Said<Count> {
         args.seed
     );
     let references = references(&world, args.at_once).await?;
-    let mut cases = checks::all(&world, &references).await?;
+    let mut cases = checks::all(&world, &references, args.exhaustive || !args.only.is_empty()).await?;
     let all = cases.len();
-    if let Some(only) = &args.only {
-        cases.retain(|case| case.check.contains(only.as_str()) || case.what.contains(only.as_str()));
+    if !args.only.is_empty() {
+        let is_meant = |case: &Case| {
+            let mut wanted = args.only.iter();
+            wanted.any(|only| case.check.contains(only.as_str()) || case.what.contains(only.as_str()))
+        };
+        cases.retain(is_meant);
     }
-    if !args.exhaustive && args.only.is_none() {
+    if !args.exhaustive && args.only.is_empty() {
         cases = case::sample(cases, args.sample, args.seed);
     }
     eprintln!(

@@ -112,12 +112,25 @@ fn data(data: &Value) -> Value {
             .ok()
             .and_then(|octets| String::from_utf8(octets).ok())
             .unwrap_or_default();
-        let shown = if Path::new(key).extension().is_some_and(|kind| kind == "yaml") {
+        let is = |ending: &str| Path::new(key).extension().is_some_and(|kind| kind == ending);
+        let shown = if is("yaml") {
             config(&text)
         } else {
             json!("hidden")
         };
-        (key.clone(), shown)
+        // Signing keys are called by day and object.
+        let key = if is("pem") { kind_of_key(key) } else { key.clone() };
+        (key, shown)
+    };
+    Value::Object(data.as_object().into_iter().flatten().map(one).collect())
+}
+
+/// The texts of a Secret, as they are.
+pub fn texts(data: &Value) -> Value {
+    let one = |(key, value): (&String, &Value)| {
+        let octets = base64::engine::general_purpose::STANDARD.decode(value.as_str().unwrap_or_default());
+        let text = octets.ok().and_then(|octets| String::from_utf8(octets).ok());
+        (key.clone(), json!(text))
     };
     Value::Object(data.as_object().into_iter().flatten().map(one).collect())
 }
@@ -133,12 +146,24 @@ fn strip(value: &mut Value) {
     match value {
         Value::Object(map) => {
             map.retain(|key, _| !matches!(key.as_str(), "generation" | "hash" | "keySet"));
+            // The files themselves are compared, and their hashes are of keys too.
+            if let Some(Value::Object(shards)) = map.get_mut("shards") {
+                shards.values_mut().for_each(|hash| *hash = json!("hash"));
+            }
+            if let Some(Value::String(selector)) = map.get_mut("selector") {
+                *selector = kind_of_key(selector);
+            }
             map.values_mut().for_each(strip);
         }
         Value::Array(list) => list.iter_mut().for_each(strip),
         Value::String(text) if text.contains("-----BEGIN") => "PEM".clone_into(text),
         _ => {}
     }
+}
+
+/// `rsa` of `rsa-20261128-4c5f1a`.
+fn kind_of_key(selector: &str) -> String {
+    selector.split('-').next().unwrap_or_default().to_owned()
 }
 
 /// Type, status and reason of each condition.

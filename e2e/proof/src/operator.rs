@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 
 use crate::proxy::Proxy;
-use crate::server::{Said, kubeconfig, text};
+use crate::server::{Said, kubeconfig_by_file, text};
 
 /// How the operator is started.
 #[derive(Clone, Debug)]
@@ -25,11 +25,14 @@ pub struct Start {
     pub token: String,
     /// Its pod: the holder of the Lease.
     pub pod: &'static str,
+    /// What is put in front of its command line.
+    pub before: Vec<String>,
 }
 
 /// A running operator; dropping it ends it.
 pub struct Operator {
     log: PathBuf,
+    token: PathBuf,
     image: Arc<Mutex<String>>,
     proxy: Proxy,
     wanted: Arc<AtomicBool>,
@@ -43,7 +46,11 @@ impl Operator {
         let config = start
             .folder
             .join(format!("{}-{}.kubeconfig", start.namespace, start.pod));
-        std::fs::write(&config, kubeconfig(&proxy.address, &start.token)).map_err(text)?;
+        let token = start
+            .folder
+            .join(format!("{}-{}.token", start.namespace, start.pod));
+        std::fs::write(&token, &start.token).map_err(text)?;
+        std::fs::write(&config, kubeconfig_by_file(&proxy.address, &token)).map_err(text)?;
         let log = start
             .folder
             .join(format!("{}-{}.log", start.namespace, start.pod));
@@ -61,6 +68,7 @@ impl Operator {
         };
         Ok(Self {
             log,
+            token,
             image,
             proxy: proxy.clone(),
             wanted,
@@ -100,6 +108,49 @@ impl Operator {
         if let Some(pid) = rustix::process::Pid::from_raw(self.proxy.pid.load(Ordering::SeqCst)) {
             let _ = rustix::process::kill_process(pid, signal);
         }
+    }
+
+    /// Gives it another token, as a kubelet does.
+    pub fn renew(&self, token: &str) -> Said<()> {
+        let next = self.token.with_extension("next");
+        std::fs::write(&next, token).map_err(text)?;
+        std::fs::rename(&next, &self.token).map_err(text)
+    }
+
+    /// Memory that it has now, and has had at most, in MB.
+    pub fn memory(&self) -> Said<(u64, u64)> {
+        let pid = self.proxy.pid.load(Ordering::SeqCst);
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).map_err(text)?;
+        let of = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        match (of("VmRSS:"), of("VmHWM:")) {
+            (Some(now), Some(most)) => Ok((now / 1024, most / 1024)),
+            _ => Err("the system does not say how much memory the operator has".into()),
+        }
+    }
+
+    /// What it says at `/metrics`. It says in its log where that is.
+    pub async fn metrics(&self) -> Said<String> {
+        let log = self.log();
+        let line = log
+            .lines()
+            .rev()
+            .find(|line| line.contains("/metrics are served"));
+        let line: serde_json::Value =
+            serde_json::from_str(line.ok_or("no address of /metrics in the log")?).map_err(text)?;
+        let address = line["fields"]["address"]
+            .as_str()
+            .ok_or("a line without an address")?;
+        let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
+            .build_http::<http_body_util::Empty<hyper::body::Bytes>>();
+        let uri = format!("http://{address}/metrics").parse().map_err(text)?;
+        let answer = client.get(uri).await.map_err(text)?;
+        let body = http_body_util::BodyExt::collect(answer.into_body())
+            .await
+            .map_err(text)?;
+        String::from_utf8(body.to_bytes().to_vec()).map_err(text)
     }
 
     /// All that it has logged.
@@ -156,7 +207,16 @@ impl Keeper {
             .create(true)
             .append(true)
             .open(&self.log)?;
-        Command::new(&start.program)
+        let mut words = start.before.iter().map(std::ffi::OsStr::new);
+        let mut command = match words.next() {
+            Some(first) => {
+                let mut command = Command::new(first);
+                command.args(words).arg(&start.program);
+                command
+            }
+            None => Command::new(&start.program),
+        };
+        command
             .args(["--mta-image", &image, "--namespace", &start.namespace])
             .args(["--pod-name", start.pod, "--pod-namespace", &start.namespace])
             // Nobody listens there: what DNS says is Unknown at once.

@@ -47,6 +47,10 @@ pub enum Pick {
     Call(Verb, String),
     /// Every request but those of the Lease.
     All,
+    /// Every request.
+    Everything,
+    /// Every write, the Lease's too: what a full etcd refuses.
+    Writes,
 }
 
 /// A fault, and how often it happens.
@@ -73,6 +77,19 @@ pub struct WatchRule {
     pub delay: Duration,
 }
 
+/// How the operator sees what it reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// Lists are as of this version, and watches say nothing until the view is another one.
+    pub frozen_at: Option<String>,
+    /// Lists that may come in pages come in pages of this many.
+    pub pages_of: Option<usize>,
+    /// Watches say nothing of the version that they are at.
+    pub without_bookmarks: bool,
+    /// The token that is not taken any more.
+    pub revoked: Option<String>,
+}
+
 /// A request that was seen.
 #[derive(Clone, Debug)]
 pub struct Seen {
@@ -84,6 +101,8 @@ pub struct Seen {
     pub path: String,
     /// What came with it.
     pub body: Bytes,
+    /// Who asked: the header `Authorization`.
+    pub token: String,
     /// What the operator was answered; 0 = nothing.
     pub status: u16,
 }
@@ -92,6 +111,7 @@ pub struct Seen {
 struct State {
     rules: Vec<Rule>,
     watch: Option<WatchRule>,
+    view: View,
     writes: usize,
     events: usize,
     fired: usize,
@@ -144,6 +164,12 @@ impl Proxy {
         let mut state = self.state();
         state.rules.clear();
         state.watch = None;
+        state.view = View::default();
+    }
+
+    /// From now on the operator sees it so.
+    pub fn view(&self, view: View) {
+        self.state().view = view;
     }
 
     /// Numbered writes since the beginning.
@@ -197,8 +223,15 @@ impl Proxy {
         );
         let (parts, body) = request.into_parts();
         let body = body.collect().await.map_err(text)?.to_bytes();
-        let (number, fault) = self.note(&call, path.clone(), body.clone());
+        let token = parts.headers.get("authorization");
+        let token = token.and_then(|token| token.to_str().ok()).unwrap_or_default();
+        let (number, fault) = self.note(&call, path.clone(), body.clone(), token.to_owned());
+        let view = self.state().view.clone();
+        let is_revoked = view
+            .revoked
+            .is_some_and(|revoked| token == format!("Bearer {revoked}"));
         let result = match fault {
+            None if is_revoked => Ok(refusal(401)),
             None => self.forward(parts, body, &path, &call).await,
             Some(Fault::Answer(code)) => Ok(refusal(code)),
             Some(Fault::Cut) => Err("cut".to_owned()),
@@ -231,7 +264,7 @@ impl Proxy {
     }
 
     /// Remembers a request; gives its place, and what is to happen to it.
-    fn note(&self, call: &Call, path: String, body: Bytes) -> (usize, Option<Fault>) {
+    fn note(&self, call: &Call, path: String, body: Bytes, token: String) -> (usize, Option<Fault>) {
         let mut state = self.state();
         if call.is_numbered() {
             state.writes += 1;
@@ -243,6 +276,11 @@ impl Proxy {
                     Pick::Write(number) => call.is_numbered() && writes == *number,
                     Pick::Call(verb, kind) => call.verb == *verb && call.kind == *kind,
                     Pick::All => call.kind != "leases",
+                    Pick::Everything => true,
+                    Pick::Writes => matches!(
+                        call.verb,
+                        Verb::Create | Verb::Update | Verb::Patch | Verb::Delete
+                    ),
                 }
         });
         let fault = picked.map(|rule| {
@@ -256,6 +294,7 @@ impl Proxy {
             call,
             path,
             body,
+            token,
             status: 0,
         });
         (state.seen.len() - 1, fault)
@@ -275,6 +314,15 @@ impl Proxy {
         path: &str,
         call: &Call,
     ) -> Result<Response<Body>, String> {
+        let view = self.state().view.clone();
+        if view.frozen_at.is_some() && call.verb == Verb::Watch {
+            return Ok(Response::new(self.silence()));
+        }
+        let path = if call.verb == Verb::List && !call.kind.is_empty() {
+            view.asked(path)
+        } else {
+            path.to_owned()
+        };
         let mut onward = Request::builder()
             .method(parts.method)
             .uri(format!("https://{}{path}", self.upstream.address));
@@ -309,16 +357,26 @@ impl Proxy {
         answer.body(body).map_err(text)
     }
 
+    /// A watch that hears nothing, until the view is of today again: then it is too old.
+    fn silence(&self) -> Body {
+        let proxy = self.clone();
+        watched::silent(move || proxy.state().view.frozen_at.is_some())
+    }
+
     /// The events of a watch, one at a time, as the rule of the moment has them.
     fn watch(&self, body: Incoming, kind: &str) -> Body {
         let (proxy, kind) = (self.clone(), kind.to_owned());
-        let decide = move || proxy.turn(&kind);
+        let decide = move |line: &[u8]| proxy.turn(&kind, line);
         watched::lines(body, decide)
     }
 
     /// What happens to the next event of a watch.
-    fn turn(&self, kind: &str) -> watched::Turn {
+    fn turn(&self, kind: &str, line: &[u8]) -> watched::Turn {
         let mut state = self.state();
+        if state.view.without_bookmarks && line.starts_with(br#"{"type":"BOOKMARK""#) {
+            state.fired += 1;
+            return watched::Turn::Skip;
+        }
         let Some(rule) = state
             .watch
             .clone()
@@ -340,6 +398,32 @@ impl Proxy {
     }
 }
 
+impl View {
+    /// The path of a list, as it is asked for.
+    fn asked(&self, path: &str) -> String {
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let mut pairs: Vec<String> = query
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+            .map(str::to_owned)
+            .collect();
+        if let Some(size) = self.pages_of {
+            for pair in pairs.iter_mut().filter(|pair| pair.starts_with("limit=")) {
+                *pair = format!("limit={size}");
+            }
+        }
+        if let Some(version) = &self.frozen_at {
+            // A page that follows is of the version of the first one.
+            if !pairs.iter().any(|pair| pair.starts_with("continue=")) {
+                pairs.retain(|pair| !pair.starts_with("resourceVersion"));
+                pairs.push(format!("resourceVersion={version}"));
+                pairs.push("resourceVersionMatch=Exact".to_owned());
+            }
+        }
+        format!("{path}?{}", pairs.join("&"))
+    }
+}
+
 /// A whole body.
 pub fn full(bytes: Bytes) -> Body {
     Full::new(bytes)
@@ -350,6 +434,7 @@ pub fn full(bytes: Bytes) -> Body {
 /// A refusal as the API server words it.
 pub fn refusal(code: u16) -> Response<Body> {
     let reason = match code {
+        401 => "Unauthorized",
         403 => "Forbidden",
         409 => "Conflict",
         410 => "Expired",
@@ -374,4 +459,28 @@ pub fn refusal(code: u16) -> Response<Body> {
         headers.insert("retry-after", hyper::header::HeaderValue::from_static("1"));
     }
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_asked_for_in_small_pages_and_as_of_an_old_version() {
+        let path = "/api/v1/namespaces/a/secrets?limit=500&labelSelector=x";
+        assert_eq!(View::default().asked(path), path);
+        let view = View {
+            frozen_at: Some("17".into()),
+            pages_of: Some(1),
+            ..View::default()
+        };
+        assert_eq!(
+            view.asked(path),
+            "/api/v1/namespaces/a/secrets?limit=1&labelSelector=x&resourceVersion=17&resourceVersionMatch=Exact"
+        );
+        let next = "/api/v1/namespaces/a/secrets?limit=1&continue=x";
+        assert_eq!(view.asked(next), next);
+        let whole = "/api/v1/namespaces/a/pods?";
+        assert_eq!(View::default().asked(whole), whole);
+    }
 }

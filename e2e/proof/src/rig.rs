@@ -50,12 +50,19 @@ pub struct Rig {
     pub proxy: Proxy,
     /// The operator.
     pub operator: Operator,
+    /// Its number.
+    pub place: usize,
     start: Start,
 }
 
 impl Rig {
     /// An empty namespace with its operator.
     pub async fn new(world: &World) -> Said<Self> {
+        Self::behind(world, Vec::new()).await
+    }
+
+    /// The same with these words in front of the operator's command line.
+    pub async fn behind(world: &World, before: Vec<String>) -> Said<Self> {
         let place = world.places.fetch_add(1, Ordering::SeqCst);
         if place >= PLACES {
             return Err(format!("more than {PLACES} places"));
@@ -72,6 +79,7 @@ impl Rig {
             namespace: namespace.clone(),
             token: server::token(place),
             pod: "operator-0",
+            before,
         };
         let operator = Operator::start(&start, &proxy)?;
         Ok(Self {
@@ -79,6 +87,7 @@ impl Rig {
             namespace,
             proxy,
             operator,
+            place,
             start,
         })
     }
@@ -103,6 +112,24 @@ impl Rig {
     pub async fn apply(&self, kind: &str, object: &Value) -> Said<Value> {
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         self.api.apply(&self.path(kind, name), object).await
+    }
+
+    /// Writes the spec as a whole, as `kubectl replace` does: what is not in it is not there afterwards. Errors: the refusal.
+    pub async fn put(&self, kind: &str, object: &Value) -> Said<Value> {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let path = self.path(kind, name);
+        let started = Instant::now();
+        loop {
+            let Some(mut live) = self.api.find(&path).await? else {
+                return self.apply(kind, object).await;
+            };
+            live["spec"] = object["spec"].clone();
+            match self.api.replace(&path, &live).await? {
+                // Somebody wrote in between.
+                Err(refusal) if refusal.contains("409") && started.elapsed() < REACHED => {}
+                said => return said,
+            }
+        }
     }
 
     /// All objects as they are.

@@ -98,7 +98,8 @@ impl Server {
                 "--token-auth-file",
                 &file("tokens.csv"),
                 "--service-cluster-ip-range",
-                "10.96.0.0/16",
+                // Two families, as fields of the Service are about both.
+                "10.96.0.0/16,fd00:96::/112",
                 "--tls-cert-file",
                 &file("tls.crt"),
                 "--tls-private-key-file",
@@ -123,7 +124,7 @@ impl Server {
                 "--secure-port=0",
                 "--kube-api-qps=500",
                 "--kube-api-burst=1000",
-                "--controllers=statefulset-controller,garbage-collector-controller,namespace-controller",
+                "--controllers=statefulset-controller,garbage-collector-controller,namespace-controller,persistentvolumeclaim-protection-controller",
             ],
         )?;
         server.prepare()?;
@@ -180,10 +181,9 @@ impl Server {
         }
     }
 
-    /// The definitions, and the chart's permissions, of which each case gets a copy.
-    fn prepare(&mut self) -> Said<()> {
-        let tree = place::tree();
-        let crds = tree.join("crds");
+    /// The definitions of our kinds.
+    pub fn define(&self) -> Said<()> {
+        let crds = place::tree().join("crds");
         for kind in ["smtplisteners", "maildomains", "relaypolicies"] {
             let file = crds.join(format!("{kind}.postroad.dev.yaml"));
             self.kubectl(
@@ -196,6 +196,21 @@ impl Server {
                 "",
             )?;
         }
+        self.kubectl(
+            &[
+                "wait",
+                "--for=condition=Established",
+                "--timeout=30s",
+                "crd",
+                "--all",
+            ],
+            "",
+        )
+    }
+
+    /// The definitions, and the chart's permissions, of which each case gets a copy.
+    fn prepare(&mut self) -> Said<()> {
+        let tree = place::tree();
         let watched = format!("operator.watchNamespace={PLACE}");
         let chart = tree.join("charts/postroad").display().to_string();
         let args = [
@@ -214,16 +229,7 @@ impl Server {
             "rbac.aggregate=false",
         ];
         self.chart = self.cluster.helm(args).read().map_err(text)?;
-        self.kubectl(
-            &[
-                "wait",
-                "--for=condition=Established",
-                "--timeout=30s",
-                "crd",
-                "--all",
-            ],
-            "",
-        )
+        self.define()
     }
 
     fn kubectl(&self, args: &[&str], input: &str) -> Said<()> {
@@ -250,13 +256,27 @@ pub fn token(place: usize) -> String {
     format!("operator-of-{place}")
 }
 
+/// The token that the operator of a place has later.
+pub fn later_token(place: usize) -> String {
+    format!("operator-of-{place}-later")
+}
+
 /// A kubeconfig for this server and token.
 pub fn kubeconfig(server: &str, token: &str) -> String {
+    with_user(server, &format!(r#""token": "{token}""#))
+}
+
+/// A kubeconfig whose token is in a file, as it is in a pod.
+pub fn kubeconfig_by_file(server: &str, file: &Path) -> String {
+    with_user(server, &format!(r#""tokenFile": "{}""#, file.display()))
+}
+
+fn with_user(server: &str, user: &str) -> String {
     format!(
         r#"{{"apiVersion": "v1", "kind": "Config", "current-context": "proof",
  "contexts": [{{"name": "proof", "context": {{"cluster": "proof", "user": "proof"}}}}],
  "clusters": [{{"name": "proof", "cluster": {{"server": "{server}", "insecure-skip-tls-verify": true}}}}],
- "users": [{{"name": "proof", "user": {{"token": "{token}"}}}}]}}"#
+ "users": [{{"name": "proof", "user": {{{user}}}}}]}}"#
     )
 }
 
@@ -283,11 +303,13 @@ fn credentials(at: &Path) -> Said<Vec<u8>> {
     write("accounts.pub", accounts.public_key_pem())?;
     let mut users = format!("{ADMIN},admin,admin,\"system:masters\"\n");
     for place in 0..PLACES {
-        let (token, namespace) = (token(place), namespace(place));
-        let _ = writeln!(
-            users,
-            "{token},system:serviceaccount:{namespace}:postroad,{token},\"system:serviceaccounts,system:serviceaccounts:{namespace}\""
-        );
+        let namespace = namespace(place);
+        for token in [token(place), later_token(place)] {
+            let _ = writeln!(
+                users,
+                "{token},system:serviceaccount:{namespace}:postroad,{token},\"system:serviceaccounts,system:serviceaccounts:{namespace}\""
+            );
+        }
     }
     write("tokens.csv", users)?;
     Ok(own.cert.der().to_vec())

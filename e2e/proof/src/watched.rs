@@ -12,6 +12,8 @@ use hyper::body::{Body, Bytes, Frame};
 pub enum Turn {
     /// It is passed on after this time.
     Pass(Duration),
+    /// It is left out.
+    Skip,
     /// The watch says that it is too old, and ends.
     Gone,
 }
@@ -25,15 +27,26 @@ struct Reading<B, F> {
     ended: bool,
 }
 
+/// Nothing, while `holds`; then the watch is too old.
+pub fn silent(holds: impl Fn() -> bool + Send + 'static) -> UnsyncBoxBody<Bytes, String> {
+    let wait = async move {
+        while holds() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok::<_, String>(Frame::data(Bytes::from(format!("{GONE}\n"))))
+    };
+    StreamBody::new(stream::once(wait)).boxed_unsync()
+}
+
 /// The lines of a body as `decide` has them.
-pub fn lines<B>(body: B, decide: impl FnMut() -> Turn + Send + 'static) -> UnsyncBoxBody<Bytes, String>
+pub fn lines<B>(body: B, decide: impl FnMut(&[u8]) -> Turn + Send + 'static) -> UnsyncBoxBody<Bytes, String>
 where
     B: Body<Data = Bytes, Error: std::fmt::Display> + Send + Unpin + 'static,
 {
     StreamBody::new(events(body, decide).map(|line| Ok::<_, String>(Frame::data(line)))).boxed_unsync()
 }
 
-fn events<B>(body: B, decide: impl FnMut() -> Turn + Send + 'static) -> impl Stream<Item = Bytes> + Send
+fn events<B>(body: B, decide: impl FnMut(&[u8]) -> Turn + Send + 'static) -> impl Stream<Item = Bytes> + Send
 where
     B: Body<Data = Bytes, Error: std::fmt::Display> + Send + Unpin + 'static,
 {
@@ -47,15 +60,18 @@ where
         if reading.ended {
             return None;
         }
-        let line = next(&mut reading.rest, &mut reading.body).await?;
-        match (reading.decide)() {
-            Turn::Pass(delay) => {
-                tokio::time::sleep(delay).await;
-                Some((line, reading))
-            }
-            Turn::Gone => {
-                reading.ended = true;
-                Some((Bytes::from(format!("{GONE}\n")), reading))
+        loop {
+            let line = next(&mut reading.rest, &mut reading.body).await?;
+            match (reading.decide)(&line) {
+                Turn::Skip => {}
+                Turn::Pass(delay) => {
+                    tokio::time::sleep(delay).await;
+                    return Some((line, reading));
+                }
+                Turn::Gone => {
+                    reading.ended = true;
+                    return Some((Bytes::from(format!("{GONE}\n")), reading));
+                }
             }
         }
     })
@@ -85,9 +101,9 @@ mod tests {
 
     #[tokio::test]
     async fn events_pass_and_one_is_lost_to_the_end() {
-        let mut turns = vec![Turn::Gone, Turn::Pass(Duration::ZERO)];
+        let mut turns = vec![Turn::Gone, Turn::Skip, Turn::Pass(Duration::ZERO)];
         let body = Full::new(Bytes::from("{1}\n{2}\n{3}\n{4}\n"));
-        let heard: Vec<Bytes> = events(body, move || turns.pop().unwrap()).collect().await;
+        let heard: Vec<Bytes> = events(body, move |_| turns.pop().unwrap()).collect().await;
         assert_eq!(heard, [Bytes::from("{1}\n"), Bytes::from(format!("{GONE}\n"))]);
     }
 }

@@ -151,13 +151,14 @@ impl<'a> Rig<'a> {
 }
 
 /// A clock that can be set, for one process.
-struct Clock {
+pub struct Clock {
     home: tempfile::TempDir,
     offset: File,
 }
 
 impl Clock {
-    fn new() -> Outcome<Self> {
+    /// At the true time.
+    pub fn new() -> Outcome<Self> {
         let home = tempfile::tempdir()?;
         let source = home.path().join("clock.c");
         std::fs::write(&source, include_str!("clock.c"))?;
@@ -176,12 +177,12 @@ impl Clock {
     }
 
     /// Sets it to so many seconds from the true time.
-    fn set(&self, seconds: i64) -> Outcome {
+    pub fn set(&self, seconds: i64) -> Outcome {
         Ok(self.offset.write_all_at(&seconds.to_ne_bytes(), 0)?)
     }
 
     /// What is put in front of a command line.
-    fn words(&self) -> [String; 3] {
+    pub fn words(&self) -> [String; 3] {
         let path = |name: &str| -> PathBuf { self.home.path().join(name) };
         [
             "env".to_owned(),

@@ -59,6 +59,16 @@ impl Memory {
         self.seen.lock().unwrap().clone()
     }
 
+    /// An object by its path.
+    pub fn object(&self, path: &str) -> Option<Value> {
+        self.objects.lock().unwrap().get(path).cloned()
+    }
+
+    /// Paths of all objects.
+    pub fn paths(&self) -> Vec<String> {
+        self.objects.lock().unwrap().keys().cloned().collect()
+    }
+
     async fn answer(&self, request: Request<Body>) -> Answer {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path().to_owned();

@@ -56,7 +56,50 @@ pub fn cases(created: &Arc<Reference>) -> Vec<Case> {
         "labels and annotations of others",
         move |world| added(world, reference),
     ));
+    for name in ["services/edge", "services/edge-peers"] {
+        for (what, change) in [("a port is added", Port::Added), ("TCP becomes UDP", Port::Udp)] {
+            let reference = created.clone();
+            cases.push(Case::new(
+                "check_26_ports_of_a_service_are_ours_alone",
+                format!("{name}: {what}"),
+                move |world| other_ports(world, reference, name, change),
+            ));
+        }
+    }
     cases
+}
+
+/// What somebody does to the ports of a Service.
+#[derive(Clone, Copy)]
+enum Port {
+    Added,
+    Udp,
+}
+
+async fn other_ports(
+    world: Arc<World>,
+    reference: Arc<Reference>,
+    name: &'static str,
+    change: Port,
+) -> Said<Verdict> {
+    let rig = place(&world, &reference).await?;
+    let (kind, object) = split(name);
+    let path = rig.path(kind, object);
+    let mut service = rig.api.get(&path).await?;
+    match change {
+        Port::Udp => service["spec"]["ports"][0]["protocol"] = json!("UDP"),
+        Port::Added => {
+            let theirs = json!({"name": "theirs", "port": 2525, "targetPort": 10_025, "protocol": "TCP"});
+            let ports = service["spec"]["ports"].as_array_mut().ok_or("no ports")?;
+            ports.push(theirs);
+        }
+    }
+    let stored = rig.api.replace(&path, &service).await??;
+    if stored["spec"]["ports"] != service["spec"]["ports"] {
+        return Err(format!("the API server made it {}", stored["spec"]["ports"]));
+    }
+    rig.reaches(&reference.objects).await?;
+    Ok(Verdict::Held)
 }
 
 /// Made by the operator, and kept by it. Pods and claims are the StatefulSet's.

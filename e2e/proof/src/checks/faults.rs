@@ -12,7 +12,11 @@ use crate::rig::{Rig, World};
 use crate::server::Said;
 
 /// Every verb on every kind that the creation of a listener uses, each with each fault; storms; watches.
-pub fn cases(created: &Arc<Reference>, used: &BTreeSet<(String, String)>) -> Vec<Case> {
+pub fn cases(
+    created: &Arc<Reference>,
+    renamed: &Arc<Reference>,
+    used: &BTreeSet<(String, String)>,
+) -> Vec<Case> {
     let mut cases = Vec::new();
     let faults = [
         Fault::Answer(403),
@@ -91,8 +95,11 @@ pub fn cases(created: &Arc<Reference>, used: &BTreeSet<(String, String)>) -> Vec
         "pods",
         "secrets",
     ] {
-        for event in 1..=4 {
-            let reference = created.clone();
+        // Secrets are watched where a listener is: one has to be there, and to change.
+        let of = if kind == "secrets" { renamed } else { created };
+        let events = if kind == "secrets" { 1..=2 } else { 1..=4 };
+        for event in events {
+            let reference = of.clone();
             cases.push(Case::new(
                 "check_05_a_lost_event",
                 format!("{kind}: event {event}"),

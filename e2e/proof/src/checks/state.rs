@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::case::{Case, Verdict};
+use crate::objects::{self, Objects};
 use crate::operation::{Operation, Reference, listener, secret};
 use crate::request::Verb;
 use crate::rig::{Rig, World};
@@ -34,6 +35,12 @@ pub fn cases(created: &Arc<Reference>) -> Vec<Case> {
         "check_19_from_an_error_back_to_good",
         "a Secret that is not there",
         move |world| recovers(world, reference),
+    ));
+    let reference = of();
+    add(Case::new(
+        "check_19_from_an_error_back_to_good",
+        "a pod template that is never admitted",
+        move |world| admitted(world, reference),
     ));
     for name in created.objects.keys().filter(|name| may_be_foreign(name)) {
         let (reference, name) = (of(), name.clone());
@@ -146,6 +153,41 @@ async fn recovers(world: Arc<World>, reference: Arc<Reference>) -> Said<Verdict>
     }
     rig.api.merge(&path, &named("users")).await?;
     rig.reaches(&reference.objects).await?;
+    Ok(Verdict::Held)
+}
+
+/// Pods that the API server refuses, whose StatefulSet tries on and on; then a template that it takes.
+async fn admitted(world: Arc<World>, reference: Arc<Reference>) -> Said<Verdict> {
+    let rig = Rig::new(&world).await?;
+    Operation::Create.prepare(&rig).await?;
+    Operation::Create.act(&rig).await?;
+    rig.reaches(&reference.objects).await?;
+    let mut bad = listener();
+    bad["spec"]["pod"] = json!({"priorityClassName": "nobody"});
+    rig.put("smtplisteners", &bad).await?;
+    rig.until("the StatefulSet has the bad template", async |rig| {
+        let set = rig.api.get(&rig.path("statefulsets", "edge")).await?;
+        Ok(set["spec"]["template"]["spec"]["priorityClassName"] == "nobody")
+    })
+    .await?;
+    rig.api.delete(&rig.path("pods", "edge-1")).await?;
+    rig.until("its pods are refused", async |rig| {
+        let events = format!("/api/v1/namespaces/{}/events", rig.namespace);
+        Ok(rig.api.get(&events).await?.to_string().contains("nobody"))
+    })
+    .await?;
+    rig.put("smtplisteners", &listener()).await?;
+    // Pods that never serve end no rollout: what the listener says of it is left out.
+    let made = |mut objects: Objects| {
+        objects.remove("smtplisteners/edge");
+        objects
+    };
+    let wanted = made(reference.objects.clone());
+    rig.until("all is made of the good template", async |rig| {
+        Ok(objects::differences(&wanted, &made(rig.objects().await?)).is_empty())
+    })
+    .await?;
+    rig.quiet(0).await?;
     Ok(Verdict::Held)
 }
 

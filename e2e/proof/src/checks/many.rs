@@ -1,0 +1,209 @@
+//! Check 41: thousands of domains with their keys, and fifty policies: how long a full look takes, what it costs, and how soon one
+//! change is in the whole configuration.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use serde_json::{Value, json};
+
+use crate::case::{Case, Verdict};
+use crate::operation::{Operation, listener, secret};
+use crate::rig::{Rig, World};
+use crate::server::{Said, text};
+
+/// Policies beside the domains.
+const POLICIES: usize = 50;
+/// The promises of the product, for 5,000 domains.
+const FULL: Duration = Duration::from_mins(5);
+const MEMORY: u64 = 400;
+/// Objects that the harness makes at once.
+const AT_ONCE: usize = 16;
+/// Longer than the promise, so that the figure is told when it is missed.
+const LONGEST: Duration = Duration::from_mins(9);
+
+/// 1,000 domains; 5,000 as well where there is time.
+pub fn cases(exhaustive: bool) -> Vec<Case> {
+    let sizes: &[usize] = if exhaustive { &[1_000, 5_000] } else { &[1_000] };
+    let one = |size: &usize| {
+        let size = *size;
+        let what = format!("{size} domains with keys, {POLICIES} policies");
+        Case::new("check_41_many_objects", what, move |world| many(world, size))
+    };
+    sizes.iter().map(one).collect()
+}
+
+async fn many(world: Arc<World>, size: usize) -> Said<Verdict> {
+    let rig = Rig::new(&world).await?;
+    Operation::Create.prepare(&rig).await?;
+    rig.operator.down().await;
+    fill(&rig, size).await?;
+    rig.proxy.begin(Vec::new(), None);
+    rig.operator.up();
+    let started = Instant::now();
+    wait("all are told and served", async || {
+        Ok(told(&rig).await? == size + POLICIES && served(&rig).await?.len() == size)
+    })
+    .await?;
+    let full = started.elapsed();
+    let (requests, writes) = requests(&rig);
+    let (now, most) = rig.operator.memory()?;
+    let took = full.as_secs_f64();
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    let rate = requests as f64 / took;
+    eprintln!(
+        "    {size} domains, {POLICIES} policies, all new: {took:.0} s, {requests} requests ({rate:.0} a second, {writes} of them writes), {now} MB (at most {most} MB)"
+    );
+    let changed = one_change(&rig, size).await?;
+    let again = restarted(&rig, size).await?;
+    let (_, most_again) = rig.operator.memory()?;
+    eprintln!(
+        "    {size} domains: one more is in the whole configuration after {:.1} s; started anew, each is looked at after {:.0} s, at most {most_again} MB",
+        changed.as_secs_f64(),
+        again.as_secs_f64()
+    );
+    if full > FULL || again > FULL {
+        return Err(format!(
+            "{} s, {} s after a restart",
+            full.as_secs(),
+            again.as_secs()
+        ));
+    }
+    if most.max(most_again) > MEMORY {
+        return Err(format!("{} MB", most.max(most_again)));
+    }
+    Ok(Verdict::Held)
+}
+
+/// The listener, one Secret with a key, the domains and the policies.
+async fn fill(rig: &Rig, size: usize) -> Said<()> {
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).map_err(text)?;
+    secret(rig, "keys", "mail.pem", &key.serialize_pem()).await?;
+    rig.apply("smtplisteners", &listener()).await?;
+    let domains = (0..size).map(|number| ("maildomains", domain(number)));
+    let policies = (0..POLICIES).map(|number| ("relaypolicies", policy(number)));
+    let mut made = futures::stream::iter(domains.chain(policies))
+        .map(async |(kind, object)| rig.api.create(&rig.path(kind, ""), &object).await)
+        .buffer_unordered(AT_ONCE);
+    while let Some(made) = made.next().await {
+        made?;
+    }
+    Ok(())
+}
+
+fn domain(number: usize) -> Value {
+    json!({
+        "apiVersion": "postroad.dev/v1alpha1", "kind": "MailDomain", "metadata": {"name": format!("d{number}")},
+        "spec": {
+            "domain": format!("d{number}.many.example"), "listenerRefs": [{"name": "edge"}],
+            "inbound": {"recipients": {"mode": "Any"}, "deliverTo": {"lmtp": {"host": "store.example", "port": 24}}},
+            "dkim": {"secretRef": {"name": "keys"}}, "dns": {"checks": {"dkim": "Ignored"}},
+        },
+    })
+}
+
+fn policy(number: usize) -> Value {
+    json!({
+        "apiVersion": "postroad.dev/v1alpha1", "kind": "RelayPolicy", "metadata": {"name": format!("p{number}")},
+        "spec": {
+            "listenerRefs": [{"name": "edge"}], "priority": number,
+            "routes": [{"direct": {}, "tls": {"mode": "Opportunistic"}}],
+        },
+    })
+}
+
+/// Objects whose status is about their newest generation.
+async fn told(rig: &Rig) -> Said<usize> {
+    let mut told = 0;
+    for kind in ["maildomains", "relaypolicies"] {
+        let list = rig.api.get(&rig.path(kind, "")).await?;
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        let is_told =
+            |object: &&Value| object["status"]["observedGeneration"] == object["metadata"]["generation"];
+        told += items.iter().filter(is_told).count();
+    }
+    Ok(told)
+}
+
+/// Domains in the configuration, with a key each.
+async fn served(rig: &Rig) -> Said<BTreeSet<String>> {
+    let list = rig.api.get(&rig.path("secrets", "")).await?;
+    let mut names = BTreeSet::new();
+    for secret in list["items"].as_array().into_iter().flatten() {
+        let name = secret["metadata"]["name"].as_str().unwrap_or_default();
+        if !name.starts_with("edge-domains-") {
+            continue;
+        }
+        let texts = crate::objects::texts(&secret["data"]);
+        for text in texts.as_object().into_iter().flat_map(|texts| texts.values()) {
+            let lines = text.as_str().unwrap_or_default().lines();
+            let words = lines
+                .flat_map(str::split_whitespace)
+                .map(|word| word.trim_matches('"'));
+            names.extend(
+                words
+                    .filter(|word| word.ends_with(".many.example"))
+                    .map(str::to_owned),
+            );
+        }
+    }
+    Ok(names)
+}
+
+/// Requests but those of the Lease, and how many of them write.
+fn requests(rig: &Rig) -> (usize, usize) {
+    let seen = rig.proxy.seen();
+    let of = seen.iter().filter(|seen| seen.call.kind != "leases");
+    (of.count(), seen.iter().filter(|seen| seen.call.writes()).count())
+}
+
+async fn one_change(rig: &Rig, size: usize) -> Said<Duration> {
+    let started = Instant::now();
+    rig.api
+        .create(&rig.path("maildomains", ""), &domain(size))
+        .await?;
+    let name = format!("d{size}.many.example");
+    wait("the new one is served", async || {
+        Ok(served(rig).await?.contains(&name))
+    })
+    .await?;
+    Ok(started.elapsed())
+}
+
+/// Until an operator that is started anew has looked at each domain.
+async fn restarted(rig: &Rig, size: usize) -> Said<Duration> {
+    rig.operator.down().await;
+    rig.proxy.begin(Vec::new(), None);
+    let started = Instant::now();
+    let starts = rig.operator.starts();
+    rig.operator.up();
+    wait("each domain is looked at", async || {
+        if rig.operator.starts() == starts {
+            return Ok(false);
+        }
+        // Not reached: it is starting.
+        let figures = rig.operator.metrics().await.unwrap_or_default();
+        Ok(looks(&figures) > size)
+    })
+    .await?;
+    Ok(started.elapsed())
+}
+
+/// Reconciles of domains that went well, by the operator's own figures.
+fn looks(figures: &str) -> usize {
+    let name = "postroad_operator_reconciles_total{kind=\"MailDomain\",outcome=\"ok\"} ";
+    let line = figures.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+}
+
+async fn wait(what: &str, holds: impl AsyncFn() -> Said<bool>) -> Said<()> {
+    let started = Instant::now();
+    while !holds().await? {
+        if started.elapsed() > LONGEST {
+            return Err(format!("not within {} s: {what}", LONGEST.as_secs()));
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    Ok(())
+}
