@@ -10,6 +10,7 @@ use std::process::Command;
 /// Crate → the crates of the workspace that it may use.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("postroad-config", &[]),
+    ("postroad-filter", &[]),
     ("postroad-smtp", &[]),
     ("postroad-spool", &[]),
     ("postroad-verify", &[]),
@@ -17,6 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "postroad-fuzz",
         &[
             "postroad-config",
+            "postroad-filter",
             "postroad-smtp",
             "postroad-spool",
             "postroad-verify",
@@ -27,6 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "postroad-mta",
         &[
             "postroad-config",
+            "postroad-filter",
             "postroad-smtp",
             "postroad-spool",
             "postroad-verify",

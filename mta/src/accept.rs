@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Intake::begin ─► Receiving::write … ─► Receiving::commit ─► prefix, envelope ─► spool ─► EntryId, then "250"
-//!                       │ header scan, size      │ loops, authors                    └─► the queue is told
+//!                       │ header scan, size      │ loops, authors; filters           └─► the queue is told
 //!                       └─ small bodies: no IO; large ones: on blocking threads
 //! ```
 //!
@@ -10,11 +10,14 @@
 
 mod edit;
 mod edits;
+mod filtering;
 mod forged;
 mod header;
+mod held;
 pub mod prefix;
 mod receiving;
 
+pub use filtering::{Filtered, Met};
 pub use header::{Fault, Findings, HeaderScan};
 pub use receiving::{Receiving, Refused};
 

@@ -23,6 +23,7 @@ use crate::deliver::probe::Prober;
 use crate::deliver::tls::ClientTls;
 use crate::dns::Dns;
 use crate::dns::resolver::Resolver;
+use crate::filter::Filters;
 use crate::handover::{self, Handover};
 use crate::lifecycle::{Lifecycle, Patience, Phase};
 use crate::logins::Logins;
@@ -287,6 +288,7 @@ impl Handles {
             ),
             auth: Authenticator::new(2 * cores)?,
             verifier: Verifier::new(dns.clone(), Arc::clone(&self.metrics)),
+            filters: Filters::new(dns.clone(), Arc::clone(&self.metrics)),
             callout: Callout::new(dns, ClientTls::public()?, budget.clone()),
             pressure: Pressure::of_this_process(),
             budget,

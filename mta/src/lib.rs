@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   net ─► session ─► policy ─► accept ─► postroad-spool ─► queue ─► deliver ─► outcome ─► dsn
-//!            │ auth, verify     │ signing      ▲
+//!            │ auth, verify     │ filter,      ▲
+//!            │                  │ signing      │
 //!   reload ─► settings (what every part reads) │
 //!   admin (health, metrics, state, seal) ─► handover (to and from the other pods)
 //!            └─► seen (of the network), relay_test (of our own ports)
@@ -21,6 +22,7 @@ pub mod daemon;
 pub mod deliver;
 pub mod dns;
 pub mod dsn;
+pub mod filter;
 pub mod handover;
 pub mod lifecycle;
 pub mod log;

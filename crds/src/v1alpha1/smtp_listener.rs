@@ -1,5 +1,6 @@
 //! SmtpListener: a fleet of mail server pods and the ports that it serves.
 
+mod filter;
 mod pod;
 mod rollout;
 mod service;
@@ -16,6 +17,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::filter::{Filter, FilterTimeouts, FilteredMail, OnFailure};
 pub use self::pod::{
     Affinity, CpuMemory, PodSettings, Resources, Spread, TaintEffect, Toleration, TolerationOperator,
     WhenUnsatisfiable,
@@ -110,6 +112,12 @@ pub struct SmtpListenerSpec {
     /// How mail of strangers is judged, at ports of role Transfer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification: Option<Verification>,
+    /// Filters that are asked about a message before it is stored: rspamd, milters. One after the other; each sees what those
+    /// before it made of the message.
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub filters: Vec<Filter>,
     /// Which MailDomains and RelayPolicies of other namespaces may name this listener. Absent = none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attach: Option<Attach>,

@@ -8,10 +8,11 @@ use ipnet::IpNet;
 
 use crate::access::{Access, Headers, ProxyProtocol};
 use crate::file::{ConfigFile, Domain, Policy, RecipientMode, Role, RouteTarget, TlsMode};
+use crate::filter::Filter;
 use crate::limits::{Limits, QueueSection};
 use crate::spool::{NEWEST_SPOOL_FORMAT, OLDEST_SPOOL_FORMAT};
 use crate::text::shorten;
-use crate::{access, authentication, credentials, dkim, limits, users};
+use crate::{access, authentication, credentials, dkim, filter, limits, users};
 
 /// One breach of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +104,8 @@ pub struct Sections<'a> {
     pub access: &'a Access,
     /// `headers`.
     pub headers: &'a Headers,
+    /// `filters`.
+    pub filters: &'a [Filter],
     /// `limits`.
     pub limits: &'a Limits,
     /// `queue`.
@@ -126,6 +129,7 @@ impl Sections<'_> {
         access::check_proxy(self.proxy_protocol, found);
         access::check_networks("access.trustedPeers", &self.access.trusted_peers, found);
         access::check_headers(self.headers, found);
+        filter::check(self.filters, found);
         limits::check_limits(self.limits, found);
         limits::check_queue(self.queue, found);
     }
@@ -220,6 +224,7 @@ fn check_sections(file: &ConfigFile, found: &mut Findings) {
         proxy_protocol: &file.proxy_protocol,
         access: &file.access,
         headers: &file.headers,
+        filters: &file.filters,
         limits: &file.limits,
         queue: &file.queue,
     }

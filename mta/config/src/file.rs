@@ -15,6 +15,7 @@ use crate::authentication::{Authentication, Within};
 use crate::credentials::Credentials;
 use crate::dkim::Dkim;
 use crate::domain::DomainName;
+use crate::filter::Filter;
 use crate::limits::{Limits, QueueSection, RouteLimits};
 use crate::spool::SpoolSection;
 use crate::text::Period;
@@ -74,6 +75,9 @@ pub struct ConfigFile {
     /// How strangers' mail is judged.
     #[serde(default, skip_serializing_if = "unset")]
     pub verification: Verification,
+    /// Filters that are asked about a message before it is stored, in order; at most 8.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<Filter>,
     /// Limits of sessions and messages.
     #[serde(default)]
     pub limits: Limits,

@@ -20,6 +20,7 @@ mod dkim;
 mod domain;
 mod explain;
 mod file;
+mod filter;
 mod limits;
 mod set;
 mod shard;
@@ -48,6 +49,7 @@ pub use file::{
     Match, Peers, Policy, Port, RecipientMode, Recipients, Retry, Role, Route, RouteTarget, Sender, TlsMode,
     TokenAuthority, TokenRole, TokenRule, User,
 };
+pub use filter::{Filter, FilterService, FilterTimeouts, FilteredMail, OnFailure};
 pub use limits::{Durability, Limits, QueueSection, Rate, RouteLimits};
 pub use set::{AssembleError, ConfigSet, assemble};
 pub use shard::{SHARDS, ShardFile, hash, shard_file_name, shard_of};

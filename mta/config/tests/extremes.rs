@@ -33,6 +33,10 @@ verification:
   dkim: {mode: Disabled}
   arc: {mode: Disabled, trustedSealers: [list.example]}
   dmarc: {mode: Enforce, temporaryError: Defer}
+filters:
+  - {name: spam, service: {rspamd: {host: rspamd, port: 11333}}, mail: FromStrangers, onFailure: Accept}
+  - {name: sign, service: {milter: {host: opendkim, port: 8891}}, mail: FromUsers, onFailure: Reject, timeouts: {connect: 1s, reply: 2s, total: 3s}}
+  - {name: local, service: {milterSocket: /run/x.sock}}
 limits:
   messageSize: 50Mi
   recipientsPerMessage: 1000

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use postroad_config::{Limits, Octets, Period, QueueSection, Retry, SHARDS, TlsVersion};
+use postroad_config::{FilterTimeouts, Limits, Octets, Period, QueueSection, Retry, SHARDS, TlsVersion};
 
 const PAGE: &str = include_str!("../../../docs/reference/configuration.md");
 
@@ -18,6 +18,7 @@ const SOURCES: [(&str, &str); 10] = [
     ("authentication", include_str!("../src/authentication.rs")),
     ("credentials", include_str!("../src/credentials.rs")),
     ("dkim", include_str!("../src/dkim.rs")),
+    ("filter", include_str!("../src/filter.rs")),
     ("limits", include_str!("../src/limits.rs")),
     ("shard", include_str!("../src/shard.rs")),
     ("spool", include_str!("../src/spool.rs")),
@@ -283,6 +284,7 @@ fn every_value_has_its_row_and_no_row_is_of_another() {
 #[test]
 fn defaults_are_those_of_the_code() {
     let (limits, queue, retry) = (Limits::default(), QueueSection::default(), Retry::default());
+    let filters = FilterTimeouts::default();
     let octets = |value: Octets| value.to_string();
     let period = |value: Period| value.to_string();
     let spool: postroad_config::SpoolSection = serde_saphyr::from_str("directory: /x").unwrap();
@@ -308,6 +310,9 @@ fn defaults_are_those_of_the_code() {
         ("limits.minimumDataRate", octets(limits.minimum_data_rate)),
         ("limits.transactionTime", period(limits.transaction_time)),
         ("limits.greetingDelay", period(limits.greeting_delay)),
+        ("filters[].timeouts.connect", period(filters.connect)),
+        ("filters[].timeouts.reply", period(filters.reply)),
+        ("filters[].timeouts.total", period(filters.total)),
         ("queue.lifetime", period(queue.lifetime)),
         ("queue.nullSenderLifetime", period(queue.null_sender_lifetime)),
         ("queue.delayNotice", period(queue.delay_notice)),

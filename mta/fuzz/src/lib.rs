@@ -17,6 +17,7 @@
 pub mod authentication;
 pub mod client;
 pub mod config;
+pub mod filters;
 pub mod policies;
 pub mod proxy;
 pub mod server;
@@ -47,6 +48,8 @@ pub const TARGETS: &[Target] = &[
     ("policies", policies::policies),
     ("dkim", signatures::dkim),
     ("arc", signatures::arc),
+    ("milter", filters::milter),
+    ("rspamd", filters::rspamd),
 ];
 
 /// Cuts input into pieces of lengths that the input itself decides: the same input, the same cuts.

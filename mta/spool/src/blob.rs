@@ -80,6 +80,19 @@ impl BlobFile {
         self.len
     }
 
+    /// The file, to be read while it is written.
+    pub fn file(&self) -> Arc<dyn File> {
+        Arc::clone(&self.file)
+    }
+
+    /// Is the body of another entry from now on.
+    pub fn rename(&mut self, id: EntryId) -> Result<(), CommitError> {
+        let (from, to) = (self.shared.blob_path(self.id), self.shared.blob_path(id));
+        self.shared.io.rename(&from, &to).map_err(|e| error(&e))?;
+        self.id = id;
+        Ok(())
+    }
+
     /// A record may refer to it.
     pub fn keep(mut self) {
         self.keep = true;

@@ -9,9 +9,36 @@ use crate::errors::{CommitError, HandoverError};
 use crate::format::record::{MessageInfo, Record};
 use crate::format::{extensions, message};
 use crate::handover::{ToSource, TransferId};
+use crate::io::File;
 use crate::shared::{Job, NewMessage, OpenGuard, Shared};
 use crate::spool::{Item, Spool};
 use crate::types::{EntryId, Envelope, RecipientState};
+
+/// What was written to a body file so far. Cheap to clone; reading it blocks on the disk.
+#[derive(Clone, Debug)]
+pub struct Written {
+    file: Arc<dyn File>,
+    len: u64,
+}
+
+impl Written {
+    /// Reads up to the end of the buffer or of what was written; returns how many bytes.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        let left = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let most = buffer.len().min(left);
+        self.file.read_at(&mut buffer[..most], offset)
+    }
+
+    /// Bytes of it.
+    pub const fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// There are none.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
 
 /// A message being received. Dropping it throws away what was written.
 #[derive(Debug)]
@@ -58,6 +85,33 @@ impl Incoming {
     /// Bytes of the body so far.
     pub fn len(&self) -> u64 {
         self.blob.as_ref().map_or(self.inline.len() as u64, BlobFile::len)
+    }
+
+    /// The body so far, where it is in memory.
+    pub fn in_memory(&self) -> Option<&[u8]> {
+        self.blob.is_none().then_some(&self.inline)
+    }
+
+    /// The body so far, where it is a body file.
+    pub fn in_file(&self) -> Option<Written> {
+        self.blob.as_ref().map(|blob| Written {
+            file: blob.file(),
+            len: blob.len(),
+        })
+    }
+
+    /// Takes the body of another message in the place of its own; the other one is over. Blocks on the disk where either is
+    /// a body file.
+    pub fn take_body(&mut self, other: Self) -> Result<(), CommitError> {
+        let Self { inline, blob, .. } = other;
+        // Its file goes first: the other one gets its name.
+        self.blob = None;
+        self.inline = inline;
+        if let Some(mut blob) = blob {
+            blob.rename(self.id)?;
+            self.blob = Some(blob);
+        }
+        Ok(())
     }
 
     /// No byte was written yet.

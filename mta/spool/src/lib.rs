@@ -39,7 +39,7 @@ pub use completion::Completion;
 pub use declared::{Drained, Orphan, Settled};
 pub use errors::{CommitError, HandoverError, OpenError, ReadError, RecordError};
 pub use format::{NEWEST as NEWEST_FORMAT, OLDEST as OLDEST_FORMAT};
-pub use incoming::Incoming;
+pub use incoming::{Incoming, Written};
 pub use message::{Body, Message};
 pub use spool::{Answered, Hold, Item, Requested, Spool, Standing};
 pub use types::*;

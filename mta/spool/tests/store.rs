@@ -584,3 +584,50 @@ fn a_removed_segment_that_came_back_with_a_power_cut_hides_no_mail() {
         "{synced:?} {written:?}"
     );
 }
+
+#[test]
+fn a_message_takes_the_body_of_another_whether_either_is_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, _) = Spool::open(dir.path(), &options()).unwrap();
+    let written = |n: u64, len: usize| {
+        let mut incoming = spool.begin();
+        incoming.write(&body(n, len)).unwrap();
+        incoming
+    };
+    let mut files = 0;
+    for (before, after) in [
+        (100, 200),
+        (100, 20_000),
+        (20_000, 100),
+        (20_000, 30_000),
+        (100, 0),
+    ] {
+        let mut incoming = written(1, before);
+        let shown = match incoming.in_file() {
+            None => incoming.in_memory().unwrap().to_vec(),
+            Some(file) => {
+                let mut shown = vec![0; before + 10];
+                let read = file.read_at(&mut shown, 0).unwrap();
+                assert_eq!(file.len(), before as u64);
+                assert_eq!(file.read_at(&mut [0; 10], before as u64).unwrap(), 0);
+                shown.truncate(read);
+                shown
+            }
+        };
+        assert_eq!(shown, body(1, before), "it is read before it is committed");
+        let id = incoming.id();
+        incoming.take_body(written(2, after)).unwrap();
+        let prefix = b"Received: 2\r\n".to_vec();
+        assert_eq!(incoming.commit(envelope(2), prefix).wait().unwrap(), id);
+        check(&spool, id, 2, after);
+        files += usize::from(after > 8 * 1024);
+    }
+    assert_eq!(
+        std::fs::read_dir(dir.path().join("blobs")).unwrap().count(),
+        files
+    );
+    drop(spool);
+    let (spool, recovery) = Spool::open(dir.path(), &options()).unwrap();
+    assert_eq!((recovery.damaged, recovery.lost), (0, 0));
+    assert_eq!(spool.entries().len(), 5);
+}

@@ -10,11 +10,13 @@ use postroad_verify::results::Field;
 
 use super::edits::Edits;
 use super::header::{Fault, Findings, HeaderScan, begins_folded};
+use super::held::{Fed, Held};
 use super::prefix::{self, Trace};
 use super::{Intake, Transaction};
 use crate::net::Room;
 use crate::policy::{self, Context};
 use crate::queue::clock;
+use crate::queue::orders::HELD;
 use crate::settings::Settings;
 use crate::signing::Signing;
 use crate::verify::{Reading, Trouble};
@@ -32,10 +34,16 @@ pub struct Refused {
 
 /// Octets of one message, as they come.
 pub struct Receiving {
-    intake: Intake,
+    pub(super) intake: Intake,
     /// Gone after a refusal: the rest is read and thrown away.
-    incoming: Option<Incoming>,
+    pub(super) incoming: Option<Incoming>,
     scan: HeaderScan,
+    /// Of the whole message, once it has ended.
+    pub(super) found: Option<Findings>,
+    /// Its header, where filters may change it; otherwise it is with the body.
+    pub(super) held: Option<Held>,
+    /// It is to be held in the queue.
+    pub(super) quarantined: bool,
     /// Takes fields out; gone once the header is over.
     edits: Option<Edits>,
     /// Reads what comes for the checks of its sender.
@@ -43,14 +51,14 @@ pub struct Receiving {
     /// Octets that wait for a blocking thread.
     waiting: Vec<u8>,
     /// The memory for all of it.
-    room: Room,
+    pub(super) room: Room,
     size: u64,
     /// Octets above 127 came, whatever was declared.
-    eight_bit: bool,
+    pub(super) eight_bit: bool,
     limit: u64,
     refused: Option<Refused>,
     /// What is needed to sign it; none where it is not signed.
-    signing: Option<Signing>,
+    pub(super) signing: Option<Signing>,
 }
 
 impl Receiving {
@@ -63,6 +71,9 @@ impl Receiving {
             intake,
             incoming: Some(incoming),
             scan: HeaderScan::new(),
+            found: None,
+            held: Held::new(&settings, trusted),
+            quarantined: false,
             reading: None,
             waiting: Vec::new(),
             room,
@@ -129,11 +140,11 @@ impl Receiving {
         self.intake.metrics.verdicts.forged_results.inc_by(edits.forged());
     }
 
-    /// Into the spool; on a blocking thread where it goes to a file.
+    /// To its signatures, and into the spool; a header that filters may change is held instead.
     async fn store(&mut self, octets: &[u8]) {
-        let Some(incoming) = &mut self.incoming else {
+        if self.incoming.is_none() {
             return;
-        };
+        }
         if let Some(Err(_)) = self
             .signing
             .as_mut()
@@ -141,6 +152,20 @@ impl Receiving {
         {
             return self.refuse(NO_ROOM);
         }
+        let fed = self.held.as_mut().map(|held| held.feed(octets, &mut self.room));
+        match fed {
+            None | Some(Ok(Fed::All)) => self.put(octets).await,
+            Some(Ok(Fed::Some(body))) => self.put(&body).await,
+            Some(Ok(Fed::Nothing)) => {}
+            Some(Err(refused)) => self.refuse(refused),
+        }
+    }
+
+    /// Into the spool; on a blocking thread where it goes to a file.
+    async fn put(&mut self, octets: &[u8]) {
+        let Some(incoming) = &mut self.incoming else {
+            return;
+        };
         let in_file = incoming.blocks(0);
         if !incoming.blocks(octets.len()) {
             if self.room.collect(incoming.will_hold(octets.len())) {
@@ -164,19 +189,35 @@ impl Receiving {
         }
     }
 
-    /// Ends the message: judges it, stores it, and returns its id once it is on stable storage.
-    pub async fn commit(mut self, transaction: Transaction) -> Result<EntryId, Refused> {
-        let began = Instant::now();
+    /// No octet comes any more: all of them are stored, and the message is judged.
+    pub(super) async fn end(&mut self, transaction: &Transaction) {
+        if self.found.is_some() {
+            return;
+        }
         if let Some(mut edits) = self.edits.take() {
             self.store(edits.finish()).await;
             self.edited(&edits);
         }
+        if let Some(body) = self.held.as_mut().map(Held::finish) {
+            self.put(&body).await;
+        }
         self.spill(false).await;
-        let found = std::mem::take(&mut self.scan).finish();
+        let mut found = std::mem::take(&mut self.scan).finish();
         let settings = self.intake.live.current();
-        if let Err(refused) = self.judge(&settings, &transaction, &found) {
+        if let Err(refused) = self.judge(&settings, transaction, &found) {
             self.refuse(refused);
         }
+        // Its own end keeps a held header apart from the body.
+        found.headless &= self.held.is_none();
+        self.found = Some(found);
+    }
+
+    /// Ends the message, stores it, and returns its id once it is on stable storage.
+    pub async fn commit(mut self, transaction: Transaction) -> Result<EntryId, Refused> {
+        let began = Instant::now();
+        self.end(&transaction).await;
+        let found = self.found.take().unwrap_or_default();
+        let settings = self.intake.live.current();
         let Some(id) = self.incoming.as_ref().map(Incoming::id) else {
             return Err(self.refusal());
         };
@@ -185,7 +226,10 @@ impl Receiving {
         let Some(incoming) = self.incoming.take() else {
             return Err(self.refusal());
         };
-        let held = transaction.release.map_or(0, reckoned);
+        let header = self.held.take().map(|held| held.write());
+        let prefix = [prefix.into_bytes(), header.unwrap_or_default()].concat();
+        let until = transaction.release.map_or(0, reckoned);
+        let until = if self.quarantined { HELD } else { until };
         let mut envelope = envelope(&settings, transaction);
         if self.eight_bit && envelope.body == BodyKind::SevenBit {
             // What it is called from here on is true, so that no next hop gets 8 bits as 7BIT (RFC 6152 section 3).
@@ -194,7 +238,7 @@ impl Receiving {
         let completion = if incoming.blocks(0) {
             let turn = self.room.writer().await;
             let work = move || {
-                let completion = incoming.commit_held(envelope, prefix.into_bytes(), held);
+                let completion = incoming.commit_held(envelope, prefix, until);
                 drop(turn);
                 completion
             };
@@ -202,7 +246,7 @@ impl Receiving {
                 .await
                 .map_err(|_| Refused::from(&CommitError::Closed))?
         } else {
-            incoming.commit_held(envelope, prefix.into_bytes(), held)
+            incoming.commit_held(envelope, prefix, until)
         };
         let id = completion.await.map_err(|error| Refused::from(&error))?;
         let metrics = &self.intake.metrics;
@@ -317,13 +361,15 @@ impl Receiving {
     }
 
     /// The first refusal stays; what was written is thrown away at once.
-    fn refuse(&mut self, refused: Refused) {
+    pub(super) fn refuse(&mut self, refused: Refused) {
         self.refused.get_or_insert(refused);
         self.incoming = None;
         self.waiting = Vec::new();
         self.reading = None;
         self.signing = None;
+        self.held = None;
         self.room.keep(0);
+        self.room.set_aside(0);
         self.room.release();
     }
 }
@@ -500,7 +546,7 @@ const TOO_LARGE: Refused = Refused {
     enhanced: "5.3.4",
     text: "The message is larger than is taken here",
 };
-const NO_ROOM: Refused = Refused {
+pub(super) const NO_ROOM: Refused = Refused {
     code: 452,
     enhanced: "4.3.1",
     text: "Too little memory, try again later",
@@ -510,7 +556,7 @@ const NOT_SIGNED: Refused = Refused {
     enhanced: "4.7.5",
     text: "The message cannot be signed now, try again later",
 };
-const HEADER_TOO_LARGE: Refused = Refused {
+pub(super) const HEADER_TOO_LARGE: Refused = Refused {
     code: 552,
     enhanced: "5.3.4",
     text: "The header is larger than is taken here",

@@ -179,6 +179,8 @@ pub fn read_returned(
         return Ok(Returned::Full(octets));
     }
     body.take(LONGEST_HEADER).read_to_end(&mut octets)?;
+    // Where filters are asked, the header is part of the prefix.
+    octets.truncate(MOST_SHOWN);
     let octets = header_section(octets);
     Ok(if full {
         Returned::TooLarge(octets)
@@ -202,6 +204,8 @@ fn header_section(mut octets: Vec<u8>) -> Vec<u8> {
 const LARGEST_RETURNED: u64 = 64 << 10;
 /// A header section is returned up to this size.
 const LONGEST_HEADER: u64 = 32 << 10;
+/// The same with our own fields.
+const MOST_SHOWN: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {

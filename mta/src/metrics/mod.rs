@@ -10,6 +10,7 @@
 //! Figures that belong to another part (queue, seal, certificate) are written by [`Metrics::observe`] before a scrape.
 
 pub mod by_site;
+pub mod filters;
 pub mod signatures;
 pub mod standing;
 pub mod tls_policies;
@@ -151,6 +152,8 @@ pub struct Metrics {
     pub spilled: Counter,
     /// What sender authentication came to.
     pub verdicts: verdicts::Verdicts,
+    /// What filters said.
+    pub filters: filters::Filters,
     /// Signatures over mail of ours.
     pub signatures: signatures::Signatures,
     /// Attempts on recipients, by how they ended.
@@ -210,6 +213,7 @@ impl Metrics {
             buffers_highest: Gauge::default(),
             spilled: Counter::default(),
             verdicts: verdicts::Verdicts::default(),
+            filters: filters::Filters::default(),
             signatures: signatures::Signatures::default(),
             deliveries: Family::default(),
             site_deliveries: by_site::BySite::default(),
@@ -236,6 +240,7 @@ impl Metrics {
         };
         metrics.register_mail();
         metrics.verdicts.register(&mut metrics.registry);
+        metrics.filters.register(&mut metrics.registry);
         metrics.signatures.register(&mut metrics.registry);
         metrics.tls_policies.register(&mut metrics.registry);
         metrics.register_buffers();
@@ -506,6 +511,10 @@ mod tests {
         let metrics = Metrics::new();
         metrics.refuse(Refused::Policy);
         verdicts::sample(&metrics.verdicts);
+        let took = std::time::Duration::from_millis(2);
+        metrics
+            .filters
+            .count(filters::Kind::Milter, filters::Verdict::Failed, took);
         let algorithm = postroad_verify::dkim::Algorithm::RsaSha256;
         metrics.signatures.made(&[algorithm]);
         metrics.signatures.omitted(&crate::signing::NoSignature::CutShort);

@@ -41,6 +41,7 @@ pub struct Room {
     base: u64,
     collected: u64,
     kept: u64,
+    aside: u64,
     /// Percent of all up to which something may be kept.
     percent: u64,
 }
@@ -85,6 +86,7 @@ impl Budget {
             base,
             collected: 0,
             kept: 0,
+            aside: 0,
             percent,
         })
     }
@@ -130,13 +132,25 @@ impl Room {
     /// Room to keep so many octets in all beside what is collected, such as a header. `false`: there is none, and the message
     /// cannot go on.
     pub fn keep(&mut self, octets: usize) -> bool {
-        let wanted = octets as u64;
-        let there = wanted <= self.kept || self.budget.take(wanted - self.kept, self.percent);
-        if there {
-            self.budget.give_back(self.kept.saturating_sub(wanted));
-            self.kept = wanted;
-        }
-        there
+        let kept = self.resize(self.kept, octets);
+        self.kept = kept.unwrap_or(self.kept);
+        kept.is_some()
+    }
+
+    /// The same beside what is kept, for filters.
+    pub fn set_aside(&mut self, octets: usize) -> bool {
+        let aside = self.resize(self.aside, octets);
+        self.aside = aside.unwrap_or(self.aside);
+        aside.is_some()
+    }
+
+    fn resize(&self, has: u64, wanted: usize) -> Option<u64> {
+        let wanted = wanted as u64;
+        let there = wanted <= has || self.budget.take(wanted - has, self.percent);
+        there.then(|| {
+            self.budget.give_back(has.saturating_sub(wanted));
+            wanted
+        })
     }
 
     /// Nothing is collected any more.
@@ -152,7 +166,8 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.budget.give_back(self.base + self.collected + self.kept);
+        self.budget
+            .give_back(self.base + self.collected + self.kept + self.aside);
     }
 }
 
@@ -238,6 +253,8 @@ mod tests {
         assert!(one.keep(mib) && one.keep(mib));
         assert_eq!(metrics.buffers.get(), MIB + PIECES);
         assert!(one.keep(0) && one.keep(2 * mib));
+        assert!(one.set_aside(3 * mib) && one.keep(mib) && !one.set_aside(80 * mib));
+        assert_eq!(metrics.buffers.get(), 4 * MIB + PIECES);
         drop(one);
         assert_eq!(metrics.buffers.get(), 0);
     }

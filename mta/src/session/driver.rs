@@ -14,6 +14,7 @@ use postroad_config::{Port, Role, TlsMode};
 use postroad_smtp::Reply;
 use postroad_smtp::sasl::ChannelBindings;
 use postroad_smtp::server::{Config, Event, Role as SmtpRole, Session, Tls};
+use postroad_spool::EntryId;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -23,8 +24,9 @@ use super::counted;
 use super::envelope::Draft;
 use super::hold;
 use super::pace::Pace;
+use super::verifying::Told;
 use super::wire::Wire;
-use crate::accept::{self, Receiving};
+use crate::accept::{self, Receiving, Transaction};
 use crate::auth::Authenticator;
 use crate::log::clean;
 use crate::settings::Settings;
@@ -48,7 +50,7 @@ pub(super) struct Driver {
     /// When the check of the present login began.
     pub(super) checked: Option<Instant>,
     /// TLS version and suite.
-    tls: Option<String>,
+    pub(super) tls: Option<String>,
     accepted: u32,
     /// Messages that came to their end, accepted or not.
     pub(super) messages: u32,
@@ -68,6 +70,25 @@ enum End {
     Gone(io::Error),
     /// Time ran out.
     TimedOut,
+}
+
+/// How a message ended.
+pub(super) enum Ending {
+    /// It is on stable storage.
+    Stored(EntryId),
+    /// A filter wants it to go nowhere, and its client to believe otherwise.
+    Discarded,
+    /// It was not taken.
+    Refused(Reply),
+}
+
+/// A message that has ended, for the log.
+struct Brought {
+    identity: String,
+    from: String,
+    recipients: usize,
+    size: u64,
+    told: Told,
 }
 
 impl Driver {
@@ -233,9 +254,36 @@ impl Driver {
         self.pace = None;
         self.messages += 1;
         let told = Box::pin(self.conclude(checks, &mut receiving, &mut transaction)).await;
-        let size = receiving.size();
-        let summary = (clean(&transaction.reverse_path), transaction.recipients.len());
-        let identity = transaction.identity.clone().unwrap_or_default();
+        let filtered = Box::pin(self.filter(&mut receiving, &mut transaction)).await;
+        let brought = Brought {
+            identity: clean(transaction.identity.as_deref().unwrap_or_default()),
+            from: clean(&transaction.reverse_path),
+            recipients: transaction.recipients.len(),
+            size: receiving.size(),
+            told,
+        };
+        let ending = match filtered {
+            Ok(()) => self.commit(receiving, transaction).await,
+            Err(ending) => ending,
+        };
+        self.log_ending(&brought, &ending);
+        match ending {
+            Ending::Stored(id) => {
+                self.accepted += 1;
+                self.shared.metrics.seen.accepted_from(self.client.ip());
+                session.answer(Reply::ok("2.0.0", format!("queued as {id}")));
+            }
+            Ending::Discarded => session.answer(Reply::ok("2.0.0", "accepted")),
+            Ending::Refused(reply) if reply.code() == 421 => {
+                session.answer(reply);
+                session.end(&self.leaving());
+            }
+            Ending::Refused(reply) => session.answer(reply),
+        }
+    }
+
+    /// Into the spool.
+    async fn commit(&self, receiving: Receiving, transaction: Transaction) -> Ending {
         // The room for it is needed for a moment only; idle sessions do without.
         let mut commit = Box::pin(receiving.commit(transaction));
         let stored = if let Ok(stored) = timeout(self.shared.patience.commit, &mut commit).await {
@@ -246,50 +294,57 @@ impl Driver {
             Err(HANGS)
         };
         match stored {
-            Ok(id) => {
-                self.accepted += 1;
-                self.shared.metrics.seen.accepted_from(self.client.ip());
-                tracing::info!(
-                    event = "accepted",
-                    queue_id = %id,
-                    port = self.port.name,
-                    client = %self.client.ip(),
-                    identity = clean(&identity),
-                    from = summary.0,
-                    recipients = summary.1,
-                    size,
-                    tls = self.tls.as_deref().unwrap_or(""),
-                    spf = told.spf,
-                    dkim = told.dkim,
-                    arc = told.arc,
-                    dmarc = told.dmarc,
-                    author = told.author,
-                    "accepted"
-                );
-                session.answer(Reply::ok("2.0.0", format!("queued as {id}")));
-            }
-            Err(refused) => {
-                tracing::info!(
-                    event = "refused",
-                    command = "DATA",
-                    port = self.port.name,
-                    client = %self.client.ip(),
-                    identity = clean(&identity),
-                    from = summary.0,
-                    code = refused.code,
-                    reason = refused.text,
-                    spf = told.spf,
-                    dkim = told.dkim,
-                    arc = told.arc,
-                    dmarc = told.dmarc,
-                    author = told.author,
-                    "refused"
-                );
-                session.answer(Reply::new(refused.code, refused.enhanced, refused.text));
-                if refused.code == 421 {
-                    session.end(&self.leaving());
-                }
-            }
+            Ok(id) => Ending::Stored(id),
+            Err(refused) => Ending::Refused(Reply::new(refused.code, refused.enhanced, refused.text)),
+        }
+    }
+
+    fn log_ending(&self, brought: &Brought, ending: &Ending) {
+        let told = &brought.told;
+        match ending {
+            Ending::Stored(id) => tracing::info!(
+                event = "accepted",
+                queue_id = %id,
+                port = self.port.name,
+                client = %self.client.ip(),
+                identity = brought.identity,
+                from = brought.from,
+                recipients = brought.recipients,
+                size = brought.size,
+                tls = self.tls.as_deref().unwrap_or(""),
+                spf = told.spf,
+                dkim = told.dkim,
+                arc = told.arc,
+                dmarc = told.dmarc,
+                author = told.author,
+                "accepted"
+            ),
+            Ending::Discarded => tracing::info!(
+                event = "discarded",
+                port = self.port.name,
+                client = %self.client.ip(),
+                identity = brought.identity,
+                from = brought.from,
+                recipients = brought.recipients,
+                size = brought.size,
+                "discarded"
+            ),
+            Ending::Refused(reply) => tracing::info!(
+                event = "refused",
+                command = "DATA",
+                port = self.port.name,
+                client = %self.client.ip(),
+                identity = brought.identity,
+                from = brought.from,
+                code = reply.code(),
+                reason = reply.text(),
+                spf = told.spf,
+                dkim = told.dkim,
+                arc = told.arc,
+                dmarc = told.dmarc,
+                author = told.author,
+                "refused"
+            ),
         }
     }
 

@@ -4,6 +4,7 @@
 //!   Wire ─► read ─► Session::feed ─► poll ─► Event ─┬─► envelope  MAIL, RCPT: policy
 //!     ▲                                             ├─► verifying MAIL: checks of the sender begin; RCPT, end: verdicts
 //!     │                                             ├─► login     AUTH: verifiers, delay after failures
+//!     │                                             ├─► filtering end: filters, where there are any
 //!     └──── write ◄── take_output ◄── answer ◄──────┴─► accept    DATA, BDAT: into the spool, then 250
 //! ```
 //!
@@ -13,6 +14,7 @@ mod counted;
 mod driver;
 mod early;
 mod envelope;
+mod filtering;
 mod hold;
 mod login;
 mod pace;
@@ -32,6 +34,7 @@ use tokio::net::TcpStream;
 use crate::accept::Intake;
 use crate::auth::Authenticator;
 use crate::deliver::callout::Callout;
+use crate::filter::Filters;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{ByClass, Metrics, Refused};
 use crate::net::{Budget, Pressure};
@@ -57,6 +60,8 @@ pub struct Shared {
     pub callout: Callout,
     /// Who stands behind a message.
     pub verifier: Verifier,
+    /// Who else is asked about a message.
+    pub filters: Filters,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// How long clients are waited for.

@@ -20,6 +20,7 @@ use crate::deliver::callout::Callout;
 use crate::deliver::tls::ClientTls;
 use crate::dns::Dns;
 use crate::dns::table::Table;
+use crate::filter::Filters;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 use crate::net::{Budget, Pressure};
@@ -69,6 +70,7 @@ impl Stage {
                 budget.clone(),
             ),
             verifier: Verifier::new(Dns::new(Table::default()), Arc::clone(&metrics)),
+            filters: Filters::new(Dns::new(Table::default()), Arc::clone(&metrics)),
             pressure: Pressure::of_this_process(),
             budget,
             metrics,

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
+use crate::filtering::bring;
+use crate::milter::{Act, Shifting, packet};
 use crate::stage::{MAIL, Play};
 
 /// What was written.
@@ -82,6 +84,65 @@ async fn acceptance_and_refusals_are_lines_with_an_event_and_the_acceptance_has_
                 "{name} is not described: {line}"
             );
         }
+    }
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn what_filters_say_are_lines_that_the_page_describes() {
+    let page = Page::default();
+    let to = page.clone();
+    let log = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_writer(move || to.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(log);
+    let (script, milter) = Shifting::milter().await;
+    let more = milter.section("");
+    let stage = Play {
+        more,
+        ..Play::default()
+    }
+    .start()
+    .await;
+    let mut verdicts = Vec::new();
+    for (said, verdict) in [
+        (packet(b'c', &[]), "accept"),
+        (packet(b'y', b"550 5.7.1 no\0"), "reject"),
+        (packet(b't', &[]), "temp-fail"),
+        (packet(b'd', &[]), "discard"),
+        ([packet(b'q', b"odd\0"), packet(b'c', &[])].concat(), "quarantine"),
+        (packet(b'z', &[]), "failed"),
+    ] {
+        script.to(b'E', Act::Say(said));
+        bring(&stage, MAIL).await;
+        verdicts.push(verdict);
+    }
+    let filtered = page.events("filtered");
+    let of: Vec<_> = filtered
+        .iter()
+        .map(|line| line["verdict"].as_str().unwrap())
+        .collect();
+    assert_eq!(of, verdicts);
+    assert!(filtered.iter().all(|line| line["filter"] == "scripted"));
+    assert_eq!(filtered[0]["queue_id"], page.events("accepted")[0]["queue_id"]);
+    let discarded = page.events("discarded");
+    assert_eq!(discarded.len(), 1);
+    let described = include_str!("../../../docs/reference/delivery-log.md");
+    for line in filtered.iter().chain(&discarded) {
+        for name in line.as_object().unwrap().keys() {
+            assert!(
+                described.contains(&format!("`{name}`")),
+                "{name} is not described: {line}"
+            );
+        }
+    }
+    for verdict in verdicts {
+        assert!(
+            described.contains(&format!("`{verdict}`")),
+            "{verdict} is not described"
+        );
     }
     stage.stop().await;
 }

@@ -13,10 +13,10 @@ use crate::client::Client;
 use crate::stage::{DOMAINS, MAIL, Play, Stage};
 
 /// Keys in files of a folder, with their records.
-struct KeyRing(Vec<(&'static str, PrivateKey)>);
+pub struct KeyRing(Vec<(&'static str, PrivateKey)>);
 
 impl KeyRing {
-    fn new(folder: &Path, keys: &[(&'static str, Algorithm)]) -> Self {
+    pub fn new(folder: &Path, keys: &[(&'static str, Algorithm)]) -> Self {
         let made = keys.iter().map(|(selector, algorithm)| {
             let key = PrivateKey::generate(*algorithm).unwrap();
             std::fs::write(folder.join(format!("{selector}.pem")), key.to_pem().unwrap()).unwrap();
@@ -26,7 +26,7 @@ impl KeyRing {
     }
 
     /// `dkim` of a domain.
-    fn section(&self, folder: &Path) -> String {
+    pub fn section(&self, folder: &Path) -> String {
         let mut text = "    dkim:\n      keys:\n".to_owned();
         for (selector, _) in &self.0 {
             let at = folder.display();
@@ -60,7 +60,7 @@ impl KeyRing {
     }
 
     /// Domain and selector of each signature that passes; no other is there.
-    fn passed(&self, message: &str) -> Vec<(String, String)> {
+    pub fn passed(&self, message: &str) -> Vec<(String, String)> {
         let outcomes = self.outcomes(message);
         let passed = outcomes.into_iter().map(|outcome| {
             assert_eq!(outcome.verdict, Verdict::Pass, "{outcome:?}\n{message}");
@@ -74,7 +74,7 @@ impl KeyRing {
 }
 
 /// The newest message of the spool as it leaves.
-async fn newest(stage: &Stage) -> String {
+pub async fn newest(stage: &Stage) -> String {
     let (spool, id) = (stage.daemon.handles().spool.clone(), stage.newest());
     tokio::task::spawn_blocking(move || {
         let mut message = spool.read(id).unwrap();
@@ -86,7 +86,7 @@ async fn newest(stage: &Stage) -> String {
     .unwrap()
 }
 
-fn play(more: &str, domains: String) -> Play {
+pub fn play(more: &str, domains: String) -> Play {
     Play {
         users: vec![("alice", Password::argon2id("wonder land").unwrap())],
         more: more.to_owned(),
@@ -95,7 +95,7 @@ fn play(more: &str, domains: String) -> Play {
     }
 }
 
-async fn logged_in(stage: &Stage) -> Client {
+pub async fn logged_in(stage: &Stage) -> Client {
     let mut client = stage.submissions().await;
     let login = format!("AUTH PLAIN {}", STANDARD.encode("\0alice\0wonder land"));
     client

@@ -131,7 +131,7 @@ async fn write(
         review,
     };
     let asks_for_reviews = parts.review.is_some();
-    let leaves_by = network::mail_ports(&parts.policies, &parts.domains);
+    let leaves_by = network::mail_ports(&parts.policies, &parts.domains, &inputs.valid.filters);
     let rendered = match config::rendered(parts, before.as_deref()) {
         Ok(rendered) => rendered,
         Err(error) => return Ok(Err(obstacle(reason::INVALID, error.to_string(), true))),

@@ -1,5 +1,6 @@
 //! A listener's spec, parsed once: after this nobody reads the raw one. Pure.
 
+mod filter;
 mod pod;
 mod verification;
 
@@ -9,8 +10,9 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Secret;
 use postroad_config::{
-    Access, Dnssec, DomainName, Durability, HeaderEdits, Headers, Limits, Octets, Period, Port, ProxyMode,
-    ProxyProtocol, QueueSection, Role, Sections, TextError, TlsMode, TlsVersion, User, Verification,
+    Access, Dnssec, DomainName, Durability, Filter, HeaderEdits, Headers, Limits, Octets, Period, Port,
+    ProxyMode, ProxyProtocol, QueueSection, Role, Sections, TextError, TlsMode, TlsVersion, User,
+    Verification,
 };
 use postroad_crds::SmtpListenerSpec;
 use postroad_crds::common::Network;
@@ -70,6 +72,8 @@ pub struct Valid {
     pub headers: Headers,
     /// How strangers' mail is judged.
     pub verification: Verification,
+    /// Who else is asked about a message.
+    pub filters: Vec<Filter>,
     /// DNS servers of the pods.
     pub resolvers: Vec<SocketAddr>,
     /// Whether they are believed when they say that an answer is proven.
@@ -118,6 +122,7 @@ pub fn validate(spec: &SmtpListenerSpec) -> Result<Valid, Invalid> {
         },
         headers: headers(spec),
         verification: verification::of(spec.verification.as_ref())?,
+        filters: filter::of(&spec.filters)?,
         resolvers: resolvers.map(|text| server(text)).collect::<Result<_, _>>()?,
         dnssec: dnssec(spec),
         egress: egress
@@ -155,6 +160,7 @@ fn sections(valid: &Valid) -> Result<(), Invalid> {
         proxy_protocol: &valid.proxy_protocol,
         access: &valid.access,
         headers: &valid.headers,
+        filters: &valid.filters,
         limits: &valid.limits,
         queue: &valid.queue,
     };

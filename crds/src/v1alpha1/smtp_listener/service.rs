@@ -120,7 +120,7 @@ pub enum ProxyMode {
 }
 
 /// A NetworkPolicy for the pods: in, the ports that they serve; out, DNS and the ports that mail leaves through. These come
-/// from the attached policies and domains, and follow them.
+/// from the attached policies and domains, and from the listener's filters, and follow them.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ListenerNetworkPolicy {

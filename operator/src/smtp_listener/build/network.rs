@@ -1,9 +1,10 @@
-//! The NetworkPolicy of the pods: in, the ports that they serve; out, DNS, each other, and the ports that mail leaves through.
+//! The NetworkPolicy of the pods: in, the ports that they serve; out, DNS, each other, and the ports that mail leaves through and
+//! those of filters.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use postroad_config::{Deliver, Domain, Policy, RouteTarget, TlsMode};
+use postroad_config::{Deliver, Domain, Filter, FilterService, Policy, RouteTarget, TlsMode};
 use postroad_crds::SmtpListener;
 use serde_json::{Value, json};
 
@@ -11,8 +12,8 @@ use crate::smtp_listener::names::{LISTENER, Names, container_port};
 
 /// Ports (TCP) that mail leaves through: 25 for mail by MX, which is the way of all that no policy takes, then smart hosts,
 /// the hosts that received mail is delivered to, the addresses where tokens for smart hosts are given, and the one that MTA-STS
-/// policies are fetched from (RFC 8461 section 3.3).
-pub fn mail_ports(policies: &[Policy], domains: &[Domain]) -> BTreeSet<u16> {
+/// policies are fetched from (RFC 8461 section 3.3); and those of filters.
+pub fn mail_ports(policies: &[Policy], domains: &[Domain], filters: &[Filter]) -> BTreeSet<u16> {
     let routes = policies.iter().flat_map(|policy| &policy.routes);
     let hops = routes.flat_map(|route| match &route.to {
         RouteTarget::Direct { .. } if route.tls == TlsMode::Automatic => vec![HTTPS],
@@ -26,10 +27,15 @@ pub fn mail_ports(policies: &[Policy], domains: &[Domain]) -> BTreeSet<u16> {
     let tokens = policies.iter().flat_map(|policy| &policy.routes);
     let tokens = tokens.filter_map(|route| route.credentials.as_ref()?.token_endpoint());
     let tokens = tokens.filter_map(|url| Some(postroad_config::token_endpoint(url).ok()?.port));
+    let filters = filters.iter().filter_map(|filter| match &filter.service {
+        FilterService::Rspamd(host) | FilterService::Milter(host) => Some(host.port),
+        FilterService::MilterSocket(_) => None,
+    });
     std::iter::once(25)
         .chain(hops)
         .chain(stores)
         .chain(tokens)
+        .chain(filters)
         .collect()
 }
 
@@ -142,10 +148,15 @@ mod tests {
             domain(&json!({"lmtp": host(24)})),
             domain(&json!({"smtp": host(1025)})),
         ];
-        let ports = mail_ports(&policies, &domains);
+        let filters: Vec<Filter> = serde_json::from_value(json!([
+            {"name": "a", "service": {"rspamd": host(11333)}}, {"name": "b", "service": {"milter": host(7357)}},
+            {"name": "c", "service": {"milterSocket": "/run/c.sock"}},
+        ]))
+        .unwrap();
+        let ports = mail_ports(&policies, &domains, &filters);
         assert_eq!(
             ports.into_iter().collect::<Vec<_>>(),
-            [24, 25, 465, 587, 1025, 2525]
+            [24, 25, 465, 587, 1025, 2525, 7357, 11333]
         );
         let tokens = policy(&json!([{
             "to": {"smartHosts": [host(587)]}, "tls": "Verified",
@@ -154,15 +165,15 @@ mod tests {
             }},
         }]));
         assert_eq!(
-            mail_ports(&[tokens], &[]).into_iter().collect::<Vec<_>>(),
+            mail_ports(&[tokens], &[], &[]).into_iter().collect::<Vec<_>>(),
             [25, 443, 587]
         );
         let automatic = policy(&json!([{"to": {"direct": {}}, "tls": "Automatic"}]));
         assert_eq!(
-            mail_ports(&[automatic], &[]).into_iter().collect::<Vec<_>>(),
+            mail_ports(&[automatic], &[], &[]).into_iter().collect::<Vec<_>>(),
             [25, 443]
         );
-        assert_eq!(mail_ports(&[], &[]).into_iter().collect::<Vec<_>>(), [25]);
+        assert_eq!(mail_ports(&[], &[], &[]).into_iter().collect::<Vec<_>>(), [25]);
     }
 
     #[test]
