@@ -168,14 +168,14 @@ fn anchors(facts: &Facts<'_>, base: &str, records: &[Tlsa]) -> Arc<Anchors> {
     })
 }
 
-/// What a mode of a host of the configuration needs.
+/// What a mode of a host of the configuration needs where nobody looks records up: a callout, a try of a smart host. With `DaneOnly`
+/// nobody logs in there (`postroad_config`), so that a try gives nothing away.
 impl From<TlsMode> for Protection {
     fn from(mode: TlsMode) -> Self {
         let need = match mode {
             TlsMode::Disabled => Need::Clear,
-            TlsMode::Encrypted => Need::Encrypted,
-            // Never less than asked for where nobody looks records up.
-            TlsMode::Verified | TlsMode::DaneOnly => Need::Verified,
+            TlsMode::Encrypted | TlsMode::DaneOnly => Need::Encrypted,
+            TlsMode::Verified => Need::Verified,
             _ => Need::Offered,
         };
         Self { need, by: By::Route }

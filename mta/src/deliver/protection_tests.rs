@@ -186,3 +186,17 @@ fn a_certificate_of_an_authority_may_name_the_server_or_the_domain() {
     assert_eq!(anchors.names, ["end.example", "mx.example", "to.example"]);
     assert_eq!(anchors.base, "end.example");
 }
+
+#[test]
+fn a_try_without_records_is_never_in_the_clear_where_mail_would_not_be() {
+    for (mode, want) in [
+        (TlsMode::Disabled, Need::Clear),
+        (TlsMode::Opportunistic, Need::Offered),
+        (TlsMode::Automatic, Need::Offered),
+        (TlsMode::Encrypted, Need::Encrypted),
+        (TlsMode::DaneOnly, Need::Encrypted),
+        (TlsMode::Verified, Need::Verified),
+    ] {
+        assert_eq!(Protection::from(mode).need, want, "{mode:?}");
+    }
+}
