@@ -1,5 +1,6 @@
 //! All stories, in the order in which they are played. Each is one file, told from the user's side.
 
+mod access_lists;
 mod away;
 mod bad_object_refused;
 mod bound_login;
@@ -65,6 +66,7 @@ pub const ALL: &[Story] = &[
     story("limits_followed_without_restart", limits_followed::play),
     story("relay_logs_in_with_a_secret", relay_login::play),
     story("senders_judged", senders_judged::play),
+    story("access_lists_followed", access_lists::play),
     story("mail_signed_with_made_keys", mail_signed::play),
     story("queue_ordered_and_expired", queue_ordered::play),
     story("pod_killed_in_mid_transaction", pod_killed::play),

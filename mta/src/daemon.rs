@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accept::Intake;
+use crate::access::{self, Guard};
 use crate::admin::{self, Admin, AdminError};
 use crate::auth::{Authenticator, NotMade};
 use crate::deliver::callout::Callout;
@@ -149,8 +150,11 @@ impl Daemon {
         let queue = handles.queue(dns.clone(), logins.clone(), queue_stop.clone())?;
         let prober = Prober::new(dns.clone(), tls, logins);
         let handover = handles.handover(&queue, &background, &stop);
-        let ports = Ports::new(handles.sessions(&queue, dns)?);
-        let told = handles.admin_parts(handover, queue.clone(), ports.clone(), prober);
+        let guard = handles.guard(dns.clone());
+        let directory = handles.live.current().set.file.spool.directory.clone();
+        guard.start(&directory, &background, &stop).await;
+        let ports = Ports::new(handles.sessions(&queue, dns, guard.clone())?);
+        let told = handles.admin_parts(handover, queue.clone(), ports.clone(), (prober, guard));
         let admin = admin::start(told, &background, &stop).await?;
         ports.start()?;
         background.spawn(ports.clone().follow());
@@ -246,6 +250,14 @@ impl Handles {
         }))
     }
 
+    fn guard(&self, dns: Dns) -> Guard {
+        let (live, metrics) = (self.live.clone(), Arc::clone(&self.metrics));
+        // Names of pods are the cluster's, whatever `resolvers` of the settings know.
+        let system = Dns::new(Resolver::new(Vec::new));
+        let patience = access::Patience::default();
+        Guard::new(live, (dns, system), metrics, self.spool.uuid(), patience)
+    }
+
     fn handover(&self, queue: &Queue, tracker: &TaskTracker, stop: &CancellationToken) -> Handover {
         let parts = handover::Parts {
             spool: self.spool.clone(),
@@ -258,13 +270,20 @@ impl Handles {
         Handover::start(parts, tracker, stop)
     }
 
-    fn admin_parts(&self, handover: Handover, queue: Queue, ports: Ports, prober: Prober) -> admin::Parts {
+    fn admin_parts(
+        &self,
+        handover: Handover,
+        queue: Queue,
+        ports: Ports,
+        (prober, guard): (Prober, Guard),
+    ) -> admin::Parts {
         admin::Parts {
             boot_id: self.boot_id.clone(),
             live: self.live.clone(),
             lifecycle: self.lifecycle.clone(),
             spool: self.spool.clone(),
             handover,
+            guard: Some(guard),
             queue: Some(queue),
             ports: Some(ports),
             prober: Some(prober),
@@ -273,7 +292,7 @@ impl Handles {
         }
     }
 
-    fn sessions(&self, queue: &Queue, dns: Dns) -> Result<Shared, StartError> {
+    fn sessions(&self, queue: &Queue, dns: Dns, guard: Guard) -> Result<Shared, StartError> {
         let queue = queue.clone();
         let budget = Budget::new(&self.metrics);
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
@@ -289,6 +308,7 @@ impl Handles {
             auth: Authenticator::new(2 * cores)?,
             verifier: Verifier::new(dns.clone(), Arc::clone(&self.metrics)),
             filters: Filters::new(dns.clone(), Arc::clone(&self.metrics)),
+            guard,
             callout: Callout::new(dns, ClientTls::public()?, budget.clone()),
             pressure: Pressure::of_this_process(),
             budget,

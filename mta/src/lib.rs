@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   net ─► session ─► policy ─► accept ─► postroad-spool ─► queue ─► deliver ─► outcome ─► dsn
-//!            │ auth, verify     │ filter,      ▲
-//!            │                  │ signing      │
+//!            │ auth, verify,    │ filter,      ▲
+//!            │ access           │ signing      │
 //!   reload ─► settings (what every part reads) │
 //!   admin (health, metrics, state, seal) ─► handover (to and from the other pods)
 //!            └─► seen (of the network), relay_test (of our own ports)
@@ -14,6 +14,7 @@
 //! [`daemon`] joins the parts; every other module can be read alone.
 
 pub mod accept;
+pub mod access;
 pub mod admin;
 pub mod auth;
 pub mod check;

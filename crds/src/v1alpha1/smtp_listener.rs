@@ -1,5 +1,6 @@
 //! SmtpListener: a fleet of mail server pods and the ports that it serves.
 
+mod access;
 mod filter;
 mod pod;
 mod rollout;
@@ -17,6 +18,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::access::{
+    Access, AccessRates, AccessRule, DnsBlocklist, Greylisting, ReverseDns, ReverseDnsMode, SendingRate,
+    SendingRates,
+};
 pub use self::filter::{Filter, FilterTimeouts, FilteredMail, OnFailure};
 pub use self::pod::{
     Affinity, CpuMemory, PodSettings, Resources, Spread, TaintEffect, Toleration, TolerationOperator,
@@ -103,7 +108,7 @@ pub struct SmtpListenerSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub relay_from: Vec<Network>,
-    /// Clients that are trusted beyond the others.
+    /// Who is let in on the ports, and how often.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,
     /// What is done to the header of accepted mail.
@@ -187,16 +192,6 @@ pub enum PortTls {
     StartTls,
     /// TLS from the first octet.
     Implicit,
-}
-
-/// Clients that are trusted beyond the others.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Access {
-    /// Networks whose clients may speak for others by XCLIENT.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
-    pub trusted_peers: Vec<Network>,
 }
 
 /// What is done to the header of accepted mail, by the role of the port.

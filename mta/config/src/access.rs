@@ -31,15 +31,6 @@ pub enum ProxyMode {
     Required,
 }
 
-/// Clients that are trusted beyond the others.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Access {
-    /// Networks whose clients may speak for others by XCLIENT.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub trusted_peers: Vec<IpNet>,
-}
-
 /// What is done to the header of accepted mail, by the role of the port.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]

@@ -6,13 +6,14 @@ use std::fmt;
 
 use ipnet::IpNet;
 
-use crate::access::{Access, Headers, ProxyProtocol};
+use crate::access::{Headers, ProxyProtocol};
+use crate::admission::Access;
 use crate::file::{ConfigFile, Domain, Policy, RecipientMode, Role, RouteTarget, TlsMode};
 use crate::filter::Filter;
 use crate::limits::{Limits, QueueSection};
 use crate::spool::{NEWEST_SPOOL_FORMAT, OLDEST_SPOOL_FORMAT};
 use crate::text::shorten;
-use crate::{access, authentication, credentials, dkim, filter, limits, users};
+use crate::{access, admission, authentication, credentials, dkim, filter, limits, users};
 
 /// One breach of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +42,7 @@ impl fmt::Display for Problems {
 
 const MOST_PROBLEMS: usize = 50;
 const MOST_PORTS: usize = 16;
+const MOST_PODS: usize = 1_000;
 const MOST_DOMAINS: usize = 100_000;
 
 /// Breaches found so far.
@@ -71,6 +73,7 @@ pub(crate) fn check(file: &ConfigFile) -> Result<(), Problems> {
     authentication::check(&file.authentication, &mut found);
     users::check_secret(file.login_secret.as_ref(), &mut found);
     check_sections(file, &mut found);
+    check_fleet(file, &mut found);
     check_domains(file, &mut found);
     let mut names = HashSet::new();
     for (index, policy) in file.policies.iter().enumerate() {
@@ -127,7 +130,7 @@ impl Sections<'_> {
     fn find(self, found: &mut Findings) {
         access::check_networks("relayFrom", self.relay_from, found);
         access::check_proxy(self.proxy_protocol, found);
-        access::check_networks("access.trustedPeers", &self.access.trusted_peers, found);
+        admission::check(self.access, found);
         access::check_headers(self.headers, found);
         filter::check(self.filters, found);
         limits::check_limits(self.limits, found);
@@ -229,6 +232,33 @@ fn check_sections(file: &ConfigFile, found: &mut Findings) {
         queue: &file.queue,
     }
     .find(found);
+}
+
+fn check_fleet(file: &ConfigFile, found: &mut Findings) {
+    let fleet = &file.peers.fleet;
+    found.require(
+        fleet.len() <= MOST_PODS,
+        || "peers.fleet".into(),
+        || format!("{} pods are too many; name at most {MOST_PODS}", fleet.len()),
+    );
+    let mut names = HashSet::new();
+    for (index, pod) in fleet.iter().enumerate() {
+        found.require(
+            !pod.name.is_empty() && names.insert(&pod.name),
+            || format!("peers.fleet[{index}].name"),
+            || {
+                format!(
+                    "`{}` is empty or given twice; name each pod once",
+                    shorten(&pod.name)
+                )
+            },
+        );
+        found.require(
+            !pod.admin.host.is_empty() && pod.admin.port != 0,
+            || format!("peers.fleet[{index}].admin"),
+            || "needs a host and a port of 1 to 65535".into(),
+        );
+    }
 }
 
 fn check_domains(file: &ConfigFile, found: &mut Findings) {

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::access::{Access, Headers, ProxyProtocol};
+use crate::access::{Headers, ProxyProtocol};
+use crate::admission::Access;
 use crate::authentication::{Authentication, Within};
 use crate::credentials::Credentials;
 use crate::dkim::Dkim;
@@ -66,7 +67,7 @@ pub struct ConfigFile {
     /// Whether a load balancer says who the client is.
     #[serde(default, skip_serializing_if = "unset")]
     pub proxy_protocol: ProxyProtocol,
-    /// Clients that are trusted beyond the others.
+    /// Who is let in on the ports, and how often.
     #[serde(default, skip_serializing_if = "unset")]
     pub access: Access,
     /// What is done to the header of accepted mail.
@@ -442,7 +443,7 @@ pub struct TokenRule {
 pub enum TokenRole {
     /// Everything.
     Operator,
-    /// Hand-over verbs only.
+    /// What pods ask each other: hand-over, greylisting, rates.
     Peer,
     /// The queue: list, show, hold, release, retry, bounce.
     Admin,
@@ -464,6 +465,20 @@ pub struct Peers {
     /// to them is taken back; some of it may be delivered twice.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<String>,
+    /// Pods that stay, this one among them. Each greylist tuple and each count of `access.rates` belongs to one of them, which
+    /// the others ask. Empty = all belongs to this server.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fleet: Vec<FleetPod>,
+}
+
+/// A pod of the fleet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FleetPod {
+    /// Its host name, or the UUID of its spool.
+    pub name: String,
+    /// Where its admin API (`admin.api`) is reached.
+    pub admin: Endpoint,
 }
 
 /// A spool that was drained.

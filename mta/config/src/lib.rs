@@ -13,6 +13,7 @@
 
 mod access;
 pub mod admin;
+mod admission;
 mod authentication;
 mod check;
 mod credentials;
@@ -32,7 +33,10 @@ mod users;
 mod verification;
 mod whereabouts;
 
-pub use access::{Access, HeaderEdits, Headers, ProxyMode, ProxyProtocol};
+pub use access::{HeaderEdits, Headers, ProxyMode, ProxyProtocol};
+pub use admission::{
+    Access, AccessRates, AccessRule, DnsBlocklist, Greylisting, ReverseDns, ReverseDnsMode, SendingRates,
+};
 pub use authentication::{
     Authentication, Review, SERVICE_ACCOUNT, ServiceAccounts, Within, as_service_account, service_account,
 };
@@ -45,9 +49,9 @@ pub use dkim::{Dkim, KeySource, SigningKey, is_selector};
 pub use domain::{DomainName, DomainNameError};
 pub use explain::{Explained, explain, locate};
 pub use file::{
-    AdminApi, AdminSection, Alias, ConfigFile, Deliver, Dnssec, Domain, Drained, Endpoint, FORMAT, Inbound,
-    Match, Peers, Policy, Port, RecipientMode, Recipients, Retry, Role, Route, RouteTarget, Sender, TlsMode,
-    TokenAuthority, TokenRole, TokenRule, User,
+    AdminApi, AdminSection, Alias, ConfigFile, Deliver, Dnssec, Domain, Drained, Endpoint, FORMAT, FleetPod,
+    Inbound, Match, Peers, Policy, Port, RecipientMode, Recipients, Retry, Role, Route, RouteTarget, Sender,
+    TlsMode, TokenAuthority, TokenRole, TokenRule, User,
 };
 pub use filter::{Filter, FilterService, FilterTimeouts, FilteredMail, OnFailure};
 pub use limits::{Durability, Limits, QueueSection, Rate, RouteLimits};

@@ -231,23 +231,7 @@ pub(crate) fn check_queue(queue: &QueueSection, found: &mut Findings) {
 
 /// Rules over the `limits` of a route; `at` is the path of the route.
 pub(crate) fn check_route(limits: &RouteLimits, at: &str, found: &mut Findings) {
-    found.require(
-        limits.messages.len() <= 4,
-        || format!("{at}.limits.messages"),
-        || format!("{} rates are too many; give at most 4", limits.messages.len()),
-    );
-    for (number, rate) in limits.messages.iter().enumerate() {
-        found.require(
-            (1..=1_000_000).contains(&rate.count),
-            || format!("{at}.limits.messages[{number}].count"),
-            || format!("{} is not between 1 and 1000000", rate.count),
-        );
-        found.require(
-            (1..=100 * 86_400).contains(&rate.per.get().as_secs()),
-            || format!("{at}.limits.messages[{number}].per"),
-            || format!("{} is not between 1s and 100d", rate.per),
-        );
-    }
+    check_rates(&limits.messages, &format!("{at}.limits.messages"), found);
     for (name, value) in [
         ("connections", limits.connections),
         ("recipientsPerTransaction", limits.recipients_per_transaction),
@@ -256,6 +240,27 @@ pub(crate) fn check_route(limits: &RouteLimits, at: &str, found: &mut Findings) 
             value.is_none_or(|value| (1..=1_000).contains(&value)),
             || format!("{at}.limits.{name}"),
             || format!("{} is not between 1 and 1000", value.unwrap_or_default()),
+        );
+    }
+}
+
+/// Rules over a list of rates.
+pub(crate) fn check_rates(rates: &[Rate], at: &str, found: &mut Findings) {
+    found.require(
+        rates.len() <= 4,
+        || at.to_owned(),
+        || format!("{} rates are too many; give at most 4", rates.len()),
+    );
+    for (number, rate) in rates.iter().enumerate() {
+        found.require(
+            (1..=1_000_000).contains(&rate.count),
+            || format!("{at}[{number}].count"),
+            || format!("{} is not between 1 and 1000000", rate.count),
+        );
+        found.require(
+            (1..=100 * 86_400).contains(&rate.per.get().as_secs()),
+            || format!("{at}[{number}].per"),
+            || format!("{} is not between 1s and 100d", rate.per),
         );
     }
 }

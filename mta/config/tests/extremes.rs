@@ -24,7 +24,17 @@ loginSecret: 0123456789abcdef0123456789abcdef
 channelBinding: true
 relayFrom: [192.0.2.0/24]
 proxyProtocol: {mode: Required, trustedSources: [10.0.0.0/8]}
-access: {trustedPeers: ['2001:db8::/32']}
+access:
+  trustedPeers: ['2001:db8::/32']
+  allow: [{networks: [192.0.2.0/24], heloDomains: [mx.example]}]
+  deny: [{senderDomains: [spam.example], recipientDomains: [closed.example]}]
+  dnsBlocklists: [{zone: bl.example, name: bl, score: 2, answers: [127.0.0.2/32], temporaryError: Defer}]
+  dnsBlocklistThreshold: 2
+  reverseDns: {mode: Confirmed, temporaryError: Defer}
+  greylisting: {delay: 1m, retryWithin: 2h, lifetime: 10d, allowClientsAfter: 3}
+  rates:
+    client: {messages: [{count: 5, per: 1m}], recipients: [{count: 50, per: 1h}]}
+    user: {messages: [{count: 5, per: 1m}], recipients: [{count: 50, per: 1h}]}
 headers:
   submission: {hideClientAddress: true, add: {X-A: b}, remove: [X-B]}
   transfer: {add: {X-C: d}, remove: [X-D]}
@@ -87,7 +97,7 @@ admin:
     serverName: admin.example.com
     tokens: {issuer: i, keySet: '{}', refusedAudiences: [x], rules: [{audience: a, subject: s, role: Peer}]}
     peerTokenFile: /token
-peers: {drained: [{spool: s, seal: 1}]}
+peers: {drained: [{spool: s, seal: 1}], fleet: [{name: a, admin: {host: a.example, port: 8443}}]}
 ";
 
 fn extremes() -> Vec<Value> {

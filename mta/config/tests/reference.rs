@@ -7,14 +7,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use postroad_config::{FilterTimeouts, Limits, Octets, Period, QueueSection, Retry, SHARDS, TlsVersion};
+use postroad_config::{
+    Access, FilterTimeouts, Greylisting, Limits, Octets, Period, QueueSection, Retry, SHARDS, TlsVersion,
+};
 
 const PAGE: &str = include_str!("../../../docs/reference/configuration.md");
 
 /// The sources that hold sections of the file. `Fields` is private to its source, so items are known by both.
-const SOURCES: [(&str, &str); 10] = [
+const SOURCES: [(&str, &str); 12] = [
     ("file", include_str!("../src/file.rs")),
     ("access", include_str!("../src/access.rs")),
+    ("admission", include_str!("../src/admission.rs")),
     ("authentication", include_str!("../src/authentication.rs")),
     ("credentials", include_str!("../src/credentials.rs")),
     ("dkim", include_str!("../src/dkim.rs")),
@@ -285,6 +288,7 @@ fn every_value_has_its_row_and_no_row_is_of_another() {
 fn defaults_are_those_of_the_code() {
     let (limits, queue, retry) = (Limits::default(), QueueSection::default(), Retry::default());
     let filters = FilterTimeouts::default();
+    let (access, greylisting) = (Access::default(), Greylisting::default());
     let octets = |value: Octets| value.to_string();
     let period = |value: Period| value.to_string();
     let spool: postroad_config::SpoolSection = serde_saphyr::from_str("directory: /x").unwrap();
@@ -293,6 +297,17 @@ fn defaults_are_those_of_the_code() {
         ("spool.highWaterPercent", spool.high_water_percent.to_string()),
         ("spool.writeFormat", spool.format().to_string()),
         ("tls.minimumVersion", format!("{:?}", TlsVersion::default())),
+        (
+            "access.dnsBlocklistThreshold",
+            access.dns_blocklist_threshold.to_string(),
+        ),
+        ("access.greylisting.delay", period(greylisting.delay)),
+        ("access.greylisting.retryWithin", period(greylisting.retry_within)),
+        ("access.greylisting.lifetime", period(greylisting.lifetime)),
+        (
+            "access.greylisting.allowClientsAfter",
+            greylisting.allow_clients_after.to_string(),
+        ),
         ("limits.messageSize", octets(limits.message_size)),
         (
             "limits.recipientsPerMessage",

@@ -21,7 +21,7 @@ use super::access::{Gate, refuse};
 use super::queue::By;
 use super::{Status, now};
 use crate::deliver::probe::Prober;
-use crate::handover::{self, Handover, LostError, UnsealError};
+use crate::handover::{Handover, LostError, UnsealError};
 use crate::metrics::Metrics;
 use crate::net::Ports;
 use crate::relay_test;
@@ -47,8 +47,7 @@ pub(super) struct Served {
     pub(super) metrics: Arc<Metrics>,
 }
 
-pub(super) fn router(served: Served, verbs: Option<Router>, gate: Gate) -> Router {
-    let handover = served.handover.clone();
+pub(super) fn router(served: Served, verbs: Option<Router>, among_pods: Router, gate: Gate) -> Router {
     let api = Api {
         status: served.status,
         handover: served.handover,
@@ -76,7 +75,7 @@ pub(super) fn router(served: Served, verbs: Option<Router>, gate: Gate) -> Route
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(from_fn_with_state(gate.clone(), administrator))
         .layer(from_fn(in_time));
-    let handed = handover::router(&handover).layer(from_fn_with_state(gate, either));
+    let handed = among_pods.layer(from_fn_with_state(gate, either));
     told.merge(commanded)
         .layer(from_fn(in_time))
         .with_state(api)

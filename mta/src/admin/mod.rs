@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   health (plain HTTP)   /livez  /readyz  /metrics
-//!   api (HTTPS, tokens)   GET /v1/state, /v1/certificates, /v1/network   POST /v1/relay-test, /v1/seal, /v1/unseal, /v1/handover/…   /v1/queue…   /v1/sites
+//!   api (HTTPS, tokens)   GET /v1/state, /v1/certificates, /v1/network   POST /v1/relay-test, /v1/seal, /v1/unseal, /v1/handover/…, /v1/shared   /v1/queue…   /v1/sites
 //!   socket (mode 0600)    /v1/queue…   /v1/sites
 //! ```
 //!
@@ -26,6 +26,7 @@ use postroad_spool::Spool;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::Guard;
 use crate::deliver::probe::Prober;
 use crate::handover::Handover;
 use crate::lifecycle::Lifecycle;
@@ -56,6 +57,8 @@ pub struct Parts {
     pub spool: Spool,
     /// Seal and hand-over.
     pub handover: Handover,
+    /// What pods of a fleet ask each other, where that is served.
+    pub guard: Option<Guard>,
     /// The queue, where its verbs are served.
     pub queue: Option<Queue>,
     /// The ports of mail, where they are served.
@@ -126,7 +129,14 @@ pub async fn start(
             prober: parts.prober.map(|prober| (prober, parts.live.clone())),
             metrics,
         };
-        let router = api::router(served, verbs, gate.clone());
+        let among_pods = crate::handover::router(&parts.handover).merge(
+            parts
+                .guard
+                .as_ref()
+                .map(crate::access::router)
+                .unwrap_or_default(),
+        );
+        let router = api::router(served, verbs, among_pods, gate.clone());
         tracker.spawn(endpoint.serve(router, Some(tls.clone()), stop.clone()));
         let follow = follow(parts.live.clone(), api.clone(), tls, gate);
         tracker.spawn(stop.clone().run_until_cancelled_owned(follow));

@@ -1,7 +1,7 @@
 //! The client of another pod's admin endpoint: one connection, our own token, the fleet's authorities.
 //!
 //! ```text
-//!   SocketAddr ─► TCP ─► TLS (serverName, authorities) ─► HTTP/1.1 ─► state | exchange | ask
+//!   SocketAddr ─► TCP ─► TLS (serverName, authorities) ─► HTTP/1.1 ─► state | exchange | ask | post
 //! ```
 //!
 //! The token file is read for every request, as the kubelet rotates it; its text goes nowhere else.
@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST};
+use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use axum::http::{HeaderValue, Method, Request, Response, StatusCode};
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
@@ -63,7 +63,7 @@ pub enum PeerError {
 type RequestBody = BoxBody<Bytes, std::io::Error>;
 
 /// A connection to another pod's admin endpoint.
-pub(super) struct Peer {
+pub(crate) struct Peer {
     address: SocketAddr,
     sender: http1::SendRequest<RequestBody>,
     live: Live,
@@ -73,7 +73,7 @@ pub(super) struct Peer {
 
 /// What we say of ourselves to the other pod.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ourselves {
+pub(crate) struct Ourselves {
     /// Our spool.
     pub spool: SpoolUuid,
     /// Our admin endpoint.
@@ -90,7 +90,7 @@ pub(super) struct Reply {
 
 impl Peer {
     /// Connects; the server must prove the fleet's name.
-    pub(super) async fn connect(
+    pub(crate) async fn connect(
         live: &Live,
         address: SocketAddr,
         ourselves: Ourselves,
@@ -141,6 +141,17 @@ impl Peer {
         let text = self.text(response).await?;
         serde_json::from_slice(&text)
             .map_err(|_| self.nonsense(WireError("its state is not readable").into()))
+    }
+
+    /// Sends JSON to a verb, and gives what it answers.
+    pub(crate) async fn post(&mut self, verb: &str, body: Vec<u8>) -> Result<Bytes, PeerError> {
+        let body = Full::from(body).map_err(|never| match never {}).boxed();
+        let mut request = self.request(Method::POST, verb, body).await?;
+        let json = HeaderValue::from_static("application/json");
+        request.headers_mut().insert(CONTENT_TYPE, json);
+        let response = self.sender.send_request(request).await;
+        let response = self.good(response).await?;
+        self.text(response).await
     }
 
     /// Sends a target's questions, gives the source's messages.

@@ -39,7 +39,7 @@ fn leaves(peers: &Peers, host: &str, spool: &str) -> bool {
 }
 
 /// Empty where the system does not tell: then only the spool's UUID is a name.
-fn host_name() -> String {
+pub(crate) fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.trim().to_owned()
 }

@@ -41,6 +41,8 @@ use crate::metrics::Metrics;
 use crate::settings::Live;
 
 pub use client::PeerError;
+pub(crate) use client::{Ourselves, Peer};
+pub(crate) use leaving::host_name;
 pub use leaving::seal_if_leaving;
 pub use lost::LostError;
 pub use target::router;

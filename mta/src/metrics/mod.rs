@@ -6,9 +6,10 @@
 //!
 //! One field per figure; a part adds a field here for what it counts. Labels are enumerations of this module: never
 //! an address or a queue id, so the number of series is bounded when the daemon is built; see [`by_site`] and
-//! [`standing`] for sites.
+//! [`standing`] for sites, and [`access`] for lists that the configuration names.
 //! Figures that belong to another part (queue, seal, certificate) are written by [`Metrics::observe`] before a scrape.
 
+pub mod access;
 pub mod by_site;
 pub mod filters;
 pub mod signatures;
@@ -27,6 +28,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::seen::Seen;
+
+pub use access::{Answered, Check};
 
 /// Content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -154,6 +157,8 @@ pub struct Metrics {
     pub verdicts: verdicts::Verdicts,
     /// What filters said.
     pub filters: filters::Filters,
+    /// Who was let in.
+    pub access: access::AccessFigures,
     /// Signatures over mail of ours.
     pub signatures: signatures::Signatures,
     /// Attempts on recipients, by how they ended.
@@ -214,6 +219,7 @@ impl Metrics {
             spilled: Counter::default(),
             verdicts: verdicts::Verdicts::default(),
             filters: filters::Filters::default(),
+            access: access::AccessFigures::default(),
             signatures: signatures::Signatures::default(),
             deliveries: Family::default(),
             site_deliveries: by_site::BySite::default(),
@@ -241,6 +247,7 @@ impl Metrics {
         metrics.register_mail();
         metrics.verdicts.register(&mut metrics.registry);
         metrics.filters.register(&mut metrics.registry);
+        metrics.access.register(&mut metrics.registry);
         metrics.signatures.register(&mut metrics.registry);
         metrics.tls_policies.register(&mut metrics.registry);
         metrics.register_buffers();
@@ -518,6 +525,11 @@ mod tests {
         let algorithm = postroad_verify::dkim::Algorithm::RsaSha256;
         metrics.signatures.made(&[algorithm]);
         metrics.signatures.omitted(&crate::signing::NoSignature::CutShort);
+        metrics.access.deny(Check::Deny);
+        metrics
+            .access
+            .listed("list.example", &crate::access::blocklist::Word::NotListed);
+        metrics.access.asked(Answered::Here);
         metrics.deliver(Outcome::Deferred);
         metrics.site_deliveries.count("mx:a", Outcome::Deferred);
         metrics

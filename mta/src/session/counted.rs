@@ -6,7 +6,9 @@ use crate::metrics::Refused;
 pub(super) fn class(code: u16, enhanced: &str) -> Refused {
     match (code, enhanced) {
         // Too many recipients, too large, too slow, and 421 after too many of something.
-        (_, "4.5.3" | "5.3.4" | "4.4.2") | (421, "4.7.0") => Refused::Limit,
+        (_, "4.5.3" | "5.3.4" | "4.4.2" | "4.7.28") | (421, "4.7.0") => Refused::Limit,
+        // Greylisting.
+        (_, "4.7.1") => Refused::Policy,
         (400..500, _) => Refused::Unable,
         (_, "5.1.1") => Refused::Recipient,
         // Syntax and order of RFC 5321 section 4.2.4, a body that is no text, and addresses that need SMTPUTF8.
@@ -26,6 +28,8 @@ mod tests {
             (552, "5.3.4", Refused::Limit),
             (421, "4.4.2", Refused::Limit),
             (421, "4.7.0", Refused::Limit),
+            (450, "4.7.28", Refused::Limit),
+            (451, "4.7.1", Refused::Policy),
             (421, "4.3.2", Refused::Unable),
             (451, "4.4.3", Refused::Unable),
             (550, "5.1.1", Refused::Recipient),

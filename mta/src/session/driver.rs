@@ -23,6 +23,7 @@ use super::Shared;
 use super::counted;
 use super::envelope::Draft;
 use super::hold;
+use super::letting_in::OfClient;
 use super::pace::Pace;
 use super::verifying::Told;
 use super::wire::Wire;
@@ -49,6 +50,8 @@ pub(super) struct Driver {
     pub(super) counted: bool,
     /// When the check of the present login began.
     pub(super) checked: Option<Instant>,
+    /// What the DNS says of the client, once it was asked.
+    pub(super) of_client: Option<Box<OfClient>>,
     /// TLS version and suite.
     pub(super) tls: Option<String>,
     accepted: u32,
@@ -88,6 +91,8 @@ struct Brought {
     from: String,
     recipients: usize,
     size: u64,
+    /// Why it was let in.
+    access: String,
     told: Told,
 }
 
@@ -104,6 +109,7 @@ impl Driver {
             failures: 0,
             counted: false,
             checked: None,
+            of_client: None,
             tls: None,
             accepted: 0,
             messages: 0,
@@ -238,6 +244,11 @@ impl Driver {
 
     /// The last octet is there: into the spool, and only then 250.
     async fn end_message(&mut self, session: &mut Session) {
+        let admission = self
+            .draft
+            .as_mut()
+            .map(|draft| std::mem::take(&mut draft.admission));
+        let admission = admission.unwrap_or_default();
         let draft = self.draft.take().map(|mut draft| (draft.checks.take(), draft));
         let transaction = draft.map(|(checks, draft)| (checks, self.transaction(draft, session)));
         let (Some((checks, mut transaction)), Some(mut receiving)) = (transaction, self.receiving.take())
@@ -260,6 +271,7 @@ impl Driver {
             from: clean(&transaction.reverse_path),
             recipients: transaction.recipients.len(),
             size: receiving.size(),
+            access: clean(&admission.told.join("; ")),
             told,
         };
         let ending = match filtered {
@@ -271,6 +283,7 @@ impl Driver {
             Ending::Stored(id) => {
                 self.accepted += 1;
                 self.shared.metrics.seen.accepted_from(self.client.ip());
+                admission.accepted(&self.shared.guard);
                 session.answer(Reply::ok("2.0.0", format!("queued as {id}")));
             }
             Ending::Discarded => session.answer(Reply::ok("2.0.0", "accepted")),
@@ -317,6 +330,7 @@ impl Driver {
                 arc = told.arc,
                 dmarc = told.dmarc,
                 author = told.author,
+                access = brought.access,
                 "accepted"
             ),
             Ending::Discarded => tracing::info!(

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::driver::Driver;
 use super::hold;
+use super::letting_in::Admission;
 use super::pace::Pace;
 use crate::accept::Transaction;
 use crate::deliver::callout::{Answer, Keeps};
@@ -31,6 +32,15 @@ pub(super) struct Draft {
     deliver_by: Option<DeliverBy>,
     /// Checks of its sender.
     pub(super) checks: Option<Pending>,
+    /// Whether it is let in.
+    pub(super) admission: Admission,
+}
+
+impl Draft {
+    /// Its reverse-path, empty for the null one.
+    pub(super) fn reverse_path(&self) -> String {
+        text(self.mail.reverse_path.as_ref())
+    }
 }
 
 impl Driver {
@@ -89,6 +99,7 @@ impl Driver {
                     recipients: Vec::new(),
                     release: release.flatten(),
                     deliver_by,
+                    admission: Admission::default(),
                 });
                 session.answer(Reply::ok("2.1.0", "Sender is fine"));
             }
@@ -104,6 +115,11 @@ impl Driver {
         let accepted = match self.context(session).recipient(&path) {
             Ok(accepted) => accepted,
             Err(refusal) => return self.refuse("RCPT", &path, &refusal, session),
+        };
+        let let_in = match Box::pin(self.may_ask(&path, session)).await {
+            Ok(Ok(let_in)) => let_in,
+            Ok(Err(denied)) => return self.deny(&path, &denied, session),
+            Err(over) => return session.end(&over),
         };
         // A null reverse-path is not refused for want of it (RFC 8689 section 5).
         let bound = |draft: &Draft| draft.mail.require_tls && draft.mail.reverse_path.is_some();
@@ -121,6 +137,11 @@ impl Driver {
         match Box::pin(self.sender_stands()).await {
             Ok(Ok(())) => {}
             Ok(Err(refusal)) => return self.refuse("RCPT", &path, &refusal, session),
+            Err(over) => return session.end(&over),
+        }
+        match Box::pin(self.may_come(let_in, &path, session)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(denied)) => return self.deny(&path, &denied, session),
             Err(over) => return session.end(&over),
         }
         let Some(draft) = &mut self.draft else {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   Wire ─► read ─► Session::feed ─► poll ─► Event ─┬─► envelope  MAIL, RCPT: policy
-//!     ▲                                             ├─► verifying MAIL: checks of the sender begin; RCPT, end: verdicts
+//!     ▲                                             ├─► letting_in RCPT: lists, names, greylisting, rates
+//!     │                                             ├─► verifying MAIL: checks of the sender begin; RCPT, end: verdicts
 //!     │                                             ├─► login     AUTH: verifiers, delay after failures
 //!     │                                             ├─► filtering end: filters, where there are any
 //!     └──── write ◄── take_output ◄── answer ◄──────┴─► accept    DATA, BDAT: into the spool, then 250
@@ -16,6 +17,7 @@ mod early;
 mod envelope;
 mod filtering;
 mod hold;
+mod letting_in;
 mod login;
 mod pace;
 mod patience;
@@ -32,6 +34,7 @@ use postroad_config::Port;
 use tokio::net::TcpStream;
 
 use crate::accept::Intake;
+use crate::access::Guard;
 use crate::auth::Authenticator;
 use crate::deliver::callout::Callout;
 use crate::filter::Filters;
@@ -62,6 +65,8 @@ pub struct Shared {
     pub verifier: Verifier,
     /// Who else is asked about a message.
     pub filters: Filters,
+    /// Who is let in.
+    pub guard: Guard,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// How long clients are waited for.

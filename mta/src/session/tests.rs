@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::patience::Patience;
 use super::{Shared, serve};
 use crate::accept::Intake;
+use crate::access::Guard;
 use crate::auth::Authenticator;
 use crate::deliver::callout::Callout;
 use crate::deliver::tls::ClientTls;
@@ -57,6 +58,13 @@ impl Stage {
         let live = Live::new(settings(&format!("{PORTS}{lines}")));
         let metrics = Arc::new(Metrics::new());
         let budget = Budget::new(&metrics);
+        let guard = Guard::new(
+            live.clone(),
+            (Dns::new(Table::default()), Dns::new(Table::default())),
+            Arc::clone(&metrics),
+            spool.uuid(),
+            crate::access::Patience::default(),
+        );
         let shared = Shared {
             intake: Intake::new(spool, live.clone(), Arc::clone(&metrics), move |_| {
                 told.fetch_add(1, Ordering::Relaxed);
@@ -71,6 +79,7 @@ impl Stage {
             ),
             verifier: Verifier::new(Dns::new(Table::default()), Arc::clone(&metrics)),
             filters: Filters::new(Dns::new(Table::default()), Arc::clone(&metrics)),
+            guard,
             pressure: Pressure::of_this_process(),
             budget,
             metrics,

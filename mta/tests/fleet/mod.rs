@@ -17,7 +17,10 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use postroad_config::{AdminApi, ConfigSet, Drained, TokenAuthority, TokenRole, TokenRule};
+use postroad_mta::access::{self, Guard};
 use postroad_mta::admin::{self, Admin};
+use postroad_mta::dns::Dns;
+use postroad_mta::dns::table::Table;
 use postroad_mta::handover::{Fault, Handover, Parts, Schedule, Timing};
 use postroad_mta::lifecycle::{Lifecycle, Phase};
 use postroad_mta::metrics::Metrics;
@@ -53,6 +56,7 @@ pub struct Pod {
     pub live: Live,
     pub lifecycle: Lifecycle,
     pub metrics: Arc<Metrics>,
+    pub guard: Guard,
     tracker: TaskTracker,
     stop: CancellationToken,
 }
@@ -234,6 +238,23 @@ impl Fleet {
             fault: start.fault,
         };
         let handover = Handover::start(parts, &tracker, &stop);
+        // A busy machine is no pod that is away.
+        let patience = access::Patience {
+            answer: LONG,
+            connect: LONG,
+            ..access::Patience::default()
+        };
+        let dns = Dns::new(Table::default());
+        let guard = Guard::new(
+            live.clone(),
+            (dns.clone(), dns),
+            metrics.clone(),
+            spool.uuid(),
+            patience,
+        );
+        guard
+            .start(&self.directory.path().join(name), &tracker, &stop)
+            .await;
         let parts = admin::Parts {
             boot_id: "boot".into(),
             damaged: 0,
@@ -241,6 +262,7 @@ impl Fleet {
             lifecycle: lifecycle.clone(),
             spool: spool.clone(),
             handover: handover.clone(),
+            guard: Some(guard.clone()),
             queue: None,
             ports: None,
             prober: None,
@@ -255,6 +277,7 @@ impl Fleet {
             live,
             lifecycle,
             metrics,
+            guard,
             tracker,
             stop,
         }

@@ -42,6 +42,8 @@ impl Page {
 async fn acceptance_and_refusals_are_lines_with_an_event_and_the_acceptance_has_the_queue_id() {
     let page = Page::default();
     let to = page.clone();
+    // Where there is one alone, the thread that first comes by a line decides for all whether it is written.
+    let _another = tracing::Dispatch::new(tracing_subscriber::registry());
     let log = tracing_subscriber::fmt()
         .json()
         .flatten_event(true)

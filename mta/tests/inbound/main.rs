@@ -26,6 +26,7 @@ mod holding;
 mod hostile_content;
 mod injecting;
 mod judging;
+mod letting_in;
 mod limiting;
 mod logging;
 mod milter;

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use postroad_spool::CommitError;
 
 /// Where replies of the server are made.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     "smtp/src/server",
     "smtp/src/command",
     "smtp/src/command.rs",
     "src/session",
     "src/policy",
+    "src/access",
     "src/accept",
     "src/accept.rs",
     "src/net",

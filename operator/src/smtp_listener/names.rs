@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use postroad_config::{Endpoint, FleetPod};
+
+/// Port of the pods' admin API.
+pub const ADMIN_PORT: u16 = 8_443;
 /// Label with the listener's name, on all that belongs to it.
 pub const LISTENER: &str = "postroad.dev/listener";
 /// Finalizer: the queue's pods go last, when their mail is gone.
@@ -103,6 +107,18 @@ impl Names {
         format!("{}.{}.svc", self.peers(), self.namespace)
     }
 
+    /// The pods that stay, as they and those that leave reach them.
+    pub fn fleet(&self, replicas: i32) -> Vec<FleetPod> {
+        let pod = |ordinal| FleetPod {
+            name: self.pod(ordinal),
+            admin: Endpoint {
+                host: format!("{}.{}", self.pod(ordinal), self.admin_name()),
+                port: ADMIN_PORT,
+            },
+        };
+        (0..replicas).map(pod).collect()
+    }
+
     /// The name that the operator proves to the pods where they ask whether a token was revoked.
     pub fn review_name(&self) -> String {
         format!("review.{}", self.admin_name())
@@ -156,6 +172,21 @@ pub fn container_port(port: i32) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fleet_is_named_by_its_pods_and_a_pod_alone_too() {
+        let names = Names {
+            namespace: "mail".into(),
+            listener: "edge".into(),
+        };
+        let fleet = names.fleet(2);
+        let of = |pod: &FleetPod| (pod.name.clone(), pod.admin.host.clone(), pod.admin.port);
+        assert_eq!(fleet.len(), 2);
+        let host = "edge-1.edge-peers.mail.svc".to_owned();
+        assert_eq!(of(&fleet[1]), ("edge-1".into(), host, 8_443));
+        // Those that leave give to it what they know.
+        assert_eq!((names.fleet(1).len(), names.fleet(0).len()), (1, 0));
+    }
 
     #[test]
     fn ordinals_come_from_our_own_names_only() {

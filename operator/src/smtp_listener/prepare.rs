@@ -126,7 +126,13 @@ async fn write(
         domains,
         policies,
         pods: sending_pods(listener, children),
-        peers: peers(listener, names, children, previous),
+        peers: peers(
+            listener,
+            names,
+            children,
+            previous,
+            inputs.valid.access.is_shared(),
+        ),
         spool_format: spool_format::rendered(agreed_format(listener)),
         review,
     };
@@ -271,7 +277,13 @@ async fn logged_in(attached: &Attached, previous: Option<&ConfigFile>, ctx: &Ctx
 }
 
 /// What the pods are told of each other. Something that was known before still holds when its claim was deleted.
-fn peers(listener: &SmtpListener, names: &Names, children: &Children, previous: Option<ConfigFile>) -> Peers {
+fn peers(
+    listener: &SmtpListener,
+    names: &Names,
+    children: &Children,
+    previous: Option<ConfigFile>,
+    shares: bool,
+) -> Peers {
     let before = previous.map(|file| file.peers).unwrap_or_default();
     let claims = children.claims(names);
     let status = listener.status.as_ref().map(|status| status.lost.as_slice());
@@ -280,6 +292,11 @@ fn peers(listener: &SmtpListener, names: &Names, children: &Children, previous: 
         sealed: sealed(listener, names, children),
         lost: lost::spools(direct, &claims, before.lost),
         drained: drained(&claims, before.drained),
+        fleet: if shares {
+            names.fleet(listener.spec.replicas)
+        } else {
+            Vec::new()
+        },
     }
 }
 

@@ -1,5 +1,6 @@
 //! A listener's spec, parsed once: after this nobody reads the raw one. Pure.
 
+mod access;
 mod filter;
 mod pod;
 mod verification;
@@ -60,7 +61,7 @@ pub struct Valid {
     pub relay_from: Vec<IpNet>,
     /// Whether a load balancer says who the client is.
     pub proxy_protocol: ProxyProtocol,
-    /// Clients that are trusted beyond the others.
+    /// Who is let in, and how often.
     pub access: Access,
     /// Whether ServiceAccounts may submit.
     pub service_accounts: bool,
@@ -114,12 +115,7 @@ pub fn validate(spec: &SmtpListenerSpec) -> Result<Valid, Invalid> {
         channel_binding: authentication
             .and_then(|given| given.channel_binding)
             .unwrap_or(false),
-        access: Access {
-            trusted_peers: match &spec.access {
-                Some(access) => networks("spec.access.trustedPeers", &access.trusted_peers)?,
-                None => Vec::new(),
-            },
-        },
+        access: access::of(spec.access.as_ref())?,
         headers: headers(spec),
         verification: verification::of(spec.verification.as_ref())?,
         filters: filter::of(&spec.filters)?,
@@ -536,6 +532,21 @@ mod tests {
                 "29s",
             ),
             (json!({"hostname": "10.0.0.1"}), "spec.hostname", "10.0.0.1"),
+            (
+                json!({"access": {"dnsBlocklists": [{"zone": "a.example"}], "dnsBlocklistThreshold": 2}}),
+                "spec.access.dnsBlocklistThreshold",
+                "2 is out of reach",
+            ),
+            (
+                json!({"access": {"greylisting": {"delay": "2h"}}}),
+                "spec.access.greylisting.delay",
+                "2h",
+            ),
+            (
+                json!({"access": {"deny": [{"networks": []}]}}),
+                "spec.access.deny[0]",
+                "has no term",
+            ),
         ] {
             let error = validate(&spec(&change)).unwrap_err();
             assert_eq!(error.field, field);

@@ -10,7 +10,7 @@ use postroad_config::{
 
 use super::certificates::Pair;
 use super::share::shared;
-use crate::smtp_listener::names::{Names, QUEUE_MOUNT, TOKEN_MOUNT};
+use crate::smtp_listener::names::{ADMIN_PORT, Names, QUEUE_MOUNT, TOKEN_MOUNT};
 use crate::smtp_listener::validate::Valid;
 
 /// All that goes into the configuration.
@@ -227,7 +227,7 @@ fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
         admin: AdminSection {
             health: Some(any(8080)),
             api: names.admin_name().parse().ok().map(|server_name| AdminApi {
-                address: any(8443),
+                address: any(ADMIN_PORT),
                 certificate: leaf.certificate.clone(),
                 key: leaf.key.clone(),
                 authorities: authority.certificate.clone(),

@@ -69,7 +69,7 @@ fn mode(given: crd::CheckMode) -> CheckMode {
     }
 }
 
-fn temporary_error(given: crd::TemporaryError) -> TemporaryError {
+pub(super) fn temporary_error(given: crd::TemporaryError) -> TemporaryError {
     match given {
         crd::TemporaryError::Accept => TemporaryError::Accept,
         crd::TemporaryError::Defer => TemporaryError::Defer,

@@ -1,0 +1,53 @@
+//! Which pod of the fleet a key belongs to: rendezvous hash, so that a pod that comes or goes moves only its own share. Pure.
+
+use postroad_config::FleetPod;
+
+use super::greylist::Key;
+
+/// The pod that owns a key; `None` in a fleet of nobody, where all is ours.
+pub fn owner(fleet: &[FleetPod], key: Key) -> Option<&FleetPod> {
+    fleet.iter().max_by_key(|pod| weight(&pod.name, key))
+}
+
+fn weight(pod: &str, key: Key) -> u128 {
+    let text = format!("{:032x}", key.0);
+    Key::of(&[pod, text.as_str()]).0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fleet(count: usize) -> Vec<FleetPod> {
+        let pod = |number| format!("{{name: edge-{number}, admin: {{host: h, port: 1}}}}");
+        (0..count)
+            .map(|number| serde_saphyr::from_str(&pod(number)).unwrap())
+            .collect()
+    }
+
+    fn owners(fleet: &[FleetPod]) -> Vec<String> {
+        let keys = (0..3_000_u32).map(|number| Key::of(&[&number.to_string()]));
+        keys.map(|key| owner(fleet, key).unwrap().name.clone()).collect()
+    }
+
+    #[test]
+    fn each_pod_owns_its_share_whatever_the_order_of_the_list() {
+        let mut three = fleet(3);
+        let before = owners(&three);
+        for pod in &three {
+            let share = before.iter().filter(|owner| **owner == pod.name).count();
+            assert!((850..1_150).contains(&share), "{share}");
+        }
+        three.reverse();
+        assert_eq!(owners(&three), before);
+        assert!(owner(&[], Key(1)).is_none());
+    }
+
+    #[test]
+    fn a_pod_that_goes_moves_its_own_share_alone() {
+        let (before, after) = (owners(&fleet(3)), owners(&fleet(2)));
+        for (before, after) in before.iter().zip(&after) {
+            assert!(before == after || before == "edge-2");
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! What pods ask each other: each greylist tuple and each count belongs to one of them.
+//!
+//! ```text
+//!   this pod ─► owner of the key ─┬─ ourselves ─► answered here
+//!                                 └─ another pod ─► POST /v1/shared, within 50 ms ─► its answer
+//!                                                        └─ none: the mail goes on unchecked
+//! ```
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use postroad_config::FleetPod;
+use postroad_spool::SpoolUuid;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, timeout};
+
+use super::greylist::{Key, Tuple};
+use super::rates::What;
+use crate::dns::{Dns, Scope};
+use crate::handover::{Ourselves, Peer, PeerError};
+use crate::settings::Live;
+
+/// The verb of the admin API.
+pub const VERB: &str = "/v1/shared";
+
+/// Asked of the pod that owns the key in it. Conditions (delay, rates) are those of the pod that answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "ask")]
+pub enum Question {
+    /// Does this mail have to wait?
+    Wait(Tuple),
+    /// A message of it was accepted.
+    Passed(Tuple),
+    /// Is there room for so many messages and recipients? They are counted, then.
+    Count {
+        /// Client or user.
+        of: Key,
+        /// Which rates.
+        whose: Whose,
+        /// Messages.
+        messages: u32,
+        /// Recipients.
+        recipients: u32,
+    },
+    /// These facts are yours now, as lines of the journal.
+    Adopt {
+        /// At most [`MOST_FACTS`].
+        facts: Vec<String>,
+    },
+}
+
+/// Whose rates hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Whose {
+    /// `access.rates.client`.
+    Client,
+    /// `access.rates.user`.
+    User,
+}
+
+/// An answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// Seconds to wait; 0 = go on.
+    pub wait: u64,
+    /// Of what there was too much, of a count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<What>,
+}
+
+/// How long another pod is waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For an answer, while a client waits.
+    pub answer: Duration,
+    /// For a connection.
+    pub connect: Duration,
+    /// A pod without a connection is left alone for this time.
+    pub away: Duration,
+    /// For an answer that no client waits for.
+    pub errand: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            answer: Duration::from_millis(50),
+            connect: Duration::from_secs(1),
+            away: Duration::from_secs(5),
+            errand: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The connection is no more.
+struct Closed;
+
+/// The other pods, with connections that stay open.
+pub(super) struct Others {
+    live: Live,
+    dns: Dns,
+    spool: SpoolUuid,
+    patience: Patience,
+    links: Mutex<HashMap<String, Link>>,
+}
+
+#[derive(Default)]
+struct Link {
+    idle: Vec<Peer>,
+    away_until: Option<Instant>,
+}
+
+impl Others {
+    pub(super) fn new(live: Live, dns: Dns, spool: SpoolUuid, patience: Patience) -> Self {
+        Self {
+            live,
+            dns,
+            spool,
+            patience,
+            links: Mutex::default(),
+        }
+    }
+
+    /// Asks a pod; `None` where it does not answer in time.
+    pub(super) async fn ask(&self, pod: &FleetPod, question: &Question) -> Option<Said> {
+        let body = serde_json::to_vec(question).ok()?;
+        let limit = match question {
+            Question::Wait(_) | Question::Count { .. } => self.patience.answer,
+            Question::Passed(_) | Question::Adopt { .. } => self.patience.errand,
+        };
+        if let Some(peer) = self.idle(&pod.name)
+            && let Ok(said) = self.over(peer, pod, &body, limit).await
+        {
+            return said;
+        }
+        let peer = self.connect(pod).await?;
+        self.over(peer, pod, &body, limit).await.unwrap_or_default()
+    }
+
+    /// Asks over a connection. Errors: the pod has closed it, which it may do while nobody asks.
+    async fn over(
+        &self,
+        mut peer: Peer,
+        pod: &FleetPod,
+        body: &[u8],
+        limit: Duration,
+    ) -> Result<Option<Said>, Closed> {
+        match timeout(limit, peer.post(VERB, body.to_vec())).await {
+            Ok(Ok(text)) => {
+                self.put_back(&pod.name, peer);
+                Ok(serde_json::from_slice(&text).ok())
+            }
+            Ok(Err(PeerError::Unreachable(..))) => Err(Closed),
+            Ok(Err(error)) => {
+                tracing::warn!(pod = pod.name, %error, "another pod refuses to say what it knows");
+                Ok(None)
+            }
+            Err(_) => Ok(None),
+        }
+    }
+
+    async fn connect(&self, pod: &FleetPod) -> Option<Peer> {
+        if self.is_away(&pod.name) {
+            return None;
+        }
+        let connected = async {
+            let found = self.dns.addresses(&pod.admin.host, Scope::Configured).await;
+            let addresses = found.map_err(|error| error.to_string())?;
+            let address = addresses.first().ok_or("it has no address")?;
+            let address = std::net::SocketAddr::new(*address, pod.admin.port);
+            let ourselves = Ourselves {
+                spool: self.spool,
+                address: None,
+            };
+            Peer::connect(&self.live, address, ourselves, self.patience.errand)
+                .await
+                .map_err(|error| error.to_string())
+        };
+        let error = match timeout(self.patience.connect, connected).await {
+            Ok(Ok(peer)) => return Some(peer),
+            Ok(Err(error)) => error,
+            Err(_) => "it does not answer in time".to_owned(),
+        };
+        tracing::warn!(
+            pod = pod.name,
+            error,
+            "another pod cannot be asked: its share of greylisting and rates lets all mail pass"
+        );
+        let mut links = self.links();
+        let link = links.entry(pod.name.clone()).or_default();
+        link.idle.clear();
+        link.away_until = Some(Instant::now() + self.patience.away);
+        None
+    }
+
+    /// Forgets pods that are none of the fleet any more.
+    pub(super) fn follow(&self, fleet: &[FleetPod]) {
+        self.links()
+            .retain(|name, _| fleet.iter().any(|pod| pod.name == *name));
+    }
+
+    fn idle(&self, name: &str) -> Option<Peer> {
+        self.links().get_mut(name)?.idle.pop()
+    }
+
+    fn is_away(&self, name: &str) -> bool {
+        let until = self.links().get(name).and_then(|link| link.away_until);
+        until.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn put_back(&self, name: &str, peer: Peer) {
+        let mut links = self.links();
+        let link = links.entry(name.to_owned()).or_default();
+        if link.idle.len() < MOST_IDLE {
+            link.idle.push(peer);
+        }
+    }
+
+    fn links(&self) -> std::sync::MutexGuard<'_, HashMap<String, Link>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Facts of one request: 40 kB.
+pub const MOST_FACTS: usize = 400;
+/// Connections to one pod that wait for the next question.
+const MOST_IDLE: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_and_said_reads_back() {
+        let tuple = Tuple {
+            tuple: Key(u128::MAX),
+            client: Key(1),
+        };
+        for question in [
+            Question::Wait(tuple),
+            Question::Passed(tuple),
+            Question::Count {
+                of: Key(3),
+                whose: Whose::User,
+                messages: 1,
+                recipients: 2,
+            },
+            Question::Adopt {
+                facts: vec!["c".into()],
+            },
+        ] {
+            let text = serde_json::to_string(&question).unwrap();
+            assert_eq!(
+                serde_json::from_str::<Question>(&text).unwrap(),
+                question,
+                "{text}"
+            );
+        }
+        let said = Said {
+            wait: 3,
+            of: Some(What::Recipients),
+        };
+        assert_eq!(
+            serde_json::to_string(&said).unwrap(),
+            r#"{"wait":3,"of":"Recipients"}"#
+        );
+        assert_eq!(
+            serde_json::from_str::<Said>(r#"{"wait":0}"#).unwrap(),
+            Said::default()
+        );
+    }
+}
