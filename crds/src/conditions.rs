@@ -47,6 +47,10 @@ pub const UPSTREAM_REACHABLE: &str = "UpstreamReachable";
 pub const UPSTREAM_SECURED: &str = "UpstreamSecured";
 /// They let us in.
 pub const UPSTREAM_AUTHENTICATED: &str = "UpstreamAuthenticated";
+/// No provider of the policy's routes has said that its quota is used up.
+pub const QUOTA_AVAILABLE: &str = "QuotaAvailable";
+/// No provider of the policy's routes refuses the account or a sender for how it is set up.
+pub const UPSTREAM_ACCEPTING: &str = "UpstreamAccepting";
 /// A record proves that the domain is its namespace's own.
 pub const OWNERSHIP_PROVEN: &str = "OwnershipProven";
 /// Another object has the same mail, or the same host name, and wins.
@@ -136,6 +140,12 @@ pub mod reason {
     pub const NOT_PUBLISHED: &str = "NotPublished";
     /// Nothing that is published could be tested.
     pub const NOT_TESTED: &str = "NotTested";
+    /// A provider takes no more for now.
+    pub const QUOTA_USED_UP: &str = "QuotaUsedUp";
+    /// A provider refuses how the account or the route is set up.
+    pub const ACCOUNT_REFUSED: &str = "AccountRefused";
+    /// A provider refuses a sender.
+    pub const SENDER_REFUSED: &str = "SenderRefused";
     /// Nothing was there to be seen.
     pub const NO_TRAFFIC: &str = "NoTraffic";
     /// Mail comes from nodes, which stand in their clients' place.

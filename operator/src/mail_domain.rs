@@ -9,11 +9,13 @@
 //! * [`proof`]: a record that says whose the domain is, for listeners of other namespaces.
 //! * [`keys`]: reads and makes signing keys. [`signing`]: which of them sign, [`standing`]: what is said of them (pure).
 //! * [`tls_records`]: the records of MTA-STS and TLS-RPT.
+//! * [`providers`]: what providers want in the DNS of a domain whose mail leaves through them.
 //! * [`pace`]: when to look again.
 
 pub mod keys;
 pub mod pace;
 pub mod proof;
+pub mod providers;
 pub mod reconcile;
 pub mod records;
 pub mod signing;

@@ -2,11 +2,15 @@
 //!
 //! * [`credentials`], [`logins`]: what routes log in with, out of Secrets; [`ses`]: the password of Amazon SES.
 //! * [`probe`], [`upstream`]: are smart hosts reached, do they let us in.
+//! * [`provider`]: what a provider's name stands for.
+//! * [`quota`]: whether providers take more, and what they refuse.
 //! * [`rank`]: which policy decides first, and which can never decide because an older one has the same rank and match.
 
 pub mod credentials;
 pub mod logins;
 pub mod probe;
+pub mod provider;
+pub mod quota;
 pub mod rank;
 pub mod reconcile;
 pub mod ses;

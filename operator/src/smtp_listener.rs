@@ -35,6 +35,7 @@ pub mod orders;
 mod prepare;
 mod replacing;
 pub mod rollout;
+pub mod routes;
 pub mod scale;
 pub mod selftest;
 mod served;

@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{HostPort, ListenerRef, Period, ServiceAccountRef};
+use crate::common::{HostPort, ListenerRef, Period, ServiceAccountRef, Size};
 
 pub use self::credentials::{ClientProof, CredentialType, Credentials};
 pub use self::upstream::{CredentialsUsed, Upstream};
@@ -47,6 +47,11 @@ mod upstream;
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="UpstreamAuthenticated")].reason"#,
         priority = 1
+    ),
+    printcolumn(
+        name = "Quota",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="QuotaAvailable")].status"#
     ),
     printcolumn(
         name = "Since",
@@ -110,13 +115,18 @@ pub struct Match {
     pub users: Vec<String>,
 }
 
-/// One way out: exactly one of direct and smartHosts.
+/// One way out: exactly one of provider, smartHosts and direct.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[x_kube(validation = Rule::new("has(self.direct) != has(self.smartHosts)").message("routes: give exactly one of direct and smartHosts"))]
-#[x_kube(validation = Rule::new("!has(self.credentials) || self.credentials.type == 'None' || !has(self.direct)").message("routes: nobody logs in at the servers of recipients; give credentials to a route with smartHosts"))]
+#[x_kube(validation = Rule::new("!has(self.credentials) || self.credentials.type == 'None' || !has(self.direct)").message("routes: nobody logs in at the servers of recipients; give credentials to a route with smartHosts or a provider"))]
 #[x_kube(validation = Rule::new("!has(self.credentials) || self.credentials.type == 'None' || !has(self.tls) || !has(self.tls.mode) || self.tls.mode in ['Encrypted', 'Verified']").message("routes: credentials leave inside TLS alone; set tls.mode to Verified, or Encrypted where the certificate of the host cannot be checked"))]
+#[x_kube(validation = Rule::new("(has(self.provider) ? 1 : 0) + (has(self.smartHosts) ? 1 : 0) + (has(self.direct) ? 1 : 0) == 1").message("routes: give exactly one of provider, smartHosts and direct"))]
+#[x_kube(validation = Rule::new("!has(self.direct) || !has(self.heloName)").message("routes: heloName is for a provider or smart hosts; direct mail says the name of the listener"))]
 #[serde(rename_all = "camelCase")]
 pub struct Route {
+    /// Through a mail provider, by its name: host, port, TLS and limits are known, and its replies are understood. What the
+    /// route itself says goes before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<Provider>,
     /// To the recipient domain's own servers, by MX.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub direct: Option<Direct>,
@@ -124,7 +134,7 @@ pub struct Route {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 8))]
     pub smart_hosts: Option<Vec<HostPort>>,
-    /// How TLS is used. Default `Opportunistic`; with credentials `Verified`.
+    /// How TLS is used. Default `Opportunistic`; with credentials, and for a provider, `Verified`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<RouteTls>,
     /// What to log in with. It is never said to the hosts of another route, and never outside of TLS.
@@ -133,6 +143,76 @@ pub struct Route {
     /// How fast it is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<RouteLimits>,
+    /// Our name in EHLO on this route, for a next hop that goes by it. Default: the name of the listener.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub helo_name: Option<String>,
+}
+
+/// A mail provider. What each one needs: docs/how-to/providers.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Provider {
+    /// Whose it is.
+    pub name: ProviderName,
+    /// Region of the account, such as `eu-west-1`: `AmazonSES` needs it; Mailgun and SMTP2GO take it. Any region, as providers
+    /// open new ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub region: Option<String>,
+    /// First label of the host in the MX record of the tenant's domain, such as `contoso-com`: `Microsoft365Connector` needs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub tenant: Option<String>,
+    /// `GoogleWorkspaceRelay`: a domain of the account, which is said in EHLO. `AmazonSES`: the custom MAIL FROM domain. Mailgun:
+    /// the sending domain, where it is not the sender's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub domain: Option<String>,
+    /// In place of the provider's own host. `ExchangeServer`, Postfix and Exim need it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub host: Option<String>,
+    /// In place of the usual port. Where the provider has TLS first on it, that is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<i32>,
+}
+
+/// Whose a route is.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProviderName {
+    /// The SMTP relay service of Google Workspace.
+    GoogleWorkspaceRelay,
+    /// Gmail, as one user.
+    Gmail,
+    /// Microsoft 365, as one mailbox.
+    Microsoft365,
+    /// Microsoft 365, by an inbound connector of the tenant.
+    Microsoft365Connector,
+    /// High Volume Email of Microsoft 365: recipients of the own organisation only, named in `match.recipientDomains`.
+    #[serde(rename = "Microsoft365HVE")]
+    Microsoft365Hve,
+    /// Microsoft Exchange on one's own premises.
+    ExchangeServer,
+    /// Amazon Simple Email Service.
+    #[serde(rename = "AmazonSES")]
+    AmazonSes,
+    /// Twilio `SendGrid`.
+    SendGrid,
+    /// Mailgun.
+    Mailgun,
+    /// Mailchimp Transactional.
+    Mandrill,
+    /// SMTP2GO.
+    #[serde(rename = "SMTP2GO")]
+    Smtp2go,
+    /// Elastic Email.
+    ElasticEmail,
+    /// A smart host that runs Postfix.
+    Postfix,
+    /// A smart host that runs Exim.
+    Exim,
 }
 
 /// How fast a route is used, by all pods of a listener together: each pod gets its share.
@@ -151,6 +231,13 @@ pub struct RouteLimits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub recipients_per_transaction: Option<i32>,
+    /// Messages of one connection. Default 100, or what the next hop says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub messages_per_connection: Option<i32>,
+    /// Largest message, `64Ki` to `1Gi`: larger ones take the next route, or come back. Default: what the next hop says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_size: Option<Size>,
 }
 
 /// A number of messages in a length of time.
@@ -180,9 +267,14 @@ pub struct Direct {
 #[serde(rename_all = "camelCase")]
 pub struct RouteTls {
     /// The mode. `Automatic`: as DANE or MTA-STS of the recipient's side ask for, else as `Opportunistic`. `DaneOnly`: by DANE or not
-    /// at all.
-    #[serde(default)]
-    pub mode: RouteTlsMode,
+    /// at all. Default: `Verified` for a provider (`Encrypted` for `ExchangeServer`, Postfix and Exim), otherwise
+    /// `Opportunistic`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<RouteTlsMode>,
+    /// Whether TLS comes first (RFC 8314), in place of STARTTLS. Default: as the provider has it on that port; otherwise
+    /// `false`. Not for direct.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub implicit: Option<bool>,
 }
 
 /// How TLS is used on a route.
@@ -233,8 +325,36 @@ pub struct RelayPolicyStatus {
     /// What a pod found when it last tried the smart hosts of the routes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub upstreams: Vec<Upstream>,
-    /// Conditions: Ready, Reconciling, Stalled, Accepted, Conflicted, UpstreamReachable, UpstreamSecured, UpstreamAuthenticated.
+    /// The routes as they are used, and how each stands by the word of its provider.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<RouteStatus>,
+    /// Conditions: Ready, Reconciling, Stalled, Accepted, Conflicted, UpstreamReachable, UpstreamSecured, UpstreamAuthenticated,
+    /// QuotaAvailable, UpstreamAccepting.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[serde(default)]
     pub conditions: Vec<Condition>,
+}
+
+/// A route, and how it stands.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteStatus {
+    /// Its number, counted from 0.
+    pub route: i32,
+    /// Where it leads.
+    pub to: String,
+    /// Whose hosts they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// `Usable`; `Resting`: nothing is sent there until then; `Refusing`: some sender's mail is refused there.
+    pub state: String,
+    /// Why: `Quota`, `Throttle`, `Configuration`, `Unreachable` or `Sender`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When a message is tried there again (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// The same in words, with those of the provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }

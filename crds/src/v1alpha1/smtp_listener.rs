@@ -544,6 +544,9 @@ pub struct SmtpListenerStatus {
     /// Volumes that a person declared lost, and what became of the messages that only they could have settled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<LostVolume>,
+    /// Routes of policies that something is the matter with: a provider takes no more for now, or refuses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<RouteTrouble>,
     /// Format that the pods write their spools in: the newest that all of them read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spool_format: Option<i32>,
@@ -625,6 +628,29 @@ pub struct LostVolume {
     pub taken_back: i64,
     /// Those of both that it may have delivered as well.
     pub perhaps_twice: i64,
+}
+
+/// A route that something is the matter with.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteTrouble {
+    /// The policy, `namespace/name`.
+    pub policy: String,
+    /// Number of the route in it, counted from 0.
+    pub route: i32,
+    /// `Quota`: the account may send no more; `Throttle`: it was too fast; `Configuration`: the account or the route is not set
+    /// up right; `Unreachable`: it cannot be reached, and there is another; `Sender`: the route goes on, but the mail of some
+    /// sender is refused.
+    pub reason: String,
+    /// Since when (RFC 3339).
+    pub since: String,
+    /// When a message is tried there again (RFC 3339); absent where it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// What the provider said.
+    pub reply: String,
+    /// Pods that found it so.
+    pub pods: Vec<String>,
 }
 
 /// A pod that leaves.

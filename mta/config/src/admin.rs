@@ -61,6 +61,27 @@ pub struct State {
     /// What was done since the start because the volumes of other pods were declared lost.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<LostSpool>,
+    /// Routes that something is the matter with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<RouteState>,
+}
+
+/// A route of a policy that rests, or where a sender is refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RouteState {
+    /// Name of the policy, `#`, and the number of the route, counted from 0.
+    pub route: String,
+    /// `Quota`: the account may send no more; `Throttle`: it was too fast; `Configuration`: the account or the route is not
+    /// set up right; `Unreachable`: it cannot be reached, and there is another; `Sender`: the route goes on, but the mail of some
+    /// sender is refused.
+    pub reason: String,
+    /// Since when, milliseconds since 1970.
+    pub since: u64,
+    /// When a message is tried there again, milliseconds since 1970; 0 where it goes on.
+    pub until: u64,
+    /// What the next hop said.
+    pub reply: String,
 }
 
 /// What became of messages that only a lost spool could have settled.
@@ -422,6 +443,9 @@ pub struct Site {
     /// A person wants nothing to be tried there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspended: bool,
+    /// Routes of its policy that something is the matter with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<RouteState>,
 }
 
 /// Which sites are listed.

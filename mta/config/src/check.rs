@@ -46,9 +46,16 @@ const MOST_PODS: usize = 1_000;
 const MOST_DOMAINS: usize = 100_000;
 
 /// Breaches found so far.
+#[derive(Default)]
 pub(crate) struct Findings(Vec<Problem>);
 
 impl Findings {
+    /// Whether all holds.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Keeps a breach where the rule does not hold.
     pub(crate) fn require(
         &mut self,
@@ -386,6 +393,30 @@ fn check_policy(index: usize, policy: &Policy, found: &mut Findings) {
             &route.limits,
             &format!("policies[{index}].routes[{number}]"),
             found,
+        );
+        found.require(
+            route
+                .hello_name
+                .as_ref()
+                .is_none_or(|name| name.as_str().contains('.')),
+            || at("helloName"),
+            || "is no full host name; write one with its domain".into(),
+        );
+        let is_direct = matches!(route.to, RouteTarget::Direct { .. });
+        for (field, given) in [
+            ("provider", route.provider.is_some()),
+            ("implicitTls", route.implicit_tls),
+        ] {
+            found.require(
+                !given || !is_direct,
+                || at(field),
+                || "is for smart hosts; leave it out of a direct route".into(),
+            );
+        }
+        found.require(
+            !route.implicit_tls || route.tls != TlsMode::Disabled,
+            || at("implicitTls"),
+            || "needs TLS; write Encrypted or Verified for tls".into(),
         );
         let hosts_given = match &route.to {
             RouteTarget::Direct { .. } => true,

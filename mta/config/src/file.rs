@@ -18,6 +18,7 @@ use crate::dkim::Dkim;
 use crate::domain::DomainName;
 use crate::filter::Filter;
 use crate::limits::{Limits, QueueSection, RouteLimits};
+use crate::provider::Provider;
 use crate::spool::SpoolSection;
 use crate::text::Period;
 use crate::tls::TlsSection;
@@ -332,6 +333,16 @@ pub struct Route {
     /// How fast it is used.
     #[serde(default, skip_serializing_if = "unset")]
     pub limits: RouteLimits,
+    /// Whose smart hosts these are: their replies are read by what that provider documents, and its control header fields
+    /// pass. Absent = the rules for all servers, and no such field passes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<Provider>,
+    /// Whether TLS comes first at these smart hosts (RFC 8314), in place of STARTTLS.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub implicit_tls: bool,
+    /// Our name in EHLO on this route; absent = `hostname`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hello_name: Option<DomainName>,
 }
 
 /// To whom a route leads.

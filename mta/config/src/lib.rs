@@ -23,6 +23,7 @@ mod explain;
 mod file;
 mod filter;
 mod limits;
+pub mod provider;
 mod set;
 mod shard;
 mod spool;

@@ -104,6 +104,12 @@ pub struct RouteLimits {
     /// Recipients of one transaction, 1 to 1,000; absent = 100, or what the next hop says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recipients_per_transaction: Option<u32>,
+    /// Messages of one connection, 1 to 1,000,000; absent = 100, or what the next hop says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub messages_per_connection: Option<u32>,
+    /// Largest message, 64Ki to 1Gi: larger ones take the next route, or come back. Absent = what the next hop says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_size: Option<Octets>,
 }
 
 /// A number of messages in a length of time.
@@ -242,6 +248,20 @@ pub(crate) fn check_route(limits: &RouteLimits, at: &str, found: &mut Findings) 
             || format!("{} is not between 1 and 1000", value.unwrap_or_default()),
         );
     }
+    found.require(
+        limits
+            .messages_per_connection
+            .is_none_or(|value| (1..=1_000_000).contains(&value)),
+        || format!("{at}.limits.messagesPerConnection"),
+        || "is not between 1 and 1000000".into(),
+    );
+    found.require(
+        limits
+            .message_size
+            .is_none_or(|size| (64 << 10..=1 << 30).contains(&size.0)),
+        || format!("{at}.limits.messageSize"),
+        || "is not between 64Ki and 1Gi".into(),
+    );
 }
 
 /// Rules over a list of rates.

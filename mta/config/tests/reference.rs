@@ -23,6 +23,7 @@ const SOURCES: [(&str, &str); 12] = [
     ("dkim", include_str!("../src/dkim.rs")),
     ("filter", include_str!("../src/filter.rs")),
     ("limits", include_str!("../src/limits.rs")),
+    ("provider", include_str!("../src/provider/mod.rs")),
     ("shard", include_str!("../src/shard.rs")),
     ("spool", include_str!("../src/spool.rs")),
     ("tls", include_str!("../src/tls.rs")),
@@ -128,7 +129,11 @@ fn read_item(is_enum: bool, attributes: &str, body: &[&str]) -> Item {
             item.fields
                 .push(Field(camel_case(variant), kind.to_owned(), false));
         } else {
-            item.values.insert(line.trim_end_matches(',').to_owned());
+            let rename = attribute.split(r#"rename = ""#).nth(1);
+            let name = rename.and_then(|rest| rest.split('"').next());
+            item.values
+                .insert(name.unwrap_or(line.trim_end_matches(',')).to_owned());
+            attribute = "";
         }
     }
     assert!(

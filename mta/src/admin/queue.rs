@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use postroad_config::admin::{
-    Carried, ListQuery, Page, Selection, Site, SiteOrder, SitesPage, SitesQuery, SuspendedSites,
+    Carried, ListQuery, Page, RouteState, Selection, Site, SiteOrder, SitesPage, SitesQuery, SuspendedSites,
 };
 use postroad_spool::{EntryId, ReadError, Spool};
 
@@ -102,11 +102,13 @@ async fn sites(State(desk): State<Desk>, query: Result<Query<SitesQuery>, QueryR
     };
     let most = page_of(query.limit);
     let found = desk.queue.sites(query.after, most + 1).await;
-    Json(sites_page(found, most, crate::queue::clock::now())).into_response()
+    let now = crate::queue::clock::now();
+    let routes = desk.queue.lanes().view(now);
+    Json(sites_page(found, &routes, most, now)).into_response()
 }
 
 /// The first `most` of what was found; one more says that there is another page.
-fn sites_page(mut found: Vec<SiteView>, most: usize, now: u64) -> SitesPage {
+fn sites_page(mut found: Vec<SiteView>, routes: &[RouteState], most: usize, now: u64) -> SitesPage {
     let is_more = found.len() > most;
     found.truncate(most);
     let last = found.last().map(|site| site.name.to_string());
@@ -118,11 +120,22 @@ fn sites_page(mut found: Vec<SiteView>, most: usize, now: u64) -> SitesPage {
         opens_at: Some(site.opens_at).filter(|at| *at > now),
         last_trouble: site.last_trouble.map(|why| why.source.text().to_owned()),
         suspended: site.suspended,
+        routes: routes
+            .iter()
+            .filter(|state| is_route_of(&site.name, &state.route))
+            .cloned()
+            .collect(),
     });
     SitesPage {
         sites: sites.collect(),
         next: last.filter(|_| is_more),
     }
+}
+
+/// Whether a route is one of the policy whose own site it is.
+fn is_route_of(site: &str, route: &str) -> bool {
+    let policy = route.rsplit_once('#').map(|(policy, _)| policy);
+    policy.is_some_and(|policy| site.rsplit_once('@').is_some_and(|(_, of)| of == policy))
 }
 
 /// So many on a page.
@@ -369,6 +382,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_route_is_shown_at_the_site_of_its_policy() {
+        for (site, route, want) in [
+            ("smtp:h:587@mail/p", "mail/p#0", true),
+            ("smtp:h:587@mail/p", "mail/p2#0", false),
+            ("smtp:h:587", "mail/p#0", false),
+            ("smtp:h:587@other/mail/p", "mail/p#0", false),
+        ] {
+            assert_eq!(is_route_of(site, route), want, "{site} {route}");
+        }
+    }
+
+    #[test]
     fn a_page_of_sites_names_the_next_one_where_there_are_more() {
         let site = |name: &str| SiteView {
             name: name.into(),
@@ -381,7 +406,7 @@ mod tests {
             suspended: false,
         };
         let page = |names: &[&str], now| {
-            let page = sites_page(names.iter().map(|name| site(name)).collect(), 2, now);
+            let page = sites_page(names.iter().map(|name| site(name)).collect(), &[], 2, now);
             (
                 page.sites.len(),
                 page.next,

@@ -6,6 +6,7 @@ use postroad_config::admin::{QueueState, SealState, SpoolFormatState, State};
 use postroad_spool::{NEWEST_FORMAT, Spool, Usage};
 
 use super::Parts;
+use crate::deliver::lanes::Lanes;
 use crate::handover::Handover;
 use crate::lifecycle::Lifecycle;
 use crate::settings::Live;
@@ -24,6 +25,7 @@ pub struct Status {
     lifecycle: Lifecycle,
     spool: Spool,
     handover: Handover,
+    lanes: Lanes,
 }
 
 impl Status {
@@ -36,6 +38,7 @@ impl Status {
             lifecycle: parts.lifecycle.clone(),
             spool: parts.spool.clone(),
             handover: parts.handover.clone(),
+            lanes: parts.metrics.lanes.clone(),
         }
     }
 
@@ -62,6 +65,7 @@ impl Status {
             accepting: reasons.is_empty(),
             not_accepting: reasons.join("; "),
             lost: self.handover.lost(),
+            routes: self.lanes.view(crate::queue::clock::now()),
         })
     }
 

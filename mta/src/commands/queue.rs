@@ -254,6 +254,16 @@ fn print_site(site: &Site) {
         site.window,
         site.last_trouble.as_deref().unwrap_or("")
     ));
+    for route in &site.routes {
+        let until = match route.until {
+            0 => String::new(),
+            until => format!(" until {}", when(until)),
+        };
+        say(&format_args!(
+            "  {}  {}{until}  {}",
+            route.route, route.reason, route.reply
+        ));
+    }
 }
 
 fn when(milliseconds: u64) -> String {

@@ -23,6 +23,7 @@ use postroad_smtp::client::{Event, Message, Outcome, PeerReply, Recipient, Stage
 use tokio::time::timeout_at;
 
 use self::places::Places;
+use super::control::Passing;
 use super::hosts::{Finder, Server};
 use super::link::{Link, Target, Trouble};
 use super::patience::Patience;
@@ -164,6 +165,10 @@ impl Callout {
             hostname,
             login: None,
             recipients: None,
+            messages: None,
+            implicit_tls: false,
+            passing: Passing::All,
+            lane: None,
             patience: Patience::default(),
             seen: None,
         };

@@ -160,6 +160,7 @@ mod tests {
             tls,
             credentials: None,
             limits: RouteLimits::default(),
+            habits: super::super::plan::Habits::default(),
         }
     }
 

@@ -15,8 +15,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connect::{self, NoTls, Stream};
+use super::control::Passing;
 use super::demand::{self, Lack};
 use super::hosts::Server;
+use super::lanes::Lane;
 use super::login::Key;
 use super::patience::Patience;
 use super::plan::Protocol;
@@ -44,6 +46,14 @@ pub(super) struct Target<'a> {
     pub(super) login: Option<Key<'a>>,
     /// Most recipients of a transaction, by the route's own limit.
     pub(super) recipients: Option<u32>,
+    /// Most messages of a connection, by the route's own limit.
+    pub(super) messages: Option<u32>,
+    /// TLS comes first (RFC 8314).
+    pub(super) implicit_tls: bool,
+    /// Which header fields it gets.
+    pub(super) passing: Passing,
+    /// The route that may rest as a whole, where it is one.
+    pub(super) lane: Option<Lane<'a>>,
     pub(super) patience: Patience,
     /// What is seen on the way is noted there.
     pub(super) seen: Option<&'a Seen>,
@@ -59,6 +69,8 @@ pub(super) struct Link {
     pub(super) protocol: Protocol,
     /// Recipients that it takes in one transaction: what it says, or what it was seen to take.
     pub(super) most_recipients: usize,
+    /// Messages that it is used for at most.
+    most_messages: u32,
     pub(super) patience: Patience,
 }
 
@@ -96,7 +108,7 @@ impl Link {
     /// Connects and says hello.
     pub(super) async fn open(target: &Target<'_>, tls: &ClientTls) -> Result<Self, Trouble> {
         match Self::greet(target, tls, target.tls.need != Need::Clear).await {
-            Err(Trouble::Tls(no)) if target.tls.need == Need::Offered => {
+            Err(Trouble::Tls(no)) if target.tls.need == Need::Offered && !target.implicit_tls => {
                 tracing::info!(
                     event = "tls_failed",
                     host = crate::log::clean(&target.server.host),
@@ -136,8 +148,13 @@ impl Link {
             hop: target.hop(),
             protocol,
             most_recipients: USUAL_RECIPIENTS,
+            most_messages: target.messages.unwrap_or(MOST_TRANSACTIONS),
             patience: target.patience,
         };
+        if target.implicit_tls {
+            link = link.inside_tls(target, tls).await?;
+            link.connection.tls_from_start();
+        }
         let is_own = |link: &Self| {
             target.server.public && link.connection.peer().eq_ignore_ascii_case(target.hostname)
         };
@@ -198,6 +215,12 @@ impl Link {
     }
 
     async fn secure(self, target: &Target<'_>, tls: &ClientTls) -> Result<Self, Trouble> {
+        let mut link = self.inside_tls(target, tls).await?;
+        link.connection.tls_started();
+        Ok(link)
+    }
+
+    async fn inside_tls(self, target: &Target<'_>, tls: &ClientTls) -> Result<Self, Trouble> {
         let Stream::Plain(stream) = self.stream else {
             return Err(Trouble::Tls(NoTls {
                 reason: "TLS is in use already".to_owned(),
@@ -212,7 +235,6 @@ impl Link {
             .map_err(Trouble::Tls)?;
         let mut link = Self { stream, ..self };
         link.hop.tls = link.stream.protection().map(Into::into);
-        link.connection.tls_started();
         Ok(link)
     }
 
@@ -324,7 +346,7 @@ impl Link {
     /// It was used for enough messages (RFC 9422: perhaps the peer says how many those are).
     pub(super) fn is_worn(&self) -> bool {
         let limit = self.connection.capabilities().transactions_limit;
-        self.connection.transactions() >= limit.unwrap_or(MOST_TRANSACTIONS).min(MOST_TRANSACTIONS)
+        self.connection.transactions() >= limit.unwrap_or(self.most_messages).min(self.most_messages)
     }
 
     /// Ends the connection in good manners.
@@ -368,6 +390,19 @@ impl Trouble {
     /// The volume does not give back what was accepted: no other server and no later time helps.
     pub(super) fn is_damage(&self) -> bool {
         matches!(self, Self::Spool(error) if error.kind() == io::ErrorKind::InvalidData)
+    }
+
+    /// The reply by which the peer ended the dialogue.
+    pub(super) fn refusal(&self) -> Option<(Stage, &PeerReply)> {
+        match self {
+            Self::Failed(Failure {
+                error: Error::Refused(reply),
+                stage,
+                ..
+            }) => Some((*stage, reply)),
+            Self::Login(no) => no.reply.as_ref().map(|reply| (Stage::Auth, reply)),
+            _ => None,
+        }
     }
 
     /// What it means for recipients without a verdict.

@@ -16,10 +16,12 @@
 mod body;
 pub mod callout;
 pub(crate) mod connect;
+mod control;
 mod dane_certificate;
 pub mod demand;
 pub mod exchanges;
 pub mod hosts;
+pub mod lanes;
 mod link;
 mod login;
 pub mod networks;
@@ -39,14 +41,18 @@ mod transaction;
 
 use std::time::Duration;
 
+use postroad_config::provider::{Kind, Reaction};
 use postroad_smtp::ByMode;
+use postroad_smtp::client::Stage;
 use postroad_spool::{EntryId, Item, Spool};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use self::control::Passing;
 use self::demand::{Demand, Terms};
 use self::exchanges::{Exchangers, NoExchange};
 use self::hosts::{Finder, Server};
+use self::lanes::{Lane, Lanes};
 use self::link::{Link, Target, Trouble};
 use self::login::Key;
 use self::patience::Patience;
@@ -80,6 +86,7 @@ pub struct Deliverer {
     patience: Patience,
     mx_port: u16,
     seen: Seen,
+    lanes: Lanes,
 }
 
 /// What the DNS says of the ways of a plan that go by MX, in their order.
@@ -110,6 +117,8 @@ pub struct Load<'a> {
     pub hostname: &'a str,
     /// What the DNS says to be proven by DNSSEC is believed.
     pub validated: bool,
+    /// It was submitted here: what steers another provider than the one that it goes to is taken out of it.
+    pub submitted: bool,
 }
 
 /// What came of an attempt.
@@ -147,6 +156,7 @@ impl Deliverer {
             patience: Patience::default(),
             mx_port,
             seen: Seen::default(),
+            lanes: Lanes::default(),
         }
     }
 
@@ -167,6 +177,12 @@ impl Deliverer {
     pub fn with_policy_port(mut self, port: u16) -> Self {
         self.policies.sts = Sts::new(self.dns.clone(), &self.tls, self.spool.directory(), port);
         self
+    }
+
+    /// The same, with routes that rest noted there.
+    #[must_use]
+    pub fn with_lanes(self, lanes: Lanes) -> Self {
+        Self { lanes, ..self }
     }
 
     /// The same with other bounds of waits.
@@ -209,6 +225,21 @@ impl Deliverer {
             if course.is_over() || stop.is_cancelled() {
                 break;
             }
+            let name = plan.route(number);
+            let lane = way.habits.is_lane.then_some(Lane {
+                lanes: &self.lanes,
+                name: &name,
+                provider: way.habits.provider,
+            });
+            course.takes_way();
+            if let Some((until, reaction, why)) = lane.and_then(|lane| lane.resting(clock::now())) {
+                course.rests(until, Outcome::resting(reaction, why));
+                continue;
+            }
+            if let Some(most) = way.limits.message_size.filter(|most| load.size > most.0) {
+                course.set_back(Setback::too_large(most.0));
+                continue;
+            }
             // The queue keeps the limits of the first way; of the others it does not know that they are taken.
             let taken = (number > 0).then(|| self.spare(plan, number, way, course.left.len()));
             if matches!(taken, Some(None)) {
@@ -216,9 +247,13 @@ impl Deliverer {
                 continue;
             }
             let known = answers.0.get_mut(number).and_then(Option::take);
-            self.take(way, known, load, &mut course, stop).await;
+            self.take((way, lane), known, load, &mut course, stop).await;
+            // Others need not find out by themselves that they have to go another way.
+            if let Some(lane) = lane.filter(|_| course.is_way_dead() && number + 1 < plan.ways.len()) {
+                lane.is_out_of_reach(course.why(), clock::now());
+            }
         }
-        course.end(stop.is_cancelled())
+        course.end(stop.is_cancelled(), plan.ways.len())
     }
 
     fn spare(&self, plan: &Plan, number: usize, way: &Way, recipients: usize) -> Option<Taken> {
@@ -238,7 +273,7 @@ impl Deliverer {
 
     async fn take(
         &self,
-        way: &Way,
+        (way, lane): (&Way, Option<Lane<'_>>),
         known: Option<Result<Exchangers, NoExchange>>,
         load: &Load<'_>,
         course: &mut Course,
@@ -261,14 +296,15 @@ impl Deliverer {
             () = sleep_until(course.until) => return course.is_late(None),
         };
         for terms in terms {
-            self.go(way, terms, (&servers, &found), load, course, stop).await;
+            self.go((way, lane), terms, (&servers, &found), load, course, stop)
+                .await;
         }
     }
 
     /// Tries servers on these terms.
     async fn go(
         &self,
-        way: &Way,
+        (way, lane): (&Way, Option<Lane<'_>>),
         terms: Terms,
         (servers, found): (&[Server], &Found),
         load: &Load<'_>,
@@ -283,9 +319,17 @@ impl Deliverer {
                 address: *address,
                 tls: protection,
                 require_tls: terms.require_tls,
-                hostname: load.hostname,
+                hostname: way.habits.hello_name.as_deref().unwrap_or(load.hostname),
                 login,
                 recipients: way.limits.recipients_per_transaction,
+                messages: way.limits.messages_per_connection,
+                implicit_tls: way.habits.implicit_tls,
+                passing: if load.submitted {
+                    Passing::Of(way.habits.provider)
+                } else {
+                    Passing::All
+                },
+                lane,
                 patience: self.patience,
                 seen: Some(&self.seen),
             })
@@ -300,7 +344,7 @@ impl Deliverer {
         for (tried, target) in targets.iter().enumerate() {
             // What the configuration names is few, and a person has chosen it.
             let is_enough = target.server.public && (tried >= MOST_ADDRESSES || sessions >= MOST_SESSIONS);
-            if course.is_over() || stop.is_cancelled() || is_enough {
+            if course.is_over() || course.way.resting || stop.is_cancelled() || is_enough {
                 return;
             }
             sessions += usize::from(self.converse(target, load, course, stop).await);
@@ -429,6 +473,21 @@ struct Course {
     closed: bool,
     doubtful: u64,
     transaction: Duration,
+    way: Taking,
+    /// How many ways rest, and until when the first of them does.
+    rested: usize,
+    rests_until: Option<u64>,
+}
+
+/// The way that is taken now.
+#[derive(Debug, Default)]
+struct Taking {
+    /// It rests since it was taken.
+    resting: bool,
+    /// A server of it took part.
+    heard: bool,
+    /// One of it could not be talked to.
+    dead: bool,
 }
 
 impl Course {
@@ -444,7 +503,41 @@ impl Course {
             closed: false,
             doubtful: 0,
             transaction: Duration::ZERO,
+            way: Taking::default(),
+            rested: 0,
+            rests_until: None,
         }
+    }
+
+    fn takes_way(&mut self) {
+        self.way = Taking::default();
+    }
+
+    /// Nobody of the way that was taken could be talked to.
+    fn is_way_dead(&self) -> bool {
+        self.way.dead && !self.way.heard
+    }
+
+    /// Why those that are left are left.
+    fn why(&self) -> &str {
+        self.setback
+            .as_ref()
+            .map_or("", |setback| setback.outcome.source.text())
+    }
+
+    /// The way that is taken rests: those that are left go the next one, or wait for the end of it.
+    fn rests(&mut self, until: u64, outcome: Outcome) {
+        if !std::mem::replace(&mut self.way.resting, true) {
+            self.rested = self.rested.saturating_add(1);
+            self.rests_until = Some(self.rests_until.map_or(until, |first| first.min(until)));
+        }
+        // A moment is waited for; the other ways are for more than that.
+        let is_short = until.saturating_sub(clock::now()) <= SHORT_REST;
+        if is_short && outcome.reaction == Some(Kind::Throttle) {
+            (self.closed, self.rested) = (true, usize::MAX);
+        }
+        let setback = Setback::resting(outcome, self.setback.as_ref());
+        self.set_back(setback);
     }
 
     /// Its time is over, in vain. What the servers before said is no longer of use; `at`: the one that it ended with.
@@ -465,6 +558,7 @@ impl Course {
 
     /// A server took part: the site lives, or asks to slow down.
     fn heard(&mut self, feedback: Feedback, protocol: Protocol) {
+        self.way.heard = true;
         self.store = protocol == Protocol::Lmtp;
         if self.feedback != Some(Feedback::Busy) {
             self.feedback = Some(feedback);
@@ -485,10 +579,28 @@ impl Course {
         if trouble.is_doubtful() {
             self.doubtful += self.left.len() as u64;
         }
-        self.set_back(trouble.setback(target));
+        let judged = trouble.refusal().and_then(|(stage, reply)| {
+            let lane = target.lane?;
+            // Refused logins pause by themselves; some say in their place that the quota is used up.
+            if stage == Stage::Auth && !matches!(lane.reaction(stage, reply), Reaction::Quota(_)) {
+                return None;
+            }
+            let (reaction, until) = lane.judge(stage, reply, clock::now())?;
+            let outcome = reply::by_reaction(reaction, reply, &target.hop());
+            Some((reaction, until, outcome))
+        });
+        match judged {
+            Some((_, Some(until), outcome)) => self.rests(until, outcome),
+            Some((Reaction::Concurrency, None, outcome)) => self.set_back(Setback {
+                outcome,
+                feedback: Some(Feedback::Busy),
+            }),
+            _ => self.set_back(trouble.setback(target)),
+        }
     }
 
     fn set_back(&mut self, setback: Setback) {
+        self.way.dead |= setback.feedback == Some(Feedback::Dead) && !self.way.resting;
         let permanent = setback.outcome.verdict == crate::outcome::Verdict::Failed;
         if permanent && self.may_work_later {
             return;
@@ -497,15 +609,16 @@ impl Course {
         self.setback = Some(setback);
     }
 
-    fn end(mut self, stopped: bool) -> Attempted {
+    /// `ways`: how many there are.
+    fn end(mut self, stopped: bool, ways: usize) -> Attempted {
         if stopped {
             // What was not tried to the end stays as it was.
             self.left.clear();
         }
         let setback = self.setback.take();
-        let feedback = self
-            .feedback
-            .or_else(|| setback.as_ref().and_then(|setback| setback.feedback));
+        let all_rest = self.rests_until.filter(|_| self.rested >= ways);
+        let feedback = all_rest.map(Feedback::Resting).or(self.feedback);
+        let feedback = feedback.or_else(|| setback.as_ref().and_then(|setback| setback.feedback));
         if !self.left.is_empty() {
             let outcome = setback.map_or_else(
                 || Setback::ours("no server was tried").outcome,
@@ -527,6 +640,8 @@ impl Course {
 
 /// Where policies of domains are (RFC 8461 section 3.3).
 const HTTPS: u16 = 443;
+/// In milliseconds.
+const SHORT_REST: u64 = 60_000;
 /// Servers of an MX that are spoken to in one attempt.
 const MOST_SESSIONS: usize = 2;
 /// Addresses of them that are tried.

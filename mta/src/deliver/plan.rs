@@ -11,6 +11,7 @@
 //! May assume: the configuration is checked, domains are sorted by name and both domains are A-labels in lower case.
 
 use ipnet::IpNet;
+use postroad_config::provider::Provider;
 use postroad_config::{
     ConfigFile, Credentials, Deliver, DomainName, Endpoint, Match, Period, Policy, Retry, Route, RouteLimits,
     RouteTarget, TlsMode, Within, as_service_account,
@@ -51,6 +52,21 @@ pub struct Way {
     pub credentials: Option<Credentials>,
     /// How fast it is used.
     pub limits: RouteLimits,
+    /// What else is said of it.
+    pub habits: Habits,
+}
+
+/// What a policy says of a way beyond where it leads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Habits {
+    /// It is a route to smart hosts, which may rest as a whole (`lanes.rs`).
+    pub is_lane: bool,
+    /// Whose hosts they are.
+    pub provider: Option<Provider>,
+    /// TLS comes first.
+    pub implicit_tls: bool,
+    /// Our name in EHLO, where it is not the usual one.
+    pub hello_name: Option<String>,
 }
 
 /// To whom a way leads.
@@ -85,7 +101,11 @@ impl Way {
     /// What happens to one of its sites says nothing of the same servers under another policy.
     fn is_special(&self) -> bool {
         let networks = matches!(&self.to, To::Exchanges { allowed, .. } if !allowed.is_empty());
-        networks || self.credentials.is_some() || self.limits != RouteLimits::default()
+        let own = Habits {
+            is_lane: self.habits.is_lane,
+            ..Habits::default()
+        };
+        networks || self.credentials.is_some() || self.limits != RouteLimits::default() || self.habits != own
     }
 }
 
@@ -177,7 +197,7 @@ impl Plan {
 
     /// Name of a way, for its limits.
     pub fn route(&self, way: usize) -> String {
-        format!("{}#{way}", self.name)
+        route_name(&self.name, way)
     }
 
     fn inbound(deliver: &Deliver) -> Self {
@@ -196,6 +216,7 @@ impl Plan {
                 tls: TlsMode::Opportunistic,
                 credentials: None,
                 limits: RouteLimits::default(),
+                habits: Habits::default(),
             }],
             retry: STORE_RETRY,
         }
@@ -213,6 +234,7 @@ impl Plan {
                 tls: TlsMode::Opportunistic,
                 credentials: None,
                 limits: RouteLimits::default(),
+                habits: Habits::default(),
             }],
             retry: Retry::default(),
         }
@@ -224,6 +246,12 @@ impl Plan {
             tls: route.tls,
             credentials: route.credentials.clone(),
             limits: route.limits.clone(),
+            habits: Habits {
+                is_lane: matches!(route.to, RouteTarget::SmartHosts(_)),
+                provider: route.provider,
+                implicit_tls: route.implicit_tls,
+                hello_name: route.hello_name.as_ref().map(|name| name.as_str().to_owned()),
+            },
         };
         Self {
             name: policy.name.clone(),
@@ -231,6 +259,11 @@ impl Plan {
             retry: policy.retry,
         }
     }
+}
+
+/// Name of a route of a policy, by its number from 0.
+pub fn route_name(policy: &str, number: usize) -> String {
+    format!("{policy}#{number}")
 }
 
 fn target(target: &RouteTarget, domain: &str) -> To {

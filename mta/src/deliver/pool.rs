@@ -26,6 +26,8 @@ struct Key {
     tls: Protection,
     hostname: String,
     login: Option<Id>,
+    /// A route of a policy shares with nobody: the peer may know it by more than its address.
+    route: Option<String>,
 }
 
 #[derive(Debug)]
@@ -112,6 +114,7 @@ impl Key {
             tls: target.tls.clone(),
             hostname: target.hostname.to_owned(),
             login: target.login.map(|key| key.id),
+            route: target.lane.map(|lane| lane.name.to_owned()),
         }
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use postroad_config::admin::UpstreamTested;
 use postroad_config::{ConfigFile, Endpoint, Route, RouteTarget};
 
+use super::control::Passing;
 use super::hosts::{Finder, Server};
 use super::link::{Link, Target, Trouble};
 use super::login::{self, Key};
@@ -89,9 +90,13 @@ impl Prober {
                     address: *address,
                     tls: &protection,
                     require_tls: false,
-                    hostname,
+                    hostname: route.hello_name.as_ref().map_or(hostname, |name| name.as_str()),
                     login: Key::of(route.credentials.as_ref()),
                     recipients: None,
+                    messages: None,
+                    implicit_tls: route.implicit_tls,
+                    passing: Passing::All,
+                    lane: None,
                     patience: Patience::default(),
                     seen: None,
                 };

@@ -2,6 +2,7 @@
 //!
 //! Pure.
 
+use postroad_config::provider::Reaction;
 use postroad_smtp::client::{self, PeerReply, Stage};
 
 use crate::dsn::text::{Charset, one_line};
@@ -38,6 +39,20 @@ pub fn from_reply(verdict: Verdict, reply: &PeerReply, hop: &Hop) -> Outcome {
         hop: Some(hop.clone()),
         reported_by_hop: false,
         time_passed_on: None,
+        reaction: None,
+    }
+}
+
+/// The outcome of a reply of a provider, by what the reply asks for.
+pub fn by_reaction(reaction: Reaction, reply: &PeerReply, hop: &Hop) -> Outcome {
+    let verdict = if reaction.is_final() {
+        Verdict::Failed
+    } else {
+        Verdict::Deferred
+    };
+    Outcome {
+        reaction: Some(reaction.kind()),
+        ..from_reply(verdict, reply, hop)
     }
 }
 

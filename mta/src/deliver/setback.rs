@@ -30,6 +30,22 @@ impl Setback {
         }
     }
 
+    /// Its route rests. What was learnt of other ways of the attempt stays.
+    pub fn resting(outcome: Outcome, before: Option<&Self>) -> Self {
+        Self {
+            outcome,
+            feedback: before.and_then(|before| before.feedback),
+        }
+    }
+
+    /// The message is larger than the route takes. RFC 3463 section 3.4, X.3.4.
+    pub fn too_large(most: u64) -> Self {
+        Self::never(
+            Status::new(5, 3, 4),
+            format!("the message is larger than the {most} octets that this route takes"),
+        )
+    }
+
     /// The site will never take it.
     pub fn never(status: Status, reason: impl Into<String>) -> Self {
         Self {

@@ -72,7 +72,7 @@ mod tests {
                 per: Period::from_secs(2),
             }],
             connections: Some(1),
-            recipients_per_transaction: None,
+            ..RouteLimits::default()
         };
         let spare = Spare::default();
         let take = |now| spare.take("p#1".into(), &limits, 1, now);

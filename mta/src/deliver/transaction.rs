@@ -10,13 +10,16 @@
 use std::time::Duration;
 
 use postroad_config::DomainName;
+use postroad_config::provider::Reaction;
 use postroad_smtp::BodyType;
-use postroad_smtp::client::{self, Capabilities, Event, Failure, Stage, Unsuited};
+use postroad_smtp::client::{self, Capabilities, Event, Failure, PeerReply, Stage, Unsuited};
 use postroad_spool::{BodyKind, Notify, Ret, Spool};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::body::{self, Contents};
+use super::control::{self, Filter, Passing};
+use super::lanes::Lane;
 use super::link::{Link, Target, Trouble};
 use super::plan::Protocol;
 use super::{Course, Load, demand, reply};
@@ -35,6 +38,8 @@ pub(super) async fn run(
     course: &mut Course,
     stop: &CancellationToken,
 ) -> Result<(), Trouble> {
+    let control = Control::of(spool, load, target.passing).await?;
+    let load = &control.applied_to(load);
     let capabilities = link.connection().capabilities().clone();
     let contents = if needs_inspection(load, &capabilities) {
         match load.octets {
@@ -66,10 +71,10 @@ pub(super) async fn run(
             unsuited_for(link, course, &batch, unsuited);
             continue;
         }
-        match dialogue(link, spool, load, course, stop).await {
+        match dialogue(link, spool, load, control.filter, course, stop).await {
             Ok(outcomes) => {
                 course.until = Instant::now() + link.patience.attempt;
-                let surplus = surplus(&outcomes);
+                let surplus = surplus(&outcomes, target.lane);
                 if let Some(taken) = surplus
                     .iter()
                     .position(|is_surplus| *is_surplus)
@@ -79,14 +84,14 @@ pub(super) async fn run(
                 }
                 let known = outcomes.into_iter().zip(&surplus);
                 let known = known.map(|(said, is_surplus)| (!is_surplus).then_some(said));
-                settle(link, load, course, &batch, known);
+                settle(link, load, target, course, &batch, known);
                 let again = batch.into_iter().zip(surplus);
                 let again = again.filter_map(|(recipient, is_surplus)| is_surplus.then_some(recipient));
                 waiting = again.chain(waiting).collect();
             }
             Err(Trouble::Failed(mut failure)) => {
                 let known = std::mem::take(&mut failure.outcomes);
-                settle(link, load, course, &batch, known.into_iter());
+                settle(link, load, target, course, &batch, known.into_iter());
                 return Err(Trouble::Failed(failure));
             }
             Err(trouble) => return Err(trouble),
@@ -96,8 +101,59 @@ pub(super) async fn run(
             Event::Ready => {}
             _ => return Err(link.lost("the connection ended")),
         }
+        if course.way.resting {
+            // Those that are left go another way, or later.
+            return Ok(());
+        }
     }
     Ok(())
+}
+
+/// What is left out of a message for one way.
+struct Control {
+    /// The message without it, where it is in memory.
+    octets: Option<Vec<u8>>,
+    removed: u64,
+    /// It has to be left out while the message is read: these steer whom it goes to.
+    filter: Passing,
+}
+
+impl Control {
+    async fn of(spool: &Spool, load: &Load<'_>, passing: Passing) -> Result<Self, Trouble> {
+        let none = Self {
+            octets: None,
+            removed: 0,
+            filter: Passing::All,
+        };
+        let Passing::Of(lane) = passing else {
+            return Ok(none);
+        };
+        if let Some(octets) = load.octets {
+            let left = control::without(octets, lane);
+            let length = left.as_ref().map_or(octets.len(), Vec::len);
+            return Ok(Self {
+                removed: octets.len().saturating_sub(length) as u64,
+                octets: left,
+                filter: Passing::All,
+            });
+        }
+        let removed = control::removed(spool.clone(), load.entry, lane)
+            .await
+            .map_err(Trouble::Spool)?;
+        Ok(Self {
+            removed,
+            filter: if removed > 0 { passing } else { Passing::All },
+            ..none
+        })
+    }
+
+    fn applied_to<'a>(&'a self, load: &Load<'a>) -> Load<'a> {
+        Load {
+            size: load.size.saturating_sub(self.removed),
+            octets: self.octets.as_deref().or(load.octets),
+            ..*load
+        }
+    }
 }
 
 /// How many of these go in the next transaction: so many at most, and in so many domains (RFC 9422 section 4.3), for which
@@ -126,11 +182,15 @@ fn first_batch(waiting: &mut [(u32, String)], most: usize, domains: Option<u32>)
 
 /// Recipients that were too many for this transaction (RFC 5321 section 4.5.3.1.10) and are asked for again in the next
 /// one: only those behind one that was taken, so that each transaction brings the end nearer.
-fn surplus(outcomes: &[client::Outcome]) -> Vec<bool> {
+fn surplus(outcomes: &[client::Outcome], lane: Option<Lane<'_>>) -> Vec<bool> {
+    let is_split = |reply: &PeerReply| {
+        let judged = lane.map(|lane| lane.reaction(Stage::Rcpt, reply));
+        reply::is_too_many(reply) || judged == Some(Reaction::Split)
+    };
     let mut taken = false;
     let judge = |outcome: &client::Outcome| {
         taken |= outcome.stage > Stage::Rcpt;
-        taken && outcome.stage == Stage::Rcpt && reply::is_too_many(&outcome.reply)
+        taken && outcome.stage == Stage::Rcpt && is_split(&outcome.reply)
     };
     outcomes.iter().map(judge).collect()
 }
@@ -139,6 +199,7 @@ fn surplus(outcomes: &[client::Outcome]) -> Vec<bool> {
 fn settle(
     link: &mut Link,
     load: &Load<'_>,
+    target: &Target<'_>,
     course: &mut Course,
     batch: &[(u32, String)],
     outcomes: impl Iterator<Item = Option<client::Outcome>>,
@@ -148,11 +209,29 @@ fn settle(
     let has_time = load.item.envelope.deliver_by.is_some() && link.protocol == Protocol::Smtp;
     for ((recipient, _), said) in batch.iter().zip(outcomes) {
         let Some(said) = said else { continue };
-        let mut outcome = reply::outcome(&said, &link.hop);
+        let judged = target
+            .lane
+            .and_then(|lane| lane.judge(said.stage, &said.reply, clock::now()));
+        let mut outcome = match judged {
+            None => reply::outcome(&said, &link.hop),
+            Some((reaction, until)) => {
+                let outcome = reply::by_reaction(reaction, &said.reply, &link.hop);
+                if let Some(until) = until {
+                    // The peer has said that it did not take it: another way may.
+                    course.rests(until, outcome);
+                    continue;
+                }
+                outcome
+            }
+        };
         outcome.reported_by_hop = reports;
         outcome.time_passed_on = has_time.then_some(keeps_time);
         course.settle(*recipient, outcome);
-        course.heard(reply::feedback(&said.reply), link.protocol);
+        let feedback = match judged {
+            Some((Reaction::Concurrency, _)) => Feedback::Busy,
+            _ => reply::feedback(&said.reply),
+        };
+        course.heard(feedback, link.protocol);
     }
 }
 
@@ -183,10 +262,15 @@ async fn dialogue(
     link: &mut Link,
     spool: &Spool,
     load: &Load<'_>,
+    filter: Passing,
     course: &mut Course,
     stop: &CancellationToken,
 ) -> Result<Vec<client::Outcome>, Trouble> {
     let mut pieces = None;
+    let mut filter = match filter {
+        Passing::All => None,
+        Passing::Of(lane) => Some(Filter::new(lane)),
+    };
     let mut ended = false;
     let mut begun = false;
     let deadline = Instant::now() + link.patience.body(load.size);
@@ -218,8 +302,19 @@ async fn dialogue(
                 }
                 let pieces = pieces.get_or_insert_with(|| body::read(spool.clone(), load.entry));
                 if let Some(piece) = pieces.recv().await {
-                    link.connection().body(&piece.map_err(Trouble::Spool)?);
+                    let piece = piece.map_err(Trouble::Spool)?;
+                    let piece = match &mut filter {
+                        Some(filter) => filter.feed(&piece),
+                        None => piece,
+                    };
+                    if !piece.is_empty() {
+                        link.connection().body(&piece);
+                    }
                 } else {
+                    let rest = filter.as_mut().map(Filter::end).unwrap_or_default();
+                    if !rest.is_empty() {
+                        link.connection().body(&rest);
+                    }
                     link.connection().body_end();
                     ended = true;
                 }

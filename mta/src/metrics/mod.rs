@@ -12,6 +12,7 @@
 pub mod access;
 pub mod by_site;
 pub mod filters;
+mod routes;
 pub mod signatures;
 pub mod standing;
 pub mod tls_policies;
@@ -27,6 +28,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::deliver::lanes::Lanes;
 use crate::seen::Seen;
 
 pub use access::{Answered, Check};
@@ -133,6 +135,8 @@ pub struct BySide {
 pub struct Metrics {
     /// What was seen of the network: addresses, so it is no figure of a scrape.
     pub seen: Seen,
+    /// Routes that rest.
+    pub lanes: Lanes,
     /// Sessions open now.
     pub sessions: Gauge,
     /// Sessions opened.
@@ -206,6 +210,7 @@ impl Metrics {
     pub fn new() -> Self {
         let mut metrics = Self {
             seen: Seen::default(),
+            lanes: Lanes::default(),
             sessions: Gauge::default(),
             sessions_opened: Counter::default(),
             accepted: Counter::default(),
@@ -250,6 +255,8 @@ impl Metrics {
         metrics.access.register(&mut metrics.registry);
         metrics.signatures.register(&mut metrics.registry);
         metrics.tls_policies.register(&mut metrics.registry);
+        let routes = routes::Routes(metrics.lanes.clone());
+        metrics.registry.register_collector(Box::new(routes));
         metrics.register_buffers();
         metrics.register_state();
         metrics

@@ -13,6 +13,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use postroad_config::provider::Kind;
+
 use crate::deliver::protection::By;
 use crate::metrics;
 
@@ -32,6 +34,8 @@ pub struct Outcome {
     /// Whether the next hop was told the time that the sender gives (RFC 2852). None: there is no such time, or the next
     /// hop is the end.
     pub time_passed_on: Option<bool>,
+    /// What a reply of a provider asks for.
+    pub reaction: Option<Kind>,
 }
 
 /// Whether the delivery to a recipient is over.
@@ -120,6 +124,7 @@ impl Outcome {
             hop: None,
             reported_by_hop: false,
             time_passed_on: None,
+            reaction: None,
         }
     }
 
@@ -130,6 +135,14 @@ impl Outcome {
             Status::new(4, 4, 7),
             "the time within which its sender wants it delivered is over",
         )
+    }
+
+    /// A route rests (`deliver/lanes.rs`). RFC 3463 section 3.5, X.4.5.
+    pub fn resting(reaction: Kind, why: impl Into<String>) -> Self {
+        Self {
+            reaction: Some(reaction),
+            ..Self::ours(Verdict::Deferred, Status::new(4, 4, 5), why)
+        }
     }
 
     /// There is nothing left to be delivered. RFC 3463 section 3.4, X.3.0.
@@ -225,6 +238,7 @@ pub fn tell(line: &Line<'_>, outcome: &Outcome, over: bool, metrics: &metrics::M
         tls = hop.and_then(|hop| hop.tls.as_deref()).unwrap_or_default(),
         tls_policy = hop.map_or("", |hop| hop.tls_policy.name()),
         status = %outcome.status,
+        reaction = outcome.reaction.map_or("", Kind::name),
         reply = crate::log::clean(outcome.source.text()),
         remote_id = outcome_id(outcome).unwrap_or_default(),
         attempts = line.attempts,

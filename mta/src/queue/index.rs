@@ -398,7 +398,7 @@ impl Index {
         let is_closed = site.is_some_and(|site| site.window.opens_at() > now);
         let waits_for_site = !pending.is_empty()
             && *job.site != *NO_SITE
-            && (job.instead.is_some() || (feedback == Some(Feedback::Dead) && is_closed));
+            && (job.instead.is_some() || (feedback.is_some_and(Feedback::closes) && is_closed));
         if waits_for_site {
             let over: Vec<u32> = job
                 .recipients

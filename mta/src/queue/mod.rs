@@ -48,6 +48,7 @@ use tokio_util::sync::CancellationToken;
 use self::index::{Busiest, Tally};
 use self::job::SiteView;
 use self::suspended::SuspendError;
+use crate::deliver::lanes::Lanes;
 use crate::deliver::sites::Sites;
 use crate::deliver::tls::ClientTls;
 use crate::dns::Dns;
@@ -69,6 +70,7 @@ struct Shared {
     suspended: tokio::sync::Mutex<(suspended::Store, suspended::Names)>,
     live: Live,
     sites: Sites,
+    lanes: Lanes,
     moved: moved::Moved,
 }
 
@@ -176,6 +178,7 @@ impl Queue {
             tracing::error!(%error, "the list of suspended sites cannot be read: no site is suspended");
             suspended::Names::new()
         });
+        parts.metrics.lanes.keep_within(parts.spool.directory());
         let moved = moved::Moved::within(parts.spool.directory(), |entry| {
             parts.spool.summary(entry).is_some()
         });
@@ -187,6 +190,7 @@ impl Queue {
             suspended: (store, suspended.clone()).into(),
             live: parts.live.clone(),
             sites: Sites::default(),
+            lanes: parts.metrics.lanes.clone(),
             moved,
         }));
         let scheduler = scheduler::Scheduler::new(parts, &queue, inbox, suspended);
@@ -253,6 +257,11 @@ impl Queue {
             self.send(Command::Suspend(names.clone()));
         }
         Ok(names)
+    }
+
+    /// Routes that rest.
+    pub fn lanes(&self) -> &Lanes {
+        &self.0.lanes
     }
 
     /// What is queued now.

@@ -97,6 +97,7 @@ pub fn verdict(state: &RecipientState) -> Outcome {
         // It was decided that this is to be told: neither the next hop tells it, nor was the time passed on.
         reported_by_hop: false,
         time_passed_on: Some(false),
+        reaction: None,
     }
 }
 

@@ -22,13 +22,14 @@ use tokio_util::sync::CancellationToken;
 use super::hot::Hot;
 use super::index::Index;
 use super::job::{Ended, Job, Sorted};
-use super::orders::{HELD, Waiting};
+use super::orders::{HELD, Order, Waiting};
 use super::owed::due_at;
 use super::sort::{self, Sorter};
 use super::suspended::Names;
 use super::withdrawal::{Late, Withdrawal};
 use super::worker::Worker;
 use super::{Command, Parts, Queue, clock};
+use crate::deliver::lanes::Lanes;
 use crate::settings::{Live, Settings};
 
 pub(super) struct Scheduler {
@@ -48,6 +49,7 @@ pub(super) struct Scheduler {
     /// What entries were sorted by.
     sorted_by: Arc<Settings>,
     sorter: Sorter,
+    lanes: Lanes,
     running: Arc<AtomicUsize>,
     /// The spool takes no outcomes any more.
     at_rest: bool,
@@ -96,6 +98,7 @@ impl Scheduler {
             live: parts.live.clone(),
             sorted_by: parts.live.current(),
             running: queue.0.running.clone(),
+            lanes: parts.metrics.lanes.clone(),
             at_rest: false,
             shutdown: parts.shutdown.clone(),
             worker: Arc::new(Worker::new(parts, sorter.clone(), queue.clone())),
@@ -128,6 +131,9 @@ impl Scheduler {
     /// What waits is sorted anew where it may go elsewhere now: a million messages are not read for a new user.
     fn follow_settings(&mut self) {
         let settings = self.live.current();
+        if self.lanes.follow(&self.sorted_by.set.file, &settings.set.file) {
+            self.index.open_resting();
+        }
         if !sort::leads_alike(&self.sorted_by.set.file, &settings.set.file) {
             self.index.resort(clock::now());
         }
@@ -264,6 +270,9 @@ impl Scheduler {
             }
             Command::Suspend(names) => self.index.suspend(names),
             Command::Order(order) => {
+                if order.order == Order::Retry {
+                    self.lanes.probe(clock::now());
+                }
                 self.stop_attempts(&order.entries);
                 self.orders.push(order);
             }

@@ -56,6 +56,15 @@ pub enum Feedback {
     Busy,
     /// No server could be reached, or none got as far as a transaction.
     Dead,
+    /// Nothing more is taken there until then, in milliseconds since 1970.
+    Resting(u64),
+}
+
+impl Feedback {
+    /// Whether what waits for the site waits for it to open again.
+    pub fn closes(self) -> bool {
+        matches!(self, Self::Dead | Self::Resting(_))
+    }
 }
 
 impl Window {
@@ -122,12 +131,25 @@ impl Window {
                 self.narrow();
                 self.is_cohort_over()
             }
+            Feedback::Resting(until) => {
+                self.narrow();
+                self.rest(until, now);
+                false
+            }
         };
         // Attempts that were under way when the site died do not lengthen the wait.
         if failed && now >= self.closed_until {
             self.failures = self.failures.saturating_add(1);
             self.closed_until = now.saturating_add(wait(self.failures, first, longest, draw));
         }
+    }
+
+    /// After a long rest one message goes first, and the others if it is taken.
+    fn rest(&mut self, until: u64, now: u64) {
+        if until.saturating_sub(now) > SHORT_REST {
+            self.failures = self.failures.max(1);
+        }
+        self.closed_until = self.closed_until.max(until);
     }
 
     fn succeed(&mut self) {
@@ -191,6 +213,8 @@ fn wait(failures: u32, first: Duration, longest: Duration, draw: u64) -> u64 {
 
 /// Thousandths of a step.
 const UNIT: i32 = 1_000;
+/// After it a site goes on as before, in milliseconds.
+const SHORT_REST: u64 = 60_000;
 const START: u32 = 5;
 const CAP: u32 = 20;
 

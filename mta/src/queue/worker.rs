@@ -104,7 +104,8 @@ impl Worker {
             )
             .with_policy_port(parts.policy_port)
             .with_seen(parts.metrics.seen.clone())
-            .with_logins(logins),
+            .with_logins(logins)
+            .with_lanes(parts.metrics.lanes.clone()),
             sites: sorter.sites,
             ledger: Ledger::new(
                 parts.spool.clone(),
@@ -186,19 +187,17 @@ impl Worker {
             // Their states are others now.
             self.hot.forget(job.entry);
         }
-        let dead = attempted.feedback == Some(Feedback::Dead);
+        let closes = attempted.feedback.is_some_and(Feedback::closes);
         // Silence about one domain says nothing of servers that it shares with others.
         let feedback = attempted
             .feedback
             .filter(|_| !is_silent || !job.site.starts_with(sites::SHARED));
-        let why = attempted
-            .outcomes
-            .into_iter()
-            .next()
-            .map(|(_, outcome)| Arc::new(outcome));
+        let mut outcomes = attempted.outcomes.into_iter().map(|(_, outcome)| outcome);
+        let why = outcomes.find(|outcome| outcome.verdict == Verdict::Deferred);
+        let why = why.map(Arc::new);
         Ended {
             feedback,
-            why: why.filter(|_| dead),
+            why: why.filter(|_| closes),
             retry: (work.plan.retry.first.get(), work.plan.retry.max.get()),
             patience: patience(&work, &left, clock::now()),
             urgent: schedule.deadline(clock::now()).is_some(),
@@ -296,6 +295,7 @@ impl Worker {
             recipients: &work.pending,
             hostname: work.settings.hostname(),
             validated: work.settings.set.file.dnssec == Dnssec::Trusted,
+            submitted: was_submitted(work),
         };
         self.deliverer.attempt(&work.plan, answers, &load, stop).await
     }
@@ -540,6 +540,13 @@ impl Ended {
             job,
         }
     }
+}
+
+/// Whether its sender is one of ours: who logged in, or comes from a network that may relay.
+fn was_submitted(work: &Work<'_>) -> bool {
+    let envelope = &work.item.envelope;
+    let may_relay = |client: IpAddr| work.settings.may_relay(client);
+    envelope.identity.is_some() || envelope.client.parse().is_ok_and(may_relay)
 }
 
 fn state(item: &Item, index: u32) -> Option<&RecipientState> {

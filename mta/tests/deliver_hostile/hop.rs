@@ -236,6 +236,7 @@ impl Stage {
                 tls: TlsMode::Opportunistic,
                 credentials: None,
                 limits: postroad_config::RouteLimits::default(),
+                habits: postroad_mta::deliver::plan::Habits::default(),
             }],
             retry: postroad_config::Retry::default(),
         };
@@ -247,6 +248,7 @@ impl Stage {
             recipients: &[0],
             hostname: "mail.test.example",
             validated: false,
+            submitted: false,
         };
         let stop = CancellationToken::new();
         let attempt = self.deliverer.attempt(&plan, Answers::default(), &load, &stop);

@@ -264,6 +264,7 @@ async fn spf_is_evaluated_with_the_record_of_each_server_and_includes_from_the_r
             egress: &egress,
             sends: true,
             hostnames: &[],
+            includes: &[],
         };
         let judged = spf(&wanted, &Ok(seen));
         assert_eq!(

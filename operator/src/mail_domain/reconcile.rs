@@ -19,7 +19,7 @@ use super::records::{self, Row};
 use super::signing::Held;
 use super::standing::Signing;
 use super::status::{Check, Obstacle, Severity, Stated, conditions as decide, types};
-use super::{pace, proof, tls_records, validate};
+use super::{pace, proof, providers, tls_records, validate};
 use crate::apply;
 use crate::attached;
 use crate::context::Ctx;
@@ -47,7 +47,18 @@ pub async fn reconcile(object: Arc<MailDomain>, ctx: Arc<Ctx>) -> Result<Action,
         let gathered = keys::gather(&object, &ctx).await?;
         let held = gathered.as_ref().map_or(&[][..], |gathered| &gathered.keys);
         let severities = Severities::of(&object, &domain, held);
-        let mut judgements = judge_all(&object, &domain, &severities, held, &found, &ctx).await;
+        let for_providers = {
+            let known = ctx.policies.state();
+            let policies: Vec<_> = known.iter().filter_map(|known| known.0.as_ref().ok()).collect();
+            providers::records(&object, domain.name.as_str(), &found, &policies)
+        };
+        let includes = providers::includes(&for_providers, domain.name.as_str());
+        let asked = Asked {
+            severities: &severities,
+            keys: held,
+            includes: &includes,
+        };
+        let mut judgements = judge_all(&object, &domain, &asked, &found, &ctx).await;
         let mut ruling = None;
         if listeners.asks_for_proof {
             let judgement = judge_proof(&object, &domain.name, &ctx).await;
@@ -80,6 +91,11 @@ pub async fn reconcile(object: Arc<MailDomain>, ctx: Arc<Ctx>) -> Result<Action,
             let policy = wanted.policy_row();
             rows_now.push(records::row(&policy, before(&rows_before, &policy), now));
         }
+        rows_now.extend(
+            providers::judgements(&for_providers, domain.name.as_str())
+                .iter()
+                .map(|shown| records::row(shown, providers::before(&rows_before, shown), now)),
+        );
         signing = gathered.map(|gathered| {
             let required = wishes(&object).dkim == Wish::Required;
             Signing::new(&object, domain.name.as_str(), gathered, &checks, required, now)
@@ -263,11 +279,18 @@ impl Severities {
     }
 }
 
+/// What the DNS is asked about.
+struct Asked<'a> {
+    severities: &'a Severities,
+    keys: &'a [Held],
+    /// See [`SpfWanted::includes`].
+    includes: &'a [&'a str],
+}
+
 async fn judge_all(
     object: &MailDomain,
     domain: &Domain,
-    severities: &Severities,
-    keys: &[Held],
+    asked: &Asked<'_>,
     found: &[SmtpListener],
     ctx: &Ctx,
 ) -> Vec<(&'static str, Severity, Judgement)> {
@@ -277,7 +300,7 @@ async fn judge_all(
         dkim,
         mta_sts,
         tls_rpt,
-    } = *severities;
+    } = *asked.severities;
     if [mx, spf_wish, dkim, mta_sts, tls_rpt].iter().all(Option::is_none) {
         return Vec::new();
     }
@@ -319,11 +342,12 @@ async fn judge_all(
             egress: &egress,
             sends,
             hostnames: &hostnames,
+            includes: asked.includes,
         };
         list.push((types::SPF_VALID, severity, judge::spf(&wanted, &seen)));
     }
     if let Some(severity) = dkim {
-        for key in keys {
+        for key in asked.keys {
             let name = key.name(name);
             let seen = match &servers {
                 Ok(servers) => Ok(resolver.observe(servers, &name, crate::dns::TXT).await),

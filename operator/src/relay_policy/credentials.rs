@@ -43,22 +43,39 @@ pub fn wanted(route: &crd::Route) -> Option<&crd::Credentials> {
         .filter(|given| given.type_ != CredentialType::None)
 }
 
-/// How TLS is used with these credentials. Errors: it would carry them in clear.
-pub fn tls(route: &crd::Route) -> Result<RouteTlsMode, Invalid> {
-    let given = route.tls.as_ref().map(|tls| tls.mode);
-    if wanted(route).is_none() {
-        return Ok(given.unwrap_or_default());
-    }
-    match given {
-        None => Ok(RouteTlsMode::Verified),
-        Some(mode @ (RouteTlsMode::Encrypted | RouteTlsMode::Verified)) => Ok(mode),
-        Some(mode) => Err(Invalid::new(
+/// How TLS is used with these credentials; `usual`: without a word of the route. Errors: it would carry them in clear.
+pub fn tls(route: &crd::Route, usual: TlsMode) -> Result<TlsMode, Invalid> {
+    let is_login = wanted(route).is_some();
+    let usual = match usual {
+        TlsMode::Opportunistic if is_login => TlsMode::Verified,
+        usual => usual,
+    };
+    let mode = route
+        .tls
+        .as_ref()
+        .and_then(|tls| tls.mode)
+        .map_or(usual, tls_mode);
+    match mode {
+        TlsMode::Encrypted | TlsMode::Verified => Ok(mode),
+        mode if !is_login => Ok(mode),
+        mode => Err(Invalid::new(
             "spec.routes.tls.mode",
             format!(
                 "{mode:?} would carry credentials in clear; write Verified, or Encrypted where the certificate of the host \
                  cannot be checked"
             ),
         )),
+    }
+}
+
+const fn tls_mode(mode: RouteTlsMode) -> TlsMode {
+    match mode {
+        RouteTlsMode::Disabled => TlsMode::Disabled,
+        RouteTlsMode::Opportunistic => TlsMode::Opportunistic,
+        RouteTlsMode::Encrypted => TlsMode::Encrypted,
+        RouteTlsMode::Verified => TlsMode::Verified,
+        RouteTlsMode::Automatic => TlsMode::Automatic,
+        RouteTlsMode::DaneOnly => TlsMode::DaneOnly,
     }
 }
 
@@ -70,7 +87,7 @@ pub fn planned(route: &crd::Route, to: &RouteTarget, mode: TlsMode) -> Result<Op
     let RouteTarget::SmartHosts(hosts) = to else {
         return Err(invalid(
             "",
-            "nobody logs in at the servers of recipients; give credentials to a route with smartHosts",
+            "nobody logs in at the servers of recipients; give credentials to a route with smartHosts or a provider",
         ));
     };
     debug_assert!(matches!(mode, TlsMode::Encrypted | TlsMode::Verified));

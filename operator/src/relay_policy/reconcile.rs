@@ -9,12 +9,14 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use postroad_config::{Dnssec, Route, RouteTarget, TlsMode};
 use postroad_crds::conditions::{
-    ACCEPTED, CONFLICTED, NewCondition, READY, RECONCILING, STALLED, reason, set_condition,
+    ACCEPTED, CONFLICTED, NewCondition, QUOTA_AVAILABLE, READY, RECONCILING, STALLED, UPSTREAM_ACCEPTING,
+    reason, set_condition, status_of,
 };
-use postroad_crds::relay_policy::CredentialsUsed;
+use postroad_crds::relay_policy::{CredentialsUsed, RouteStatus};
 use postroad_crds::{RelayPolicy, RelayPolicyStatus};
 
 use super::probe::{self, Subject};
+use super::quota::{self, Told};
 use super::rank::{Standing, first_over, winner_over};
 use super::upstream::Known;
 use super::{logins, validate};
@@ -49,6 +51,12 @@ pub struct Found {
     pub pending: Vec<String>,
     /// Why a route has nothing to log in with: reason and sentence.
     pub secret: Option<(&'static str, String)>,
+    /// Routes, and how they stand.
+    pub routes: Vec<RouteStatus>,
+    /// What is to be said of their providers; empty where the policy cannot be read.
+    pub providers: Vec<NewCondition>,
+    /// When the first route that rests is tried again.
+    pub ends: Option<Timestamp>,
 }
 
 /// Judges a policy and says so in its status.
@@ -63,29 +71,44 @@ pub async fn reconcile(object: Arc<RelayPolicy>, ctx: Arc<Ctx>) -> Result<Action
         upstreams: upstream.rows(),
         ..status(&object, &found, &upstream, Timestamp::now())
     };
-    let ready = |status: &RelayPolicyStatus| postroad_crds::conditions::status_of(&status.conditions, READY);
-    if object.status.as_ref().and_then(ready) != ready(&next)
-        && let Some(condition) = next.conditions.iter().find(|condition| condition.type_ == READY)
-    {
-        let kind = if ready(&next) == Some(true) {
-            EventType::Normal
-        } else {
-            EventType::Warning
-        };
-        event(&ctx, &*object, kind, &condition.reason, &condition.message).await;
-    }
+    announce(&object, &next, &ctx).await;
     let value = |status: &RelayPolicyStatus| {
         serde_json::to_value(status).map_err(|error| Error::Made(error.to_string()))
     };
     let before = object.status.as_ref().map(value).transpose()?;
     apply::status(&ctx, &*object, before.as_ref(), &value(&next)?).await?;
+    // A rest that is over is over without anybody's word.
+    let ends = found
+        .ends
+        .map(|at| at.duration_since(Timestamp::now()).unsigned_abs() + SOON);
+    let calm = ends.unwrap_or(CALM).min(CALM);
     Ok(Action::requeue(
         if found.missing.is_empty() && found.pending.is_empty() {
-            soonest.min(CALM)
+            soonest.min(calm)
         } else {
             SOON
         },
     ))
+}
+
+/// An Event for each condition that people wait for, when it changes.
+async fn announce(object: &RelayPolicy, next: &RelayPolicyStatus, ctx: &Ctx) {
+    let is = |status: &RelayPolicyStatus, kind| status_of(&status.conditions, kind);
+    for kind in [READY, QUOTA_AVAILABLE, UPSTREAM_ACCEPTING] {
+        let before = object.status.as_ref().and_then(|status| is(status, kind));
+        let now = is(next, kind);
+        // That a provider has no objection is news only after it had one.
+        let is_news = before != now && (kind == READY || now == Some(false) || before == Some(false));
+        let condition = next.conditions.iter().find(|condition| condition.type_ == kind);
+        if let Some(condition) = condition.filter(|_| is_news) {
+            let level = if now == Some(true) {
+                EventType::Normal
+            } else {
+                EventType::Warning
+            };
+            event(ctx, object, level, &condition.reason, &condition.message).await;
+        }
+    }
 }
 
 fn look(object: &RelayPolicy, ctx: &Ctx) -> Found {
@@ -100,6 +123,8 @@ fn look(object: &RelayPolicy, ctx: &Ctx) -> Found {
     };
     let namespace = object.namespace().unwrap_or_default();
     let (domains, policies) = (ctx.all_domains(), ctx.all_policies());
+    let mut told = Vec::new();
+    let mut used = false;
     let labels = |namespace: &str| ctx.labels_of(namespace);
     let mut found = Found::default();
     for reference in &object.spec.listener_refs {
@@ -145,7 +170,17 @@ fn look(object: &RelayPolicy, ctx: &Ctx) -> Found {
         if !is_confirmed && found.not_permitted.is_none() {
             found.pending.push(reference.shown());
         }
+        used |= mine.is_some();
+        let rows = listener.status.iter().flat_map(|status| &status.routes);
+        let rows = rows.filter(|row| row.policy == policy.name).cloned();
+        told.extend(rows.map(|row| Told {
+            listener: reference.shown(),
+            row,
+        }));
     }
+    found.routes = quota::routes(&policy, &told);
+    found.providers = quota::conditions(&policy, &told, used).into();
+    found.ends = quota::ends(&told);
     found
 }
 
@@ -209,7 +244,9 @@ fn status(object: &RelayPolicy, found: &Found, upstream: &Known, now: Timestamp)
     let generation = object.metadata.generation;
     let mut next = object.status.clone().unwrap_or_default();
     next.observed_generation = generation;
-    for condition in conditions(found).into_iter().chain(upstream.conditions()) {
+    next.routes.clone_from(&found.routes);
+    let all = conditions(found).into_iter().chain(upstream.conditions());
+    for condition in all.chain(found.providers.clone()) {
         set_condition(&mut next.conditions, condition, generation, now);
     }
     next

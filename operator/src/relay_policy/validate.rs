@@ -2,15 +2,16 @@
 
 use ipnet::IpNet;
 use kube::ResourceExt;
+use postroad_config::provider::{Provider, preset};
 use postroad_config::{
-    DomainName, Endpoint, Match, Period, Policy, Rate, Retry, Route, RouteLimits, RouteTarget, TlsMode,
-    check_user_name, service_account,
+    DomainName, Endpoint, Match, Octets, Period, Policy, Rate, Retry, Route, RouteLimits, RouteTarget,
+    TlsMode, check_user_name, service_account,
 };
 use postroad_crds::RelayPolicy;
 use postroad_crds::common::Period as Text;
-use postroad_crds::relay_policy::{self as crd, RouteTlsMode};
+use postroad_crds::relay_policy as crd;
 
-use super::credentials;
+use super::{credentials, provider};
 use crate::smtp_listener::validate::{Invalid, parsed};
 
 /// Parses a policy, without the bounds that a listener of another namespace sets to it. Errors: the first field that is wrong
@@ -18,6 +19,7 @@ use crate::smtp_listener::validate::{Invalid, parsed};
 pub fn validate(object: &RelayPolicy) -> Result<Policy, Invalid> {
     let spec = &object.spec;
     let given = spec.matches.clone().unwrap_or_default();
+    internal_only(spec)?;
     Ok(Policy {
         name: format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any()),
         matches: Match {
@@ -29,6 +31,26 @@ pub fn validate(object: &RelayPolicy) -> Result<Policy, Invalid> {
         routes: spec.routes.iter().map(route).collect::<Result<_, _>>()?,
         retry: retry(spec.retry.as_ref())?,
     })
+}
+
+/// A provider that takes mail for one's own organisation alone would refuse all other mail for good.
+fn internal_only(spec: &crd::RelayPolicySpec) -> Result<(), Invalid> {
+    let names = spec.routes.iter().filter_map(|route| route.provider.as_ref());
+    let mut internal = names.filter(|wanted| preset(provider::named(wanted.name)).internal_only);
+    let is_bounded = spec
+        .matches
+        .as_ref()
+        .is_some_and(|terms| !terms.recipient_domains.is_empty());
+    match internal.next().filter(|_| !is_bounded) {
+        Some(wanted) => Err(Invalid::new(
+            "spec.match.recipientDomains",
+            format!(
+                "{} takes mail for recipients of your own organisation alone; name its domains here",
+                provider::named(wanted.name)
+            ),
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Users by name, ServiceAccounts as their tokens call them.
@@ -60,8 +82,20 @@ fn domains(field: &str, names: &[String]) -> Result<Vec<DomainName>, Invalid> {
 }
 
 fn route(route: &crd::Route) -> Result<Route, Invalid> {
-    let to = match (&route.direct, &route.smart_hosts) {
-        (Some(direct), None) => {
+    let mut known = None;
+    let to = match (&route.provider, &route.direct, &route.smart_hosts) {
+        (Some(wanted), None, None) => {
+            let (provider, resolved) = provider::resolved(wanted)?;
+            known = Some(Known {
+                provider: Some(provider),
+                tls: resolved.tls,
+                implicit_tls: resolved.implicit_tls,
+                limits: resolved.limits,
+                hello_name: resolved.hello_name,
+            });
+            RouteTarget::SmartHosts(vec![resolved.to])
+        }
+        (None, Some(direct), None) => {
             let network = |text: &String| {
                 text.parse::<IpNet>().map_err(|_| {
                     Invalid::new(
@@ -78,7 +112,7 @@ fn route(route: &crd::Route) -> Result<Route, Invalid> {
                     .collect::<Result<_, _>>()?,
             }
         }
-        (None, Some(hosts)) => {
+        (None, None, Some(hosts)) => {
             let endpoint = |host: &postroad_crds::common::HostPort| Endpoint {
                 host: host.host.clone(),
                 port: u16::try_from(host.port).unwrap_or(0),
@@ -88,36 +122,111 @@ fn route(route: &crd::Route) -> Result<Route, Invalid> {
         _ => {
             return Err(Invalid::new(
                 "spec.routes",
-                "give exactly one of direct and smartHosts",
+                "give exactly one of provider, smartHosts and direct",
             ));
         }
     };
-    let tls = match credentials::tls(route)? {
-        RouteTlsMode::Disabled => TlsMode::Disabled,
-        RouteTlsMode::Opportunistic => TlsMode::Opportunistic,
-        RouteTlsMode::Encrypted => TlsMode::Encrypted,
-        RouteTlsMode::Verified => TlsMode::Verified,
-        RouteTlsMode::Automatic => TlsMode::Automatic,
-        RouteTlsMode::DaneOnly => TlsMode::DaneOnly,
-    };
+    let known = known.unwrap_or_default();
+    let given = route.tls.clone().unwrap_or_default();
+    let tls = credentials::tls(route, known.tls)?;
+    let implicit_tls = given.implicit.unwrap_or(known.implicit_tls);
+    if implicit_tls && route.direct.is_some() {
+        return Err(Invalid::new(
+            "spec.routes.tls.implicit",
+            "mail that goes directly begins in the clear; leave it out",
+        ));
+    }
+    if implicit_tls && tls == TlsMode::Disabled {
+        return Err(Invalid::new(
+            "spec.routes.tls.mode",
+            "Disabled cannot be where TLS comes first; write Encrypted or Verified",
+        ));
+    }
     Ok(Route {
         credentials: credentials::planned(route, &to, tls)?,
         to,
         tls,
-        limits: limits(route.limits.as_ref())?,
+        limits: limits(known.limits, route.limits.as_ref())?,
+        provider: known.provider,
+        implicit_tls,
+        hello_name: hello_name(route, known.hello_name)?,
     })
 }
 
-fn limits(given: Option<&crd::RouteLimits>) -> Result<RouteLimits, Invalid> {
+/// What a provider's name stands for; for another route, the usual.
+struct Known {
+    provider: Option<Provider>,
+    tls: TlsMode,
+    implicit_tls: bool,
+    limits: RouteLimits,
+    hello_name: Option<String>,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self {
+            provider: None,
+            tls: TlsMode::Opportunistic,
+            implicit_tls: false,
+            limits: RouteLimits::default(),
+            hello_name: None,
+        }
+    }
+}
+
+fn hello_name(route: &crd::Route, usual: Option<String>) -> Result<Option<DomainName>, Invalid> {
+    let field = "spec.routes.heloName";
+    let Some(name) = route.helo_name.clone().or(usual) else {
+        return Ok(None);
+    };
+    let name: DomainName = name
+        .parse()
+        .map_err(|error: postroad_config::DomainNameError| Invalid::new(field, error.to_string()))?;
+    if !name.as_str().contains('.') {
+        return Err(Invalid::new(
+            field,
+            format!("`{name}` is no full host name; write it with its domain"),
+        ));
+    }
+    Ok(Some(name))
+}
+
+/// What is said of the route goes before what is known of the provider.
+fn limits(known: RouteLimits, given: Option<&crd::RouteLimits>) -> Result<RouteLimits, Invalid> {
     let Some(given) = given else {
-        return Ok(RouteLimits::default());
+        return Ok(known);
     };
     let number = |value: i32| u32::try_from(value).unwrap_or(1);
+    let messages = if given.messages.is_empty() {
+        known.messages
+    } else {
+        given.messages.iter().map(rate).collect::<Result<_, _>>()?
+    };
     Ok(RouteLimits {
-        messages: given.messages.iter().map(rate).collect::<Result<_, _>>()?,
-        connections: given.connections.map(number),
-        recipients_per_transaction: given.recipients_per_transaction.map(number),
+        messages,
+        connections: given.connections.map(number).or(known.connections),
+        recipients_per_transaction: given
+            .recipients_per_transaction
+            .map(number)
+            .or(known.recipients_per_transaction),
+        messages_per_connection: given
+            .messages_per_connection
+            .map(number)
+            .or(known.messages_per_connection),
+        message_size: match &given.message_size {
+            Some(size) => Some(message_size(size.as_ref())?),
+            None => known.message_size,
+        },
     })
+}
+
+fn message_size(text: &str) -> Result<Octets, Invalid> {
+    let field = "spec.routes.limits.messageSize";
+    let size: Octets = parsed(field, text)?;
+    if !(64 << 10..=1 << 30).contains(&size.0) {
+        return Err(Invalid::new(field, format!("{size} is not between 64Ki and 1Gi")));
+    }
+    Ok(size)
 }
 
 fn rate(given: &crd::Rate) -> Result<Rate, Invalid> {
@@ -242,8 +351,80 @@ mod tests {
     }
 
     #[test]
+    fn a_provider_is_a_route_and_what_the_route_says_goes_before_it() {
+        let route = |route: serde_json::Value| {
+            let policy = policy(&json!({"routes": [route]}));
+            validate(&policy).unwrap().routes.remove(0)
+        };
+        let ses = route(json!({"provider": {"name": "AmazonSES", "region": "eu-west-1"}}));
+        assert_eq!(ses.provider, Some(Provider::AmazonSes));
+        assert_eq!(
+            ses.to,
+            RouteTarget::SmartHosts(vec![Endpoint {
+                host: "email-smtp.eu-west-1.amazonaws.com".into(),
+                port: 587
+            }])
+        );
+        assert_eq!((ses.tls, ses.implicit_tls), (TlsMode::Verified, false));
+        assert_eq!(ses.limits.recipients_per_transaction, Some(50));
+        let own = route(json!({
+            "provider": {"name": "Microsoft365", "port": 25},
+            "limits": {"connections": 2, "messages": [{"count": 1, "per": "1s"}], "messageSize": "5Mi"},
+            "tls": {"mode": "Encrypted"},
+            "heloName": "out.example.com",
+        }));
+        assert_eq!((own.tls, own.limits.connections), (TlsMode::Encrypted, Some(2)));
+        assert_eq!((own.limits.messages.len(), own.limits.messages[0].count), (1, 1));
+        // What it does not say is as the provider has it.
+        assert_eq!(own.limits.recipients_per_transaction, Some(500));
+        assert_eq!(own.limits.message_size, Some(Octets(5 << 20)));
+        assert_eq!(own.hello_name.unwrap().as_str(), "out.example.com");
+        let first = route(json!({"provider": {"name": "SMTP2GO", "port": 443}}));
+        assert!(first.implicit_tls);
+        let not = route(json!({"provider": {"name": "SMTP2GO", "port": 443}, "tls": {"implicit": false}}));
+        assert_eq!((not.implicit_tls, not.tls), (false, TlsMode::Verified));
+        let relay = route(json!({"provider": {"name": "GoogleWorkspaceRelay", "domain": "example.com"}}));
+        assert_eq!(relay.hello_name.unwrap().as_str(), "example.com");
+    }
+
+    #[test]
     fn each_mistake_names_field_value_and_mend() {
         for (spec, field, value) in [
+            (
+                json!({"routes": [{"provider": {"name": "AmazonSES", "region": "eu west"}}]}),
+                "spec.routes.provider.region",
+                "eu west",
+            ),
+            (
+                json!({"routes": [{"provider": {"name": "Microsoft365HVE"}}]}),
+                "spec.match.recipientDomains",
+                "Microsoft365HVE",
+            ),
+            (
+                json!({"routes": [{"provider": {"name": "Gmail"}, "direct": {}}]}),
+                "spec.routes",
+                "exactly one",
+            ),
+            (
+                json!({"routes": [{"direct": {}, "tls": {"implicit": true}}]}),
+                "spec.routes.tls.implicit",
+                "leave it out",
+            ),
+            (
+                json!({"routes": [{"provider": {"name": "Gmail", "port": 465}, "tls": {"mode": "Disabled"}}]}),
+                "spec.routes.tls.mode",
+                "Disabled",
+            ),
+            (
+                json!({"routes": [{"provider": {"name": "Gmail"}, "heloName": "mail"}]}),
+                "spec.routes.heloName",
+                "mail",
+            ),
+            (
+                json!({"routes": [{"provider": {"name": "Gmail"}, "limits": {"messageSize": "1Ki"}}]}),
+                "spec.routes.limits.messageSize",
+                "1Ki",
+            ),
             (
                 json!({"match": {"recipientDomains": ["a..b"]}}),
                 "spec.match.recipientDomains",

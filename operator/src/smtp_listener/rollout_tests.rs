@@ -240,6 +240,7 @@ fn state() -> State {
         accepting: true,
         not_accepting: String::new(),
         lost: Vec::new(),
+        routes: Vec::new(),
     }
 }
 

@@ -15,6 +15,7 @@ use super::names::VOLUME_LOST;
 use super::namesake::{self, Holder};
 use super::orders::HIBERNATE;
 use super::rollout::{self, Rollout};
+use super::routes;
 use super::served;
 use super::spool_format;
 use super::volumes::Growth;
@@ -142,6 +143,7 @@ pub fn status(listener: &SmtpListener, found: &Found, now: Timestamp) -> SmtpLis
             Rollout::UnderWay(rollout) => Some(rollout.clone()),
         },
         lost: found.lost.clone(),
+        routes: routes::troubles(&before.routes, &found.pods, now),
         volume_size: found.volume_size.clone().map(Size).or(before.volume_size.clone()),
         spool_format: Some(spool_format(listener, &before, found)),
         spool_format_on_disk: spool_format::on_disk(&found.pods)

@@ -13,6 +13,7 @@ use postroad_config::{Deliver, TlsMode};
 
 use super::places::LEFT_ALONE;
 use super::{Callout, PATIENCE};
+use crate::deliver::control::Passing;
 use crate::deliver::hosts::Server;
 use crate::deliver::link::{Link, Target, Trouble};
 use crate::deliver::patience::Patience;
@@ -79,6 +80,10 @@ impl Callout {
                 hostname,
                 login: None,
                 recipients: None,
+                messages: None,
+                implicit_tls: false,
+                passing: Passing::All,
+                lane: None,
                 patience: Patience::default(),
                 seen: None,
             };

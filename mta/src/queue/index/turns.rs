@@ -174,6 +174,19 @@ impl Index {
         self.enliven(number);
     }
 
+    /// Has the sites probed now that are closed because a route rests.
+    pub fn open_resting(&mut self) {
+        for number in self.places.all() {
+            let trouble = self
+                .places
+                .get(number)
+                .and_then(|site| site.last_trouble.as_ref());
+            if trouble.is_some_and(|why| why.reaction.is_some()) {
+                self.open(number);
+            }
+        }
+    }
+
     /// A site without jobs is forgotten once it would start afresh anyway.
     fn forget_idle(&mut self, number: SiteNumber, now: u64) {
         let Some(site) = self.places.get(number) else {

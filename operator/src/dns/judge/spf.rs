@@ -23,6 +23,8 @@ pub struct SpfWanted<'a> {
     pub sends: bool,
     /// Host names of the listeners, for a record to propose where the addresses are not known.
     pub hostnames: &'a [String],
+    /// Names that providers ask to include: they are in the record to propose.
+    pub includes: &'a [&'a str],
 }
 
 /// Judges the SPF record as the servers gave it, or the trouble of finding the servers.
@@ -146,6 +148,7 @@ fn propose<'s>(
     let Some(current) = current else {
         return new_record(wanted);
     };
+    let current = &with_includes(wanted, current);
     let mut lacking: Vec<IpAddr> = seen
         .flat_map(|one| &one.outcomes)
         .filter(|(_, outcome)| !matches!(outcome.verdict, Verdict::Pass | Verdict::TempError))
@@ -165,6 +168,33 @@ fn propose<'s>(
         .to_owned()
 }
 
+/// The record with what providers ask for and it does not say itself. Whether something that it includes says so is not asked.
+fn with_includes(wanted: &SpfWanted<'_>, current: &str) -> String {
+    let says = |name: &&&str| {
+        let term = format!("include:{name}");
+        let mut terms = current.split(' ');
+        !terms.any(|known| {
+            known
+                .trim_start_matches(['+', '?', '~'])
+                .eq_ignore_ascii_case(&term)
+        })
+    };
+    let lacking = wanted
+        .includes
+        .iter()
+        .filter(says)
+        .map(|name| format!("include:{name}"));
+    let lacking: Vec<String> = lacking.filter(|_| wanted.sends).collect();
+    if lacking.is_empty() {
+        return current.to_owned();
+    }
+    let (version, rest) = current.split_once(' ').unwrap_or((current, ""));
+    [version, &lacking.join(" "), rest.trim()]
+        .join(" ")
+        .trim()
+        .to_owned()
+}
+
 fn new_record(wanted: &SpfWanted<'_>) -> String {
     let terms: Vec<String> = if !wanted.sends {
         Vec::new()
@@ -177,7 +207,9 @@ fn new_record(wanted: &SpfWanted<'_>) -> String {
             .map(|address| mechanism(address) + " ")
             .collect()
     };
-    format!("v=spf1 {}-all", terms.concat())
+    let includes = wanted.includes.iter().filter(|_| wanted.sends);
+    let includes: Vec<String> = includes.map(|name| format!("include:{name} ")).collect();
+    format!("v=spf1 {}{}-all", terms.concat(), includes.concat())
 }
 
 fn mechanism(address: &IpAddr) -> String {

@@ -15,7 +15,8 @@ fn share(limits: &RouteLimits, pods: u32) -> RouteLimits {
         messages: limits.messages.iter().map(|rate| rate_of(*rate, pods)).collect(),
         // A pod without a connection could not send at all.
         connections: limits.connections.map(|all| (all / pods).max(1)),
-        recipients_per_transaction: limits.recipients_per_transaction,
+        // What holds for one transaction, connection or message holds for each pod.
+        ..limits.clone()
     }
 }
 
@@ -65,9 +66,19 @@ mod tests {
             messages: vec![],
             connections: Some(2),
             recipients_per_transaction: Some(50),
+            messages_per_connection: Some(7),
+            message_size: Some(postroad_config::Octets(1 << 20)),
         };
         assert_eq!(share(&limits, 1), limits);
         assert_eq!(share(&limits, 5).connections, Some(1));
-        assert_eq!(share(&limits, 5).recipients_per_transaction, Some(50));
+        let share = share(&limits, 5);
+        assert_eq!(
+            (
+                share.recipients_per_transaction,
+                share.messages_per_connection,
+                share.message_size
+            ),
+            (Some(50), Some(7), limits.message_size)
+        );
     }
 }

@@ -1,0 +1,224 @@
+//! Whether the providers of a policy's routes take more mail: conditions and rows of the status out of what the listeners say of
+//! its routes. Pure.
+//!
+//! `QuotaAvailable` is about how much an account may send; `UpstreamAccepting` about how account and senders are set up there.
+//! Neither changes Ready: a provider's word is not a fault of the object.
+
+use k8s_openapi::jiff::Timestamp;
+use postroad_config::provider::preset;
+use postroad_config::{Policy, RouteTarget};
+use postroad_crds::conditions::{NewCondition, QUOTA_AVAILABLE, UPSTREAM_ACCEPTING, reason};
+use postroad_crds::relay_policy::RouteStatus;
+use postroad_crds::smtp_listener::RouteTrouble;
+
+/// What a listener says of a route of the policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The listener.
+    pub listener: String,
+    /// Its row.
+    pub row: RouteTrouble,
+}
+
+/// The routes, each with the worst that is said of it. `told`: rows of this policy alone.
+pub fn routes(policy: &Policy, told: &[Told]) -> Vec<RouteStatus> {
+    let one = |(number, route): (usize, &postroad_config::Route)| {
+        let number = i32::try_from(number).unwrap_or(i32::MAX);
+        let rows = told.iter().filter(|told| told.row.route == number);
+        let worst = rows.max_by_key(|told| (told.row.until.is_some(), &told.row.until));
+        let row = worst.map(|told| &told.row);
+        RouteStatus {
+            route: number,
+            to: target(&route.to),
+            provider: route.provider.map(|provider| provider.name().to_owned()),
+            state: match row {
+                Some(row) if row.until.is_some() => "Resting".to_owned(),
+                Some(_) => "Refusing".to_owned(),
+                None => "Usable".to_owned(),
+            },
+            reason: row.map(|row| row.reason.clone()),
+            until: row.and_then(|row| row.until.clone()),
+            message: worst.map(|told| sentence(policy, told)),
+        }
+    };
+    policy.routes.iter().enumerate().map(one).collect()
+}
+
+fn target(to: &RouteTarget) -> String {
+    match to {
+        RouteTarget::Direct { .. } => "the recipient's MX hosts".to_owned(),
+        RouteTarget::SmartHosts(hosts) => {
+            let hosts = hosts.iter().map(|host| format!("{}:{}", host.host, host.port));
+            hosts.collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+/// The two conditions. `used`: a listener uses the policy, so that there is somebody to say something.
+pub fn conditions(policy: &Policy, told: &[Told], used: bool) -> [NewCondition; 2] {
+    let of = |reasons: &[&str]| {
+        told.iter()
+            .find(|told| reasons.contains(&told.row.reason.as_str()))
+    };
+    let say = |kind, why, found: Option<&Told>, well: &str| match found {
+        Some(told) => NewCondition::new(kind, Some(false), why, sentence(policy, told)),
+        None if used => NewCondition::new(kind, Some(true), reason::AS_WANTED, well),
+        None => NewCondition::new(kind, None, reason::NO_TRAFFIC, "no listener uses this policy yet"),
+    };
+    let refused = of(&["Configuration"]).or_else(|| of(&["Sender"]));
+    let why = match refused {
+        Some(told) if told.row.reason == "Sender" => reason::SENDER_REFUSED,
+        _ => reason::ACCOUNT_REFUSED,
+    };
+    [
+        say(
+            QUOTA_AVAILABLE,
+            reason::QUOTA_USED_UP,
+            of(&["Quota", "Throttle"]),
+            "no provider has said that its quota is used up",
+        ),
+        say(
+            UPSTREAM_ACCEPTING,
+            why,
+            refused,
+            "no provider has refused the account or a sender",
+        ),
+    ]
+}
+
+fn sentence(policy: &Policy, told: &Told) -> String {
+    let row = &told.row;
+    let route = usize::try_from(row.route)
+        .ok()
+        .and_then(|at| policy.routes.get(at));
+    let provider = route.and_then(|route| route.provider);
+    let name = provider.map_or_else(String::new, |provider| format!(" ({provider})"));
+    let next = if usize::try_from(row.route).is_ok_and(|at| at + 1 < policy.routes.len()) {
+        "mail takes the next route"
+    } else {
+        "mail waits"
+    };
+    let what = match (&row.until, row.reason.as_str()) {
+        (Some(until), "Quota" | "Throttle") => {
+            format!("takes no more for now; {next}, and a message is tried again at {until}")
+        }
+        (Some(until), "Unreachable") => {
+            format!("cannot be reached; {next}, and it is tried again at {until}")
+        }
+        (Some(until), _) => {
+            format!(
+                "refuses how it is set up; {next}, nothing is returned, and a message is tried again at {until}. Correct the account or the route"
+            )
+        }
+        (None, _) => {
+            "refuses some mail, by its sender or by where it goes; that waits, and other mail goes on. Verify the sender there, or have it allowed".to_owned()
+        }
+    };
+    let documented = provider
+        .filter(|_| row.reason == "Quota")
+        .and_then(|provider| preset(provider).quota)
+        .map_or_else(String::new, |quota| format!(". What it grants: {}", quota.value));
+    format!(
+        "routes[{}]{name} of listener {} {what} ({}, since {}): {}{documented}",
+        row.route,
+        told.listener,
+        pods(&row.pods),
+        row.since,
+        row.reply
+    )
+}
+
+fn pods(pods: &[String]) -> String {
+    match pods {
+        [one] => one.clone(),
+        [first, rest @ ..] => format!("{first} and {} other pods", rest.len()),
+        [] => "no pod".to_owned(),
+    }
+}
+
+/// When the first of the rests is over.
+pub fn ends(told: &[Told]) -> Option<Timestamp> {
+    let times = told
+        .iter()
+        .filter_map(|told| told.row.until.as_ref()?.parse().ok());
+    times.min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> Policy {
+        let text = "name: mail/p\nroutes:\n  - {to: {smartHosts: [{host: smtp.example, port: 587}]}, tls: Verified, provider: AmazonSES}\n  - {to: {direct: {}}, tls: Opportunistic}\n";
+        let file = format!(
+            "format: 1\nhostname: m.example\nspool: {{directory: /x}}\npolicies:\n  - {}",
+            text.replace('\n', "\n    ")
+        );
+        let set = postroad_config::assemble(&file, &std::collections::BTreeMap::new()).unwrap();
+        set.file.policies.into_iter().next().unwrap()
+    }
+
+    fn told(reason: &str, until: Option<&str>) -> Told {
+        Told {
+            listener: "edge".to_owned(),
+            row: RouteTrouble {
+                policy: "mail/p".to_owned(),
+                route: 0,
+                reason: reason.to_owned(),
+                since: "2026-01-01T00:00:00Z".to_owned(),
+                until: until.map(str::to_owned),
+                reply: "454 said so".to_owned(),
+                pods: vec!["edge-0".to_owned(), "edge-1".to_owned()],
+            },
+        }
+    }
+
+    #[test]
+    fn a_quota_is_a_condition_with_the_words_of_the_provider() {
+        let told = [told("Quota", Some("2026-01-01T01:00:00Z"))];
+        let [quota, accepting] = conditions(&policy(), &told, true);
+        assert_eq!(
+            (quota.status, quota.reason.as_str()),
+            (Some(false), reason::QUOTA_USED_UP)
+        );
+        for part in [
+            "routes[0] (AmazonSES)",
+            "next route",
+            "01:00:00Z",
+            "454 said so",
+            "edge-0 and 1 other",
+            "Max24HourSend",
+        ] {
+            assert!(quota.message.contains(part), "{part}: {}", quota.message);
+        }
+        assert_eq!(accepting.status, Some(true));
+        let rows = routes(&policy(), &told);
+        assert_eq!(
+            (rows[0].state.as_str(), rows[1].state.as_str()),
+            ("Resting", "Usable")
+        );
+        assert_eq!(rows[0].to, "smtp.example:587");
+        assert_eq!(ends(&told).unwrap().to_string(), "2026-01-01T01:00:00Z");
+    }
+
+    #[test]
+    fn a_fault_of_the_account_and_a_refused_sender_are_told_apart() {
+        for (reason, until, why, state) in [
+            (
+                "Configuration",
+                Some("2026-01-01T00:05:00Z"),
+                reason::ACCOUNT_REFUSED,
+                "Resting",
+            ),
+            ("Sender", None, reason::SENDER_REFUSED, "Refusing"),
+        ] {
+            let told = [told(reason, until)];
+            let [quota, accepting] = conditions(&policy(), &told, true);
+            assert_eq!(quota.status, Some(true));
+            assert_eq!((accepting.status, accepting.reason.as_str()), (Some(false), why));
+            assert_eq!(routes(&policy(), &told)[0].state, state);
+        }
+        let [quota, _] = conditions(&policy(), &[], false);
+        assert_eq!(quota.status, None);
+    }
+}
