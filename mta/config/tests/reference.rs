@@ -14,7 +14,7 @@ use postroad_config::{
 const PAGE: &str = include_str!("../../../docs/reference/configuration.md");
 
 /// The sources that hold sections of the file. `Fields` is private to its source, so items are known by both.
-const SOURCES: [(&str, &str); 12] = [
+const SOURCES: [(&str, &str); 13] = [
     ("file", include_str!("../src/file.rs")),
     ("access", include_str!("../src/access.rs")),
     ("admission", include_str!("../src/admission.rs")),

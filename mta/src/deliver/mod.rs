@@ -617,7 +617,7 @@ impl Course {
         }
         let setback = self.setback.take();
         let all_rest = self.rests_until.filter(|_| self.rested >= ways);
-        let feedback = all_rest.map(Feedback::Resting).or(self.feedback);
+        let feedback = all_rest.map(resting_until).or(self.feedback);
         let feedback = feedback.or_else(|| setback.as_ref().and_then(|setback| setback.feedback));
         if !self.left.is_empty() {
             let outcome = setback.map_or_else(
@@ -642,6 +642,11 @@ impl Course {
 const HTTPS: u16 = 443;
 /// In milliseconds.
 const SHORT_REST: u64 = 60_000;
+/// `until`: in milliseconds.
+fn resting_until(until: u64) -> Feedback {
+    Feedback::Resting(u32::try_from(until.div_ceil(1_000)).unwrap_or(u32::MAX))
+}
+
 /// Servers of an MX that are spoken to in one attempt.
 const MOST_SESSIONS: usize = 2;
 /// Addresses of them that are tried.

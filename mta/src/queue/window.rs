@@ -56,8 +56,8 @@ pub enum Feedback {
     Busy,
     /// No server could be reached, or none got as far as a transaction.
     Dead,
-    /// Nothing more is taken there until then, in milliseconds since 1970.
-    Resting(u64),
+    /// Nothing more is taken there until then, in seconds since 1970.
+    Resting(u32),
 }
 
 impl Feedback {
@@ -133,7 +133,7 @@ impl Window {
             }
             Feedback::Resting(until) => {
                 self.narrow();
-                self.rest(until, now);
+                self.rest(u64::from(until).saturating_mul(1_000), now);
                 false
             }
         };
