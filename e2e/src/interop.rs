@@ -6,6 +6,7 @@
 //!   dovecot  a reply for each recipient, full mailboxes; a server for submission that logs in to ours
 //!   clients  swaks, msmtp, smtplib … ─► ours (AUTH, STARTTLS or implicit TLS) ─► sink
 //!   notices  ours ─► sisimai, flufl.bounce, BounceParser: recipient, status, action
+//!   filters  client ─► ours, which asks OpenDKIM (milter) and rspamd (HTTP) ─► sink
 //!   signatures  ours ─► dkimpy, Mail::DKIM, OpenDKIM: what we sign and seal passes
 //! ```
 //!
@@ -15,6 +16,7 @@
 mod clients;
 mod dovecot;
 mod ends;
+mod filters;
 mod inbox;
 mod mail;
 mod notices;
@@ -128,6 +130,10 @@ const PARTS: &[Part] = &[
     Part {
         name: "signatures",
         play: signatures::play,
+    },
+    Part {
+        name: "filters",
+        play: filters::play,
     },
     Part {
         name: "peers",

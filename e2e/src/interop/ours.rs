@@ -44,6 +44,16 @@ pub(super) enum By {
 impl Ours {
     /// Starts it at that address, with these routes; all else goes to `sink`.
     pub(super) fn start(smtp: SocketAddr, routes: &[Route], sink: SocketAddr) -> Outcome<Self> {
+        Self::start_with(smtp, routes, sink, "")
+    }
+
+    /// The same with more sections.
+    pub(super) fn start_with(
+        smtp: SocketAddr,
+        routes: &[Route],
+        sink: SocketAddr,
+        more: &str,
+    ) -> Outcome<Self> {
         let home = tempfile::tempdir()?;
         let program = program()?;
         certificate(home.path())?;
@@ -64,6 +74,7 @@ impl Ours {
             USER.0, USER.0
         );
         write_routes(&mut config, routes, sink);
+        config.push_str(more);
         let file = home.path().join("postroad.yaml");
         std::fs::write(&file, config)?;
         let command = format!(

@@ -8,6 +8,15 @@ use crate::place;
 use crate::rootfs::Rootfs;
 use crate::shell::Shell;
 
+/// Packages of the root file system.
+pub(super) const PACKAGES: &[&str] = &[
+    "python3-dkim",
+    "python3-nacl",
+    "libmail-dkim-perl",
+    "libcryptx-perl",
+    "opendkim",
+];
+
 const DKIMPY: &str = include_str!("../../peers/verifiers.py");
 const MAIL_DKIM: &str = include_str!("../../peers/verifiers.pl");
 
@@ -22,14 +31,7 @@ const OPENDKIM: &str = "
     done";
 
 pub(super) fn play() -> Outcome<Vec<Table>> {
-    let packages = [
-        "python3-dkim",
-        "python3-nacl",
-        "libmail-dkim-perl",
-        "libcryptx-perl",
-        "opendkim",
-    ];
-    let root = Rootfs::cached("signatures", &packages)?;
+    let root = Rootfs::cached("signatures", PACKAGES)?;
     let (scratch, samples) = (tempfile::tempdir()?, tempfile::tempdir()?);
     write_samples(samples.path())?;
     let jail = root.enter(scratch.path(), &[(samples.path(), "/samples")])?;
