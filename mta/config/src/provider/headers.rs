@@ -127,7 +127,7 @@ mod tests {
         for fields in &FIELDS {
             assert!(!fields.by.source.is_empty());
             let lower = |name: &&str| name.starts_with("x-") && name.to_lowercase() == **name;
-            assert!(fields.names.iter().chain(fields.prefixes).all(|name| lower(name)));
+            assert!(fields.names.iter().chain(fields.prefixes).all(lower));
         }
     }
 }

@@ -210,6 +210,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn hosts_follow_region_tenant_and_what_is_said_outright() {
         let none = Given::default();
         let region = |text| Given {

@@ -126,6 +126,7 @@ fn positive(given: Option<i32>) -> Option<u32> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_in_result, reason = "a test's input")]
 mod tests {
     use serde_json::json;
 
