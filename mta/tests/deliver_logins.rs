@@ -118,8 +118,9 @@ async fn nothing_is_said_in_clear_nor_to_whom_the_certificate_does_not_prove() {
     let routes = [route(&plain, "Encrypted", ANN), route(&foreign, "Verified", ANN)];
     let bench = bench(directory.path(), policy(&routes), tls);
     submit(&bench, "one").await;
-    eventually("both were tried twice", || {
-        plain.connections() >= 2 && foreign.connections() >= 2
+    // The first rests for a while, as there is another.
+    eventually("both were tried", || {
+        plain.connections() >= 1 && foreign.connections() >= 2
     })
     .await;
     assert_eq!((plain.logins().len(), foreign.logins().len()), (0, 0));

@@ -266,9 +266,11 @@ fn print_site(site: &Site) {
     }
 }
 
+/// In UTC; before its first attempt a recipient's time is nought.
 fn when(milliseconds: u64) -> String {
     let at = i64::try_from(milliseconds)
         .ok()
+        .filter(|at| *at > 0)
         .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
     at.map_or_else(
         || "now".to_owned(),
