@@ -48,6 +48,7 @@
 //!             done = true;
 //!         }
 //!         Event::StartTls | Event::TlsRefused(_) => unreachable!("start_tls was not called"),
+//!         Event::LoggedIn | Event::LoginRefused(_) => unreachable!("log_in was not called"),
 //!         Event::Failed(failure) => panic!("{}", failure.error),
 //!         Event::Closed => break,
 //!     }
