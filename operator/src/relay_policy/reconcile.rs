@@ -209,7 +209,9 @@ async fn upstreams(
     let uid = object.uid().unwrap_or_default();
     let about = format!("{:?} {used:?}", object.metadata.generation);
     let accepted = accepted(found).0 || found.secret.is_some();
-    if accepted && found.pending.is_empty() {
+    // Listeners know of a Secret by the status: before it stands there, what their pods have confirmed is the one before.
+    let is_told = is_told(object.status.as_ref(), &used);
+    if accepted && is_told && found.pending.is_empty() {
         let subject = Subject {
             uid: uid.clone(),
             policy: policy.name,
@@ -219,12 +221,17 @@ async fn upstreams(
         probe::look(subject, ctx);
     }
     known.tests = ctx.upstream_tests.last(&uid, &about);
-    let soonest = if ctx.upstream_tests.is_under_way(&uid) {
+    let soonest = if !is_told || ctx.upstream_tests.is_under_way(&uid) {
         SOON
     } else {
         ctx.upstream_tests.rest(&uid, &about).max(SOON)
     };
     Ok((known, used, soonest))
+}
+
+/// Whether the status names these Secrets.
+fn is_told(status: Option<&RelayPolicyStatus>, used: &[CredentialsUsed]) -> bool {
+    status.map_or(&[][..], |status| &status.credentials) == used
 }
 
 /// Listeners of the policy that want pods.
@@ -361,6 +368,25 @@ mod tests {
             .find(|condition| condition.kind == kind)
             .map(|c| (c.status, c.reason.as_str()))
             .unwrap()
+    }
+
+    #[test]
+    fn a_secret_is_told_once_its_version_stands_in_the_status() {
+        let used = |version: &str| {
+            vec![CredentialsUsed {
+                secret: "login".into(),
+                version: version.into(),
+                ..CredentialsUsed::default()
+            }]
+        };
+        let status = RelayPolicyStatus {
+            credentials: used("1"),
+            ..RelayPolicyStatus::default()
+        };
+        assert!(is_told(Some(&status), &used("1")));
+        assert!(!is_told(Some(&status), &used("2")), "pods have what was before");
+        assert!(!is_told(None, &used("1")));
+        assert!(is_told(None, &[]));
     }
 
     #[test]

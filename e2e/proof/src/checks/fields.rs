@@ -37,6 +37,10 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
         "the second family of `PreferDualStack`, which the API server adds by itself",
     ),
     (
+        "relaypolicies/routes/0/credentials",
+        "with a Secret that holds what its type wants: unit tests of `relay_policy/credentials`",
+    ),
+    (
         "maildomains/dns",
         "in what is said of DNS records: unit tests of `dns`",
     ),
