@@ -22,7 +22,8 @@ struct Client {
     implicit: Option<&'static str>,
 }
 
-const ROOTS: &[(&str, &[&str])] = &[
+/// Root file systems: name, packages of Debian, and what pip adds.
+const ROOTS: &[(&str, &[&str], &str)] = &[
     (
         "clients",
         &[
@@ -35,16 +36,20 @@ const ROOTS: &[(&str, &[&str])] = &[
             "neomutt",
             "libsasl2-modules",
             "python3",
-            "python3-aiosmtplib",
             "node-nodemailer",
             "ca-certificates",
         ],
+        "",
     ),
-    ("nullmailer", &["nullmailer"]),
-    ("esmtp", &["esmtp"]),
-    ("dma", &["dma"]),
-    ("nodemailer", &["node-nodemailer", "nodejs"]),
+    ("aiosmtplib", &["python3", "python3-pip"], AIOSMTPLIB),
+    ("nullmailer", &["nullmailer"], ""),
+    ("esmtp", &["esmtp"], ""),
+    ("dma", &["dma"], ""),
+    ("nodemailer", &["node-nodemailer", "nodejs"], ""),
 ];
+
+/// Debian has aiosmtplib 2.0 only.
+const AIOSMTPLIB: &str = include_str!("../../peers/clients.txt");
 
 macro_rules! python {
     ($text:literal) => {
@@ -101,7 +106,7 @@ const CLIENTS: &[Client] = &[
     },
     Client {
         name: "aiosmtplib",
-        root: "clients",
+        root: "aiosmtplib",
         starttls: Some(python!(
             "import aiosmtplib\nasyncio.run(aiosmtplib.send(mail, sender=\"alice@back.test\", recipients=[to], \
              hostname=\"localhost\", port=port, username=\"alice\", password=word, start_tls=True, tls_context=context))"
@@ -217,9 +222,9 @@ pub(super) fn play() -> Outcome<Vec<Table>> {
     let sink = Sink::start()?;
     let ours = Ours::start(free_address()?, &[], sink.address)?;
     let mut table = Table::new("client", &["STARTTLS", "implicit TLS"]);
-    for (root, packages) in ROOTS {
+    for (root, packages, wheels) in ROOTS {
         let scratch = tempfile::tempdir()?;
-        let jail = Rootfs::cached(root, packages)?.enter(scratch.path(), &[])?;
+        let jail = Rootfs::with_wheels(root, packages, wheels)?.enter(scratch.path(), &[])?;
         jail.write("/ca.pem", std::fs::read(ours.authority())?)?;
         jail.write("/mail", MAIL)?;
         for client in CLIENTS.iter().filter(|client| client.root == *root) {
