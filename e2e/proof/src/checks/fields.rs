@@ -37,6 +37,10 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
         "the second family of `PreferDualStack`, which the API server adds by itself",
     ),
     (
+        "relaypolicies/routes/0/provider/domain",
+        "in the records that the provider wants: unit tests of `mail_domain/providers`",
+    ),
+    (
         "relaypolicies/routes/0/credentials",
         "with a Secret that holds what its type wants: unit tests of `relay_policy/credentials`",
     ),
@@ -285,7 +289,11 @@ fn others(spec: &Value, leaf: &str) -> Vec<Value> {
     let mut found = vec![without];
     let mut values = match &was {
         Value::Bool(is) => vec![json!(!is)],
-        Value::Number(number) => vec![json!(number.as_i64().unwrap_or_default() + 1)],
+        // One more may be the same share of each pod.
+        Value::Number(number) => {
+            let number = number.as_i64().unwrap_or_default();
+            vec![json!(number + 1), json!(number.saturating_mul(2) + 2)]
+        }
         Value::String(text) => {
             let words = [
                 "3m",
@@ -298,6 +306,7 @@ fn others(spec: &Value, leaf: &str) -> Vec<Value> {
                 "All",
                 "Any",
                 "Required",
+                "Encrypted",
                 "Disabled",
                 "Delete",
             ];
