@@ -285,13 +285,142 @@ async fn refused_credentials_hold_the_mail_until_others_are_configured() {
     bench.stop().await;
 }
 
+/// Wrong until the second is configured; and then it puts each recipient off once.
 #[tokio::test]
-async fn a_certificate_is_shown_to_the_host_of_its_route() {
+async fn mail_that_is_on_hold_outlives_its_lifetime_and_has_the_rest_of_it_afterwards() {
     let directory = tempfile::tempdir().unwrap();
+    let judge: Reply = Box::new(|said, _| {
+        if said.ends_with("better") {
+            "235 2.7.0 welcome".to_owned()
+        } else {
+            "535 5.7.8 Authentication credentials invalid".to_owned()
+        }
+    });
+    let (acceptor, certificate) = certificate();
+    let sink = Sink::start(Script {
+        rcpt: Box::new(|_, before| {
+            if before == 0 {
+                "451 4.7.1 greylisted"
+            } else {
+                "250 2.1.5 ok"
+            }
+            .to_owned()
+        }),
+        ..script("AUTH PLAIN", Some(acceptor), judge)
+    })
+    .await;
+    let bench = bench(
+        directory.path(),
+        policy(&[route(&sink, "Verified", ANN)]),
+        trusting(certificate),
+    );
+    // Long enough for a first attempt on a busy machine: it has to be refused before its time is over.
+    let short = 6_000;
+    let mut envelope = envelope("a@from.example", &["b@to.example"]);
+    envelope.expires = envelope.arrived + short;
+    let over = envelope.expires;
+    bench.submit(envelope, message("one")).await;
+    eventually("it was refused", || !sink.logins().is_empty()).await;
+    eventually("its time is over, and the end of it was dealt with", || {
+        postroad_mta::queue::clock::now() > over + 1_000
+            && bench.figure("deliveries_total{outcome=\"Deferred\"}") >= 2
+    })
+    .await;
+    assert_eq!(bench.figure("deliveries_total{outcome=\"Expired\"}"), 0);
+    assert_eq!(bench.spool.entries().len(), 1, "nothing was returned");
+    let figures = bench.metrics.text().unwrap();
+    let held = figures
+        .lines()
+        .find_map(|line| line.strip_prefix("postroad_mta_policy_hold_seconds{policy=\"test/all\"} "));
+    assert!(held.unwrap().parse::<u64>().unwrap() >= 1, "{figures}");
+    let better = "{password: {user: ann, password: better}}";
+    bench.live.swap(settings(
+        directory.path(),
+        &policy(&[route(&sink, "Verified", better)]),
+    ));
+    let taken = sink.wait_for(1).await;
+    bench.empty().await;
+    assert!(taken[0].text().contains("Subject: one"), "itself, and no notice");
+    assert_eq!(sink.asked().len(), 2, "put off once, after its hold");
+    assert!(!bench.metrics.text().unwrap().contains("policy_hold_seconds{"));
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_route_whose_host_does_not_exist_holds_the_mail() {
+    let directory = tempfile::tempdir().unwrap();
+    // As of a region that there is not.
+    let policies = "policies:\n  - name: test/all\n    routes: [{to: {smartHosts: [{host: email-smtp.eu-west-9.example, port: 587}]}, tls: Verified}]\n    retry: {first: 1s, max: 1s}\n";
+    let (_, tls) = server("AUTH PLAIN", yes()).await;
+    let bench = bench(directory.path(), policies.to_owned(), tls);
+    let mut envelope = envelope("a@from.example", &["b@to.example"]);
+    // Over when it comes, as of one that another pod hands over.
+    envelope.expires = envelope.arrived;
+    let entry = bench.submit(envelope, message("one")).await;
+    eventually("it was tried", || {
+        bench.figure("deliveries_total{outcome=\"Deferred\"}") >= 1
+    })
+    .await;
+    eventually("its reason is kept", || {
+        let read = bench.spool.read(entry).unwrap();
+        read.item.recipients[0].reply.contains("eu-west-9")
+    })
+    .await;
+    assert_eq!(bench.spool.entries().len(), 1, "nothing was returned");
+    let holds = bench.metrics.lanes.holds().view();
+    assert_eq!(holds[0].0, "test/all");
+    bench.stop().await;
+}
+
+/// A certificate of a client, and it as credentials.
+fn client_certificate() -> (CertificateDer<'static>, String) {
     let made = rcgen::generate_simple_self_signed(vec!["client.example".to_owned()]).unwrap();
+    let indented = |pem: String| pem.trim_end().replace('\n', "\\n");
+    let credentials = format!(
+        "{{clientCertificate: {{certificate: \"{}\", key: \"{}\"}}}}",
+        indented(made.cert.pem()),
+        indented(made.signing_key.serialize_pem())
+    );
+    (made.cert.der().clone(), credentials)
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_replaced_is_shown_by_the_next_connection_and_no_old_one_is_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let (first, with_first) = client_certificate();
+    let (second, with_second) = client_certificate();
+    let (sink, tls) = asking_for_certificates(&[&first, &second]).await;
+    let bench = bench(
+        directory.path(),
+        policy(&[route(&sink, "Verified", &with_first)]),
+        tls,
+    );
+    submit(&bench, "one").await;
+    sink.wait_for(1).await;
+    bench.empty().await;
+    bench.live.swap(settings(
+        directory.path(),
+        &policy(&[route(&sink, "Verified", &with_second)]),
+    ));
+    // The connection of the first is still warm.
+    submit(&bench, "two").await;
+    let taken = sink.wait_for(2).await;
+    bench.empty().await;
+    let shown = sink.shown();
+    let shown_by = |number: usize| shown[taken[number].connection].as_deref();
+    assert_eq!(shown_by(0), Some(first.as_ref()));
+    assert_eq!(shown_by(1), Some(second.as_ref()));
+    assert_eq!((sink.connections(), sink.resumed()), (2, 0));
+    bench.stop().await;
+}
+
+/// A server that wants one of these certificates, and what trusts it.
+async fn asking_for_certificates(known: &[&CertificateDer<'static>]) -> (Sink, ClientTls) {
     let server = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
     let mut roots = RootCertStore::empty();
-    roots.add(made.cert.der().clone()).unwrap();
+    for one in known {
+        roots.add((*one).clone()).unwrap();
+    }
     let provider = postroad_mta::tls::provider();
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .build()
@@ -308,13 +437,14 @@ async fn a_certificate_is_shown_to_the_host_of_its_route() {
         ..Script::default()
     })
     .await;
-    let indented = |pem: String| pem.trim_end().replace('\n', "\\n");
-    let credentials = format!(
-        "{{clientCertificate: {{certificate: \"{}\", key: \"{}\"}}}}",
-        indented(made.cert.pem()),
-        indented(made.signing_key.serialize_pem())
-    );
-    let tls = trusting(server.cert.der().clone());
+    (sink, trusting(server.cert.der().clone()))
+}
+
+#[tokio::test]
+async fn a_certificate_is_shown_to_the_host_of_its_route() {
+    let directory = tempfile::tempdir().unwrap();
+    let (certificate, credentials) = client_certificate();
+    let (sink, tls) = asking_for_certificates(&[&certificate]).await;
     let bench = bench(
         directory.path(),
         policy(&[route(&sink, "Verified", &credentials)]),

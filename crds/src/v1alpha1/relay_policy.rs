@@ -223,6 +223,11 @@ pub struct RouteLimits {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4))]
     pub messages: Vec<Rate>,
+    /// Recipients over time, for a next hop that counts those (Amazon SES, Google); all of them hold. A message with more than a
+    /// quarter of the rate leaves in parts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4))]
+    pub recipients: Vec<Rate>,
     /// Connections open at once to one site (the hosts of one MX set, or of this route). Every pod may have at least one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
@@ -240,11 +245,11 @@ pub struct RouteLimits {
     pub message_size: Option<Size>,
 }
 
-/// A number of messages in a length of time.
+/// A number of messages, or of recipients, in a length of time.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Rate {
-    /// Messages.
+    /// How many.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub count: i32,
     /// In this time, at most `100d`.

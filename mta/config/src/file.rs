@@ -477,7 +477,7 @@ pub struct Peers {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<String>,
     /// Pods that stay, this one among them. Each greylist tuple and each count of `access.rates` belongs to one of them, which
-    /// the others ask. Empty = all belongs to this server.
+    /// the others ask; and they tell each other of routes to providers that rest. Empty = all belongs to this server.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fleet: Vec<FleetPod>,
 }

@@ -98,6 +98,9 @@ pub struct RouteLimits {
     /// Messages over time; all of them hold. At most 4.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<Rate>,
+    /// Recipients over time, for a next hop that counts those; all of them hold, and those of `messages` too. At most 4.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recipients: Vec<Rate>,
     /// Connections open at once to one site, 1 to 1,000; absent = what the feedback of the site allows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<u32>,
@@ -112,11 +115,11 @@ pub struct RouteLimits {
     pub message_size: Option<Octets>,
 }
 
-/// A number of messages in a length of time.
+/// A number of messages, or of recipients, in a length of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rate {
-    /// Messages, 1 to 1,000,000.
+    /// How many, 1 to 1,000,000.
     pub count: u32,
     /// In this time, 1s to 100d.
     pub per: Period,
@@ -238,6 +241,7 @@ pub(crate) fn check_queue(queue: &QueueSection, found: &mut Findings) {
 /// Rules over the `limits` of a route; `at` is the path of the route.
 pub(crate) fn check_route(limits: &RouteLimits, at: &str, found: &mut Findings) {
     check_rates(&limits.messages, &format!("{at}.limits.messages"), found);
+    check_rates(&limits.recipients, &format!("{at}.limits.recipients"), found);
     for (name, value) in [
         ("connections", limits.connections),
         ("recipientsPerTransaction", limits.recipients_per_transaction),

@@ -32,8 +32,8 @@ refused before RCPT is never the recipient's fault. A final refusal of a hosted 
 |---|---|
 | `Throttle` | the route rests for so long, and twice as long each time, up to 20 minutes. Up to a minute is waited for; a longer rest is passed over by the next route |
 | `Concurrency` | fewer connections, and the message again by its schedule |
-| `Quota` | the route rests for so long, then one message is tried. Mail takes the next route, or waits |
-| `Configuration` | the route rests for 5 minutes, up to an hour, or until it is configured anew. Mail takes the next route, or waits; nothing is returned before its lifetime is over |
+| `Quota` | the route rests for so long, then one message is tried. Mail takes the next route, or waits; that time counts to no lifetime |
+| `Configuration` | the route rests for 5 minutes, up to an hour, or until it is configured anew. Mail takes the next route, or waits; that time counts to no lifetime, so that nothing is returned |
 | `Sender` | this message waits by its schedule: its sender, or where it goes, is refused; other mail goes on |
 | `Split` | the recipients that are too many go in the next transaction |
 | `Recipient` | the message comes back for this recipient |
@@ -90,7 +90,7 @@ fn places(page: &mut String) {
 }
 
 fn limits(page: &mut String) {
-    page.push_str("\n## What they take\n\nQuotas are not paced: mail leaves until the provider says so.\n\n| Provider | Connections | Messages | Recipients of a transaction | Messages of a connection | Message | Quota |\n|---|---|---|---|---|---|---|\n");
+    page.push_str("\n## What they take\n\nQuotas are not paced: mail leaves until the provider says so.\n\n| Provider | Connections | Messages | Recipients | Recipients of a transaction | Messages of a connection | Message | Quota |\n|---|---|---|---|---|---|---|---|\n");
     for provider in Provider::ALL {
         let row = preset(provider);
         let rate = told(row.rate, |(count, seconds, port)| {
@@ -99,8 +99,11 @@ fn limits(page: &mut String) {
         });
         writeln!(
             page,
-            "| `{provider}` | {} | {rate} | {} | {} | {} | {} |",
+            "| `{provider}` | {} | {rate} | {} | {} | {} | {} | {} |",
             told(row.connections, |count| count.to_string()),
+            told(row.recipient_rate, |(count, seconds)| format!(
+                "{count} in {seconds} s"
+            )),
             told(row.recipients, |count| count.to_string()),
             told(row.messages_per_connection, |count| count.to_string()),
             told(row.message_size, |octets| format!("{} Mi", octets >> 20)),

@@ -15,6 +15,7 @@ mod journal;
 mod owners;
 pub mod rates;
 pub mod reverse;
+mod routes;
 pub mod rules;
 mod serve;
 mod shared;
@@ -108,6 +109,7 @@ impl Guard {
             tracker.spawn(journal::keep(path, list, kept, stop.clone()));
         }
         tracker.spawn(stop.clone().run_until_cancelled_owned(self.clone().tidy()));
+        tracker.spawn(stop.clone().run_until_cancelled_owned(self.clone().tell_routes()));
     }
 
     /// What the DNS says of a client. Waits [`TIME`] at most; what has no answer until then is unknown.
@@ -209,6 +211,10 @@ impl Guard {
                 }
                 drop(list);
                 self.keep(facts);
+                Said::default()
+            }
+            Question::Routes(told) => {
+                self.hear_of_routes(told);
                 Said::default()
             }
         }

@@ -1,4 +1,4 @@
-//! What pods ask each other: each greylist tuple and each count belongs to one of them.
+//! What pods ask each other: each greylist tuple and each count belongs to one of them; and what they tell each other of routes.
 //!
 //! ```text
 //!   this pod ─► owner of the key ─┬─ ourselves ─► answered here
@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout};
 
 use super::greylist::{Key, Tuple};
 use super::rates::What;
+use crate::deliver::lanes::News;
 use crate::dns::{Dns, Scope};
 use crate::handover::{Ourselves, Peer, PeerError};
 use crate::settings::Live;
@@ -48,6 +49,8 @@ pub enum Question {
         /// At most [`MOST_FACTS`].
         facts: Vec<String>,
     },
+    /// These routes rest, or are used again; asked of every pod.
+    Routes(News),
 }
 
 /// Whose rates hold.
@@ -127,7 +130,7 @@ impl Others {
         let body = serde_json::to_vec(question).ok()?;
         let limit = match question {
             Question::Wait(_) | Question::Count { .. } => self.patience.answer,
-            Question::Passed(_) | Question::Adopt { .. } => self.patience.errand,
+            Question::Passed(_) | Question::Adopt { .. } | Question::Routes(_) => self.patience.errand,
         };
         if let Some(peer) = self.idle(&pod.name)
             && let Ok(said) = self.over(peer, pod, &body, limit).await
@@ -249,6 +252,11 @@ mod tests {
             Question::Adopt {
                 facts: vec!["c".into()],
             },
+            Question::Routes(News {
+                generation: 3,
+                resumed: vec!["mail/p#0".into()],
+                ..News::default()
+            }),
         ] {
             let text = serde_json::to_string(&question).unwrap();
             assert_eq!(

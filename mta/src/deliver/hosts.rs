@@ -136,6 +136,7 @@ impl Finder<'_> {
     async fn configured(&self, hosts: &[Endpoint], protocol: Protocol) -> Result<Vec<Server>, Setback> {
         let mut servers = vec![];
         let mut last = None;
+        let mut is_answered = protocol == Protocol::Smtp;
         for (rank, endpoint) in hosts.iter().enumerate() {
             match self.dns.addresses(&endpoint.host, Scope::Configured).await {
                 Ok(mut addresses) => {
@@ -152,12 +153,19 @@ impl Finder<'_> {
                         rank,
                     });
                 }
-                Err(error) => last = Some(format!("no address of {}: {error}", endpoint.host)),
+                Err(error) => {
+                    is_answered &= !matches!(error, DnsError::Temporary(_));
+                    last = Some(format!("no address of {}: {error}", endpoint.host));
+                }
             }
         }
         if servers.is_empty() {
             let reason = last.unwrap_or_else(|| "the route names no host".to_owned());
-            return Err(Setback::dead(Status::new(4, 4, 3), reason));
+            return Err(if is_answered {
+                Setback::misnamed(reason)
+            } else {
+                Setback::dead(Status::new(4, 4, 3), reason)
+            });
         }
         Ok(servers)
     }

@@ -7,12 +7,12 @@
 //! ```
 //!
 //! A rest that lasts (a quota, a fault of the configuration) is kept in a file beside the spool, so that a restart does not
-//! ask again; losing the file costs one message that is refused once more. It is of this pod alone: others learn by
-//! themselves.
+//! ask again; losing the file costs one message that is refused once more. What is about the account is told to the other pods
+//! (`news.rs`); the rest is of this pod alone.
+
+mod news;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,6 +22,12 @@ use postroad_config::provider::{Kind, Provider, Reaction, Said, SaidAt, judge};
 use postroad_config::{ConfigFile, Policy};
 use postroad_smtp::client::{PeerReply, Stage};
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, mpsc};
+
+use super::holds::Holds;
+use super::kept;
+
+pub use news::News;
 
 /// The routes. Cheap to clone; clones share them.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +36,11 @@ pub struct Lanes(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     rests: Mutex<BTreeMap<String, Rest>>,
+    holds: Holds,
+    /// Whoever tells the other pods.
+    told: Mutex<Option<mpsc::Sender<Option<String>>>>,
+    /// A route is used again by the word of another pod.
+    woken: Notify,
     /// Where they are kept, and whose turn it is to write there.
     file: Mutex<Option<PathBuf>>,
 }
@@ -48,7 +59,7 @@ enum Reason {
 
 /// What is known of a route that something is the matter with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Rest {
+pub struct Rest {
     reason: Reason,
     /// Since when, in milliseconds since 1970.
     since: u64,
@@ -58,6 +69,9 @@ struct Rest {
     times: u32,
     /// What the provider said.
     reply: String,
+    /// Another pod found it out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    elsewhere: bool,
 }
 
 /// A route in use.
@@ -74,7 +88,7 @@ impl Lane<'_> {
     pub(super) fn judge(self, stage: Stage, reply: &PeerReply, now: u64) -> Option<(Reaction, Option<u64>)> {
         if reply.code() < 400 {
             if stage == Stage::End {
-                self.lanes.went_well(self.name);
+                self.lanes.went_well(self.name, now);
             }
             return None;
         }
@@ -173,13 +187,19 @@ impl Lanes {
     /// Reads what was kept in the spool's folder, and keeps it there from now on.
     pub fn keep_within(&self, spool: &Path) {
         let path = spool.join(FILE);
-        match load(&path) {
+        match kept::load::<BTreeMap<String, Rest>>(&path) {
             Ok(kept) => self.rests().extend(kept),
             Err(error) => {
                 tracing::error!(%error, "the list of resting routes cannot be read: each is tried again");
             }
         }
         *self.0.file.lock().unwrap_or_else(PoisonError::into_inner) = Some(path);
+        self.0.holds.keep_within(spool);
+    }
+
+    /// Policies whose mail is on hold.
+    pub fn holds(&self) -> &Holds {
+        &self.0.holds
     }
 
     /// What is the matter with routes, by name: `policy#number`, counted from 0. `now`: milliseconds since 1970.
@@ -243,7 +263,8 @@ impl Lanes {
                 since,
                 until,
                 times,
-                reply: crate::dsn::text::one_line(reply, crate::dsn::text::Charset::Unicode, LONGEST_REPLY),
+                reply: shortened(reply),
+                elsewhere: false,
             },
         );
         drop(rests);
@@ -258,6 +279,7 @@ impl Lanes {
         if reason.is_lasting() {
             self.save();
         }
+        self.tell(reason, None);
         until
     }
 
@@ -275,17 +297,29 @@ impl Lanes {
             since: now,
             until: 0,
             times: 0,
-            reply: crate::dsn::text::one_line(reply, crate::dsn::text::Charset::Unicode, LONGEST_REPLY),
+            reply: shortened(reply),
+            elsewhere: false,
         };
         rests.insert(route.to_owned(), rest);
     }
 
     /// A message was taken there.
-    fn went_well(&self, route: &str) {
-        // That others' mail goes does not help the sender who is refused.
-        let is_over = |rest: &Rest| rest.reason != Reason::Sender;
-        if self.rests().get(route).is_some_and(is_over) {
+    fn went_well(&self, route: &str, now: u64) {
+        let is_over = |rest: &Rest| match rest.reason {
+            // That others' mail goes does not help the sender who is refused.
+            Reason::Sender => false,
+            Reason::Unreachable => true,
+            // Nothing is begun while it rests: this was under way.
+            Reason::Throttle | Reason::Configuration | Reason::Quota => rest.until <= now,
+        };
+        let reason = self
+            .rests()
+            .get(route)
+            .filter(|rest| is_over(rest))
+            .map(|rest| rest.reason);
+        if let Some(reason) = reason {
             self.end(route, "a message was taken");
+            self.tell(reason, Some(route));
         }
     }
 
@@ -306,13 +340,13 @@ impl Lanes {
     }
 
     fn rests(&self) -> MutexGuard<'_, BTreeMap<String, Rest>> {
-        self.0.rests.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0.rests)
     }
 
     /// Keeps what lasts, off the reactor. Whoever writes last has seen all.
     fn save(&self) {
         let lanes = self.clone();
-        let write = move || {
+        kept::off_the_reactor(move || {
             let file = lanes.0.file.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(path) = file.as_ref() else { return };
             let kept: BTreeMap<String, Rest> = lanes
@@ -321,14 +355,10 @@ impl Lanes {
                 .filter(|(_, rest)| rest.reason.is_lasting())
                 .map(|(route, rest)| (route.clone(), rest.clone()))
                 .collect();
-            if let Err(error) = store(path, &kept) {
+            if let Err(error) = kept::store(path, &kept) {
                 tracing::error!(%error, "the list of resting routes cannot be kept: after a restart each is tried again");
             }
-        };
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(write)),
-            Err(_) => write(),
-        }
+        });
     }
 }
 
@@ -354,21 +384,12 @@ fn routes(config: &ConfigFile) -> BTreeMap<String, &postroad_config::Route> {
         .collect()
 }
 
-fn load(path: &Path) -> io::Result<BTreeMap<String, Rest>> {
-    match std::fs::read(path) {
-        Ok(octets) => serde_json::from_slice(&octets).map_err(io::Error::other),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeMap::new()),
-        Err(error) => Err(error),
-    }
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn store(path: &Path, rests: &BTreeMap<String, Rest>) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    let mut file = File::create(&temporary)?;
-    file.write_all(&serde_json::to_vec(rests).map_err(io::Error::other)?)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
-    File::open(path.parent().unwrap_or_else(|| Path::new(".")))?.sync_all()
+fn shortened(reply: &str) -> String {
+    crate::dsn::text::one_line(reply, crate::dsn::text::Charset::Unicode, LONGEST_REPLY)
 }
 
 const FILE: &str = "resting-routes.json";

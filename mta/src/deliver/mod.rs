@@ -20,7 +20,9 @@ mod control;
 mod dane_certificate;
 pub mod demand;
 pub mod exchanges;
+pub mod holds;
 pub mod hosts;
+mod kept;
 pub mod lanes;
 mod link;
 mod login;
@@ -68,8 +70,8 @@ use self::tls::ClientTls;
 use crate::dns::Dns;
 use crate::logins::Logins;
 use crate::outcome::{Hop, Outcome};
-use crate::queue::clock;
 use crate::queue::window::Feedback;
+use crate::queue::{clock, rate};
 use crate::seen::Seen;
 
 /// Makes attempts; holds the connections that are still warm.
@@ -250,7 +252,7 @@ impl Deliverer {
             self.take((way, lane), known, load, &mut course, stop).await;
             // Others need not find out by themselves that they have to go another way.
             if let Some(lane) = lane.filter(|_| course.is_way_dead() && number + 1 < plan.ways.len()) {
-                lane.is_out_of_reach(course.why(), clock::now());
+                lane.is_out_of_reach(&course.way.why, clock::now());
             }
         }
         course.end(stop.is_cancelled(), plan.ways.len())
@@ -258,9 +260,13 @@ impl Deliverer {
 
     fn spare(&self, plan: &Plan, number: usize, way: &Way, recipients: usize) -> Option<Taken> {
         let most = way.limits.recipients_per_transaction.unwrap_or(u32::MAX).max(1);
-        let messages = u64::try_from(recipients).unwrap_or(1).div_ceil(u64::from(most));
+        let recipients = u64::try_from(recipients).unwrap_or(1);
+        let load = rate::Load {
+            messages: recipients.div_ceil(u64::from(most)),
+            recipients,
+        };
         self.spare
-            .take(plan.route(number), &way.limits, messages, clock::now())
+            .take(plan.route(number), &way.limits, load, clock::now())
     }
 
     fn finder<'a>(&'a self, hostname: &'a str) -> Finder<'a> {
@@ -465,7 +471,7 @@ struct Course {
     outcomes: Vec<(u32, Outcome)>,
     feedback: Option<Feedback>,
     store: bool,
-    /// Why those that are left are left: the last reason.
+    /// Why those that are left are left: the last reason, or a hold.
     setback: Option<Setback>,
     /// A way that can never work does not hide one that may work later.
     may_work_later: bool,
@@ -488,6 +494,8 @@ struct Taking {
     heard: bool,
     /// One of it could not be talked to.
     dead: bool,
+    /// Why those that are left are left: the last reason.
+    why: String,
 }
 
 impl Course {
@@ -516,13 +524,6 @@ impl Course {
     /// Nobody of the way that was taken could be talked to.
     fn is_way_dead(&self) -> bool {
         self.way.dead && !self.way.heard
-    }
-
-    /// Why those that are left are left.
-    fn why(&self) -> &str {
-        self.setback
-            .as_ref()
-            .map_or("", |setback| setback.outcome.source.text())
     }
 
     /// The way that is taken rests: those that are left go the next one, or wait for the end of it.
@@ -606,7 +607,14 @@ impl Course {
             return;
         }
         self.may_work_later |= !permanent;
-        self.setback = Some(setback);
+        setback.outcome.source.text().clone_into(&mut self.way.why);
+        // What has to be mended says more than the trouble of others.
+        match &mut self.setback {
+            Some(known) if known.outcome.is_on_hold() && !setback.outcome.is_on_hold() => {
+                known.feedback = setback.feedback.or(known.feedback);
+            }
+            last => *last = Some(setback),
+        }
     }
 
     /// `ways`: how many there are.

@@ -2,6 +2,7 @@
 //!
 //! Pure. What a next hop says is judged in `reply.rs`.
 
+use postroad_config::provider::Kind;
 use postroad_smtp::client::PeerReply;
 
 use super::connect::NoTls;
@@ -88,10 +89,26 @@ impl Setback {
         let status = no.reply.as_ref().and_then(PeerReply::enhanced);
         // RFC 4954 section 6: X.7.8 is about credentials.
         let (_, subject, detail) = status.unwrap_or((4, 7, 8));
-        Self::dead(
+        let setback = Self::dead(
             Status::new(4, subject, detail),
             format!("not logged in at {whom}: {}: {}", no.fault.name(), no.reason),
-        )
+        );
+        if no.fault.is_passing() {
+            setback
+        } else {
+            setback.to_be_mended()
+        }
+    }
+
+    /// A configured name has no address, by a DNS that answers.
+    pub fn misnamed(reason: String) -> Self {
+        Self::dead(Status::new(4, 4, 3), reason).to_be_mended()
+    }
+
+    /// A fault of the configuration: its mail is on hold.
+    fn to_be_mended(mut self) -> Self {
+        self.outcome.reaction = Some(Kind::Configuration);
+        self
     }
 
     /// No server of the domain has a name that is beyond doubt, see [`super::demand::is_proven`].

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use postroad_config::RouteLimits;
 
-use crate::queue::rate::Limiter;
+use crate::queue::rate::{Limiter, Load};
 
 /// What the spare ways have in use.
 #[derive(Clone, Debug, Default)]
@@ -26,21 +26,22 @@ pub(super) struct Taken {
 }
 
 impl Spare {
-    /// Takes the way for so many transactions, unless that would break its limits.
-    pub(super) fn take(&self, route: String, limits: &RouteLimits, messages: u64, now: u64) -> Option<Taken> {
+    /// Takes the way for so much, unless its limits are reached. More recipients than its rate lets leave at once leave all the
+    /// same, and are waited for afterwards.
+    pub(super) fn take(&self, route: String, limits: &RouteLimits, load: Load, now: u64) -> Option<Taken> {
         let mut uses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let way = uses.entry(route.clone()).or_insert_with(|| Use {
-            limiter: Limiter::new(&limits.messages),
+            limiter: Limiter::new(&limits.messages, &limits.recipients),
             running: 0,
         });
-        if !way.limiter.is_for(&limits.messages) {
-            way.limiter = Limiter::new(&limits.messages);
+        if !way.limiter.is_for(&limits.messages, &limits.recipients) {
+            way.limiter = Limiter::new(&limits.messages, &limits.recipients);
         }
         let full = limits.connections.is_some_and(|most| way.running >= most);
         if full || way.limiter.next_at() > now {
             return None;
         }
-        way.limiter.take(now, messages);
+        way.limiter.take(now, load);
         way.running += 1;
         Some(Taken {
             spare: self.clone(),
@@ -75,7 +76,11 @@ mod tests {
             ..RouteLimits::default()
         };
         let spare = Spare::default();
-        let take = |now| spare.take("p#1".into(), &limits, 1, now);
+        let load = Load {
+            messages: 1,
+            recipients: 1,
+        };
+        let take = |now| spare.take("p#1".into(), &limits, load, now);
         let first = take(0);
         assert!(first.is_some() && take(5_000).is_none(), "one connection at once");
         drop(first);

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use postroad_config::{Period, Rate};
 
-use crate::queue::rate::Limiter;
+use crate::queue::rate::{Limiter, Load};
 
 /// Who got how many notices.
 #[derive(Debug, Default)]
@@ -32,15 +32,19 @@ impl Flood {
         let limiter = self
             .senders
             .entry(key)
-            .or_insert_with(|| Limiter::new(&[NOTICES]));
+            .or_insert_with(|| Limiter::new(&[NOTICES], &[]));
         let may = limiter.next_at() <= now;
         if may {
-            limiter.take(now, 1);
+            limiter.take(now, ONE);
         }
         may
     }
 }
 
+const ONE: Load = Load {
+    messages: 1,
+    recipients: 1,
+};
 /// More than a person needs, too few to hurt.
 const NOTICES: Rate = Rate {
     count: 300,

@@ -1,4 +1,5 @@
-//! Routes that something is the matter with, at the moment of a scrape. A route that is well has no series.
+//! Routes that something is the matter with, and policies whose mail is on hold, at the moment of a scrape. One that is well has no
+//! series.
 
 use std::fmt;
 
@@ -27,6 +28,18 @@ impl Collector for Routes {
             let route = label(&state.route);
             let labels = [("route", route.as_str()), ("reason", state.reason.as_str())];
             ConstGauge::new(1_u64).encode(family.encode_family(&labels)?)?;
+        }
+        let mut family = encoder.encode_descriptor(
+            "policy_hold_seconds",
+            "For how long mail of a policy has been on hold: somebody has to mend it, or its quota is used up",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (policy, since) in self.0.holds().view() {
+            let policy = label(&policy);
+            let labels = [("policy", policy.as_str())];
+            let seconds = clock::now().saturating_sub(since) / 1_000;
+            ConstGauge::new(seconds).encode(family.encode_family(&labels)?)?;
         }
         Ok(())
     }

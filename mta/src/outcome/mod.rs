@@ -145,6 +145,12 @@ impl Outcome {
         }
     }
 
+    /// Whether it waits for somebody to mend the configuration or the account, or for a quota: `deliver/holds.rs`.
+    pub fn is_on_hold(&self) -> bool {
+        let waits = matches!(self.reaction, Some(Kind::Configuration | Kind::Quota));
+        self.verdict == Verdict::Deferred && waits
+    }
+
     /// There is nothing left to be delivered. RFC 3463 section 3.4, X.3.0.
     pub fn body_lost() -> Self {
         Self::ours(

@@ -289,17 +289,21 @@ impl Index {
             place.window.set_cap(limits.and_then(|limits| limits.connections));
             place.recipients = limits.and_then(|limits| limits.recipients_per_transaction);
             place.limiter = limiter;
-            let job = Job {
-                entry,
-                stay,
-                trial: false,
-                site: place.name.clone(),
-                share,
-                recipients,
-                patience,
-                instead: None,
-            };
-            self.push(number, job);
+            let site = place.name.clone();
+            let at_once = limits.and_then(|limits| Limiter::most_recipients(&limits.recipients));
+            for some in recipients.chunks(at_once.unwrap_or(recipients.len())) {
+                let job = Job {
+                    entry,
+                    stay,
+                    trial: false,
+                    site: site.clone(),
+                    share,
+                    recipients: some.to_vec(),
+                    patience,
+                    instead: None,
+                };
+                self.push(number, job);
+            }
             if urgent {
                 self.hurry(number, patience);
             }

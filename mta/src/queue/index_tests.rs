@@ -278,6 +278,44 @@ fn all_sites_of_a_route_share_its_rate() {
 }
 
 #[test]
+fn a_message_with_more_recipients_than_their_rate_leaves_in_parts() {
+    let limits = RouteLimits {
+        recipients: vec![postroad_config::Rate {
+            count: 8,
+            per: postroad_config::Period::from_secs(6),
+        }],
+        ..RouteLimits::default()
+    };
+    let mut index = index();
+    index.accept(id(1));
+    index.due(0, 10);
+    let pace = Pace {
+        route: "p#0".to_owned(),
+        limits,
+    };
+    let found = Sorted {
+        groups: vec![Group {
+            pace: Some(pace),
+            ..group("a", (0..7).collect(), 1_000_000)
+        }],
+        ..Sorted::default()
+    };
+    index.sorted(id(1), Some(found));
+    let mut started = vec![];
+    for now in (0..10_000).step_by(500) {
+        while let Some(job) = index.start(now) {
+            started.push((now, job.recipients.clone()));
+            end(&mut index, job, Feedback::Good, &[], None, now);
+        }
+    }
+    assert_eq!(
+        started,
+        [(0, vec![0, 1, 2]), (3_000, vec![3, 4, 5]), (6_000, vec![6])]
+    );
+    assert_eq!(index.count(), (0, 0));
+}
+
+#[test]
 fn a_route_has_no_more_connections_to_a_site_than_its_limit() {
     let limits = RouteLimits {
         connections: Some(2),

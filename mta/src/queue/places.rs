@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::entries::{Entries, SiteNumber};
 use super::fair::{Fair, Share};
+use super::rate::Load;
 use super::waiting::Waiting;
 use super::wheel::Timer;
 use super::window::Window;
@@ -96,13 +97,14 @@ impl Site {
         }
     }
 
-    /// Messages that a job counts as.
-    pub fn messages(&self, job: &Waiting) -> u64 {
+    /// What a job counts as.
+    pub fn load(&self, job: &Waiting) -> Load {
         let most = self.recipients.unwrap_or(u32::MAX).max(1);
-        u64::try_from(job.recipients().len())
-            .unwrap_or(1)
-            .div_ceil(u64::from(most))
-            .max(1)
+        let recipients = u64::try_from(job.recipients().len()).unwrap_or(1);
+        Load {
+            messages: recipients.div_ceil(u64::from(most)).max(1),
+            recipients,
+        }
     }
 }
 

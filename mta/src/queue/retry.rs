@@ -44,6 +44,8 @@ pub struct Age {
     pub null_sender: bool,
     /// Until when its sender wants it delivered.
     pub by: Option<DeliverBy>,
+    /// How long it was on hold (`deliver/holds.rs`): that counts to no lifetime, but the sender's own time goes on.
+    pub held: u64,
 }
 
 impl Schedule {
@@ -58,6 +60,7 @@ impl Schedule {
         } else {
             expires
         };
+        let expires = expires.saturating_add(age.held);
         let expires = match age.by {
             Some(by) if by.mode == ByMode::Return => expires.min(by.deadline),
             _ => expires,
@@ -79,19 +82,28 @@ impl Schedule {
         if now >= self.expires {
             return Next::GiveUp;
         }
+        Next::At(self.at(attempts, now, draw).min(self.expires))
+    }
+
+    /// The same for one that is on hold now: the sender's own time alone ends it.
+    pub fn next_on_hold(&self, attempts: u32, now: u64, draw: u64) -> Next {
+        if self.is_late(now) {
+            return Next::GiveUp;
+        }
+        Next::At(self.at(attempts, now, draw))
+    }
+
+    fn at(&self, attempts: u32, now: u64, draw: u64) -> u64 {
         let doublings = attempts.saturating_sub(1).min(MAX_DOUBLINGS);
         let base = millis(self.first.saturating_mul(1 << doublings).min(self.longest));
         let spread = base / 5 + 1;
         let delay = base - base / 10 + draw % spread;
         let at = now.saturating_add(delay);
-        Next::At(
-            match self.by {
-                Some(by) if by.mode == ByMode::Return && at >= by.deadline => before(now, self.expires),
-                Some(by) if by.mode == ByMode::Notify && now < by.deadline => at.min(by.deadline),
-                _ => at,
-            }
-            .min(self.expires),
-        )
+        match self.by {
+            Some(by) if by.mode == ByMode::Return && at >= by.deadline => before(now, by.deadline),
+            Some(by) if by.mode == ByMode::Notify && now < by.deadline => at.min(by.deadline),
+            _ => at,
+        }
     }
 
     /// The sender wants it back: its time is over, and nothing is tried any more.
@@ -160,6 +172,7 @@ mod tests {
                 expires: 1_000 + 5 * DAY,
                 null_sender,
                 by: None,
+                held: 0,
             },
         )
     }
@@ -174,6 +187,7 @@ mod tests {
                 mode,
                 trace: false,
             }),
+            held: 0,
         };
         Schedule::new(&Retry::default(), age)
     }
@@ -239,6 +253,44 @@ mod tests {
     }
 
     #[test]
+    fn the_time_on_hold_counts_to_no_lifetime_but_to_that_of_the_sender() {
+        for (lifetime, null_sender, by, want) in [
+            (None, false, None, 1_000 + 8 * DAY),
+            (None, true, None, 1_000 + 8 * DAY),
+            (Some(60), false, None, 61_000 + 3 * DAY),
+            (None, false, Some(6 * DAY), 6 * DAY),
+        ] {
+            let retry = Retry {
+                lifetime: lifetime.map(Period::from_secs),
+                ..Retry::default()
+            };
+            let age = Age {
+                arrived: 1_000,
+                expires: 1_000 + 5 * DAY,
+                null_sender,
+                by: by.map(|deadline| DeliverBy {
+                    deadline,
+                    mode: ByMode::Return,
+                    trace: false,
+                }),
+                held: 3 * DAY,
+            };
+            assert_eq!(Schedule::new(&retry, age).expires(), want, "{lifetime:?} {by:?}");
+        }
+        // It was on hold elsewhere, and is over by what is known here: the hold that is found now keeps it all the same.
+        let over = schedule(Some(60), false);
+        assert_eq!(over.next(1, 61_000, 0), Next::GiveUp);
+        assert_eq!(over.next_on_hold(1, 61_000, 0), Next::At(61_000 + 270_000));
+        assert_eq!(
+            by(60_000, ByMode::Return).next_on_hold(1, 60_000, 0),
+            Next::GiveUp
+        );
+        assert!(
+            matches!(by(60_000, ByMode::Return).next_on_hold(1, 50_000, 0), Next::At(at) if at <= 60_000)
+        );
+    }
+
+    #[test]
     fn a_schedule_of_zero_does_not_spin() {
         let zero = Retry {
             first: Period::from_secs(0),
@@ -252,6 +304,7 @@ mod tests {
                 expires: DAY,
                 null_sender: false,
                 by: None,
+                held: 0,
             },
         );
         assert!(matches!(schedule.next(1, 0, 0), Next::At(at) if at >= 90));

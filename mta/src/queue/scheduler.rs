@@ -82,6 +82,7 @@ impl Scheduler {
             sites: queue.0.sites.clone(),
             hot: Hot::new(MOST_HOT),
             moved: queue.0.moved.clone(),
+            holds: parts.metrics.lanes.holds().clone(),
             keys: RandomState::new(),
         };
         Self {
@@ -109,6 +110,7 @@ impl Scheduler {
     pub(super) async fn run(mut self) {
         self.load();
         let mut changed = self.live.changed();
+        let lanes = self.lanes.clone();
         loop {
             self.pump();
             let pause = self.pause();
@@ -120,6 +122,7 @@ impl Scheduler {
                 },
                 Some(ended) = self.tasks.join_next_with_id() => self.event(ended),
                 Ok(()) = changed.changed() => self.follow_settings(),
+                () = lanes.woken() => self.index.open_resting(),
                 () = tokio::time::sleep(pause) => {}
             }
             self.answer_leaving();

@@ -59,9 +59,10 @@ pub struct Due {
     pub recipients: Vec<(u32, Status)>,
 }
 
-/// How long a message is tried.
-pub fn age(item: &Item) -> Age {
+/// How long a message is tried that was on hold for so long.
+pub fn age(item: &Item, held: u64) -> Age {
     Age {
+        held,
         arrived: item.envelope.arrived,
         expires: item.envelope.expires,
         null_sender: item.envelope.reverse_path.is_empty(),
@@ -86,7 +87,7 @@ pub struct Attempt {
 
 /// Decides.
 pub fn settle(item: &Item, outcomes: &[(u32, Outcome)], schedule: &Schedule, attempt: Attempt) -> Settled {
-    let Attempt { now, draw, .. } = attempt;
+    let now = attempt.now;
     let mut settled = Settled::default();
     let mut due = Notices::new(item, attempt.final_store);
     for (index, outcome) in outcomes {
@@ -124,7 +125,7 @@ pub fn settle(item: &Item, outcomes: &[(u32, Outcome)], schedule: &Schedule, att
                     .after_failures
                     .push(RecipientUpdate { index: *index, state });
             }
-            Verdict::Deferred => match schedule.next(state.attempts, now, draw) {
+            Verdict::Deferred => match next(schedule, outcome, state.attempts, attempt) {
                 Next::GiveUp => {
                     state.status = State::Expired;
                     let late = schedule.is_late(now);
@@ -171,6 +172,15 @@ pub fn settle(item: &Item, outcomes: &[(u32, Outcome)], schedule: &Schedule, att
     }
     settled.notices = due.list;
     settled
+}
+
+fn next(schedule: &Schedule, outcome: &Outcome, attempts: u32, attempt: Attempt) -> Next {
+    let Attempt { now, draw, .. } = attempt;
+    if outcome.is_on_hold() {
+        schedule.next_on_hold(attempts, now, draw)
+    } else {
+        schedule.next(attempts, now, draw)
+    }
 }
 
 /// When waiting for a dead site has to be interrupted for one of these recipients. What was due up to `told` is done.
@@ -322,7 +332,7 @@ mod tests {
             .zip(verdicts)
             .map(|(index, verdict)| (index, Outcome::ours(*verdict, Status::new(4, 0, 0), "r")))
             .collect();
-        let schedule = Schedule::new(&Retry::default(), age(item));
+        let schedule = Schedule::new(&Retry::default(), age(item, 0));
         settle(item, &outcomes, &schedule, attempt(true, now))
     }
 
@@ -372,6 +382,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_on_hold_does_not_expire_and_its_sender_is_told_of_the_delay() {
+        use postroad_config::provider::Kind;
+        let item = item("a@b.example", &[Notify::UNSET]);
+        let schedule = Schedule::new(&Retry::default(), age(&item, 0));
+        for (reaction, want) in [
+            (Kind::Configuration, Action::Delayed),
+            (Kind::Quota, Action::Delayed),
+            (Kind::Throttle, Action::Failed),
+            (Kind::Sender, Action::Failed),
+        ] {
+            let outcomes = [(0, Outcome::resting(reaction, "r"))];
+            let settled = settle(&item, &outcomes, &schedule, attempt(true, 121 * HOUR));
+            assert_eq!(actions(&settled), [want], "{reaction:?}");
+            assert_eq!(settled.next.is_some(), want == Action::Delayed, "{reaction:?}");
+        }
+    }
+
+    #[test]
     fn the_notice_of_delay_is_sent_once() {
         let mut item = item("a@b.example", &[Notify::UNSET]);
         let settled = run(&item, &[Verdict::Deferred], 5 * HOUR);
@@ -393,7 +421,7 @@ mod tests {
     fn a_success_that_is_to_be_told_is_owed_until_it_is() {
         let mut item = item("a@b.example", &[Notify::SUCCESS, Notify::UNSET]);
         let outcome = Outcome::ours(Verdict::Delivered, Status::new(2, 1, 5), "r");
-        let schedule = Schedule::new(&Retry::default(), age(&item));
+        let schedule = Schedule::new(&Retry::default(), age(&item, 0));
         let outcomes = [(0, outcome.clone()), (1, outcome)];
         let settled = settle(&item, &outcomes, &schedule, attempt(true, HOUR));
         assert_eq!(actions(&settled), [Action::Delivered]);
@@ -534,7 +562,7 @@ mod tests {
             let item = with_time(ByMode::Notify, trace, notify);
             let mut outcome = Outcome::ours(Verdict::Delivered, Status::new(2, 0, 0), "");
             (outcome.reported_by_hop, outcome.time_passed_on) = (reported, passed_on);
-            let schedule = Schedule::new(&Retry::default(), age(&item));
+            let schedule = Schedule::new(&Retry::default(), age(&item, 0));
             let settled = settle(&item, &[(0, outcome)], &schedule, attempt(false, 0));
             let want: Vec<_> = told.then_some(Action::Relayed).into_iter().collect();
             assert_eq!(actions(&settled), want, "{trace} {passed_on:?} {notify:?}");
@@ -545,7 +573,7 @@ mod tests {
     fn waiting_ends_when_the_time_of_the_sender_does() {
         for mode in [ByMode::Return, ByMode::Notify] {
             let item = with_time(mode, false, Notify::UNSET);
-            let schedule = Schedule::new(&Retry::default(), age(&item));
+            let schedule = Schedule::new(&Retry::default(), age(&item, 0));
             assert_eq!(patience(&item, &[0], &schedule, 4 * HOUR, 0), HOUR, "{mode:?}");
         }
     }
@@ -553,7 +581,7 @@ mod tests {
     #[test]
     fn a_dead_site_is_waited_for_until_the_sender_has_to_be_told() {
         let mut item = item("a@b.example", &[Notify::UNSET]);
-        let schedule = Schedule::new(&Retry::default(), age(&item));
+        let schedule = Schedule::new(&Retry::default(), age(&item, 0));
         assert_eq!(patience(&item, &[0], &schedule, HOUR, 0), HOUR);
         assert_eq!(patience(&item, &[0], &schedule, HOUR, HOUR), schedule.expires());
         item.recipients[0].delay_notified = true;
@@ -565,7 +593,7 @@ mod tests {
         let item = item("a@b.example", &[Notify::SUCCESS]);
         let mut outcome = Outcome::ours(Verdict::Delivered, Status::new(2, 0, 0), "");
         outcome.reported_by_hop = true;
-        let schedule = Schedule::new(&Retry::default(), age(&item));
+        let schedule = Schedule::new(&Retry::default(), age(&item, 0));
         let settled = settle(&item, &[(0, outcome.clone())], &schedule, attempt(false, 0));
         assert!(settled.notices.is_empty());
         outcome.reported_by_hop = false;

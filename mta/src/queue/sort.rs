@@ -17,6 +17,7 @@ use super::orders::HELD;
 use super::owed::is_owed;
 use super::retry::Schedule;
 use super::{clock, settle};
+use crate::deliver::holds::Holds;
 use crate::deliver::plan::{Origin, Plan};
 use crate::deliver::sites::Sites;
 use crate::settings::Live;
@@ -34,6 +35,8 @@ pub struct Sorter {
     pub hot: Hot,
     /// Messages that go by a policy that a person chose.
     pub moved: Moved,
+    /// Policies whose mail is on hold.
+    pub holds: Holds,
     /// See [`Share::of`].
     pub keys: RandomState,
 }
@@ -75,7 +78,8 @@ impl Sorter {
                         "the policy that it was moved to is gone; it goes by its usual route"
                     );
                 }
-                let mut sorted = group(config, &self.sites, &message.item, by.as_deref(), now);
+                let known = (&self.sites, &self.holds);
+                let mut sorted = group(config, known, &message.item, by.as_deref(), now);
                 sorted.share = Share::of(&message.item, &self.keys);
                 if !sorted.groups.is_empty() {
                     self.hot.put(entry, Arc::new(message));
@@ -144,7 +148,17 @@ pub fn sites(config: &ConfigFile, sites: &Sites, item: &Item, by: Option<&str>) 
         .collect()
 }
 
-fn group(config: &ConfigFile, sites: &Sites, item: &Item, by: Option<&str>, now: u64) -> Sorted {
+fn group(
+    config: &ConfigFile,
+    (sites, holds): (&Sites, &Holds),
+    item: &Item,
+    by: Option<&str>,
+    now: u64,
+) -> Sorted {
+    let schedule = |plan: &Plan| {
+        let held = holds.held(&plan.name, item.envelope.arrived, now);
+        Schedule::new(&plan.retry, settle::age(item, held))
+    };
     // Two policies may use one site in different ways: they share it, not an attempt.
     let mut groups: BTreeMap<(String, String), (Vec<u32>, Plan)> = BTreeMap::new();
     let mut owed: BTreeMap<String, Vec<u32>> = BTreeMap::new();
@@ -158,7 +172,7 @@ fn group(config: &ConfigFile, sites: &Sites, item: &Item, by: Option<&str>, now:
             owed.entry(plan.name).or_default().push(index);
             continue;
         }
-        let schedule = Schedule::new(&plan.retry, settle::age(item));
+        let schedule = schedule(&plan);
         let at = due_at(state, &schedule);
         if at > now && !is_of_another_clock(state, &schedule, now) {
             next = Some(next.map_or(at, |next| next.min(at)));
@@ -171,7 +185,7 @@ fn group(config: &ConfigFile, sites: &Sites, item: &Item, by: Option<&str>, now:
             .push(index);
     }
     let groups = groups.into_iter().map(|((site, _), (recipients, plan))| {
-        let schedule = Schedule::new(&plan.retry, settle::age(item));
+        let schedule = schedule(&plan);
         let patience = settle::patience(
             item,
             &recipients,
@@ -315,7 +329,7 @@ policies:
         ]);
         item.recipients[4].status = Status::Delivered;
         let sites = Sites::default();
-        let sorted = group(&config(), &sites, &item, None, 10);
+        let sorted = group(&config(), (&sites, &Holds::default()), &item, None, 10);
         let groups: Vec<_> = sorted
             .groups
             .iter()
@@ -342,7 +356,7 @@ policies:
             ("e@a.example", OWED),
         ]);
         item.recipients[3].status = Status::Failed;
-        let sorted = group(&config(), &Sites::default(), &item, None, 10);
+        let sorted = group(&config(), (&Sites::default(), &Holds::default()), &item, None, 10);
         let groups: Vec<_> = sorted
             .groups
             .iter()
@@ -359,7 +373,7 @@ policies:
         config.policies[0].matches.identities = vec!["system:serviceaccount:shop:orders".into()];
         let mut item = item(&[("u@c.example", 0)]);
         let site = |item: &Item| {
-            group(&config, &Sites::default(), item, None, 10).groups[0]
+            group(&config, (&Sites::default(), &Holds::default()), item, None, 10).groups[0]
                 .site
                 .clone()
         };
@@ -371,7 +385,7 @@ policies:
     #[test]
     fn a_wait_that_only_another_clock_can_have_written_is_over() {
         let longest =
-            Schedule::new(&postroad_config::Retry::default(), settle::age(&item(&[]))).longest_wait();
+            Schedule::new(&postroad_config::Retry::default(), settle::age(&item(&[]), 0)).longest_wait();
         for (attempts, next_attempt, waits) in [
             (3, 10 + longest, true),
             (3, 11 + longest, false),
@@ -380,7 +394,7 @@ policies:
         ] {
             let mut item = item(&[("u@c.example", next_attempt)]);
             item.recipients[0].attempts = attempts;
-            let sorted = group(&config(), &Sites::default(), &item, None, 10);
+            let sorted = group(&config(), (&Sites::default(), &Holds::default()), &item, None, 10);
             assert_eq!(
                 (sorted.next == Some(next_attempt), sorted.groups.is_empty()),
                 (waits, waits),
@@ -396,7 +410,7 @@ policies:
         for domain in ["c.example", "d.example"] {
             sites.learn(domain, Some("smtp:hub.example:25".to_owned()), 0);
         }
-        let groups = group(&config(), &sites, &item, None, 10).groups;
+        let groups = group(&config(), (&sites, &Holds::default()), &item, None, 10).groups;
         assert!(groups.iter().all(|group| group.site == "smtp:hub.example:25"));
         let together: Vec<_> = groups.iter().map(|group| group.recipients.clone()).collect();
         assert_eq!(together, [vec![0, 1], vec![2]]);
@@ -447,7 +461,7 @@ domains:
         item.recipients[0].attempts = 1;
         item.envelope.expires = 120 * hour;
         let sorted = |config: &ConfigFile, now| {
-            let sorted = group(config, &Sites::default(), &item, None, now);
+            let sorted = group(config, (&Sites::default(), &Holds::default()), &item, None, now);
             let groups: Vec<_> = sorted.groups.into_iter().map(|group| group.recipients).collect();
             (sorted.next, groups)
         };
@@ -477,7 +491,7 @@ domains:
         let item = item(&[("u@a.example", 0), ("u@c.example", 0)]);
         let sites = Sites::default();
         let by = |by| -> Vec<String> {
-            let groups = group(&config, &sites, &item, by, 10).groups;
+            let groups = group(&config, (&sites, &Holds::default()), &item, by, 10).groups;
             groups.into_iter().map(|group| group.site).collect()
         };
         assert_eq!(by(None), ["c.example", "smtp:hub.example:25"]);
@@ -495,7 +509,14 @@ policies:
     routes: [{to: {smartHosts: [{host: hub.example, port: 25}]}, tls: Opportunistic}]
 ";
         let config = postroad_config::assemble(text, &BTreeMap::new()).unwrap().file;
-        let groups = group(&config, &sites, &item, Some("mail/backup"), 10).groups;
+        let groups = group(
+            &config,
+            (&sites, &Holds::default()),
+            &item,
+            Some("mail/backup"),
+            10,
+        )
+        .groups;
         let sites: Vec<&str> = groups.iter().map(|group| group.site.as_str()).collect();
         assert_eq!(sites, ["lmtp:store.example:24", "smtp:hub.example:25"]);
     }

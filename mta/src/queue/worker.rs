@@ -122,6 +122,24 @@ impl Worker {
         }
     }
 
+    /// How long a message has been on hold under its policy.
+    fn held(&self, plan: &Plan, item: &Item) -> u64 {
+        let holds = self.metrics.lanes.holds();
+        holds.held(&plan.name, item.envelope.arrived, clock::now())
+    }
+
+    /// Tells how an attempt went, and has the message live longer by the time on hold, that of the attempt included.
+    fn learnt<'a>(&self, work: Work<'a>, attempted: &Attempted) -> Work<'a> {
+        if work.instead.is_none() {
+            let outcomes = attempted.outcomes.iter().map(|(_, outcome)| outcome);
+            let holds = self.metrics.lanes.holds();
+            holds.learn(&work.plan.name, outcomes, clock::now());
+        }
+        let held = self.held(&work.plan, work.item);
+        let schedule = Schedule::new(&work.plan.retry, settle::age(work.item, held));
+        Work { schedule, ..work }
+    }
+
     /// See [`Ledger::finish_if_done`].
     pub(super) fn finish_if_done(&self, entry: EntryId) {
         self.ledger.finish_if_done(entry);
@@ -150,7 +168,8 @@ impl Worker {
         };
         let by = self.moved.of(job.entry);
         let plan = sort::plan(&settings.set.file, &message.item, *first, by.as_deref());
-        let schedule = Schedule::new(&plan.retry, settle::age(&message.item));
+        let held = self.held(&plan, &message.item);
+        let schedule = Schedule::new(&plan.retry, settle::age(&message.item, held));
         let lost = message.lost.then(Outcome::body_lost);
         let why = lost.or_else(|| job.instead.as_deref().cloned());
         let instead = why.or_else(|| schedule.is_late(clock::now()).then(Outcome::late));
@@ -177,6 +196,7 @@ impl Worker {
             began,
         };
         let attempted = self.attempt(&work, answers, stop).await;
+        let work = self.learnt(work, &attempted);
         self.metrics.doubt(Doubt::NoReply, attempted.doubtful);
         let Left {
             pending: left,

@@ -36,6 +36,8 @@ pub struct Script {
     /// Reply to a login. Arguments: what was said, as [`Sink::logins`] gives it, how many logins there were before. Absent: nobody
     /// need log in.
     pub login: Option<Reply>,
+    /// Whoever does not log in may send all the same.
+    pub open: bool,
 }
 
 /// A reply for an address that was seen so many times before.
@@ -77,6 +79,7 @@ impl Default for Script {
             end: Box::new(|_, _| "250 2.0.0 queued as S1".to_owned()),
             trick: Trick::None,
             login: None,
+            open: false,
         }
     }
 }
@@ -108,7 +111,9 @@ struct Seen {
     connections: usize,
     resumed: usize,
     logins: Vec<String>,
-    certificates: Vec<bool>,
+    /// Who is logged in on which connection.
+    users: std::collections::BTreeMap<usize, String>,
+    certificates: Vec<Option<Vec<u8>>>,
 }
 
 /// A running next hop; ends with the test.
@@ -178,7 +183,17 @@ impl Sink {
 
     /// For each handshake, whether the client showed a certificate.
     pub fn certificates(&self) -> Vec<bool> {
+        self.shown().iter().map(Option::is_some).collect()
+    }
+
+    /// For each handshake, the certificate that the client showed (DER).
+    pub fn shown(&self) -> Vec<Option<Vec<u8>>> {
         self.seen.lock().unwrap().certificates.clone()
+    }
+
+    /// What was said in the login of a connection that was let in.
+    pub fn user_of(&self, connection: usize) -> Option<String> {
+        self.seen.lock().unwrap().users.get(&connection).cloned()
     }
 
     /// TLS handshakes that went on with an earlier session.
@@ -255,7 +270,12 @@ impl Session {
                     if tls.get_ref().1.handshake_kind() == Some(rustls::HandshakeKind::Resumed) {
                         self.seen.lock().unwrap().resumed += 1;
                     }
-                    let shown = tls.get_ref().1.peer_certificates().is_some();
+                    let shown = tls
+                        .get_ref()
+                        .1
+                        .peer_certificates()
+                        .and_then(|chain| chain.first());
+                    let shown = shown.map(|leaf| leaf.to_vec());
                     self.seen.lock().unwrap().certificates.push(shown);
                     self.talk(&mut BufReader::new(tls), true).await?;
                 }
@@ -271,7 +291,7 @@ impl Session {
         tls: bool,
     ) -> std::io::Result<End> {
         let mut open = Transaction::default();
-        let mut logged_in = self.script.login.is_none();
+        let mut logged_in = self.script.login.is_none() || self.script.open;
         loop {
             let mut line = String::new();
             if stream.read_line(&mut line).await? == 0 {
@@ -372,6 +392,9 @@ impl Session {
             Some(login) => login(&said, before),
             None => "235 2.7.0 welcome".to_owned(),
         };
+        if reply.starts_with("235") {
+            self.seen.lock().unwrap().users.insert(self.connection, said);
+        }
         if mechanism == "XOAUTH2" && !reply.starts_with('2') {
             // The refusal is told first, and the client has to answer before it is given.
             stream.write_all(b"334 eyJzdGF0dXMiOiI0MDAifQ==\r\n").await?;

@@ -197,13 +197,15 @@ fn limits(known: RouteLimits, given: Option<&crd::RouteLimits>) -> Result<RouteL
         return Ok(known);
     };
     let number = |value: i32| u32::try_from(value).unwrap_or(1);
-    let messages = if given.messages.is_empty() {
-        known.messages
-    } else {
-        given.messages.iter().map(rate).collect::<Result<_, _>>()?
+    let rates = |field: &str, given: &[crd::Rate], known| {
+        if given.is_empty() {
+            return Ok(known);
+        }
+        given.iter().map(|given| rate(field, given)).collect()
     };
     Ok(RouteLimits {
-        messages,
+        messages: rates("messages", &given.messages, known.messages)?,
+        recipients: rates("recipients", &given.recipients, known.recipients)?,
         connections: given.connections.map(number).or(known.connections),
         recipients_per_transaction: given
             .recipients_per_transaction
@@ -229,12 +231,12 @@ fn message_size(text: &str) -> Result<Octets, Invalid> {
     Ok(size)
 }
 
-fn rate(given: &crd::Rate) -> Result<Rate, Invalid> {
-    let field = "spec.routes.limits.messages.per";
-    let per: Period = parsed(field, &given.per.0)?;
+fn rate(of: &str, given: &crd::Rate) -> Result<Rate, Invalid> {
+    let field = format!("spec.routes.limits.{of}.per");
+    let per: Period = parsed(&field, &given.per.0)?;
     if per > LONGEST_RATE {
         return Err(Invalid::new(
-            field,
+            &field,
             format!("{per} is longer than {LONGEST_RATE}; count over a shorter time"),
         ));
     }
@@ -453,6 +455,11 @@ mod tests {
             (
                 json!({"routes": [{"direct": {}, "limits": {"messages": [{"count": 5, "per": "101d"}]}}]}),
                 "spec.routes.limits.messages.per",
+                "101d",
+            ),
+            (
+                json!({"routes": [{"direct": {}, "limits": {"recipients": [{"count": 5, "per": "101d"}]}}]}),
+                "spec.routes.limits.recipients.per",
                 "101d",
             ),
             (

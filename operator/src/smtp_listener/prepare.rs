@@ -11,7 +11,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::jiff::Timestamp;
 use kube::{Api, Resource, ResourceExt};
-use postroad_config::{ConfigFile, Domain, Drained, LoginSecret, Peers, Policy, Review, User};
+use postroad_config::{ConfigFile, Domain, Drained, LoginSecret, Peers, Policy, Review, RouteTarget, User};
 use postroad_crds::conditions::reason;
 use postroad_crds::{MailDomain, SmtpListener};
 use serde_json::{Value, json};
@@ -124,17 +124,17 @@ async fn write(
             ctx.args.pod_namespace, ctx.args.service_account
         ),
         domains,
-        policies,
         pods: sending_pods(listener, children),
         peers: peers(
             listener,
             names,
             children,
             previous,
-            inputs.valid.access.is_shared(),
+            inputs.valid.access.is_shared() || has_lanes(&policies),
         ),
         spool_format: spool_format::rendered(agreed_format(listener)),
         review,
+        policies,
     };
     let asks_for_reviews = parts.review.is_some();
     let leaves_by = network::mail_ports(&parts.policies, &parts.domains, &inputs.valid.filters);
@@ -161,6 +161,12 @@ async fn write(
         authority: authority.certificate,
         rendered,
     }))
+}
+
+/// Whether pods have something to tell each other of routes.
+fn has_lanes(policies: &[Policy]) -> bool {
+    let mut routes = policies.iter().flat_map(|policy| &policy.routes);
+    routes.any(|route| matches!(route.to, RouteTarget::SmartHosts(_)))
 }
 
 /// Where the pods ask whether a token was revoked: this very process, whose leaf for it is made here and kept in memory. Another

@@ -48,6 +48,8 @@ pub struct Preset {
     pub connections: Option<Fact<u32>>,
     /// Messages in so many seconds, and the port that it is about.
     pub rate: Option<Fact<(u32, u64, Option<u16>)>>,
+    /// Recipients in so many seconds, where the provider counts those.
+    pub recipient_rate: Option<Fact<(u32, u64)>>,
     /// Recipients of a transaction.
     pub recipients: Option<Fact<u32>>,
     /// Messages of a connection.
@@ -77,6 +79,7 @@ pub fn preset(provider: Provider) -> Preset {
         ports_by: by,
         connections: None,
         rate: None,
+        recipient_rate: None,
         recipients: None,
         messages_per_connection: None,
         message_size: None,
@@ -93,7 +96,7 @@ pub fn preset(provider: Provider) -> Preset {
     };
     match provider {
         Provider::GoogleWorkspaceRelay => Preset {
-            rate: Some(fact((319_444, 600, None), G_RELAY)),
+            recipient_rate: Some(fact((319_444, 600), G_RELAY)),
             recipients: Some(fact(100, G_RELAY)),
             quota: Some(fact(
                 "10,000 recipients a day for a user, 4.6 million for an organisation",

@@ -157,12 +157,18 @@ fn host_name(text: String) -> Result<String, Refused> {
 fn limits(row: &Preset, port: u16) -> RouteLimits {
     let rate = row.rate.map(|fact| fact.value);
     let rate = rate.filter(|(_, _, only)| only.is_none_or(|only| only == port));
+    let one = |count, seconds| Rate {
+        count,
+        per: Period::from_secs(seconds),
+    };
+    let recipients = row.recipient_rate.map(|fact| fact.value);
     RouteLimits {
         messages: rate
-            .map(|(count, seconds, _)| Rate {
-                count,
-                per: Period::from_secs(seconds),
-            })
+            .map(|(count, seconds, _)| one(count, seconds))
+            .into_iter()
+            .collect(),
+        recipients: recipients
+            .map(|(count, seconds)| one(count, seconds))
             .into_iter()
             .collect(),
         connections: row.connections.map(value),

@@ -65,7 +65,7 @@ impl Index {
             return None;
         };
         if let Some(limiter) = limiter {
-            limiter.take(now, site.messages(&job));
+            limiter.take(now, site.load(&job));
         }
         site.window.start();
         let job = Job {
@@ -108,14 +108,14 @@ impl Index {
         limiters: &mut HashMap<Arc<str>, Limiter>,
         pace: Option<&Pace>,
     ) -> Option<Arc<str>> {
-        let pace = pace.filter(|pace| !pace.limits.messages.is_empty())?;
-        let rates = &pace.limits.messages;
+        let (messages, recipients) = pace.map(|pace| (&pace.limits.messages, &pace.limits.recipients))?;
+        let pace = pace.filter(|_| !messages.is_empty() || !recipients.is_empty())?;
         let route = match limiters.get_key_value(pace.route.as_str()) {
-            Some((route, limiter)) if limiter.is_for(rates) => return Some(route.clone()),
+            Some((route, limiter)) if limiter.is_for(messages, recipients) => return Some(route.clone()),
             Some((route, _)) => route.clone(),
             None => pace.route.as_str().into(),
         };
-        limiters.insert(route.clone(), Limiter::new(rates));
+        limiters.insert(route.clone(), Limiter::new(messages, recipients));
         Some(route)
     }
 

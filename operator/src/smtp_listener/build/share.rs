@@ -13,6 +13,11 @@ pub fn shared(mut policies: Vec<Policy>, pods: u32) -> Vec<Policy> {
 fn share(limits: &RouteLimits, pods: u32) -> RouteLimits {
     RouteLimits {
         messages: limits.messages.iter().map(|rate| rate_of(*rate, pods)).collect(),
+        recipients: limits
+            .recipients
+            .iter()
+            .map(|rate| rate_of(*rate, pods))
+            .collect(),
         // A pod without a connection could not send at all.
         connections: limits.connections.map(|all| (all / pods).max(1)),
         // What holds for one transaction, connection or message holds for each pod.
@@ -64,6 +69,10 @@ mod tests {
     fn a_pod_alone_has_the_whole_and_none_is_left_without_a_connection() {
         let limits = RouteLimits {
             messages: vec![],
+            recipients: vec![Rate {
+                count: 14,
+                per: Period::from_secs(1),
+            }],
             connections: Some(2),
             recipients_per_transaction: Some(50),
             messages_per_connection: Some(7),
@@ -72,6 +81,7 @@ mod tests {
         assert_eq!(share(&limits, 1), limits);
         assert_eq!(share(&limits, 5).connections, Some(1));
         let share = share(&limits, 5);
+        assert_eq!(share.recipients[0].count, 2, "of fourteen");
         assert_eq!(
             (
                 share.recipients_per_transaction,
