@@ -24,6 +24,7 @@ use crate::deliver::probe::Prober;
 use crate::deliver::tls::ClientTls;
 use crate::dns::Dns;
 use crate::dns::resolver::Resolver;
+use crate::fenced;
 use crate::filter::Filters;
 use crate::handover::{self, Handover};
 use crate::lifecycle::{Lifecycle, Patience, Phase};
@@ -112,8 +113,11 @@ pub fn run(config: &Path) -> Result<(), StartError> {
             started = Daemon::start(config) => started?,
             () = signals.next() => return Ok(()),
         };
-        signals.next().await;
-        tracing::info!("asked to stop");
+        tokio::select! {
+            () = signals.next() => tracing::info!("asked to stop"),
+            // Started again, it waits before it opens its spool.
+            () = fenced::ordered(started.handles().live.clone()) => {}
+        }
         // A second signal does not wait for the sessions.
         tokio::select! {
             () = started.stop(Patience::of_this_process()) => {}
@@ -127,7 +131,7 @@ impl Daemon {
     /// Starts everything. Waits while the configuration is incomplete.
     pub async fn start(config: &Path) -> Result<Self, StartError> {
         raise_descriptors();
-        let first = reload::first(config).await?;
+        let first = fenced::wait(config, reload::first(config).await?).await?;
         let (spool, recovery) = open_spool(&first).await?;
         tell(&recovery);
         handover::seal_if_leaving(&spool, &first.set.file.peers)

@@ -23,6 +23,7 @@ pub mod daemon;
 pub mod deliver;
 pub mod dns;
 pub mod dsn;
+pub mod fenced;
 pub mod filter;
 pub mod handover;
 pub mod lifecycle;

@@ -472,6 +472,10 @@ pub struct Peers {
     /// port, and whenever it reads this: it takes no mail at all, delivers, and hands over.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sealed: Vec<String>,
+    /// Pods that a person has fenced off, each by its host name. Such a pod ends its sessions and does nothing, and its spool is
+    /// not opened, until it is named no more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fenced: Vec<String>,
     /// Spools, by UUID, whose volume a person has declared lost. What is held for them is released, what stands offered
     /// to them is taken back; some of it may be delivered twice.
     #[serde(skip_serializing_if = "Vec::is_empty")]

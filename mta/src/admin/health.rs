@@ -43,6 +43,14 @@ pub(super) fn router(status: Status, metrics: Arc<Metrics>, queue: Option<Queue>
         })
 }
 
+/// Alive, and not ready for this reason.
+pub(super) fn idle(reason: &'static str) -> Router {
+    let not_ready = async move || (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n"));
+    Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(not_ready))
+}
+
 /// 200 while new sessions are served, 503 with the reasons otherwise.
 async fn ready(State(shown): State<Shown>) -> Response {
     let reasons = shown.status.not_ready().await;

@@ -144,6 +144,19 @@ pub async fn start(
     Ok(admin)
 }
 
+/// Health alone, of a process that does nothing else: it is alive, and not ready for this reason. On `tracker`, until `stop`.
+pub async fn idle(
+    address: SocketAddr,
+    reason: &'static str,
+    tracker: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<SocketAddr, AdminError> {
+    let endpoint = Endpoint::bind(address, HEALTH).await?;
+    let bound = endpoint.address;
+    tracker.spawn(endpoint.serve(health::idle(reason), None, stop.clone()));
+    Ok(bound)
+}
+
 /// Serves the queue's verbs at the spool's socket. Without it the mail server serves all the same.
 fn local(spool: &std::path::Path, verbs: axum::Router, tracker: &TaskTracker, stop: &CancellationToken) {
     match socket::bind(spool) {

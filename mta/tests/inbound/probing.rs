@@ -1,21 +1,36 @@
 //! What the probes of an orchestrator see.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::stage::{Play, Stage};
 
 pub async fn get(stage: &Stage, path: &str) -> String {
-    let mut stream = TcpStream::connect(stage.daemon.admin().health.unwrap())
+    answer(stage.daemon.admin().health.unwrap(), path).await
+}
+
+/// What is answered there, as soon as somebody answers.
+pub async fn answer(address: SocketAddr, path: &str) -> String {
+    let asked = async {
+        loop {
+            if let Ok(mut stream) = TcpStream::connect(address).await {
+                let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+                let mut answer = String::new();
+                if stream.write_all(request.as_bytes()).await.is_ok()
+                    && stream.read_to_string(&mut answer).await.is_ok()
+                {
+                    return answer;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(crate::client::PATIENCE, asked)
         .await
-        .unwrap();
-    stream
-        .write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())
-        .await
-        .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
+        .expect("somebody answers")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,9 +1,11 @@
 //! What stops a start, and what is waited for.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use postroad_mta::daemon::Daemon;
 
+use crate::probing::answer;
 use crate::stage::{AT_ONCE, DOMAINS, Play};
 
 async fn refused(text: &str) -> String {
@@ -74,6 +76,54 @@ async fn an_incomplete_configuration_is_waited_for() {
         .unwrap();
     assert_eq!(daemon.handles().live.current().set.file.domains.len(), 1);
     daemon.stop(AT_ONCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_is_fenced_off_does_not_open_its_spool_and_goes_on_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let (config, spool) = (directory.path().join("base.yaml"), directory.path().join("spool"));
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let health = own_address();
+    let text = |peers: &str| {
+        format!(
+            "format: 1\nhostname: mail.example.com\nspool: {{directory: {}}}\nadmin: {{health: '{health}'}}\n\
+             ports: [{{name: smtp, address: '127.0.0.1:0', role: Transfer, tls: Disabled}}]\n{peers}",
+            spool.display()
+        )
+    };
+    let fenced = text(&format!("peers: {{fenced: [{}]}}\n", host.trim()));
+    std::fs::write(&config, &fenced).unwrap();
+    let path = config.clone();
+    let waiting = tokio::spawn(async move { Daemon::start(&path).await });
+    let ready = answer(health, "/readyz").await;
+    assert!(
+        ready.starts_with("HTTP/1.1 503") && ready.contains(postroad_mta::fenced::REASON),
+        "{ready}"
+    );
+    assert!(answer(health, "/livez").await.starts_with("HTTP/1.1 200"));
+    assert!(!waiting.is_finished() && !spool.exists(), "it touches nothing");
+    std::fs::write(&config, text("")).unwrap();
+    let daemon = tokio::time::timeout(crate::client::PATIENCE, waiting)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    assert!(spool.exists());
+    assert!(answer(health, "/readyz").await.starts_with("HTTP/1.1 200"));
+    let live = daemon.handles().live.clone();
+    std::fs::write(&config, fenced).unwrap();
+    let ordered = postroad_mta::fenced::ordered(live);
+    tokio::time::timeout(crate::client::PATIENCE, ordered)
+        .await
+        .expect("it hears of the order while it serves");
+    daemon.stop(AT_ONCE).await;
+}
+
+/// A port of an address that no other test of this process or another has.
+fn own_address() -> SocketAddr {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let own = std::net::TcpListener::bind((std::net::Ipv4Addr::new(127, 83, high, low), 0)).unwrap();
+    own.local_addr().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

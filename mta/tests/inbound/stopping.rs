@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use postroad_mta::lifecycle::Patience;
 
-use crate::client::Client;
+use crate::client::{Client, PATIENCE};
+use crate::probing::answer;
 use crate::stage::{MAIL, Play};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -37,6 +38,35 @@ async fn an_open_transaction_is_finished_and_an_idle_session_is_told() {
         .unwrap()
         .unwrap();
     assert_eq!(spool.entries().len(), 1);
+}
+
+/// Who is sent to a pod by an endpoint that is not taken back yet is served.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_unready_before_its_ports_close() {
+    let stage = Play::default().start().await;
+    let (health, address) = (stage.daemon.admin().health.unwrap(), stage.port("smtp"));
+    assert!(answer(health, "/readyz").await.starts_with("HTTP/1.1 200"));
+    // Longer than the test: it is looked at in the midst of leaving.
+    let ends = tokio::spawn(stage.daemon.stop(Patience {
+        leave: Duration::from_hours(1),
+        ..Patience::default()
+    }));
+    tokio::time::timeout(PATIENCE, async {
+        while !answer(health, "/readyz").await.starts_with("HTTP/1.1 503") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .expect("it says that it leaves");
+    let mut late = Client::greeted(address).await;
+    late.expect(&[
+        ("EHLO client.example", 250),
+        ("MAIL FROM:<>", 250),
+        ("RCPT TO:<bob@example.com>", 250),
+    ])
+    .await;
+    assert_eq!(late.data(MAIL).await.code, 250);
+    ends.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -65,6 +65,11 @@ pub async fn run(
     let access = access(names, authority.as_deref(), ctx).await;
     let with_tls = prepared.is_some_and(|prepared| prepared.certificate.is_some());
     let mut members = ask_all(names, children, access.as_ref(), with_tls).await;
+    for member in &mut members {
+        if orders::is_fenced(listener, names, member.ordinal) {
+            member.state = Err(format!("it is fenced off by the annotation {}", orders::FENCED));
+        }
+    }
     let fleet = look(listener, names, children, &members);
     let lost = losses::run(listener, names, &fleet, &mut members, access.as_ref().ok(), ctx).await?;
     let plan = fleet.plan();
@@ -442,6 +447,7 @@ async fn lower(
 ) -> Result<StatefulSet, Error> {
     let ordinal = set.spec.replicas.unwrap_or(1) - 1;
     if fleet.live != Some(ordinal + 1)
+        || orders::is_fenced(listener, names, ordinal)
         || !may_go_now(names, children, fleet, ordinal, access, ctx).await?
         || !is_current(listener, names, ctx).await?
     {

@@ -3,10 +3,22 @@
 use kube::ResourceExt;
 use postroad_crds::SmtpListener;
 
+use super::names::Names;
+
 /// Nothing is looked at or changed while it stands, deletion included.
 pub const PAUSED: &str = "postroad.dev/paused";
 /// The pods are let go and the mail stays on the volumes while it stands.
 pub const HIBERNATE: &str = "postroad.dev/hibernate";
+
+/// Pods, by name or ordinal and with commas, or `all`: they do nothing, and pod and volume are kept as they are.
+pub const FENCED: &str = "postroad.dev/fenced";
+
+/// Whether a pod is fenced off.
+pub fn is_fenced(listener: &SmtpListener, names: &Names, ordinal: i32) -> bool {
+    let given = listener.annotations().get(FENCED);
+    let mut words = given.into_iter().flat_map(|text| text.split(',')).map(str::trim);
+    words.any(|word| word == "all" || word == names.pod(ordinal) || word == ordinal.to_string())
+}
 
 /// Whether the listener is paused.
 pub fn is_paused(listener: &SmtpListener) -> bool {
@@ -31,6 +43,38 @@ mod tests {
     use super::*;
 
     #[test]
+    fn pods_are_fenced_off_by_name_by_ordinal_or_all() {
+        let names = Names {
+            namespace: "mail".into(),
+            listener: "edge".into(),
+        };
+        for (value, fenced) in [
+            (None, [false, false, false]),
+            (Some("edge-1"), [false, true, false]),
+            (Some("0, edge-2"), [true, false, true]),
+            (Some("all"), [true, true, true]),
+            (Some("edge-11, other-1, "), [false, false, false]),
+        ] {
+            let mut listener = listener(&json!({}));
+            listener.metadata.annotations = value.map(|value| [(FENCED.to_owned(), value.to_owned())].into());
+            let found = [0, 1, 2].map(|ordinal| is_fenced(&listener, &names, ordinal));
+            assert_eq!(found, fenced, "{value:?}");
+        }
+    }
+
+    fn listener(annotations: &serde_json::Value) -> SmtpListener {
+        serde_json::from_value(json!({
+            "apiVersion": "postroad.dev/v1alpha1", "kind": "SmtpListener",
+            "metadata": {"name": "edge", "namespace": "mail", "annotations": annotations},
+            "spec": {
+                "hostname": "mail.example.com", "queue": {"storage": {"size": "1Gi"}},
+                "ports": [{"name": "smtp", "port": 25, "role": "Transfer", "tls": "Disabled"}],
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
     fn an_order_stands_until_it_is_taken_off_or_says_false() {
         for (annotations, paused, hibernating) in [
             (json!({}), false, false),
@@ -38,15 +82,7 @@ mod tests {
             (json!({PAUSED: "", HIBERNATE: "on"}), true, true),
             (json!({PAUSED: "false", HIBERNATE: " false "}), false, false),
         ] {
-            let listener: SmtpListener = serde_json::from_value(json!({
-                "apiVersion": "postroad.dev/v1alpha1", "kind": "SmtpListener",
-                "metadata": {"name": "edge", "namespace": "mail", "annotations": annotations},
-                "spec": {
-                    "hostname": "mail.example.com", "queue": {"storage": {"size": "1Gi"}},
-                    "ports": [{"name": "smtp", "port": 25, "role": "Transfer", "tls": "Disabled"}],
-                },
-            }))
-            .unwrap();
+            let listener = listener(&annotations);
             assert_eq!(
                 (is_paused(&listener), hibernates(&listener)),
                 (paused, hibernating),

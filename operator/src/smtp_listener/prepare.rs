@@ -25,6 +25,7 @@ use super::certificate;
 use super::gather::{self, Children};
 use super::lost;
 use super::names::{BASE, LOGIN_SECRET, Names};
+use super::orders;
 use super::scale;
 use super::spool_format;
 use super::status::Obstacle;
@@ -303,7 +304,15 @@ fn peers(
         } else {
             Vec::new()
         },
+        fenced: fenced(listener, names, children),
     }
+}
+
+/// Pods that a person has fenced off, by name.
+fn fenced(listener: &SmtpListener, names: &Names, children: &Children) -> Vec<String> {
+    let pods = i32::try_from(sending_pods(listener, children)).unwrap_or(i32::MAX);
+    let ordinals = (0..pods).filter(|ordinal| orders::is_fenced(listener, names, *ordinal));
+    ordinals.map(|ordinal| names.pod(ordinal)).collect()
 }
 
 /// Pods that leave, by name.
@@ -517,7 +526,7 @@ async fn write_objects(
         .filter(|pod| {
             names
                 .ordinal(&pod.name_any())
-                .is_some_and(|o| o >= listener.spec.replicas)
+                .is_some_and(|o| o >= listener.spec.replicas || orders::is_fenced(listener, names, o))
         })
         .count();
     let namespace = &names.namespace;

@@ -11,7 +11,7 @@ use super::fleet::Member;
 use super::gather;
 use super::names::Names;
 use super::orders;
-use super::rollout::{Fleet, Look, Pod, Rollout, deadline, health};
+use super::rollout::{Fleet, Health, Look, Pod, Rollout, deadline, health};
 use crate::apply;
 use crate::context::Ctx;
 use crate::driver::event;
@@ -39,7 +39,14 @@ pub(super) async fn run(
         wanted,
         pods: members
             .iter()
-            .map(|member| seen(member, revision, wanted, now))
+            .map(|member| {
+                let fenced = orders::is_fenced(listener, names, member.ordinal);
+                if fenced {
+                    kept(member)
+                } else {
+                    seen(member, revision, wanted, now)
+                }
+            })
             .collect(),
     };
     let before = listener
@@ -70,6 +77,16 @@ fn newest(set: &StatefulSet) -> Option<&str> {
     let status = set.status.as_ref()?;
     let is_seen = status.observed_generation == set.metadata.generation;
     status.update_revision.as_deref().filter(|_| is_seen)
+}
+
+/// A pod that is fenced off is neither replaced nor waited for.
+fn kept(member: &Member) -> Pod {
+    Pod {
+        ordinal: member.ordinal,
+        newest: true,
+        ending: false,
+        health: Health::Well,
+    }
 }
 
 fn seen(member: &Member, revision: &str, wanted: i32, now: Timestamp) -> Pod {
