@@ -88,6 +88,10 @@ pub mod reason {
     pub const SCALED_TO_ZERO: &str = "ScaledToZero";
     /// A pod refuses the newest configuration and stays on the one before.
     pub const CONFIG_REFUSED: &str = "ConfigRefused";
+    /// A file of the configuration has little room left.
+    pub const CONFIG_NEARLY_FULL: &str = "ConfigNearlyFull";
+    /// A file of the configuration does not fit into a Secret. The configuration before stays.
+    pub const CONFIG_TOO_LARGE: &str = "ConfigTooLarge";
     /// A pod could not be asked.
     pub const POD_UNREACHABLE: &str = "PodUnreachable";
     /// The certificate is not for the host name.

@@ -1,11 +1,11 @@
 //! Which domains and policies a listener serves, and who wins where two want the same. Pure: objects in, a list out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::{Resource, ResourceExt};
-use postroad_config::{Domain, DomainName, Policy, Within};
+use postroad_config::{ConfigFile, Dkim, Domain, DomainName, Policy, Within};
 use postroad_crds::common::ListenerRef;
 use postroad_crds::conditions::{CONFIG_APPLIED, status_of};
 use postroad_crds::{MailDomain, RelayPolicy, SmtpListener};
@@ -23,6 +23,16 @@ pub struct Attached {
     pub domains: Vec<(Arc<MailDomain>, Domain)>,
     /// Policies in the order in which they decide.
     pub policies: Vec<(Arc<RelayPolicy>, Policy)>,
+    /// Those of both whose newest spec cannot be used, by uid: what was written of them last stays.
+    pub kept: BTreeSet<String>,
+}
+
+impl Attached {
+    /// Whether an object stays as it was written last.
+    pub fn keeps<K: Resource>(&self, object: &K) -> bool {
+        let uid = object.meta().uid.as_ref();
+        uid.is_some_and(|uid| self.kept.contains(uid))
+    }
 }
 
 /// What a listener serves. Of the valid objects with one domain that it lets in, the one of its own namespace, else the oldest;
@@ -32,6 +42,18 @@ pub fn attached(
     all_domains: &[Arc<MailDomain>],
     all_policies: &[Arc<RelayPolicy>],
 ) -> Attached {
+    with_last(door, all_domains, all_policies, None)
+}
+
+/// The same; an object that was served and whose newest spec is wrong is served as it was in `last`, the configuration that was
+/// written last. Its mail would be refused for good, or leave another way, for a slip of the pen.
+pub fn with_last(
+    door: Door<'_>,
+    all_domains: &[Arc<MailDomain>],
+    all_policies: &[Arc<RelayPolicy>],
+    last: Option<&ConfigFile>,
+) -> Attached {
+    let mut kept = BTreeSet::new();
     let mut by_name: BTreeMap<DomainName, (Arc<MailDomain>, Domain)> = BTreeMap::new();
     for (object, domain) in claims(door, all_domains) {
         let wins = by_name
@@ -41,26 +63,68 @@ pub fn attached(
             by_name.insert(domain.name.clone(), (object, domain));
         }
     }
+    for (object, domain) in last.into_iter().flat_map(|last| spoilt(door, all_domains, last)) {
+        if !by_name.contains_key(&domain.name) {
+            kept.extend(object.uid());
+            by_name.insert(domain.name.clone(), (object, domain));
+        }
+    }
     let domains: Vec<_> = by_name.into_values().collect();
+    let known = last.map_or(&[][..], |last| last.policies.as_slice());
     Attached {
-        policies: policies_of(door, &domains, all_policies),
+        policies: policies_of(door, &domains, all_policies, known, &mut kept),
         domains,
+        kept,
     }
 }
 
-/// Policies that a listener uses, in the order in which they decide. `domains`: those that it serves.
+/// Objects whose spec is wrong, with what was written of their domains last; the oldest first.
+fn spoilt(door: Door<'_>, all: &[Arc<MailDomain>], last: &ConfigFile) -> Vec<(Arc<MailDomain>, Domain)> {
+    let one = |object: &Arc<MailDomain>| {
+        let name: DomainName = object.spec.domain.parse().ok()?;
+        let namespace = object.namespace().unwrap_or_default();
+        door.domain_may(&namespace, &name, proof::holds(object, &name))
+            .ok()?;
+        let known = last.domains.iter().find(|known| known.name == name)?;
+        // With the keys that sign now.
+        let dkim = Dkim::default();
+        Some((
+            object.clone(),
+            Domain {
+                dkim,
+                ..known.clone()
+            },
+        ))
+    };
+    let is_spoilt = |object: &&Arc<MailDomain>| {
+        names(door, &***object, &object.spec.listener_refs) && domains::validate(&object.spec).is_err()
+    };
+    let mut found: Vec<_> = all.iter().filter(is_spoilt).filter_map(one).collect();
+    found.sort_by_key(|(object, _)| age(door, &**object));
+    found
+}
+
+/// Policies that a listener uses, in the order in which they decide. `domains`: those that it serves. `last`: what was written last.
 fn policies_of(
     door: Door<'_>,
     domains: &[(Arc<MailDomain>, Domain)],
     all_policies: &[Arc<RelayPolicy>],
+    last: &[Policy],
+    kept: &mut BTreeSet<String>,
 ) -> Vec<(Arc<RelayPolicy>, Policy)> {
     let mut found = Vec::new();
     for object in all_policies {
         let namespace = object.namespace().unwrap_or_default();
-        if names(door, &**object, &object.spec.listener_refs)
-            && door.namespace_may(&namespace).is_ok()
-            && let Ok(policy) = policies::validate(object)
-        {
+        if !names(door, &**object, &object.spec.listener_refs) || door.namespace_may(&namespace).is_err() {
+            continue;
+        }
+        let policy = policies::validate(object).ok().or_else(|| {
+            let name = policies::name(object);
+            let known = last.iter().find(|known| known.name == name)?;
+            kept.extend(object.uid());
+            Some(known.clone())
+        });
+        if let Some(policy) = policy {
             let within = within(door, &namespace, domains);
             found.push((object.clone(), Policy { within, ..policy }));
         }
@@ -89,7 +153,7 @@ pub fn ranked(
     if all_policies.iter().any(is_foreign) {
         return attached(door, all_domains, all_policies).policies;
     }
-    policies_of(door, &[], all_policies)
+    policies_of(door, &[], all_policies, &[], &mut BTreeSet::new())
 }
 
 /// The bounds of a policy from another namespace: mail of the ServiceAccounts there, and of the domains that objects from there
@@ -170,10 +234,14 @@ pub fn fingerprint(attached: &Attached) -> String {
     postroad_config::hash(&lines(attached).join("\n"))
 }
 
-/// The objects in a set, a line each, sorted.
+/// The objects in a set as they are now, a line each, sorted.
 pub fn lines(attached: &Attached) -> Vec<String> {
-    let domains = attached.domains.iter().map(|(object, _)| domain_line(object));
-    let policies = attached.policies.iter().map(|(object, _)| policy_line(object));
+    let domains = attached.domains.iter().map(|(object, _)| &**object);
+    let domains = domains.filter(|object| !attached.keeps(*object)).map(domain_line);
+    let policies = attached.policies.iter().map(|(object, _)| &**object);
+    let policies = policies
+        .filter(|object| !attached.keeps(*object))
+        .map(policy_line);
     let mut lines: Vec<String> = domains.chain(policies).collect();
     lines.sort();
     lines

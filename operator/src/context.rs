@@ -16,6 +16,7 @@ use crate::args::Args;
 use crate::dns::Resolver;
 use crate::driver::{Failures, Guarded};
 use crate::known::{Known, Shared};
+use crate::last::Last;
 use crate::lease::Leadership;
 use crate::mail_domain::keys::{Maker, SigningKeys};
 use crate::metrics::Metrics;
@@ -69,6 +70,8 @@ pub struct Ctx {
     pub upstream_tests: probe::Rounds,
     /// What the configurations hold.
     pub rendered: Rendered,
+    /// The same as values.
+    pub last: Last,
     /// Domains that can be parsed, shared.
     pub shared_domains: Known<MailDomain>,
     /// Policies that can be parsed, shared.

@@ -18,6 +18,7 @@ pub mod driver;
 pub mod error;
 pub mod http;
 pub mod known;
+pub mod last;
 pub mod lease;
 pub mod mail_domain;
 pub mod manager;

@@ -12,6 +12,7 @@
 //! * [`providers`]: what providers want in the DNS of a domain whose mail leaves through them.
 //! * [`pace`]: when to look again.
 
+mod events;
 pub mod keys;
 pub mod pace;
 pub mod proof;

@@ -26,6 +26,7 @@ use crate::context::{Applied, Ctx, GivenUp};
 use crate::dns::Resolver;
 use crate::driver::{self, Guarded};
 use crate::known::Known;
+use crate::last::Last;
 use crate::lease::{self, Leadership};
 use crate::metrics::Metrics;
 use crate::news::News;
@@ -100,6 +101,7 @@ pub async fn run(args: Args, client: Client, asked: impl Future<Output = ()> + S
         upstream_tests: relay_policy::probe::Rounds::default(),
         given_up: GivenUp::default(),
         rendered: Rendered::default(),
+        last: Last::default(),
         shared_domains: Known::default(),
         shared_policies: Known::default(),
         listeners: listeners.store(),

@@ -48,16 +48,16 @@ impl News {
                 .iter()
                 .any(|reference| reference.names(own, &namespace, &name))
         };
-        let is_held = |object: &K| {
+        let held = |object: &K| {
             let parsed = listener.0.as_ref().ok();
-            parsed.and_then(|listener| self.ctx.rendered.holds(listener, &line(object))) != Some(false)
+            parsed.and_then(|listener| self.ctx.rendered.holds(listener, &line(object)))
         };
         let known = store.state();
         let woken = known.iter().filter(|object| {
             object
                 .0
                 .as_ref()
-                .is_ok_and(|parsed| names(parsed) && (everybody || waits(parsed) || !is_held(parsed)))
+                .is_ok_and(|parsed| names(parsed) && (everybody || wakes(parsed, held(parsed))))
         });
         woken.map(|object| ObjectRef::from_obj(&**object)).collect()
     }
@@ -74,10 +74,17 @@ impl News {
     }
 }
 
-/// Whether an object is on its way, or waits for another to go.
-fn waits<K: Stated>(object: &K) -> bool {
-    status_of(object.conditions(), RECONCILING) != Some(false)
-        || status_of(object.conditions(), STALLED) == Some(true)
+/// Whether a change of a listener's status can be news for an object. `held`: whether each pod runs a configuration that has it; `None`
+/// = not known.
+fn wakes<K: Stated>(object: &K, held: Option<bool>) -> bool {
+    let is = |kind| status_of(object.conditions(), kind);
+    if is(STALLED) == Some(true) {
+        // It may have lost to another that goes.
+        return true;
+    }
+    let is_settled = is(RECONCILING) == Some(false);
+    // Who waits hears that it is served, and not of each step until then.
+    held.is_none_or(|held| held != is_settled)
 }
 
 #[cfg(test)]
@@ -87,27 +94,32 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn who_is_on_its_way_or_lost_waits_and_who_is_served_does_not() {
-        for (reconciling, stalled, want) in [
-            ("True", "False", true),
-            ("False", "True", true),
-            ("False", "False", false),
-        ] {
-            let condition = |kind: &str, status: &str| json!({"type": kind, "status": status, "reason": "X", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
-            let object: RelayPolicy = serde_json::from_value(json!({
-                "apiVersion": "postroad.dev/v1alpha1", "kind": "RelayPolicy", "metadata": {"name": "out"},
-                "spec": {"listenerRefs": [{"name": "edge"}], "routes": [{"direct": {}}]},
-                "status": {"conditions": [condition("Reconciling", reconciling), condition("Stalled", stalled)]},
-            }))
-            .unwrap();
-            assert_eq!(waits(&object), want, "{reconciling} {stalled}");
-        }
-        let fresh: RelayPolicy = serde_json::from_value(json!({
+    fn policy(conditions: &[(&str, &str)]) -> RelayPolicy {
+        let one = |(kind, status): &(&str, &str)| json!({"type": kind, "status": status, "reason": "X", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        let conditions: Vec<_> = conditions.iter().map(one).collect();
+        serde_json::from_value(json!({
             "apiVersion": "postroad.dev/v1alpha1", "kind": "RelayPolicy", "metadata": {"name": "out"},
             "spec": {"listenerRefs": [{"name": "edge"}], "routes": [{"direct": {}}]},
+            "status": {"conditions": conditions},
         }))
-        .unwrap();
-        assert!(waits(&fresh), "nothing is said of it yet");
+        .unwrap()
+    }
+
+    #[test]
+    fn who_waits_is_woken_when_it_is_served_and_who_is_served_when_it_is_not_any_more() {
+        for (reconciling, stalled, held, want) in [
+            ("True", "False", Some(false), false),
+            ("True", "False", Some(true), true),
+            ("True", "False", None, true),
+            ("False", "False", Some(true), false),
+            ("False", "False", Some(false), true),
+            ("False", "False", None, true),
+            ("False", "True", Some(true), true),
+            ("False", "True", Some(false), true),
+        ] {
+            let object = policy(&[("Reconciling", reconciling), ("Stalled", stalled)]);
+            assert_eq!(wakes(&object, held), want, "{reconciling} {stalled} {held:?}");
+        }
+        assert!(wakes(&policy(&[]), Some(true)), "nothing is said of it yet");
     }
 }

@@ -296,7 +296,8 @@ fn news(was: Option<&Condition>, is: &Condition) -> Option<EventType> {
         return None;
     }
     // Nothing is wrong yet; who can mend it has to know it all the same.
-    if is.reason == reason::EXPIRES_SOON && was.is_none_or(|was| was.reason != is.reason) {
+    let is_warning = [reason::EXPIRES_SOON, reason::CONFIG_NEARLY_FULL].contains(&is.reason.as_str());
+    if is_warning && was.is_none_or(|was| was.reason != is.reason) {
         return Some(EventType::Warning);
     }
     let good = if matches!(kind, DRAINING | CONFLICTED) {
@@ -361,5 +362,8 @@ mod tests {
         let before = condition("CertificateServed", "True", "AsWanted");
         assert!(matches!(news(Some(&before), &soon), Some(EventType::Warning)));
         assert!(news(Some(&soon), &soon).is_none());
+        let full = condition("ConfigApplied", "True", "ConfigNearlyFull");
+        assert!(matches!(news(Some(&before), &full), Some(EventType::Warning)));
+        assert!(news(Some(&full), &before).is_none());
     }
 }

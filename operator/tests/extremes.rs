@@ -314,9 +314,10 @@ fn build(listener: &SmtpListener, valid: &Valid, domain: Option<Domain>, policy:
         peers: Peers::default(),
         spool_format: Some(2),
         review: None,
+        kept_policies: std::collections::BTreeSet::new(),
     };
     // Rules in CEL are not judged here: what they would have refused, the daemon's own rules may.
-    match config::rendered(parts, None) {
+    match config::rendered(parts, None, None) {
         Ok(rendered) => assert_eq!(rendered.generation, 1),
         Err(refused) => assert!(!refused.to_string().is_empty()),
     }

@@ -221,3 +221,91 @@ fn a_neighbour_changes_nothing_for_others() {
         Some(("edge".into(), "mail/orders".into()))
     );
 }
+
+/// What was written last: a domain and a policy.
+fn last() -> ConfigFile {
+    let text = "
+format: 1
+hostname: mx.example.com
+spool: {directory: /var/spool/postroad}
+ports: [{name: smtp, address: '127.0.0.1:2525', role: Transfer, tls: Disabled}]
+domains:
+  - name: example.com
+    inbound: {recipients: {mode: Listed, addresses: [ann]}, deliverTo: {lmtp: {host: store, port: 24}}}
+policies:
+  - name: mail/out
+    routes: [{to: {direct: {}}, tls: Opportunistic, limits: {connections: 2}}]
+";
+    postroad_config::assemble(text, &BTreeMap::new()).unwrap().file
+}
+
+/// The same object with a field that the schema lets pass and nobody can use.
+fn spoilt_domain(path: &str) -> Arc<MailDomain> {
+    let spec = json!({
+        "domain": "example.com", "listenerRefs": [{"name": "edge", "namespace": "mail"}],
+        "inbound": {
+            "recipients": {"mode": "Listed", "addresses": ["ann"], "catchAll": "nobody"},
+            "deliverTo": {"lmtp": {"host": "store", "port": 24}},
+        },
+    });
+    object("MailDomain", path, "2026-01-01T00:00:00Z", &spec)
+}
+
+fn spoilt_policy() -> Arc<RelayPolicy> {
+    policy("mail/out", 7, &json!({"senderDomains": ["10.1.2.3"]}))
+}
+
+#[test]
+fn what_was_served_is_served_as_before_when_its_newest_spec_is_wrong() {
+    let edge = listener("edge", &json!(null));
+    let door = Door::new(&edge, &nothing);
+    let (domains, policies) = ([spoilt_domain("mail/moor")], [spoilt_policy()]);
+    let served = with_last(door, &domains, &policies, Some(&last()));
+    assert_eq!(
+        (owners(&served), names_of(&served)),
+        (vec!["mail/moor".to_owned()], vec!["mail/out"])
+    );
+    let inbound = served.domains[0].1.inbound.as_ref().unwrap();
+    assert_eq!(
+        (inbound.recipients.addresses.len(), &inbound.recipients.catch_all),
+        (1, &None)
+    );
+    assert_eq!(served.policies[0].1.routes, last().policies[0].routes);
+    assert_eq!(
+        lines(&served),
+        Vec::<String>::new(),
+        "nobody takes it for the newest spec"
+    );
+    assert!(served.keeps(&*domains[0]) && served.keeps(&*policies[0]));
+    let never = attached(door, &domains, &policies);
+    assert!(
+        never.domains.is_empty() && never.policies.is_empty(),
+        "what never was served is not"
+    );
+}
+
+#[test]
+fn a_wrong_spec_keeps_nothing_that_is_not_its_own() {
+    let edge = listener("edge", &json!(null));
+    let door = Door::new(&edge, &nothing);
+    let good = domain("mail/good", "example.com", "edge", "2026-02-01T00:00:00Z");
+    let served = with_last(
+        door,
+        &[spoilt_domain("mail/moor"), good.clone()],
+        &[],
+        Some(&last()),
+    );
+    assert_eq!(owners(&served), ["mail/good"]);
+    assert!(served.kept.is_empty() && served.domains[0].1.inbound.is_none());
+    let open = listener("edge", &json!({"from": "All"}));
+    let foreign = [spoilt_domain("shop/moor")];
+    let served = with_last(Door::new(&open, &nothing), &foreign, &[], Some(&last()));
+    assert!(served.domains.is_empty(), "a neighbour's");
+    let served = with_last(
+        door,
+        &[spoilt_domain("mail/a"), spoilt_domain("mail/b")],
+        &[],
+        Some(&last()),
+    );
+    assert_eq!(owners(&served), ["mail/a"], "one object for each name");
+}

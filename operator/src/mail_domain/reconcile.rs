@@ -8,7 +8,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
-use kube::runtime::events::EventType;
 use postroad_config::{Domain, DomainName};
 use postroad_crds::conditions::{self, NewCondition, set_condition};
 use postroad_crds::mail_domain::{Check as Wish, Checks, DkimStatus, RecordStatus};
@@ -19,13 +18,12 @@ use super::records::{self, Row};
 use super::signing::Held;
 use super::standing::Signing;
 use super::status::{Check, Obstacle, Severity, Stated, conditions as decide, types};
-use super::{pace, proof, providers, tls_records, validate};
+use super::{events, pace, proof, providers, tls_records, validate};
 use crate::apply;
 use crate::attached;
 use crate::context::Ctx;
 use crate::dns::judge::{self, DkimWanted, Judgement, MxWanted, ProofWanted, Ruling, SpfWanted};
 use crate::dns::{resolver, spf};
-use crate::driver::event;
 use crate::error::Error;
 use crate::smtp_listener::validate as listeners;
 use crate::tenancy::Door;
@@ -106,7 +104,7 @@ pub async fn reconcile(object: Arc<MailDomain>, ctx: Arc<Ctx>) -> Result<Action,
     let dkim = signing.as_ref().and_then(|signing| signing.status.clone());
     let mut next = status(&object, &stated, &rows_now, dkim, now);
     next.proof = proven;
-    announce(&object, &next, &ctx).await;
+    events::tell(&object, &next, &ctx).await;
     write(&object, &next, &ctx).await?;
     let mut again = pause(&object, &obstacles, &checks, &rows_now, now);
     if let Some(wait) = signing.and_then(|signing| signing.wait) {
@@ -470,45 +468,6 @@ fn status(
         })
         .collect();
     next
-}
-
-/// Conditions whose changes are Events.
-const TOLD: [&str; 8] = [
-    types::MX_VALID,
-    types::SPF_VALID,
-    types::OWNERSHIP_PROVEN,
-    types::DKIM_VALID,
-    types::DKIM_KEYS_CURRENT,
-    types::MTASTS_VALID,
-    types::TLSRPT_VALID,
-    types::READY,
-];
-
-async fn announce(object: &MailDomain, next: &MailDomainStatus, ctx: &Ctx) {
-    let before = object
-        .status
-        .as_ref()
-        .map(|status| status.conditions.as_slice())
-        .unwrap_or_default();
-    for condition in next
-        .conditions
-        .iter()
-        .filter(|c| TOLD.contains(&c.type_.as_str()))
-    {
-        let was = before
-            .iter()
-            .find(|known| known.type_ == condition.type_)
-            .map(|known| known.status.as_str());
-        if was != Some(condition.status.as_str()) && condition.status != "Unknown" {
-            let kind = if condition.status == "True" {
-                EventType::Normal
-            } else {
-                EventType::Warning
-            };
-            let note = format!("{}={}: {}", condition.type_, condition.status, condition.message);
-            event(ctx, object, kind, &condition.reason, &note).await;
-        }
-    }
 }
 
 async fn write(object: &MailDomain, next: &MailDomainStatus, ctx: &Ctx) -> Result<(), Error> {

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use postroad_config::{Dnssec, Route, RouteTarget, TlsMode};
 use postroad_crds::conditions::{
     ACCEPTED, CONFLICTED, NewCondition, QUOTA_AVAILABLE, READY, RECONCILING, STALLED, UPSTREAM_ACCEPTING,
-    reason, set_condition, status_of,
+    reason, set_condition,
 };
 use postroad_crds::relay_policy::{CredentialsUsed, RouteStatus};
 use postroad_crds::{RelayPolicy, RelayPolicyStatus};
@@ -91,23 +92,36 @@ pub async fn reconcile(object: Arc<RelayPolicy>, ctx: Arc<Ctx>) -> Result<Action
     ))
 }
 
-/// An Event for each condition that people wait for, when it changes.
+/// An Event for each condition that people wait for, when it changes. What is on its way ends by itself, and is not told.
 async fn announce(object: &RelayPolicy, next: &RelayPolicyStatus, ctx: &Ctx) {
-    let is = |status: &RelayPolicyStatus, kind| status_of(&status.conditions, kind);
     for kind in [READY, QUOTA_AVAILABLE, UPSTREAM_ACCEPTING] {
-        let before = object.status.as_ref().and_then(|status| is(status, kind));
-        let now = is(next, kind);
+        let was = object.status.as_ref().and_then(|status| told(status, kind));
+        let Some(is) = told(next, kind) else {
+            continue;
+        };
+        let (before, now) = (was.and_then(truth), truth(is));
         // That a provider has no objection is news only after it had one.
-        let is_news = before != now && (kind == READY || now == Some(false) || before == Some(false));
-        let condition = next.conditions.iter().find(|condition| condition.type_ == kind);
-        if let Some(condition) = condition.filter(|_| is_news) {
+        if before != now && (kind == READY || now == Some(false) || before == Some(false)) {
             let level = if now == Some(true) {
                 EventType::Normal
             } else {
                 EventType::Warning
             };
-            event(ctx, object, level, &condition.reason, &condition.message).await;
+            event(ctx, object, level, &is.reason, &is.message).await;
         }
+    }
+}
+
+fn told<'a>(status: &'a RelayPolicyStatus, kind: &str) -> Option<&'a Condition> {
+    let mut known = status.conditions.iter();
+    known.find(|known| known.type_ == kind && known.reason != reason::NOT_YET_APPLIED)
+}
+
+fn truth(condition: &Condition) -> Option<bool> {
+    match condition.status.as_str() {
+        "True" => Some(true),
+        "False" => Some(false),
+        _ => None,
     }
 }
 

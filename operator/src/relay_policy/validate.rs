@@ -21,7 +21,7 @@ pub fn validate(object: &RelayPolicy) -> Result<Policy, Invalid> {
     let given = spec.matches.clone().unwrap_or_default();
     internal_only(spec)?;
     Ok(Policy {
-        name: format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any()),
+        name: name(object),
         matches: Match {
             sender_domains: domains("spec.match.senderDomains", &given.sender_domains)?,
             recipient_domains: domains("spec.match.recipientDomains", &given.recipient_domains)?,
@@ -248,6 +248,11 @@ fn rate(of: &str, given: &crd::Rate) -> Result<Rate, Invalid> {
 
 /// Longest time over which a rate is counted.
 const LONGEST_RATE: Period = Period::from_secs(100 * 86_400);
+
+/// What the pods call a policy.
+pub fn name(object: &RelayPolicy) -> String {
+    format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
+}
 
 fn retry(given: Option<&crd::Retry>) -> Result<Retry, Invalid> {
     let mut retry = Retry::default();

@@ -6,5 +6,6 @@ pub mod config;
 pub mod issued;
 pub mod network;
 pub mod objects;
+pub mod room;
 pub mod scheduling;
 pub mod share;

@@ -45,6 +45,7 @@ pub async fn run(listener: &SmtpListener, names: &Names, ctx: &Ctx) -> Result<Ac
     }
     tell_what_stays(listener, names, &children, ctx).await;
     ctx.rendered.forget(listener);
+    ctx.last.forget(listener);
     remove_children(names, &children, ctx).await?;
     let finalizers: Vec<_> = listener
         .finalizers()

@@ -544,6 +544,12 @@ fn found(
     let kept = before
         .config_generation
         .and_then(|generation| u64::try_from(generation).ok());
+    let fenced = members
+        .iter()
+        .map(|member| member.ordinal)
+        .filter(|ordinal| *ordinal < listener.spec.replicas && orders::is_fenced(listener, names, *ordinal))
+        .map(|ordinal| names.pod(ordinal))
+        .collect();
     let seen = |member: Member| Seen {
         name: member.pod.name_any(),
         stays: member.ordinal < listener.spec.replicas,
@@ -570,6 +576,8 @@ fn found(
             set.status.as_ref().map_or(0, |status| status.replicas)
         }),
         pods: members.into_iter().map(seen).collect(),
+        fenced,
+        nearly_full: prepared.and_then(|prepared| prepared.rendered.nearly_full.clone()),
         config: base.map(|(hash, generation)| {
             (
                 hash,

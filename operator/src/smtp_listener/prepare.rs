@@ -102,15 +102,15 @@ async fn write(
     inputs: Inputs,
 ) -> Result<Wanted<Prepared>, Error> {
     let (authority, leaf) = admin_certificates(names, children, ctx).await?;
-    let attached = attached_objects(listener, ctx);
     let before = children.base(names);
+    let previous = previous(listener, names, children, before.as_deref(), ctx);
+    let attached = attached_objects(listener, previous.as_deref(), ctx);
     let review = match review(names, &inputs.valid, &authority, ctx)? {
         Ok(review) => review,
         Err(obstacle) => return Ok(Err(obstacle)),
     };
-    let previous = previous(names, children, before.as_deref());
-    let domains = signed(&attached, previous.as_ref(), ctx).await;
-    let policies = logged_in(&attached, previous.as_ref(), ctx).await;
+    let domains = signed(&attached, previous.as_deref(), ctx).await;
+    let policies = logged_in(&attached, previous.as_deref(), ctx).await;
     let parts = Parts {
         names,
         valid: &inputs.valid,
@@ -125,12 +125,13 @@ async fn write(
             ctx.args.pod_namespace, ctx.args.service_account
         ),
         domains,
+        kept_policies: kept_policies(&attached),
         pods: sending_pods(listener, children),
         peers: peers(
             listener,
             names,
             children,
-            previous,
+            previous.as_deref(),
             inputs.valid.access.is_shared() || has_lanes(&policies),
         ),
         spool_format: spool_format::rendered(agreed_format(listener)),
@@ -139,11 +140,12 @@ async fn write(
     };
     let asks_for_reviews = parts.review.is_some();
     let leaves_by = network::mail_ports(&parts.policies, &parts.domains, &inputs.valid.filters);
-    let rendered = match config::rendered(parts, before.as_deref()) {
+    let rendered = match config::rendered(parts, before.as_deref(), previous.as_ref()) {
         Ok(rendered) => rendered,
-        Err(error) => return Ok(Err(obstacle(reason::INVALID, error.to_string(), true))),
+        Err(error) => return Ok(Err(obstacle(error.reason(), error.to_string(), true))),
     };
     write_config(names, children, &rendered, ctx).await?;
+    ctx.last.put(listener, &rendered.hash, Arc::clone(&rendered.set));
     let fingerprint = attached::fingerprint(&attached);
     ctx.rendered
         .written(listener, &fingerprint, attached::lines(&attached));
@@ -219,24 +221,44 @@ fn sending_pods(listener: &SmtpListener, children: &Children) -> u32 {
     u32::try_from(listener.spec.replicas.max(live.unwrap_or(0))).unwrap_or(1)
 }
 
-fn attached_objects(listener: &SmtpListener, ctx: &Ctx) -> Attached {
+fn attached_objects(listener: &SmtpListener, previous: Option<&ConfigFile>, ctx: &Ctx) -> Attached {
     let labels = |namespace: &str| ctx.labels_of(namespace);
-    attached::attached(
+    attached::with_last(
         Door::new(listener, &labels),
         &ctx.all_domains(),
         &ctx.all_policies(),
+        previous,
     )
 }
 
+/// Names of policies that stay as they were written last.
+fn kept_policies(attached: &Attached) -> BTreeSet<String> {
+    let kept = attached
+        .policies
+        .iter()
+        .filter(|(object, _)| attached.keeps(&**object));
+    kept.map(|(_, policy)| policy.name.clone()).collect()
+}
+
 /// The configuration that was written last, as far as it can be read.
-fn previous(names: &Names, children: &Children, base: Option<&str>) -> Option<ConfigFile> {
+fn previous(
+    listener: &SmtpListener,
+    names: &Names,
+    children: &Children,
+    base: Option<&str>,
+    ctx: &Ctx,
+) -> Option<Arc<ConfigFile>> {
+    let base = base?;
+    if let Some(known) = ctx.last.get(listener, &postroad_config::hash(base)) {
+        return Some(known);
+    }
     let shards = (0..postroad_config::SHARDS).filter_map(|number| {
         Some((
             number,
             children.text(&names.shard(number), &postroad_config::shard_file_name(number))?,
         ))
     });
-    config::read(base?, &shards.collect())
+    config::read(base, &shards.collect()).map(Arc::new)
 }
 
 /// The attached domains with the keys that sign.
@@ -277,6 +299,10 @@ async fn with_keys(
 async fn logged_in(attached: &Attached, previous: Option<&ConfigFile>, ctx: &Ctx) -> Vec<Policy> {
     let mut policies = Vec::with_capacity(attached.policies.len());
     for (object, policy) in &attached.policies {
+        if attached.keeps(&**object) {
+            policies.push(policy.clone());
+            continue;
+        }
         let before = previous.and_then(|file| file.policies.iter().find(|known| known.name == policy.name));
         policies.push(logins::filled(object, policy.clone(), before, ctx).await);
     }
@@ -288,10 +314,10 @@ fn peers(
     listener: &SmtpListener,
     names: &Names,
     children: &Children,
-    previous: Option<ConfigFile>,
+    previous: Option<&ConfigFile>,
     shares: bool,
 ) -> Peers {
-    let before = previous.map(|file| file.peers).unwrap_or_default();
+    let before = previous.map(|file| file.peers.clone()).unwrap_or_default();
     let claims = children.claims(names);
     let status = listener.status.as_ref().map(|status| status.lost.as_slice());
     let direct = lost::looked_at(&claims, status.unwrap_or_default());

@@ -13,7 +13,7 @@ use postroad_crds::{SmtpListener, SmtpListenerStatus};
 use super::build::certificates::Facts;
 use super::names::VOLUME_LOST;
 use super::namesake::{self, Holder};
-use super::orders::HIBERNATE;
+use super::orders::{FENCED, HIBERNATE};
 use super::rollout::{self, Rollout};
 use super::routes;
 use super::served;
@@ -97,10 +97,14 @@ pub struct Found {
     pub replicas: i32,
     /// Pods.
     pub pods: Vec<Seen>,
+    /// Those of them that stay, and that a person has fenced off.
+    pub fenced: Vec<String>,
     /// Hash and generation of the configuration that the pods should run.
     pub config: Option<(String, u64)>,
     /// Fingerprint of the attached objects in it.
     pub rendered: Option<String>,
+    /// A file of the configuration that has little room left: a sentence.
+    pub nearly_full: Option<String>,
     /// The certificate that the ports should show.
     pub certificate: Option<Facts>,
     /// Selector of the pods.
@@ -231,8 +235,18 @@ fn ready(wanted: i32, serving: &[&Seen], found: &Found, conditions: &[NewConditi
         READY,
         Some(true),
         reason::AS_WANTED,
-        format!("{} of {wanted} pods serve", serving.len()),
+        serve(serving.len(), wanted, found),
     )
+}
+
+/// How many pods serve, and who is not to.
+fn serve(serving: usize, wanted: i32, found: &Found) -> String {
+    let names = found.fenced.join(", ");
+    if names.is_empty() {
+        format!("{serving} of {wanted} pods serve")
+    } else {
+        format!("{serving} of {wanted} pods serve; fenced off by the annotation {FENCED}: {names}")
+    }
 }
 
 /// What only a change from outside can mend: reason and message.
@@ -277,15 +291,18 @@ fn moving(wanted: i32, serving: &[&Seen], found: &Found, config: &NewCondition) 
         return None;
     }
     let leaving = found.pods.iter().filter(|pod| !pod.stays).count();
-    let serving = i32::try_from(serving.len()).unwrap_or(i32::MAX);
+    // Nobody waits for a pod that is to do nothing.
+    let due = usize::try_from(wanted)
+        .unwrap_or(0)
+        .saturating_sub(found.fenced.len());
     if let Some(obstacle) = &found.obstacle {
         Some(obstacle.message.clone())
     } else if found.hibernates {
         (!found.pods.is_empty() || found.replicas > 0).then(|| "the pods end their sessions".to_owned())
     } else if leaving > 0 {
         Some(format!("{leaving} pods leave"))
-    } else if serving != wanted || found.replicas != wanted {
-        Some(format!("{serving} of {wanted} pods serve"))
+    } else if serving.len() != due || found.replicas != wanted {
+        Some(serve(serving.len(), wanted, found))
     } else if let Rollout::UnderWay(rollout) = &found.rollout {
         Some(rollout::sentence(rollout))
     } else if found.remade {
@@ -344,11 +361,15 @@ fn config_applied(serving: &[&Seen], found: &Found) -> NewCondition {
             format!("configuration {generation} is written; no pod serves"),
         );
     }
-    condition(
-        Some(true),
-        reason::AS_WANTED,
-        format!("every serving pod runs configuration {generation}"),
-    )
+    let message = format!("every serving pod runs configuration {generation}");
+    match &found.nearly_full {
+        Some(full) => condition(
+            Some(true),
+            reason::CONFIG_NEARLY_FULL,
+            format!("{message}; {full}"),
+        ),
+        None => condition(Some(true), reason::AS_WANTED, message),
+    }
 }
 
 fn queue_healthy(listener: &SmtpListener, before: &SmtpListenerStatus, found: &Found) -> NewCondition {

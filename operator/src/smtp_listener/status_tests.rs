@@ -337,6 +337,37 @@ fn addresses_and_size_stay_while_they_are_not_known() {
 }
 
 #[test]
+fn a_pod_that_is_fenced_off_is_named_and_not_waited_for() {
+    let silent = Seen {
+        ready: false,
+        state: Err("it is fenced off".into()),
+        ..pod("edge-1", |_| {})
+    };
+    let mut found = found(vec![pod("edge-0", |_| {}), silent]);
+    let waits = status(&listener(2), &found, now());
+    assert_eq!(status_of(&waits.conditions, RECONCILING), Some(true));
+    found.fenced = vec!["edge-1".into()];
+    let fenced = status(&listener(2), &found, now());
+    let told = |kind| status_of(&fenced.conditions, kind);
+    assert_eq!((told(READY), told(RECONCILING)), (Some(true), Some(false)));
+    let ready = fenced
+        .conditions
+        .iter()
+        .find(|known| known.type_ == READY)
+        .unwrap();
+    assert!(ready.message.ends_with("fenced: edge-1"), "{}", ready.message);
+}
+
+#[test]
+fn a_configuration_with_little_room_left_is_applied_and_says_so() {
+    let mut found = found(vec![pod("edge-0", |_| {})]);
+    found.nearly_full = Some("domains-07.yaml has 800 of 900 KiB".into());
+    let status = status(&listener(1), &found, now());
+    assert_eq!(status_of(&status.conditions, CONFIG_APPLIED), Some(true));
+    assert_eq!(reason_of(&status, CONFIG_APPLIED), reason::CONFIG_NEARLY_FULL);
+}
+
+#[test]
 fn a_rollout_is_work_under_way_until_it_stops() {
     let rollout = |stopped| RolloutStatus {
         revision: "r2".into(),

@@ -1,14 +1,17 @@
 //! The configuration of the pods: one base file and the shards of the domains, rendered and read back. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use postroad_config::{
     AdminApi, AdminSection, AssembleError, Authentication, ConfigFile, Domain, FORMAT, LoginSecret, Peers,
     Policy, Review, ServiceAccounts, ShardFile, SpoolSection, TlsSection, TlsSource, TokenAuthority,
     TokenRole, TokenRule, User, assemble, hash, render, shard_of,
 };
+use postroad_crds::conditions::reason;
 
 use super::certificates::Pair;
+use super::room::{TooLarge, room};
 use super::share::shared;
 use crate::smtp_listener::names::{ADMIN_PORT, Names, QUEUE_MOUNT, TOKEN_MOUNT};
 use crate::smtp_listener::validate::Valid;
@@ -38,6 +41,8 @@ pub struct Parts<'a> {
     pub domains: Vec<Domain>,
     /// Attached policies, in rank order.
     pub policies: Vec<Policy>,
+    /// Those of them that stay as they were written last, by name: their limits are shared out already.
+    pub kept_policies: BTreeSet<String>,
     /// Pods that send: those that are wanted and those that still leave.
     pub pods: u32,
     /// What is said of other pods.
@@ -60,7 +65,7 @@ pub struct Issuer {
 }
 
 /// Rendered files.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rendered {
     /// The base file.
     pub base: String,
@@ -70,6 +75,10 @@ pub struct Rendered {
     pub generation: u64,
     /// Shards by number; those without domains are not there.
     pub shards: BTreeMap<u8, String>,
+    /// All of it, read back.
+    pub set: Arc<ConfigFile>,
+    /// A file that has little room left: a sentence.
+    pub nearly_full: Option<String>,
 }
 
 /// Why there are no files.
@@ -81,15 +90,30 @@ pub enum RenderError {
     /// It was refused when it was read back. The one that runs stays.
     #[error("the configuration is refused: {0}")]
     Refused(#[from] AssembleError),
+    /// A file does not fit into its Secret. The one that runs stays.
+    #[error("the configuration does not fit: {0}")]
+    TooLarge(#[from] TooLarge),
 }
 
-/// Octets that a Secret can take, with room for its metadata.
-pub const MOST_OCTETS: usize = 900 << 10;
+impl RenderError {
+    /// Reason of the condition.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Write(_) | Self::Refused(_) => reason::INVALID,
+            Self::TooLarge(_) => reason::CONFIG_TOO_LARGE,
+        }
+    }
+}
 
 /// Renders the files, and reads them back as a pod does. `before`: the base file that is there now; its generation is
-/// kept when nothing else changed, and counted up otherwise.
-pub fn rendered(parts: Parts<'_>, before: Option<&str>) -> Result<Rendered, RenderError> {
-    let shards = shards(&parts.domains)?;
+/// kept when nothing else changed, and counted up otherwise. `known`: what `before` and its shards say, where it was read already.
+pub fn rendered(
+    mut parts: Parts<'_>,
+    before: Option<&str>,
+    known: Option<&Arc<ConfigFile>>,
+) -> Result<Rendered, RenderError> {
+    let domains = std::mem::take(&mut parts.domains);
+    let shards = shards(&domains)?;
     let last = before.and_then(generation_of).unwrap_or(0);
     let mut file = base(parts, &shards);
     file.generation = last;
@@ -98,17 +122,13 @@ pub fn rendered(parts: Parts<'_>, before: Option<&str>) -> Result<Rendered, Rend
         file.generation = last + 1;
         text = render(&file).map_err(RenderError::Write)?;
     }
-    assemble(&text, &shards)?;
-    if let Some(size) = std::iter::once(&text)
-        .chain(shards.values())
-        .map(String::len)
-        .find(|size| *size > MOST_OCTETS)
-    {
-        return Err(RenderError::Write(format!(
-            "{size} octets do not fit into a Secret; spread the domains over more listeners"
-        )));
-    }
+    let set = match known.filter(|_| before == Some(text.as_str())) {
+        Some(known) => Arc::clone(known),
+        None => Arc::new(assemble(&text, &shards)?.file),
+    };
     Ok(Rendered {
+        set,
+        nearly_full: room(&text, &shards, &domains)?,
         hash: hash(&text),
         base: text,
         generation: file.generation,
@@ -162,6 +182,7 @@ fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
         operator,
         domains: _,
         policies,
+        kept_policies,
         pods,
         peers,
         spool_format,
@@ -223,7 +244,7 @@ fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
             .iter()
             .map(|(number, text)| (*number, hash(text)))
             .collect(),
-        policies: shared(policies, pods),
+        policies: shared(policies, pods, &kept_policies),
         admin: AdminSection {
             health: Some(any(8080)),
             api: names.admin_name().parse().ok().map(|server_name| AdminApi {
@@ -302,12 +323,13 @@ mod tests {
             operator: "system:serviceaccount:sys:op".into(),
             domains,
             policies: vec![],
+            kept_policies: BTreeSet::new(),
             pods: 1,
             peers: Peers::default(),
             spool_format: None,
             review: None,
         };
-        rendered(parts, before).unwrap()
+        rendered(parts, before, None).unwrap()
     }
 
     #[test]
@@ -364,6 +386,7 @@ mod tests {
                 operator: "o".into(),
                 domains: vec![],
                 policies: vec![],
+                kept_policies: BTreeSet::new(),
                 pods: 1,
                 peers: Peers::default(),
                 spool_format: None,
@@ -373,7 +396,7 @@ mod tests {
                     authorities: "c".into(),
                 }),
             };
-            let rendered = rendered(parts, None).unwrap();
+            let rendered = rendered(parts, None, None).unwrap();
             assemble(&rendered.base, &rendered.shards).unwrap().file
         };
         let mut valid = valid();
@@ -413,12 +436,13 @@ mod tests {
             operator: "o".into(),
             domains: vec![],
             policies: vec![],
+            kept_policies: BTreeSet::new(),
             pods: 1,
             peers: Peers::default(),
             spool_format: Some(2),
             review: None,
         };
-        let rendered = rendered(parts, None).unwrap();
+        let rendered = rendered(parts, None, None).unwrap();
         let set = assemble(&rendered.base, &rendered.shards).unwrap();
         assert_eq!(set.file.spool.format(), 2);
         let secret = set.file.login_secret.unwrap();

@@ -1,10 +1,15 @@
 //! A pod's share of a route's limits: what all pods of a listener do together stays below what the policy says. Pure.
 
+use std::collections::BTreeSet;
+
 use postroad_config::{Period, Policy, Rate, RouteLimits};
 
-/// Policies with the limits of one of `pods` pods.
-pub fn shared(mut policies: Vec<Policy>, pods: u32) -> Vec<Policy> {
-    for route in policies.iter_mut().flat_map(|policy| &mut policy.routes) {
+/// Policies with the limits of one of `pods` pods; those of these names have them already.
+pub fn shared(mut policies: Vec<Policy>, pods: u32, already: &BTreeSet<String>) -> Vec<Policy> {
+    let whole = policies
+        .iter_mut()
+        .filter(|policy| !already.contains(&policy.name));
+    for route in whole.flat_map(|policy| &mut policy.routes) {
         route.limits = share(&route.limits, pods.max(1));
     }
     policies
@@ -89,6 +94,26 @@ mod tests {
                 share.message_size
             ),
             (Some(50), Some(7), limits.message_size)
+        );
+    }
+
+    #[test]
+    fn what_was_shared_out_is_not_shared_out_again() {
+        let route = |connections| {
+            let limits = RouteLimits {
+                connections: Some(connections),
+                ..RouteLimits::default()
+            };
+            serde_json::from_value::<Policy>(serde_json::json!({
+                "name": "mail/out", "routes": [{"to": {"direct": {}}, "tls": "Opportunistic", "limits": limits}],
+            }))
+            .unwrap()
+        };
+        let none = BTreeSet::new();
+        assert_eq!(shared(vec![route(8)], 4, &none), [route(2)]);
+        assert_eq!(
+            shared(vec![route(8)], 4, &["mail/out".to_owned()].into()),
+            [route(8)]
         );
     }
 }
