@@ -16,6 +16,9 @@ pub mod stale;
 pub mod state;
 pub mod surroundings;
 pub mod uninstalled;
+pub mod unsatisfiable;
+pub mod versions;
+pub mod webhooks;
 
 use std::sync::Arc;
 
@@ -51,6 +54,9 @@ pub async fn all(world: &World, references: &[Arc<Reference>], exhaustive: bool)
     cases.extend(clock::cases(of(Operation::Rename)?));
     cases.extend(surroundings::cases(created, of(Operation::Rename)?));
     cases.extend(uninstalled::cases(created, of(Operation::Delete)?));
+    cases.extend(unsatisfiable::cases(created));
+    cases.extend(versions::cases(of(Operation::Create)?, of(Operation::Rename)?));
+    cases.extend(webhooks::cases());
     cases.extend(figures::cases(created));
     cases.extend(many::cases(exhaustive));
     Ok(cases)

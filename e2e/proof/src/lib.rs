@@ -14,6 +14,7 @@
 pub mod api;
 pub mod case;
 pub mod checks;
+pub mod logins;
 pub mod managed;
 pub mod objects;
 pub mod operation;
@@ -23,3 +24,4 @@ pub mod request;
 pub mod rig;
 pub mod server;
 pub mod watched;
+pub mod webhook;

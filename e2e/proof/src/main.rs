@@ -36,6 +36,9 @@ struct Args {
     /// The operator; built from the tree where none is given.
     #[arg(long)]
     program: Option<std::path::PathBuf>,
+    /// The operator of another version, for the cases of two versions; they are skipped without.
+    #[arg(long, env = "POSTROAD_OPERATOR_OTHER")]
+    other: Option<std::path::PathBuf>,
     /// Says which cases there are, and plays none.
     #[arg(long)]
     list: bool,
@@ -72,7 +75,7 @@ async fn prove(args: &Args) -> Said<Count> {
         Some(program) => program.clone(),
         None => server::operator()?,
     };
-    let world = World::new(Server::start().await?, program);
+    let world = World::new(Server::start().await?, program, args.other.clone());
     eprintln!(
         "operator: API server up after {:.0?}; seed {}",
         started.elapsed(),

@@ -1,7 +1,7 @@
 //! The operator as a process of its own, started again whenever it ends, as a kubelet does with a container: the same pod, so the
 //! same holder of the Lease.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,6 +34,7 @@ pub struct Operator {
     log: PathBuf,
     token: PathBuf,
     image: Arc<Mutex<String>>,
+    program: Arc<Mutex<PathBuf>>,
     proxy: Proxy,
     wanted: Arc<AtomicBool>,
     starts: Arc<AtomicUsize>,
@@ -55,6 +56,7 @@ impl Operator {
             .folder
             .join(format!("{}-{}.log", start.namespace, start.pod));
         let image = Arc::new(Mutex::new("proof/mta:1".to_owned()));
+        let program = Arc::new(Mutex::new(start.program.clone()));
         let wanted = Arc::new(AtomicBool::new(true));
         let starts = Arc::new(AtomicUsize::new(0));
         let keeper = Keeper {
@@ -62,6 +64,7 @@ impl Operator {
             config,
             log: log.clone(),
             image: image.clone(),
+            program: program.clone(),
             proxy: proxy.clone(),
             wanted: wanted.clone(),
             starts: starts.clone(),
@@ -70,6 +73,7 @@ impl Operator {
             log,
             token,
             image,
+            program,
             proxy: proxy.clone(),
             wanted,
             starts,
@@ -100,6 +104,13 @@ impl Operator {
     pub async fn upgrade(&self, image: &str) {
         self.down().await;
         image.clone_into(&mut self.image.lock().unwrap_or_else(PoisonError::into_inner));
+        self.up();
+    }
+
+    /// Starts it anew as another program: another version of it.
+    pub async fn become_program(&self, program: &Path) {
+        self.down().await;
+        program.clone_into(&mut self.program.lock().unwrap_or_else(PoisonError::into_inner));
         self.up();
     }
 
@@ -176,6 +187,7 @@ struct Keeper {
     config: PathBuf,
     log: PathBuf,
     image: Arc<Mutex<String>>,
+    program: Arc<Mutex<PathBuf>>,
     proxy: Proxy,
     wanted: Arc<AtomicBool>,
     starts: Arc<AtomicUsize>,
@@ -203,6 +215,11 @@ impl Keeper {
     fn spawn(&self) -> std::io::Result<Child> {
         let start = &self.start;
         let image = self.image.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let program = self
+            .program
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -211,10 +228,10 @@ impl Keeper {
         let mut command = match words.next() {
             Some(first) => {
                 let mut command = Command::new(first);
-                command.args(words).arg(&start.program);
+                command.args(words).arg(program);
                 command
             }
-            None => Command::new(&start.program),
+            None => Command::new(program),
         };
         command
             .args(["--mta-image", &image, "--namespace", &start.namespace])

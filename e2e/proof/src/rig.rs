@@ -26,15 +26,18 @@ pub struct World {
     pub server: Server,
     /// The operator's program.
     pub program: PathBuf,
+    /// Another version of it, where there is one.
+    pub other: Option<PathBuf>,
     places: AtomicUsize,
 }
 
 impl World {
     /// A world around a server.
-    pub fn new(server: Server, program: PathBuf) -> Arc<Self> {
+    pub fn new(server: Server, program: PathBuf, other: Option<PathBuf>) -> Arc<Self> {
         Arc::new(Self {
             server,
             program,
+            other,
             places: AtomicUsize::new(0),
         })
     }

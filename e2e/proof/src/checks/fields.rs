@@ -9,6 +9,7 @@ use postroad_e2e::place;
 use serde_json::{Value, json};
 
 use crate::case::{Case, Verdict};
+use crate::logins;
 use crate::objects::{self, Objects};
 use crate::operation::{listener, secret};
 use crate::rig::{Rig, World};
@@ -39,10 +40,6 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
     (
         "relaypolicies/routes/0/provider/domain",
         "in the records that the provider wants: unit tests of `mail_domain/providers`",
-    ),
-    (
-        "relaypolicies/routes/0/credentials",
-        "with a Secret that holds what its type wants: unit tests of `relay_policy/credentials`",
     ),
     (
         "maildomains/dns",
@@ -159,6 +156,9 @@ impl Example {
             "stringData": {"tls.crt": own.cert.pem(), "tls.key": own.signing_key.serialize_pem()},
         });
         rig.apply("secrets", &pair).await?;
+        for login in logins::secrets(&logins::named(&self.object))? {
+            rig.apply("secrets", &login).await?;
+        }
         if self.kind != "smtplisteners" {
             rig.apply("smtplisteners", &listener()).await?;
         }

@@ -9,7 +9,7 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 
 use crate::case::{Case, Verdict};
-use crate::operation::{Operation, listener, secret};
+use crate::operation::{Operation, listener};
 use crate::rig::{Rig, World};
 use crate::server::{Said, text};
 
@@ -76,10 +76,15 @@ async fn many(world: Arc<World>, size: usize) -> Said<Verdict> {
     Ok(Verdict::Held)
 }
 
-/// The listener, one Secret with a key, the domains and the policies.
+/// The listener, one Secret with a key of each algorithm, the domains and the policies.
 async fn fill(rig: &Rig, size: usize) -> Said<()> {
-    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).map_err(text)?;
-    secret(rig, "keys", "mail.pem", &key.serialize_pem()).await?;
+    let short = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).map_err(text)?;
+    let long = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048);
+    let keys = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"},
+        "stringData": {"short.pem": short.serialize_pem(), "long.pem": long.map_err(text)?.serialize_pem()},
+    });
+    rig.apply("secrets", &keys).await?;
     rig.apply("smtplisteners", &listener()).await?;
     let domains = (0..size).map(|number| ("maildomains", domain(number)));
     let policies = (0..POLICIES).map(|number| ("relaypolicies", policy(number)));
@@ -158,7 +163,10 @@ fn requests(rig: &Rig) -> (usize, usize) {
     (of.count(), seen.iter().filter(|seen| seen.call.writes()).count())
 }
 
+/// A domain more: how long it takes, and that nothing is written but its shard and the base that names it.
 async fn one_change(rig: &Rig, size: usize) -> Said<Duration> {
+    rig.quiet(0).await?;
+    rig.proxy.begin(Vec::new(), None);
     let started = Instant::now();
     rig.api
         .create(&rig.path("maildomains", ""), &domain(size))
@@ -168,7 +176,19 @@ async fn one_change(rig: &Rig, size: usize) -> Said<Duration> {
         Ok(served(rig).await?.contains(&name))
     })
     .await?;
-    Ok(started.elapsed())
+    let took = started.elapsed();
+    rig.quiet(1).await?;
+    let seen = rig.proxy.seen();
+    let written = seen
+        .iter()
+        .filter(|seen| seen.call.writes() && seen.call.kind == "secrets");
+    let written: Vec<_> = written.map(|seen| seen.path.as_str()).collect();
+    if written.len() != 2 {
+        return Err(format!(
+            "a domain more, and these Secrets were written: {written:?}"
+        ));
+    }
+    Ok(took)
 }
 
 /// Until an operator that is started anew has looked at each domain.

@@ -117,7 +117,7 @@ const OURS: [&str; 3] = ["smtplisteners", "maildomains", "relaypolicies"];
 
 /// On a server of its own: the definitions are everybody's.
 async fn definitions_first(world: Arc<World>, created: Arc<Reference>) -> Said<Verdict> {
-    let own = World::new(Server::start().await?, world.program.clone());
+    let own = World::new(Server::start().await?, world.program.clone(), None);
     let rig = Rig::new(&own).await?;
     Operation::Delete.prepare(&rig).await?;
     let claims = |objects: &crate::objects::Objects| {
