@@ -95,6 +95,7 @@ impl World {
             mx_port: self.sink.address.port(),
             policy_port: self.host.address.port(),
             tls: Some(self.tls.clone()),
+            ..Setup::default()
         }
     }
 

@@ -171,6 +171,7 @@ impl Callout {
             lane: None,
             patience: Patience::default(),
             seen: None,
+            witness: None,
         };
         let mut link = Link::open(&target, &self.0.tls).await?;
         let mut message = Message::new("", 0);

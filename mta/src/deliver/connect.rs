@@ -10,12 +10,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::tls_fault::TlsFault;
 use crate::dsn::text::{Charset, one_line};
 
 /// A connection.
@@ -28,6 +29,14 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// The certificates that the peer shows, its own first; none in the clear.
+    pub fn certificates(&self) -> &[CertificateDer<'static>] {
+        match self {
+            Self::Plain(_) => &[],
+            Self::Tls(stream) => stream.get_ref().1.peer_certificates().unwrap_or_default(),
+        }
+    }
+
     /// Version and cipher suite of TLS, as rustls and the registry of IANA name them.
     pub fn protection(&self) -> Option<String> {
         let Self::Tls(stream) = self else { return None };
@@ -77,6 +86,19 @@ pub struct NoTls {
     pub reason: String,
     /// The server or its certificate does not do; it is no matter of the moment.
     pub lasting: bool,
+    /// The same as a report tells it.
+    pub fault: TlsFault,
+}
+
+impl NoTls {
+    /// What TLS itself finds wrong.
+    pub fn found(error: &rustls::Error) -> Self {
+        Self {
+            reason: one_line(&error.to_string(), Charset::Ascii, LONGEST_REASON),
+            lasting: true,
+            fault: TlsFault::of(error),
+        }
+    }
 }
 
 /// Makes the connection a TLS one. `host` is what the certificate is for, where that is judged.
@@ -86,9 +108,19 @@ pub async fn handshake(
     config: Arc<ClientConfig>,
     within: Duration,
 ) -> Result<Stream, NoTls> {
-    let no = |reason: String, lasting| NoTls { reason, lasting };
-    let name = ServerName::try_from(host.to_owned())
-        .map_err(|_| no("the host name fits no certificate".to_owned(), true))?;
+    let no = |reason: String, lasting, fault| NoTls {
+        reason,
+        lasting,
+        fault,
+    };
+    let misnamed = |_| {
+        no(
+            "the host name fits no certificate".to_owned(),
+            true,
+            TlsFault::Name,
+        )
+    };
+    let name = ServerName::try_from(host.to_owned()).map_err(misnamed)?;
     match tokio::time::timeout(within, TlsConnector::from(config).connect(name, stream)).await {
         Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(stream))),
         // What TLS itself finds wrong comes as this kind; all else is of the connection.
@@ -96,8 +128,13 @@ pub async fn handshake(
         Ok(Err(error)) => Err(no(
             one_line(&error.to_string(), Charset::Ascii, LONGEST_REASON),
             error.kind() == io::ErrorKind::InvalidData,
+            TlsFault::of_handshake(&error),
         )),
-        Err(_) => Err(no("the handshake took too long".to_owned(), false)),
+        Err(_) => Err(no(
+            "the handshake took too long".to_owned(),
+            false,
+            TlsFault::Handshake,
+        )),
     }
 }
 

@@ -102,6 +102,15 @@ pub fn waives(message: &[u8]) -> bool {
     says_no && fields == 1
 }
 
+/// Whether a message is a report about TLS, of ours or passed on (RFC 8460 section 5.3). `message`: as of [`waives`].
+pub fn is_tls_report(message: &[u8]) -> bool {
+    let lines = message.split(|octet| *octet == b'\n');
+    lines
+        .take_while(|line| !matches!(line, [] | [b'\r']))
+        .filter_map(colon)
+        .any(|(name, _)| name.trim_ascii_end().eq_ignore_ascii_case(b"TLS-Report-Domain"))
+}
+
 fn colon(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = memchr::memchr(b':', line)?;
     Some((line.get(..at)?, line.get(at + 1..)?))

@@ -20,12 +20,15 @@ use super::demand::{self, Lack};
 use super::hosts::Server;
 use super::lanes::Lane;
 use super::login::Key;
+use super::networks::may_be_next_hop;
 use super::patience::Patience;
 use super::plan::Protocol;
-use super::protection::{Need, Protection};
+use super::protection::{By as Asked, Need, Protection};
 use super::reply;
 use super::setback::Setback;
 use super::tls::ClientTls;
+use super::tls_fault::TlsFault;
+use super::witness::{Noted, Witness};
 use crate::logins::fault::NoLogin;
 use crate::logins::identity;
 use crate::outcome::{Hop, Status, Verdict};
@@ -57,6 +60,8 @@ pub(super) struct Target<'a> {
     pub(super) patience: Patience,
     /// What is seen on the way is noted there.
     pub(super) seen: Option<&'a Seen>,
+    /// What is seen of its TLS, where that is reported.
+    pub(super) witness: Option<&'a Witness>,
 }
 
 /// A connection that speaks.
@@ -116,6 +121,7 @@ impl Link {
                     reason = crate::log::clean(&no.reason),
                     "TLS failed; going on in the clear, as the route allows"
                 );
+                target.note(|noted| noted.flaw = Some(no));
                 Self::greet(target, tls, false).await
             }
             other => other,
@@ -137,6 +143,9 @@ impl Link {
         if let Some(seen) = target.seen {
             seen.connected(target.address);
         }
+        // A private one says nothing to others.
+        let ours = stream.local_addr().ok().map(|ours| ours.ip().to_canonical());
+        target.note(|noted| noted.ours = ours.filter(|ours| may_be_next_hop(*ours, &[])));
         let protocol = target.server.protocol;
         let config = match protocol {
             Protocol::Smtp => Config::smtp(target.hostname),
@@ -161,7 +170,11 @@ impl Link {
         let demanded = target.tls.need.is_strict();
         let mut refused = None;
         loop {
-            match link.next(link.patience.greeting).await? {
+            let event = link.next(link.patience.greeting).await?;
+            if event == Event::Ready {
+                link.introduced(target);
+            }
+            match event {
                 // Nobody else has our name: the mail would go round and round (RFC 5321 section 5.1).
                 Event::Ready if is_own(&link) => {
                     tokio::spawn(link.quit());
@@ -171,16 +184,17 @@ impl Link {
                 Event::Ready if refused.is_none() && link.connection.start_tls() => {}
                 Event::Ready if demanded => {
                     tokio::spawn(link.quit());
-                    return Err(Trouble::Tls(refused.unwrap_or_else(|| NoTls {
-                        reason: "STARTTLS is not offered".to_owned(),
-                        lasting: true,
-                    })));
+                    return Err(Trouble::Tls(refused.unwrap_or_else(not_offered)));
                 }
-                Event::Ready => return Ok(link.ready(target)),
+                Event::Ready => {
+                    target.note(|noted| noted.flaw = Some(refused.unwrap_or_else(not_offered)));
+                    return Ok(link.ready(target));
+                }
                 Event::TlsRefused(reply) => {
                     refused = Some(NoTls {
                         reason: format!("STARTTLS was refused: {reply}"),
                         lasting: reply.code() >= 500,
+                        fault: TlsFault::Refused,
                     });
                 }
                 Event::StartTls => link = link.secure(target, tls).await?,
@@ -195,6 +209,15 @@ impl Link {
                 }
             }
         }
+    }
+
+    /// The peer has said who it is.
+    fn introduced(&self, target: &Target<'_>) {
+        let printed = self.connection.our_address();
+        target.note(|noted| {
+            self.connection.peer().clone_into(&mut noted.helo);
+            noted.ours = printed.or(noted.ours);
+        });
     }
 
     /// What the peer says of itself holds from now on.
@@ -225,6 +248,7 @@ impl Link {
             return Err(Trouble::Tls(NoTls {
                 reason: "TLS is in use already".to_owned(),
                 lasting: false,
+                fault: TlsFault::Handshake,
             }));
         };
         let (name, config) = tls.config(&target.server.host, &target.tls.need);
@@ -233,6 +257,10 @@ impl Link {
         let stream = connect::handshake(stream, name, config, self.patience.handshake)
             .await
             .map_err(Trouble::Tls)?;
+        if target.tls.by == Asked::MtaStsTesting {
+            // What a policy that is tried out finds wrong is reported, and nothing else (RFC 8461 section 5).
+            target.note(|noted| noted.flaw = tls.flaw(&target.server.host, stream.certificates()));
+        }
         let mut link = Self { stream, ..self };
         link.hop.tls = link.stream.protection().map(Into::into);
         Ok(link)
@@ -457,6 +485,22 @@ impl Trouble {
             Self::Stopped => Setback::ours("the attempt was ended"),
         };
         setback.at(hop)
+    }
+}
+
+impl Target<'_> {
+    fn note(&self, note: impl FnOnce(&mut Noted)) {
+        if let Some(witness) = self.witness {
+            witness.note(note);
+        }
+    }
+}
+
+fn not_offered() -> NoTls {
+    NoTls {
+        reason: "STARTTLS is not offered".to_owned(),
+        lasting: true,
+        fault: TlsFault::NotOffered,
     }
 }
 

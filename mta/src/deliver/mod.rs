@@ -22,6 +22,7 @@ pub mod demand;
 pub mod exchanges;
 pub mod holds;
 pub mod hosts;
+pub mod https;
 mod kept;
 pub mod lanes;
 mod link;
@@ -38,8 +39,12 @@ pub mod setback;
 pub mod sites;
 mod spare;
 pub mod sts;
+pub mod telling;
 pub mod tls;
+pub mod tls_fault;
+pub mod tls_session;
 mod transaction;
+mod witness;
 
 use std::time::Duration;
 
@@ -61,12 +66,14 @@ use self::patience::Patience;
 use self::plan::{Plan, Protocol, To, Way};
 use self::policies::{Found, Policies};
 use self::pool::Pool;
-use self::protection::Protection;
+use self::protection::{Protection, Refusal};
 use self::setback::Setback;
 use self::sites::Sites;
 use self::spare::{Spare, Taken};
 use self::sts::Sts;
+use self::telling::{Counter, Telling};
 use self::tls::ClientTls;
+use self::witness::Witness;
 use crate::dns::Dns;
 use crate::logins::Logins;
 use crate::outcome::{Hop, Outcome};
@@ -147,6 +154,7 @@ impl Deliverer {
                 sts: Sts::new(dns.clone(), &tls, spool.directory(), HTTPS),
                 dns: dns.clone(),
                 spool: spool.clone(),
+                counter: None,
             },
             spool,
             logins: Logins::new(dns.clone(), tls.clone()),
@@ -178,6 +186,13 @@ impl Deliverer {
     #[must_use]
     pub fn with_policy_port(mut self, port: u16) -> Self {
         self.policies.sts = Sts::new(self.dns.clone(), &self.tls, self.spool.directory(), port);
+        self
+    }
+
+    /// The same, with sessions told to whoever counts them.
+    #[must_use]
+    pub fn with_tls_sessions(mut self, counter: Option<Counter>) -> Self {
+        self.policies.counter = counter;
         self
     }
 
@@ -319,6 +334,10 @@ impl Deliverer {
     ) {
         let login = Key::of(way.credentials.as_ref());
         let (usable, refused) = allowed(way, terms, servers, found);
+        let telling = self.telling(way, servers, found);
+        if let Some(telling) = telling {
+            telling.refused(&refused, usable.iter().map(|(server, _)| server.rank).min());
+        }
         let targets = usable.iter().flat_map(|&(server, ref protection)| {
             server.addresses.iter().map(move |address| Target {
                 server,
@@ -338,10 +357,11 @@ impl Deliverer {
                 lane,
                 patience: self.patience,
                 seen: Some(&self.seen),
+                witness: None,
             })
         });
         let mut targets: Vec<_> = targets.collect();
-        if let (true, Some(refused)) = (targets.is_empty(), refused) {
+        if let (true, Some(refused)) = (targets.is_empty(), set_back(way, servers, &refused)) {
             return course.set_back(refused);
         }
         // Among equals, one that is connected already.
@@ -353,7 +373,20 @@ impl Deliverer {
             if course.is_over() || course.way.resting || stop.is_cancelled() || is_enough {
                 return;
             }
-            sessions += usize::from(self.converse(target, load, course, stop).await);
+            sessions += usize::from(self.converse(target, telling, load, course, stop).await);
+        }
+    }
+
+    /// What tells of sessions with these servers; none where nobody wants to know.
+    fn telling<'a>(&'a self, way: &'a Way, servers: &'a [Server], found: &'a Found) -> Option<Telling<'a>> {
+        match (&way.to, &self.policies.counter) {
+            (To::Exchanges { domain, .. }, Some(counter)) if found.is_reported() => Some(Telling {
+                counter,
+                domain,
+                servers,
+                found,
+            }),
+            _ => None,
         }
     }
 
@@ -361,6 +394,7 @@ impl Deliverer {
     async fn converse(
         &self,
         target: &Target<'_>,
+        telling: Option<Telling<'_>>,
         load: &Load<'_>,
         course: &mut Course,
         stop: &CancellationToken,
@@ -392,7 +426,7 @@ impl Deliverer {
             }
         }
         let opened = tokio::select! {
-            opened = login::open(target, &self.tls, &self.logins) => opened,
+            opened = self.open(target, telling) => opened,
             () = stop.cancelled() => return false,
             () = sleep_until(course.until) => {
                 course.is_late(Some(target));
@@ -419,6 +453,20 @@ impl Deliverer {
         true
     }
 
+    async fn open(&self, target: &Target<'_>, telling: Option<Telling<'_>>) -> Result<Link, Trouble> {
+        let Some(telling) = telling else {
+            return login::open(target, &self.tls, &self.logins).await;
+        };
+        let witness = Witness::default();
+        let target = Target {
+            witness: Some(&witness),
+            ..*target
+        };
+        let opened = login::open(&target, &self.tls, &self.logins).await;
+        telling.opened(&target, &witness, &opened);
+        opened
+    }
+
     async fn transact(
         &self,
         link: &mut Link,
@@ -434,31 +482,39 @@ impl Deliverer {
     }
 }
 
-/// The servers that may be used on these terms, each with how TLS is used; and why one of the others may not.
-fn allowed<'a>(
-    way: &Way,
-    terms: Terms,
-    servers: &'a [Server],
-    found: &Found,
-) -> (Vec<(&'a Server, Protection)>, Option<Setback>) {
-    let (mut usable, mut refused) = (vec![], None);
+/// Servers that may be used, each with how TLS is used; and the places of the others, each with why not.
+type Allowed<'a> = (Vec<(&'a Server, Protection)>, Vec<(usize, Refusal)>);
+
+/// Which servers may be used on these terms.
+fn allowed<'a>(way: &Way, terms: Terms, servers: &'a [Server], found: &Found) -> Allowed<'a> {
+    let (mut usable, mut refused) = (vec![], vec![]);
     for (place, server) in servers.iter().enumerate() {
         match found.decide(place, server, &way.to, terms) {
             Ok(protection) => usable.push((server, protection)),
-            Err(refusal) => {
-                let to = match &way.to {
-                    To::Exchanges { domain, .. } => domain,
-                    To::Hosts { .. } => &server.host,
-                };
-                // One that may pass says more than one that will not.
-                let is_final = |known: &Setback| known.outcome.verdict == crate::outcome::Verdict::Failed;
-                if refused.as_ref().is_none_or(is_final) {
-                    refused = Some(Setback::refused(to, &server.host, &refusal));
-                }
-            }
+            Err(refusal) => refused.push((place, refusal)),
         }
     }
     (usable, refused)
+}
+
+/// Why a message goes to none of the servers.
+fn set_back(way: &Way, servers: &[Server], refused: &[(usize, Refusal)]) -> Option<Setback> {
+    let mut setback: Option<Setback> = None;
+    for (place, refusal) in refused {
+        let Some(server) = servers.get(*place) else {
+            continue;
+        };
+        let to = match &way.to {
+            To::Exchanges { domain, .. } => domain,
+            To::Hosts { .. } => &server.host,
+        };
+        // One that may pass says more than one that will not.
+        let is_final = |known: &Setback| known.outcome.verdict == crate::outcome::Verdict::Failed;
+        if setback.as_ref().is_none_or(is_final) {
+            setback = Some(Setback::refused(to, &server.host, refusal));
+        }
+    }
+    setback
 }
 
 /// An attempt under way.

@@ -8,17 +8,22 @@
 //!
 //! Nothing is asked where neither route nor message wants to know.
 
+use std::borrow::Cow;
+
 use futures::future::join_all;
 use postroad_config::TlsMode;
 use postroad_spool::Spool;
 use postroad_verify::dane::{self, Answer, Dane, Kind, Question};
 use postroad_verify::mta_sts::Policy;
+use postroad_verify::{dns, tls_rpt};
 
 use super::demand::{self, Terms};
 use super::hosts::Server;
 use super::plan::{To, Way};
 use super::protection::{self, Facts, Protection, Refusal};
-use super::sts::Sts;
+use super::sts::{NoPolicy, Sts};
+use super::telling::Counter;
+use super::tls_session::About;
 use super::{Load, body};
 use crate::dns::Dns;
 
@@ -28,15 +33,21 @@ pub(super) struct Policies {
     pub(super) dns: Dns,
     pub(super) sts: Sts,
     pub(super) spool: Spool,
+    /// Who counts sessions for reports about TLS.
+    pub(super) counter: Option<Counter>,
 }
 
 /// What was found about one way out, for all terms on which it is tried.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     policy: Option<Policy>,
+    /// Why there is none although its domain says that there is.
+    no_policy: Option<NoPolicy>,
     /// One per server, in their order.
     servers: Vec<(bool, Dane)>,
     waived: bool,
+    /// Its sessions are counted for a report.
+    reported: bool,
 }
 
 impl Policies {
@@ -49,25 +60,63 @@ impl Policies {
                 ..Found::default()
             };
         }
-        let (policy, servers) = tokio::join!(
+        let (policy, servers, wants_report) = tokio::join!(
             self.policy(&way.to, terms),
             self.servers(&way.to, servers, load.validated && wants_dane(way)),
+            self.wants_report(&way.to),
         );
+        let (policy, no_policy) = match policy {
+            Ok(policy) => (policy, None),
+            Err(no) => (None, Some(no)),
+        };
         let is_silent = policy.is_none() && servers.iter().all(|(_, dane)| *dane == Dane::Absent);
+        let header = if is_silent && !wants_report {
+            None
+        } else {
+            self.header(load).await
+        };
+        // REQUIRETLS makes a waiver count for nothing (RFC 8689 section 4.1).
+        let may_waive = !is_silent && !load.item.envelope.require_tls;
         Found {
-            waived: !is_silent && self.is_waived(load).await,
+            waived: may_waive && header.as_deref().is_some_and(demand::waives),
+            reported: wants_report
+                && header
+                    .as_deref()
+                    .is_some_and(|header| !demand::is_tls_report(header)),
             policy,
+            no_policy,
             servers,
         }
     }
 
-    async fn policy(&self, to: &To, terms: &[Terms]) -> Option<Policy> {
+    async fn policy(&self, to: &To, terms: &[Terms]) -> Result<Option<Policy>, NoPolicy> {
         match to {
-            _ if terms.iter().all(|terms| terms.tls == TlsMode::DaneOnly) => None,
+            _ if terms.iter().all(|terms| terms.tls == TlsMode::DaneOnly) => Ok(None),
             To::Exchanges { domain, allowed } if !domain.starts_with('[') => {
                 self.sts.policy(domain, allowed).await
             }
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether sessions are counted, and the domain says where a report about them goes.
+    async fn wants_report(&self, to: &To) -> bool {
+        let is_counted = self
+            .counter
+            .as_ref()
+            .is_some_and(|counter| counter.0.are_counted());
+        let question = match to {
+            To::Exchanges { domain, .. } if is_counted && !domain.starts_with('[') => {
+                tls_rpt::question(domain)
+            }
             _ => None,
+        };
+        let Some(question) = question else {
+            return false;
+        };
+        match self.dns.answer(&question).await {
+            dns::Answer::Txt(texts) => tls_rpt::Record::of(&texts).is_ok(),
+            _ => false,
         }
     }
 
@@ -138,16 +187,13 @@ impl Policies {
         }
     }
 
-    async fn is_waived(&self, load: &Load<'_>) -> bool {
-        // It counts for nothing then (RFC 8689 section 4.1).
-        if load.item.envelope.require_tls {
-            return false;
-        }
+    /// The header of the message, and perhaps what follows.
+    async fn header<'a>(&self, load: &Load<'a>) -> Option<Cow<'a, [u8]>> {
         if let Some(octets) = load.octets {
-            return demand::waives(octets);
+            return Some(Cow::Borrowed(octets));
         }
         let header = body::header(self.spool.clone(), load.entry).await;
-        header.is_ok_and(|header| demand::waives(&header))
+        header.ok().map(Cow::Owned)
     }
 }
 
@@ -157,6 +203,22 @@ fn wants_dane(way: &Way) -> bool {
 }
 
 impl Found {
+    /// Whether its sessions are counted for a report about TLS.
+    pub(super) fn is_reported(&self) -> bool {
+        self.reported
+    }
+
+    /// What is published of the server at this place, for mail to this domain.
+    pub(super) fn about<'a>(&'a self, place: usize, server: &'a Server, domain: &'a str) -> About<'a> {
+        About {
+            domain,
+            host: &server.host,
+            dane: self.servers.get(place).map_or(&Dane::Absent, |(_, dane)| dane),
+            policy: self.policy.as_ref(),
+            no_policy: self.no_policy.as_ref(),
+        }
+    }
+
     /// Decides for the server at this place on these terms.
     pub(super) fn decide(
         &self,

@@ -99,6 +99,7 @@ impl Prober {
                     lane: None,
                     patience: Patience::default(),
                     seen: None,
+                    witness: None,
                 };
                 tested.host = shown_server(server, address.port());
                 self.server(&target, tested).await;

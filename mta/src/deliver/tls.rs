@@ -11,12 +11,14 @@
 
 use std::sync::Arc;
 
-use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use super::connect::NoTls;
 use super::dane_certificate::Recorded;
 use super::protection::{Anchors, Need};
 
@@ -26,6 +28,7 @@ pub struct ClientTls {
     provider: Arc<CryptoProvider>,
     any: Arc<ClientConfig>,
     verified: Arc<ClientConfig>,
+    roots: Arc<RootCertStore>,
 }
 
 impl ClientTls {
@@ -44,6 +47,7 @@ impl ClientTls {
         let builder =
             || ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
         let anyone = Arc::new(Anyone(provider.clone()));
+        let roots = Arc::new(roots);
         Ok(Self {
             provider: provider.clone(),
             any: Arc::new(
@@ -52,7 +56,12 @@ impl ClientTls {
                     .with_custom_certificate_verifier(anyone)
                     .with_no_client_auth(),
             ),
-            verified: Arc::new(builder()?.with_root_certificates(roots).with_no_client_auth()),
+            verified: Arc::new(
+                builder()?
+                    .with_root_certificates(roots.clone())
+                    .with_no_client_auth(),
+            ),
+            roots,
         })
     }
 
@@ -64,6 +73,25 @@ impl ClientTls {
             Need::Dane(anchors) => (anchors.base.as_str(), self.recorded(anchors)),
             Need::Clear | Need::Offered | Need::Encrypted => (host, self.any.clone()),
         }
+    }
+
+    /// What a public authority that vouches for names would find wrong with what a host shows, its own certificate first.
+    pub fn flaw(&self, host: &str, shown: &[CertificateDer<'_>]) -> Option<NoTls> {
+        let (leaf, chain) = shown.split_first()?;
+        let judged = || {
+            let parsed = ParsedCertificate::try_from(leaf)?;
+            let algorithms = self.provider.signature_verification_algorithms.all;
+            verify_server_cert_signed_by_trust_anchor(
+                &parsed,
+                &self.roots,
+                chain,
+                UnixTime::now(),
+                algorithms,
+            )?;
+            let name = ServerName::try_from(host).map_err(|_| CertificateError::NotValidForName)?;
+            verify_server_name(&parsed, &name)
+        };
+        judged().err().map(|error| NoTls::found(&error))
     }
 
     /// The configuration that takes any certificate.

@@ -50,6 +50,7 @@ use self::job::SiteView;
 use self::suspended::SuspendError;
 use crate::deliver::lanes::Lanes;
 use crate::deliver::sites::Sites;
+use crate::deliver::telling::Counter;
 use crate::deliver::tls::ClientTls;
 use crate::dns::Dns;
 use crate::handover;
@@ -106,6 +107,8 @@ pub struct Parts {
     pub mx_port: u16,
     /// Port that MTA-STS policies are fetched from; 443.
     pub policy_port: u16,
+    /// Who counts sessions for reports about TLS, where any are sent.
+    pub tls_sessions: Option<Counter>,
 }
 
 impl Parts {
@@ -127,6 +130,7 @@ impl Parts {
             logins: None,
             mx_port: 25,
             policy_port: 443,
+            tls_sessions: None,
         })
     }
 }

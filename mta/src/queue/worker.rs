@@ -103,6 +103,7 @@ impl Worker {
                 parts.mx_port,
             )
             .with_policy_port(parts.policy_port)
+            .with_tls_sessions(parts.tls_sessions)
             .with_seen(parts.metrics.seen.clone())
             .with_logins(logins)
             .with_lanes(parts.metrics.lanes.clone()),

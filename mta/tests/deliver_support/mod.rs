@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use postroad_mta::deliver::telling::Counter;
 use postroad_mta::deliver::tls::ClientTls;
 use postroad_mta::dns::Dns;
 use postroad_mta::dns::table::Table;
@@ -39,6 +40,7 @@ pub struct Setup {
     pub mx_port: u16,
     pub policy_port: u16,
     pub tls: Option<ClientTls>,
+    pub tls_sessions: Option<Counter>,
 }
 
 impl Default for Setup {
@@ -49,6 +51,7 @@ impl Default for Setup {
             mx_port: 25,
             policy_port: 443,
             tls: None,
+            tls_sessions: None,
         }
     }
 }
@@ -106,6 +109,7 @@ impl Bench {
         .unwrap();
         parts.mx_port = setup.mx_port;
         parts.policy_port = setup.policy_port;
+        parts.tls_sessions = setup.tls_sessions;
         parts.tls = setup.tls.unwrap_or(parts.tls);
         Self {
             queue: Queue::start_with(parts),
@@ -191,14 +195,22 @@ pub fn certificate() -> (TlsAcceptor, CertificateDer<'static>) {
 
 /// The same for these names.
 pub fn certificate_for(names: &[&str]) -> (TlsAcceptor, CertificateDer<'static>) {
+    certificate_until(names, 4096)
+}
+
+/// The same up to the beginning of a year.
+pub fn certificate_until(names: &[&str], year: i32) -> (TlsAcceptor, CertificateDer<'static>) {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let made = rcgen::generate_simple_self_signed(names).unwrap();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let mut params = rcgen::CertificateParams::new(names).unwrap();
+    params.not_after = rcgen::date_time_ymd(year, 1, 1);
+    let signing_key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&signing_key).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
     let config = rustls::ServerConfig::builder_with_provider(postroad_mta::tls::provider())
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
+        .with_single_cert(vec![certificate.der().clone()], key)
         .unwrap();
-    (TlsAcceptor::from(Arc::new(config)), made.cert.der().clone())
+    (TlsAcceptor::from(Arc::new(config)), certificate.der().clone())
 }

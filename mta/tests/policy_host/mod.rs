@@ -1,4 +1,4 @@
-//! A host that gives MTA-STS policies over HTTPS, or whatever it is told to give instead. Written by hand, so that a mistake of
+//! A host that gives MTA-STS policies over HTTPS, or whatever it is told to give instead, and takes what is posted. Written by hand, so that a mistake of
 //! an HTTP crate is not made on both sides.
 
 #![allow(
@@ -10,7 +10,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -60,8 +60,12 @@ pub struct PolicyHost {
     pub address: SocketAddr,
     answer: Arc<Mutex<Answer>>,
     asked: Arc<Mutex<Vec<String>>>,
+    bodies: Arc<Mutex<Vec<Body>>>,
     task: tokio::task::JoinHandle<()>,
 }
+
+/// Media type of something that was posted, and the octets.
+pub type Body = (String, Vec<u8>);
 
 impl Drop for PolicyHost {
     fn drop(&mut self) {
@@ -74,8 +78,8 @@ impl PolicyHost {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let answer = Arc::new(Mutex::new(answer));
-        let asked = Arc::new(Mutex::new(vec![]));
-        let (given, seen) = (answer.clone(), asked.clone());
+        let (asked, bodies) = (Arc::new(Mutex::new(vec![])), Arc::default());
+        let (given, seen) = (answer.clone(), (asked.clone(), Arc::clone(&bodies)));
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (tls, given, seen) = (tls.clone(), given.clone(), seen.clone());
@@ -87,6 +91,7 @@ impl PolicyHost {
             address,
             answer,
             asked,
+            bodies,
             task,
         }
     }
@@ -94,6 +99,11 @@ impl PolicyHost {
     /// Gives something else from now on.
     pub fn answers(&self, answer: Answer) {
         *self.answer.lock().unwrap() = answer;
+    }
+
+    /// All that was posted so far.
+    pub fn bodies(&self) -> Vec<Body> {
+        self.bodies.lock().unwrap().clone()
     }
 
     /// Method, host and path of all requests so far.
@@ -106,19 +116,30 @@ async fn serve(
     stream: TcpStream,
     tls: TlsAcceptor,
     answer: &Mutex<Answer>,
-    asked: &Mutex<Vec<String>>,
+    (asked, bodies): &(Arc<Mutex<Vec<String>>>, Arc<Mutex<Vec<Body>>>),
 ) -> std::io::Result<()> {
     let mut stream = BufReader::new(tls.accept(stream).await?);
     let (mut first, mut host) = (String::new(), String::new());
+    let (mut posted, mut length) = (String::new(), 0);
     stream.read_line(&mut first).await?;
     loop {
         let mut line = String::new();
         if stream.read_line(&mut line).await? == 0 || line == "\r\n" {
             break;
         }
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("host:") {
-            value.trim().clone_into(&mut host);
+        let line = line.to_ascii_lowercase();
+        let (name, value) = line.split_once(':').unwrap_or_default();
+        match name {
+            "host" => value.trim().clone_into(&mut host),
+            "content-type" => value.trim().clone_into(&mut posted),
+            "content-length" => length = value.trim().parse().unwrap(),
+            _ => {}
         }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await?;
+    if length > 0 {
+        bodies.lock().unwrap().push((posted, body));
     }
     let words: Vec<&str> = first.split(' ').collect();
     asked

@@ -86,6 +86,7 @@ impl Callout {
                 lane: None,
                 patience: Patience::default(),
                 seen: None,
+                witness: None,
             };
             let judged = match Link::open(&target, &self.0.tls).await {
                 Ok(link) => {
@@ -134,6 +135,7 @@ mod tests {
     use super::*;
     use crate::deliver::connect::NoTls;
     use crate::deliver::demand::Lack;
+    use crate::deliver::tls_fault::TlsFault;
 
     #[test]
     fn only_what_lasts_is_held_against_a_host() {
@@ -141,6 +143,7 @@ mod tests {
             Err(Trouble::Tls(NoTls {
                 reason: String::new(),
                 lasting,
+                fault: TlsFault::Handshake,
             }))
         };
         for (promised, keeps) in [

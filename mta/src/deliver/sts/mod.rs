@@ -18,8 +18,11 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use postroad_verify::mta_sts::{self, Kept, Policy, Record, Step};
 
+pub use self::fetch::NoPolicy;
+
 use self::fetch::Fetcher;
 use self::store::Store;
+use super::https::Https;
 use super::tls::ClientTls;
 use crate::dns::Dns;
 use crate::queue::clock;
@@ -30,6 +33,7 @@ pub struct Sts(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    dns: Dns,
     fetcher: Fetcher,
     store: Store,
     places: Mutex<HashMap<String, Arc<Place>>>,
@@ -41,6 +45,8 @@ struct Place {
     kept: Mutex<Known>,
     /// Held by the one who fetches, with the version that was tried last.
     tried: tokio::sync::Mutex<Option<(String, Instant)>>,
+    /// Why that failed.
+    trouble: Mutex<Option<NoPolicy>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -59,6 +65,17 @@ impl Place {
     fn set(&self, kept: Option<Arc<Kept>>) {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Known::Read(kept);
     }
+
+    fn trouble(&self) -> Option<NoPolicy> {
+        self.trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn ended(&self, trouble: Option<NoPolicy>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
 }
 
 impl Sts {
@@ -66,21 +83,25 @@ impl Sts {
     pub fn new(dns: Dns, tls: &ClientTls, spool: &Path, port: u16) -> Self {
         Self(Arc::new(Inner {
             fetcher: Fetcher {
-                dns,
-                tls: tls.public_names(),
+                https: Https::new(dns.clone(), tls),
                 port,
             },
+            dns,
             store: Store::within(spool),
             places: Mutex::default(),
         }))
     }
 
-    /// The policy of a domain that holds now. `allowed`: networks that may be reached although they are not public.
-    pub async fn policy(&self, domain: &str, allowed: &[IpNet]) -> Option<Policy> {
-        let question = mta_sts::question(domain)?;
-        let record = Record::of(&self.0.fetcher.dns.answer(&question).await);
+    /// The policy of a domain that holds now; `Ok(None)`: it has none. `allowed`: networks that may be reached although they are not
+    /// public. Errors: it says that it has one, which is not to be had, so that there is none as well.
+    pub async fn policy(&self, domain: &str, allowed: &[IpNet]) -> Result<Option<Policy>, NoPolicy> {
+        let Some(question) = mta_sts::question(domain) else {
+            return Ok(None);
+        };
+        let record = Record::of(&self.0.dns.answer(&question).await);
         let place = self.place(domain);
         let kept = self.kept(domain, &place).await;
+        let mut trouble = None;
         let kept = match mta_sts::step(kept.as_deref(), &record, seconds()) {
             Step::Nothing => None,
             Step::Use => kept,
@@ -91,11 +112,15 @@ impl Sts {
             }
             Step::Fetch(id) => {
                 self.renew(domain, &id, &place, allowed).await;
+                trouble = place.trouble();
                 self.kept(domain, &self.place(domain)).await
             }
         };
-        kept.filter(|kept| kept.holds(seconds()))
-            .map(|kept| kept.policy.clone())
+        match (kept.filter(|kept| kept.holds(seconds())), trouble) {
+            (Some(kept), _) => Ok(Some(kept.policy.clone())),
+            (None, Some(trouble)) => Err(trouble),
+            (None, None) => Ok(None),
+        }
     }
 
     fn place(&self, domain: &str) -> Arc<Place> {
@@ -145,16 +170,18 @@ impl Sts {
                     fetched: seconds(),
                 };
                 place.set(Some(Arc::new(kept.clone())));
+                place.ended(None);
                 self.save(domain, kept).await;
             }
-            Err(reason) => {
+            Err(trouble) => {
                 tracing::warn!(
                     event = "sts_failed",
                     domain = crate::log::clean(domain),
                     id,
-                    reason = crate::log::clean(&reason),
+                    reason = crate::log::clean(&trouble.reason),
                     "an MTA-STS policy cannot be fetched; one that is kept goes on"
                 );
+                place.ended(Some(trouble));
             }
         }
     }

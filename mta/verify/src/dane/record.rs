@@ -110,6 +110,27 @@ impl Tlsa {
     }
 }
 
+/// As a zone file has it (RFC 6698 section 2.2).
+impl fmt::Display for Tlsa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let usage = match self.usage {
+            Usage::Authority => 2,
+            Usage::EndEntity => 3,
+        };
+        let selector = match self.selector {
+            Selector::Certificate => 0,
+            Selector::PublicKey => 1,
+        };
+        let matching = match self.matching {
+            Matching::Whole => 0,
+            Matching::Sha256 => 1,
+            Matching::Sha512 => 2,
+        };
+        write!(f, "{usage} {selector} {matching} ")?;
+        self.data.iter().try_for_each(|octet| write!(f, "{octet:02X}"))
+    }
+}
+
 /// The three numbers: what they are about is public, and may be long.
 impl fmt::Debug for Tlsa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

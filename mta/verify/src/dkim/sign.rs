@@ -245,4 +245,7 @@ const SIGNED: &[&str] = &[
     "List-Archive",
     "Auto-Submitted",
     "Feedback-ID",
+    // RFC 8460 section 5.3.
+    "TLS-Report-Domain",
+    "TLS-Report-Submitter",
 ];

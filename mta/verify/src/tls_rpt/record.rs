@@ -1,6 +1,4 @@
 //! Where a domain wants reports about TLS (RFC 8460 section 3): the TXT record `_smtp._tls.DOMAIN`.
-//!
-//! Pure.
 
 use crate::dns::{Kind, Question, is_askable};
 
