@@ -122,7 +122,12 @@ impl Known {
         let refused = self.found().find(|(_, one)| one.authenticated == Some(false));
         if let Some((listener, one)) = refused {
             let fault = one.fault.unwrap_or(LoginFault::Other);
-            return condition(Some(false), fault.name(), self.sentence(listener, one));
+            let sentence = self.sentence(listener, one);
+            let sentence = match field(fault) {
+                Some(field) => format!("spec.routes[{}].{field}: {sentence}", one.route),
+                None => sentence,
+            };
+            return condition(Some(false), fault.name(), sentence);
         }
         if let Some((why, sentence)) = untested {
             return condition(None, why, sentence.clone());
@@ -168,13 +173,43 @@ impl Known {
             String::new()
         };
         format!(
-            "route {} at {}{from}: {}{}",
+            "route {} at {}{from}: {}{}{}",
             one.route,
             one.host,
             one.message,
+            misnamed(one),
             token(one)
         )
     }
+}
+
+/// The field that has to do with a fault; a clock has none.
+const fn field(fault: LoginFault) -> Option<&'static str> {
+    Some(match fault {
+        LoginFault::CredentialsRefused
+        | LoginFault::AppPasswordRequired
+        | LoginFault::KeyInvalid
+        | LoginFault::TokenRefused
+        | LoginFault::CredentialsMissing => "credentials.secretRef",
+        LoginFault::BasicAuthenticationDisabled | LoginFault::MechanismNotOffered => "credentials.type",
+        LoginFault::SmtpAuthenticationDisabled | LoginFault::DelegationMissing => "credentials.user",
+        LoginFault::TokenUnavailable => "credentials.tokenEndpoint",
+        LoginFault::ServerNotTrusted
+        | LoginFault::LoginsThrottled
+        | LoginFault::ClockSkew
+        | LoginFault::Other => return None,
+    })
+}
+
+/// What to do about a host that does not exist, as that of a region that there is not.
+fn misnamed(one: &UpstreamTested) -> String {
+    if one.reachable || !one.message.contains("no address of") {
+        return String::new();
+    }
+    format!(
+        "; check spec.routes[{0}].provider (region, tenant, host) or the host in spec.routes[{0}].smartHosts",
+        one.route
+    )
 }
 
 /// What there is to say of the token of a route.
@@ -270,6 +305,50 @@ mod tests {
             assert_eq!(told(&known), want, "{tested:?}");
             assert_eq!(known.is_good(), want.iter().all(|(status, _)| *status == yes));
         }
+    }
+
+    #[test]
+    fn each_fault_names_its_field_and_what_to_do() {
+        let all = [
+            (LoginFault::CredentialsRefused, "credentials.secretRef"),
+            (LoginFault::KeyInvalid, "credentials.secretRef"),
+            (LoginFault::TokenRefused, "credentials.secretRef"),
+            (LoginFault::CredentialsMissing, "credentials.secretRef"),
+            (LoginFault::AppPasswordRequired, "credentials.secretRef"),
+            (LoginFault::BasicAuthenticationDisabled, "credentials.type"),
+            (LoginFault::MechanismNotOffered, "credentials.type"),
+            (LoginFault::DelegationMissing, "credentials.user"),
+            (LoginFault::SmtpAuthenticationDisabled, "credentials.user"),
+            (LoginFault::TokenUnavailable, "credentials.tokenEndpoint"),
+            (LoginFault::ClockSkew, ""),
+            (LoginFault::LoginsThrottled, ""),
+            (LoginFault::ServerNotTrusted, ""),
+            (LoginFault::Other, ""),
+        ];
+        for (fault, field) in all {
+            let mut refused = tested(true, Some(true), Some(false));
+            (refused.fault, refused.route) = (Some(fault), 1);
+            refused.message = "what was said; what to do".into();
+            let conditions = known(refused).conditions();
+            let (reason, message) = (&conditions[2].reason, &conditions[2].message);
+            assert_eq!(reason, fault.name());
+            assert!(
+                message.contains("what to do") && message.contains("route 1 at"),
+                "{message}"
+            );
+            let named = message
+                .strip_prefix("spec.routes[1].")
+                .map(|rest| rest.split(':').next());
+            assert_eq!(named.flatten().unwrap_or_default(), field, "{message}");
+        }
+        let mut gone = tested(false, None, None);
+        gone.message = "no address of email-smtp.eu-west-9.amazonaws.com: no such name".into();
+        let conditions = known(gone).conditions();
+        assert!(
+            conditions[0].message.contains("spec.routes[0].provider (region"),
+            "{}",
+            conditions[0].message
+        );
     }
 
     #[test]
