@@ -1,7 +1,5 @@
 //! The token endpoints: a form in, status and JSON out (RFC 6749 sections 4.4 and 5, RFC 7523), as Google and Entra word them.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use crate::customer::Proof;
@@ -270,24 +268,26 @@ pub(crate) fn request(octets: &[u8]) -> Result<Option<(String, String)>, &'stati
     )))
 }
 
-/// A statement as text, without a signature that anybody checks; only to show what it says.
-#[cfg(test)]
-fn unsigned(claims: &Value) -> String {
-    let coded = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
-    format!("{}.{}.e30", coded(&json!({"alg": "none"})), coded(claims))
-}
-
 const SKEW: i64 = 300;
 const LARGEST: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
     use super::*;
     use crate::customer::Customer;
     use crate::jwt::tests::signed;
     use crate::world::World;
 
     const NOW: i64 = 1_000_000;
+
+    /// A statement that nobody signed.
+    fn unsigned(claims: &Value) -> String {
+        let coded = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
+        format!("{}.{}.e30", coded(&json!({"alg": "none"})), coded(claims))
+    }
 
     fn form(fields: &[(&str, &str)]) -> Form {
         Form(
