@@ -32,6 +32,8 @@ pub struct Bench {
     pub tools: Option<Jail>,
     /// What was to be done, the peer that could not do it, and why.
     pub unfinished: Vec<(String, &'static str, String)>,
+    /// How servers were set in tests that set them apart, for the report.
+    pub settings: Vec<String>,
     started: usize,
 }
 
@@ -52,6 +54,7 @@ impl Bench {
             figures: Figures::default(),
             tools: tools.ok(),
             unfinished: vec![],
+            settings: vec![],
             started: 0,
         })
     }

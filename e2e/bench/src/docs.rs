@@ -108,6 +108,9 @@ fn page(bench: &Bench) -> Outcome<String> {
             server.settings()
         );
     }
+    for told in &bench.settings {
+        let _ = writeln!(page, "* {told}");
+    }
     page.push_str("\nEvery sample: [benchmarks.json](benchmarks.json).\n");
     Ok(page)
 }

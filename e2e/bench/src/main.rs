@@ -19,8 +19,11 @@ mod load;
 mod report;
 mod servers;
 mod sink;
+mod submission;
 mod svg;
 mod tests;
+mod throttle;
+mod zone;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

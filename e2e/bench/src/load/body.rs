@@ -4,10 +4,19 @@
 #[derive(Clone, Debug)]
 pub struct Template {
     octets: Vec<u8>,
+    /// Where the number is.
+    number: usize,
 }
 
-const HEADER: &str = "From: <bench@source.example>\r\nTo: <all@sink.example>\r\nDate: Tue, 24 Nov 2026 00:00:00 +0000\r\n\
-    Message-ID: <bench@source.example>\r\nSubject: bench ";
+/// The fields above the one with the number; those that a signature covers.
+pub const FIELDS: [&str; 4] = [
+    "From: <bench@source.example>\r\n",
+    "To: <all@sink.example>\r\n",
+    "Date: Tue, 24 Nov 2026 00:00:00 +0000\r\n",
+    "Message-ID: <bench@source.example>\r\n",
+];
+
+const NUMBERED: &str = "Subject: bench ";
 
 /// Digits of the number in the header.
 const DIGITS: usize = 10;
@@ -15,16 +24,17 @@ const DIGITS: usize = 10;
 impl Template {
     /// A message of about that many octets, at least the header's.
     pub fn new(size: usize) -> Self {
-        let mut octets = HEADER.as_bytes().to_vec();
+        Self::below("", &body(size.saturating_sub(header_length())))
+    }
+
+    /// The message with that body, and with these fields on top.
+    pub fn below(top: &str, body: &[u8]) -> Self {
+        let mut octets = [top, &FIELDS.concat(), NUMBERED].concat().into_bytes();
+        let number = octets.len();
         octets.extend_from_slice(&[b'0'; DIGITS]);
         octets.extend_from_slice(b"\r\n\r\n");
-        let line = [b'x'; 76];
-        while octets.len() < size {
-            let rest = (size - octets.len()).saturating_sub(2).clamp(1, line.len());
-            octets.extend_from_slice(&line[..rest]);
-            octets.extend_from_slice(b"\r\n");
-        }
-        Self { octets }
+        octets.extend_from_slice(body);
+        Self { octets, number }
     }
 
     /// Octets of a message.
@@ -34,11 +44,28 @@ impl Template {
 
     /// Appends the message of that number.
     pub fn write(&self, number: u64, to: &mut Vec<u8>) {
-        let at = to.len() + HEADER.len();
+        let at = to.len() + self.number;
         to.extend_from_slice(&self.octets);
         let text = format!("{number:0DIGITS$}");
         to[at..at + DIGITS].copy_from_slice(&text.as_bytes()[text.len() - DIGITS..]);
     }
+}
+
+/// Octets of a header with nothing on top, and the empty line.
+fn header_length() -> usize {
+    FIELDS.concat().len() + NUMBERED.len() + DIGITS + 4
+}
+
+/// Whole lines of so many octets together.
+pub fn body(size: usize) -> Vec<u8> {
+    let line = [b'x'; 76];
+    let mut octets = Vec::with_capacity(size + line.len());
+    while octets.len() < size {
+        let rest = (size - octets.len()).saturating_sub(2).clamp(1, line.len());
+        octets.extend_from_slice(&line[..rest]);
+        octets.extend_from_slice(b"\r\n");
+    }
+    octets
 }
 
 #[cfg(test)]

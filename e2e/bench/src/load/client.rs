@@ -1,14 +1,13 @@
 //! An SMTP client that knows only what the load needs. Any reply but the expected one is an error: refused mail is never
 //! counted.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use postroad_e2e::kubectl::{Failure, Outcome};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
+
+use super::entrance::{Reader, Writer};
 
 /// The half that hears replies.
 #[derive(Debug)]
@@ -42,13 +41,12 @@ impl<R: AsyncRead + Unpin> Replies<R> {
     }
 }
 
-/// One session in the clear, greeted.
-#[derive(Debug)]
+/// One session, greeted, and logged in where the server is to know who it is.
 pub struct Session {
     /// To write to.
-    pub out: OwnedWriteHalf,
+    pub out: Writer,
     /// To hear from.
-    pub replies: Replies<OwnedReadHalf>,
+    pub replies: Replies<Reader>,
     /// Whether the server takes BDAT (RFC 3030).
     pub chunking: bool,
     /// Whether it takes several commands in one flight (RFC 2920).
@@ -56,19 +54,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// Connects and greets.
-    pub async fn open(address: SocketAddr) -> Outcome<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let (from, mut out) = stream.into_split();
-        let mut replies = Replies::new(from);
-        let offered = greet(&mut replies, &mut out).await?;
-        Ok(Self {
+    /// What the server offered in reply to EHLO tells how it is spoken to.
+    pub fn new(out: Writer, replies: Replies<Reader>, offered: &str) -> Self {
+        Self {
             out,
             replies,
-            chunking: offers(&offered, "CHUNKING"),
-            pipelining: offers(&offered, "PIPELINING"),
-        })
+            chunking: offers(offered, "CHUNKING"),
+            pipelining: offers(offered, "PIPELINING"),
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 
 use super::body::Template;
 use super::client::{Replies, Session};
+use super::entrance::{Entrance, Reader, Writer};
 
 /// A load.
 #[derive(Clone, Debug)]
@@ -38,6 +39,8 @@ pub struct Load {
     pub template: Template,
     /// Messages per second, if not as fast as they go.
     pub pace: Option<f64>,
+    /// How the sessions come in.
+    pub entrance: Entrance,
 }
 
 /// What a load gave.
@@ -102,7 +105,7 @@ impl Shared {
 pub async fn run(load: Load) -> Outcome<Given> {
     let mut sessions = Vec::new();
     for _ in 0..load.sessions {
-        sessions.push(Session::open(load.to).await?);
+        sessions.push(load.entrance.open(load.to).await?);
     }
     let start = Instant::now();
     let next = AtomicU64::new(load.numbers.start);
@@ -139,7 +142,7 @@ async fn chunks(session: Session, shared: Arc<Shared>) -> Outcome<Vec<Sent>> {
         let permit = if let Ok(permit) = room.clone().try_acquire_owned() {
             permit
         } else {
-            out.write_all(&flight).await?;
+            send(&mut out, &flight).await?;
             flight.clear();
             let Ok(permit) = room.clone().acquire_owned().await else {
                 break; // the hearing half met an error, which is told below
@@ -148,7 +151,7 @@ async fn chunks(session: Session, shared: Arc<Shared>) -> Outcome<Vec<Sent>> {
         };
         let Some((number, due)) = shared.take() else { break };
         if due > Instant::now() {
-            out.write_all(&flight).await?;
+            send(&mut out, &flight).await?;
             flight.clear();
             tokio::time::sleep_until(due.into()).await;
         }
@@ -159,15 +162,21 @@ async fn chunks(session: Session, shared: Arc<Shared>) -> Outcome<Vec<Sent>> {
         permit.forget(); // the hearing half gives it back
         let _ = sent.send((number, begun(due, shared.load.pace)));
         if flight.len() >= FLIGHT {
-            out.write_all(&flight).await?;
+            send(&mut out, &flight).await?;
             flight.clear();
         }
     }
-    let _ = out.write_all(&flight).await; // an error is told by the hearing half
+    let _ = send(&mut out, &flight).await; // an error is told by the hearing half
     drop(sent);
     let heard = hearing.await.map_err(|error| Failure::wrong(error.to_string()))?;
-    let _ = out.write_all(b"QUIT\r\n").await;
+    let _ = send(&mut out, b"QUIT\r\n").await;
     heard
+}
+
+/// TLS keeps what it was given until it is flushed.
+async fn send(out: &mut Writer, octets: &[u8]) -> std::io::Result<()> {
+    out.write_all(octets).await?;
+    out.flush().await
 }
 
 /// From when a message's latency counts. A timer is late by up to a millisecond, which is not the server's; a session
@@ -182,7 +191,7 @@ fn begun(due: Instant, pace: Option<f64>) -> Instant {
 }
 
 async fn hear(
-    mut replies: Replies<tokio::net::tcp::OwnedReadHalf>,
+    mut replies: Replies<Reader>,
     mut waiting: mpsc::UnboundedReceiver<(u64, Instant)>,
     room: Arc<Semaphore>,
 ) -> Outcome<Vec<Sent>> {
@@ -218,7 +227,7 @@ async fn dots(session: Session, shared: &Shared) -> Outcome<Vec<Sent>> {
             flight.extend_from_slice(b"DATA\r\n");
         }
         let begun = next.map(|(number, due)| (number, begun(due, shared.load.pace)));
-        out.write_all(&flight).await?;
+        send(&mut out, &flight).await?;
         flight.clear();
         if let Some((number, begun)) = begun_before.take() {
             replies.expect("250").await?;
@@ -232,7 +241,7 @@ async fn dots(session: Session, shared: &Shared) -> Outcome<Vec<Sent>> {
         flight.extend_from_slice(b".\r\n");
         begun_before = begun;
         if shared.load.pace.is_some() {
-            out.write_all(&flight).await?;
+            send(&mut out, &flight).await?;
             flight.clear();
             replies.expect("250").await?;
             acknowledged.extend(
@@ -242,7 +251,7 @@ async fn dots(session: Session, shared: &Shared) -> Outcome<Vec<Sent>> {
             );
         }
     }
-    let _ = out.write_all(b"QUIT\r\n").await;
+    let _ = send(&mut out, b"QUIT\r\n").await;
     Ok(acknowledged)
 }
 
@@ -262,18 +271,18 @@ async fn in_turn(session: Session, shared: &Shared) -> Outcome<Vec<Sent>> {
             .split_inclusive(|octet| *octet == b'\n')
             .zip(["250", "250", "354"])
         {
-            out.write_all(command).await?;
+            send(&mut out, command).await?;
             replies.expect(code).await?;
         }
         piece.clear();
         shared.load.template.write(number, &mut piece);
         piece.extend_from_slice(b".\r\n");
-        out.write_all(&piece).await?;
+        send(&mut out, &piece).await?;
         piece.clear();
         replies.expect("250").await?;
         acknowledged.push(Sent::now(number, begun));
     }
-    let _ = out.write_all(b"QUIT\r\n").await;
+    let _ = send(&mut out, b"QUIT\r\n").await;
     Ok(acknowledged)
 }
 

@@ -2,5 +2,8 @@
 
 pub mod body;
 pub mod client;
+pub mod entrance;
 pub mod generator;
+pub mod probe;
+pub mod signature;
 pub mod source;

@@ -3,10 +3,14 @@
 mod exim;
 mod opensmtpd;
 pub mod postfix;
+pub mod postfix_judging;
+pub mod postfix_signing;
 pub mod postroad;
+pub mod postroad_judging;
+pub mod postroad_signing;
 
 use std::collections::HashSet;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,6 +20,7 @@ use postroad_e2e::rootfs::Jail;
 use postroad_e2e::shell::Background;
 
 use crate::folder::Folder;
+use crate::load::entrance;
 
 /// What a server does with the mail that it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,15 +76,36 @@ pub struct Running {
     pub folder: Folder,
 }
 
+/// When a server that listens says so.
+#[derive(Clone, Copy, Debug)]
+enum Greets {
+    /// By its banner, at once.
+    AtOnce,
+    /// By its banner, when it was told who is behind the load balancer.
+    Proxied,
+    /// Only in TLS: that it takes connections must do.
+    InTls,
+}
+
 impl Running {
     fn new(address: SocketAddr, program: Option<Background>, jail: Jail, folder: Folder) -> Outcome<Self> {
+        Self::that(Greets::AtOnce, address, program, jail, folder)
+    }
+
+    fn that(
+        greets: Greets,
+        address: SocketAddr,
+        program: Option<Background>,
+        jail: Jail,
+        folder: Folder,
+    ) -> Outcome<Self> {
         let mut running = Self {
             address,
             program,
             jail,
             folder,
         };
-        running.listens()?;
+        running.listens(greets)?;
         Ok(running)
     }
 
@@ -89,10 +115,10 @@ impl Running {
     }
 
     /// Waits for the banner.
-    fn listens(&mut self) -> Outcome {
+    fn listens(&mut self, greets: Greets) -> Outcome {
         let end = Instant::now() + Duration::from_mins(3);
         loop {
-            if banner(self.address).is_ok() {
+            if banner(self.address, greets).is_ok() {
                 return Ok(());
             }
             let ended = self.program.as_mut().is_some_and(|program| !program.runs());
@@ -104,8 +130,13 @@ impl Running {
     }
 }
 
-fn banner(address: SocketAddr) -> std::io::Result<()> {
+fn banner(address: SocketAddr, greets: Greets) -> std::io::Result<()> {
     let mut stream = TcpStream::connect(address)?;
+    match greets {
+        Greets::AtOnce => {}
+        Greets::Proxied => stream.write_all(entrance::proxy_header(address.port()).as_bytes())?,
+        Greets::InTls => return Ok(()),
+    }
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     stream.read_exact(&mut [0; 4])
 }

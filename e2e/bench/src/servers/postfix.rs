@@ -18,6 +18,21 @@ pub fn root() -> Outcome<Rootfs> {
     Rootfs::cached("postfix", &["postfix"])
 }
 
+/// The same with what signs and judges for it.
+pub(super) fn milters() -> Outcome<Rootfs> {
+    Rootfs::cached(
+        "postfix-milters",
+        &[
+            "postfix",
+            "opendkim",
+            "opendmarc",
+            "postfix-policyd-spf-python",
+            "sasl2-bin",
+            "libsasl2-modules",
+        ],
+    )
+}
+
 impl Server for Postfix {
     fn name(&self) -> &'static str {
         "postfix"
@@ -55,10 +70,10 @@ impl Server for Postfix {
 }
 
 /// No service is chrooted within the jail, and smtpd listens on our port alone.
-const MASTER_CF: &str = "postconf -F '*/*/chroot=n' && postconf -MX smtp/inet && \
+pub(super) const MASTER_CF: &str = "postconf -F '*/*/chroot=n' && postconf -MX smtp/inet && \
     postconf -M \"$1/inet=$1 inet n - n - - smtpd\"";
 
-fn main_cf(task: Task, down: SocketAddr) -> String {
+pub(super) fn main_cf(task: Task, down: SocketAddr) -> String {
     let to = match task {
         Task::Keep => down,
         Task::Relay(to) => to,

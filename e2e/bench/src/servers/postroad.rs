@@ -13,7 +13,7 @@ use postroad_e2e::place::{self, free_address};
 use postroad_e2e::rootfs::Jail;
 use postroad_e2e::shell::Shell;
 
-use super::{Running, Server, Task};
+use super::{Greets, Running, Server, Task};
 use crate::bench::OURS;
 use crate::folder::Folder;
 
@@ -100,11 +100,19 @@ fn program() -> Outcome<PathBuf> {
 /// Starts a daemon in a folder; a spool that is there is used.
 pub fn start(folder: Folder, settings: &Settings) -> Outcome<Running> {
     let (address, health, dead) = (free_address()?, free_address()?, free_address()?);
+    let text = configuration(folder.path(), [address, health, dead], settings)?;
+    launch(folder, Greets::AtOnce, [address, health], &text)
+}
+
+/// Starts it with that configuration; `[address, health]` stand in it.
+pub(super) fn launch(
+    folder: Folder,
+    greets: Greets,
+    [address, health]: [SocketAddr; 2],
+    configuration: &str,
+) -> Outcome<Running> {
     let file = folder.path().join("postroad.yaml");
-    std::fs::write(
-        &file,
-        configuration(folder.path(), [address, health, dead], settings)?,
-    )?;
+    std::fs::write(&file, configuration)?;
     std::fs::write(folder.path().join("health"), health.to_string())?;
     let jail = Jail::on_host()?;
     // Its log goes to a file in a folder of its own, as a container's does.
@@ -117,7 +125,13 @@ pub fn start(folder: Folder, settings: &Settings) -> Outcome<Running> {
         .args([&logs.join("postroad"), &program()?])
         .args(["--config".as_ref(), file.as_os_str()])
         .spawn()?;
-    Running::new(address, Some(program), jail, folder)
+    Running::that(greets, address, Some(program), jail, folder)
+}
+
+/// A verifier of that password, as a user's `verifier`.
+pub(super) fn verifier(password: &str) -> Outcome<String> {
+    let made = Shell::new(program()?).args(["hash-password"]);
+    Ok(made.input(format!("{password}\n")).read()?)
 }
 
 fn configuration(

@@ -1,12 +1,14 @@
 //! B1: how many messages per second are accepted and kept. After each server's turn its queue must hold exactly what
 //! was acknowledged.
 
-use postroad_e2e::kubectl::{Failure, Outcome};
+use postroad_e2e::kubectl::Outcome;
 
+use super::count_queue;
 use crate::account::Watch;
 use crate::bench::{Bench, OURS, SIZE};
 use crate::figures::rate;
 use crate::load::body::Template;
+use crate::load::entrance::Entrance;
 use crate::load::generator::Load;
 use crate::load::source;
 use crate::servers::{Running, Server, Task};
@@ -35,14 +37,7 @@ pub(super) fn run(bench: &mut Bench) -> Outcome {
             sent += messages;
         }
         sent += pipelined(bench, server, running)?;
-        let queued = server.queued(running)?;
-        if queued == sent {
-            Ok(())
-        } else {
-            Err(Failure::wrong(format!(
-                "{sent} messages were acknowledged, {queued} are in the queue"
-            )))
-        }
+        count_queue(server, running, sent)
     })
 }
 
@@ -69,5 +64,6 @@ pub(super) fn load(running: &Running, messages: u64) -> Load {
         domain: "sink.example",
         template: Template::new(SIZE),
         pace: None,
+        entrance: Entrance::Plain,
     }
 }

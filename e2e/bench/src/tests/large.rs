@@ -12,7 +12,7 @@ use crate::disk;
 use crate::figures::{mebibytes, rate};
 use crate::folder::settle;
 use crate::load::body::Template;
-use crate::load::client::Session;
+use crate::load::entrance::Entrance;
 use crate::servers::{Server, Task, postroad::Postroad};
 
 const MESSAGES: u64 = 20;
@@ -49,7 +49,7 @@ async fn send(to: std::net::SocketAddr, body: &Arc<Vec<u8>>) -> Outcome {
     for _ in 0..MESSAGES {
         let body = body.clone();
         tasks.spawn(async move {
-            let mut session = Session::open(to).await?;
+            let mut session = Entrance::Plain.open(to).await?;
             let size = body.len();
             let envelope = format!(
                 "MAIL FROM:<bench@source.example> SIZE={size}\r\nRCPT TO:<all@sink.example>\r\nBDAT {size} LAST\r\n"

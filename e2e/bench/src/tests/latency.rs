@@ -1,7 +1,9 @@
 //! B9: how long an accept takes when the server has half of what it can do.
 //!
-//! Beside ours, right afterwards, the same load against a sink that keeps nothing (what the generator takes of it), and the
-//! same messages in a bare group commit without sessions (what the disk takes of it).
+//! Beside ours, right afterwards, the same load against a sink that keeps nothing (what the generator takes of it), and,
+//! before and after, the same messages in a bare group commit without sessions (what the disk takes of it). Where the disk
+//! alone takes longer than the bar, a turn says nothing of the server: it is told as `disturbed` and made again, so many
+//! times and no more; the last one counts whatever the disk did.
 
 use std::time::Duration;
 
@@ -10,18 +12,23 @@ use postroad_e2e::place::free_address;
 
 use super::accept::load;
 use crate::account::Watch;
+use crate::bars::ACCEPT_MILLISECONDS;
 use crate::bench::{Bench, OURS, SIZE};
 use crate::disk::group_commits;
 use crate::figures::{Sample, per_mille, rate};
 use crate::load::generator::{Given, Load};
-use crate::servers::Task;
+use crate::servers::{Running, Server, Task};
 use crate::sink::Sink;
 
-/// Seconds of paced load.
+/// Seconds of paced load, and of a look at the disk before it.
 const SECONDS: f64 = 10.0;
+const LOOK: f64 = 3.0;
 
 /// Messages that find out what the server can do.
 const FULL: u64 = 20_000;
+
+/// Turns of one round at most.
+const TURNS: u64 = 5;
 
 pub(super) fn run(bench: &mut Bench) -> Outcome {
     bench.in_turns("B9 latency", Task::Keep, |bench, server, running| {
@@ -29,35 +36,67 @@ pub(super) fn run(bench: &mut Bench) -> Outcome {
             window: 1,
             ..load(running, FULL)
         };
-        let most = rate(FULL, bench.generate(full)?.took);
-        let pace = most / 2.0;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "thousands"
-        )]
-        let messages = (pace * SECONDS) as u64;
-        let half = Load {
-            window: 1,
-            pace: Some(pace),
-            numbers: FULL..FULL + messages,
-            ..load(running, 0)
-        };
-        let watch = Watch::start(&running.jail)?;
-        let given = bench.generate(half.clone())?;
-        let load = watch.sample(rate(messages, given.took))?;
-        for (series, time) in ranks(taken(&given)) {
-            let sample = Sample { value: time, ..load };
-            bench.note("B9", &[series], server.name(), "ms", sample);
-        }
-        bench.note("B9", &["load"], server.name(), "/s", load);
-        if server.name() == OURS {
-            sink(bench, half)?;
-            let commits = group_commits(bench.folder.path(), pace, messages, SIZE)?;
-            note(bench, "disk", commits);
+        let pace = rate(FULL, bench.generate(full)?.took) / 2.0;
+        for turn in 1..=TURNS {
+            if measure(bench, server, running, pace, turn)? {
+                break;
+            }
         }
         Ok(())
     })
+}
+
+/// One turn; gives whether it counts.
+fn measure(bench: &mut Bench, server: &dyn Server, running: &Running, pace: f64, turn: u64) -> Outcome<bool> {
+    let ours = server.name() == OURS;
+    let before = if ours { disk(bench, pace, LOOK)? } else { vec![] };
+    let messages = count(pace, SECONDS);
+    // Each turn sends messages that no turn sent before.
+    let first = FULL + (turn - 1) * messages;
+    let half = Load {
+        window: 1,
+        pace: Some(pace),
+        numbers: first..first + messages,
+        ..load(running, 0)
+    };
+    let watch = Watch::start(&running.jail)?;
+    let given = bench.generate(half.clone())?;
+    let load = watch.sample(rate(messages, given.took))?;
+    let after = if ours { disk(bench, pace, SECONDS)? } else { vec![] };
+    let slow = |times: &[Duration]| p99(times) > ACCEPT_MILLISECONDS;
+    if turn < TURNS && (slow(&before) || slow(&after)) {
+        note(bench, "disturbed", taken(&given));
+        note(bench, "disturbing", if slow(&after) { after } else { before });
+        return Ok(false);
+    }
+    for (series, time) in ranks(taken(&given)) {
+        let sample = Sample { value: time, ..load };
+        bench.note("B9", &[series], server.name(), "ms", sample);
+    }
+    bench.note("B9", &["load"], server.name(), "/s", load);
+    if ours {
+        note(bench, "disk", after);
+        sink(bench, half)?;
+    }
+    Ok(true)
+}
+
+/// The bare group commit of the messages of so many seconds.
+fn disk(bench: &Bench, pace: f64, seconds: f64) -> Outcome<Vec<Duration>> {
+    group_commits(bench.folder.path(), pace, count(pace, seconds), SIZE)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "thousands"
+)]
+fn count(pace: f64, seconds: f64) -> u64 {
+    (pace * seconds) as u64
+}
+
+fn p99(times: &[Duration]) -> f64 {
+    per_mille(&mut times.to_vec(), 990).as_secs_f64() * 1_000.0
 }
 
 /// The same load against a sink.

@@ -10,6 +10,7 @@ use crate::bench::Bench;
 use crate::figures::{mebibytes, per_mille};
 use crate::folder::settle;
 use crate::load::body::Template;
+use crate::load::entrance::Entrance;
 use crate::load::generator::{Given, Load};
 use crate::servers::postroad::{self, DEAD, Postroad, Settings};
 use crate::servers::{Running, Server, Task};
@@ -70,6 +71,7 @@ pub(super) fn parked(bench: &mut Bench) -> Outcome {
             domain: "sink.example",
             template: Template::new(SIZE),
             pace: Some(PACE),
+            entrance: Entrance::Plain,
         };
         let given = bench.generate(load)?;
         sink.wait_for(HEALTHY, Duration::from_mins(1))?;
@@ -102,6 +104,7 @@ fn fill(bench: &Bench, running: &Running) -> Outcome {
             domain: DEAD,
             template: Template::new(SIZE),
             pace: None,
+            entrance: Entrance::Plain,
         })?;
         eprintln!(
             "      {} queued after {:.0} s",

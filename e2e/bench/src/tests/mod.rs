@@ -3,15 +3,19 @@
 mod accept;
 mod drain;
 mod idle;
+mod judged;
 mod large;
 mod latency;
 mod million;
 mod relay;
 mod slow;
+mod submit;
+mod throttled;
 
-use postroad_e2e::kubectl::Outcome;
+use postroad_e2e::kubectl::{Failure, Outcome};
 
 use crate::bench::Bench;
+use crate::servers::{Running, Server};
 
 /// One test.
 #[derive(Clone, Copy)]
@@ -32,6 +36,16 @@ pub const ALL: &[Test] = &[
         accept::run,
     ),
     test("B2", "relay to a sink, end to end", relay::run),
+    test(
+        "B3",
+        "submission in TLS 1.3 by users who log in, signed by RSA-2048 and by Ed25519, sessions kept open",
+        submit::run,
+    ),
+    test(
+        "B4",
+        "incoming mail judged by SPF, DKIM (RSA-2048) and DMARC, DNS warm",
+        judged::run,
+    ),
     test(
         "B5",
         "20 messages of 50 MB at once, against the disk's own bandwidth",
@@ -54,6 +68,11 @@ pub const ALL: &[Test] = &[
         latency::run,
     ),
     test(
+        "B10",
+        "durable accept on a device held to 3,000 operations and 125 MB a second, by our generator",
+        throttled::run,
+    ),
+    test(
         "B11",
         "drain of 100,000 messages from one daemon to another",
         drain::run,
@@ -64,6 +83,48 @@ pub const ALL: &[Test] = &[
         slow::run,
     ),
 ];
+
+/// Measures with servers that are set for one test: ours, and Postfix if it is among those of this run.
+fn of_test(
+    bench: &mut Bench,
+    test: &'static str,
+    ours: Box<dyn Server>,
+    postfix: Box<dyn Server>,
+    measure: impl FnOnce(&mut Bench) -> Outcome,
+) -> Outcome {
+    let mut servers = vec![ours];
+    if bench.servers.iter().any(|server| server.name() == postfix.name()) {
+        servers.push(postfix);
+    }
+    for server in &servers {
+        let told = format!(
+            "{test}, {} {}: {}",
+            server.name(),
+            server.version()?,
+            server.settings()
+        );
+        eprintln!("    {told}");
+        if !bench.settings.contains(&told) {
+            bench.settings.push(told);
+        }
+    }
+    let usual = std::mem::replace(&mut bench.servers, servers);
+    let measured = measure(bench);
+    bench.servers = usual;
+    measured
+}
+
+/// The queue must hold exactly what was acknowledged.
+fn count_queue(server: &dyn Server, running: &Running, sent: u64) -> Outcome {
+    let queued = server.queued(running)?;
+    if queued == sent {
+        Ok(())
+    } else {
+        Err(Failure::wrong(format!(
+            "{sent} messages were acknowledged, {queued} are in the queue"
+        )))
+    }
+}
 
 const fn test(name: &'static str, about: &'static str, run: fn(&mut Bench) -> Outcome) -> Test {
     Test { name, about, run }
