@@ -96,17 +96,17 @@ impl Setback {
         if no.fault.is_passing() {
             setback
         } else {
-            setback.to_be_mended()
+            setback.until_mended()
         }
     }
 
     /// A configured name has no address, by a DNS that answers.
     pub fn misnamed(reason: String) -> Self {
-        Self::dead(Status::new(4, 4, 3), reason).to_be_mended()
+        Self::dead(Status::new(4, 4, 3), reason).until_mended()
     }
 
     /// A fault of the configuration: its mail is on hold.
-    fn to_be_mended(mut self) -> Self {
+    fn until_mended(mut self) -> Self {
         self.outcome.reaction = Some(Kind::Configuration);
         self
     }

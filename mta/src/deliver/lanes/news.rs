@@ -70,7 +70,7 @@ impl Lanes {
             }
         }
         for (route, rest) in news.rests.into_iter().take(MOST_TOLD) {
-            self.adopt_rest(route, rest, now);
+            self.adopt_rest(route, &rest, now);
         }
     }
 
@@ -79,7 +79,7 @@ impl Lanes {
         self.0.woken.notified().await;
     }
 
-    fn adopt_rest(&self, route: String, rest: Rest, now: u64) {
+    fn adopt_rest(&self, route: String, rest: &Rest, now: u64) {
         let until = rest.until.min(now.saturating_add(LONGEST));
         let mut rests = self.rests();
         let known = rests
@@ -92,7 +92,7 @@ impl Lanes {
             until,
             elsewhere: true,
             reply: super::shortened(&rest.reply),
-            ..rest
+            ..rest.clone()
         };
         let reason = rest.reason;
         tracing::warn!(
