@@ -17,7 +17,7 @@ use postroad_smtp::server::{Config, Event, Role as SmtpRole, Session, Tls};
 use postroad_spool::EntryId;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::Shared;
 use super::counted;
@@ -517,6 +517,19 @@ impl Driver {
         Ok(())
     }
 
+    /// Ends when a handshake is waited for no longer, as we leave. There is nothing to say in the midst of one.
+    async fn gives_up(&self) {
+        let life = &self.shared.lifecycle;
+        let late = async {
+            life.sessions().cancelled().await;
+            sleep(LAST_WORD).await;
+        };
+        tokio::select! {
+            () = life.cut().cancelled() => {}
+            () = late => {}
+        }
+    }
+
     async fn secure(&mut self, wire: Wire) -> Result<(Wire, ChannelBindings), End> {
         // The newest certificate, however old the session is.
         let settings = self.shared.live.current();
@@ -524,7 +537,10 @@ impl Driver {
             .tls()
             .ok_or_else(|| End::Gone(io::Error::other("no certificate")))?;
         let config = Arc::clone(served.config(Service::of(&self.port)));
-        let secured = timeout(HANDSHAKE, Box::pin(wire.secure(config))).await;
+        let secured = tokio::select! {
+            secured = timeout(HANDSHAKE, Box::pin(wire.secure(config))) => secured,
+            () = self.gives_up() => return Err(End::TimedOut),
+        };
         let wire = secured.map_err(|_| End::TimedOut)?.map_err(End::Gone)?;
         self.tls = wire.tls();
         let bindings = match wire.connection() {

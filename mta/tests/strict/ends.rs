@@ -1,12 +1,7 @@
-//! How sessions end: half-closed, reset, or by us, in every state; and messages that were here too often.
-
-use std::time::Duration;
-
-use postroad_mta::daemon::Daemon;
-use postroad_mta::lifecycle::Patience;
+//! How clients end sessions: half-closed or reset, in every state; and messages that were here too often.
 
 use crate::sink::Sink;
-use crate::stage::{Play, free_port};
+use crate::stage::Play;
 use crate::wire::Wire;
 
 /// What is said before the end; the state that it leads to.
@@ -92,45 +87,6 @@ fn a_message_with_its_end_is_taken_though_the_client_closes() {
         store.wait_for(1)[0].original(),
         b"Subject: whole\r\n\r\nwhole\r\n"
     );
-}
-
-/// RFC 5321 section 3.8: 421 before we close, in every state.
-#[test]
-fn a_daemon_that_stops_says_421_in_every_state() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let (config, port) = (directory.path().join("postroad.yaml"), free_port());
-    let text = format!(
-        "format: 1\nhostname: mail.example.com\nspool: {{directory: {}/spool, highWaterPercent: 99, writeFormat: 2}}\nports:\n\
-         \x20 - {{name: smtp, address: '{port}', role: Transfer, tls: Disabled}}\ndomains:\n  - name: example.com\n    inbound:\n\
-         \x20     recipients: {{mode: Any}}\n      deliverTo: {{lmtp: {{host: 127.0.0.1, port: 1}}}}\n",
-        directory.path().display()
-    );
-    std::fs::write(&config, text).unwrap();
-    let daemon = runtime.block_on(Daemon::start(&config)).unwrap();
-    let states: Vec<_> = STATES
-        .iter()
-        .filter(|state| !state.contains("STARTTLS"))
-        .collect();
-    let mut wires: Vec<_> = states.iter().map(|_| Wire::connect(port)).collect();
-    for (wire, state) in wires.iter_mut().zip(&states) {
-        wire.expect(&[("", 220)]);
-        wire.send(state.as_bytes());
-        let unanswered = usize::from(state.contains("BDAT 100"));
-        for _ in unanswered..state.matches("\r\n").count().min(4) {
-            wire.reply();
-        }
-    }
-    let patience = Patience {
-        leave: Duration::ZERO,
-        sessions: Duration::from_millis(300),
-    };
-    let stopping = std::thread::spawn(move || runtime.block_on(daemon.stop(patience)));
-    for (wire, state) in wires.iter_mut().zip(&states) {
-        let codes: Vec<_> = wire.rest().iter().map(|reply| reply.code).collect();
-        assert_eq!(codes.last(), Some(&421), "{state:?}: {codes:?}");
-    }
-    stopping.join().unwrap();
 }
 
 #[test]

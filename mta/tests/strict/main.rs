@@ -26,6 +26,7 @@ mod order;
 mod relay;
 mod sink;
 mod stage;
+mod stops;
 mod syntax;
 mod tls;
 mod wire;

@@ -62,8 +62,29 @@ pub fn free_port() -> SocketAddr {
 /// `alice`, password `correct horse`.
 pub const PASSWORD: &str = "correct horse";
 
+/// What a daemon is started with.
+pub struct Files {
+    pub directory: tempfile::TempDir,
+    pub config: PathBuf,
+    pub chain: String,
+    pub transfer: SocketAddr,
+    pub submission: SocketAddr,
+}
+
 impl Play {
     pub fn start(self) -> Stage {
+        let files = self.write();
+        Stage {
+            daemon: serve(&files.config, &files.directory.path().join("log")),
+            directory: files.directory,
+            chain: files.chain,
+            transfer: files.transfer,
+            submission: files.submission,
+        }
+    }
+
+    /// Writes everything, and starts nothing.
+    pub fn write(&self) -> Files {
         let directory = tempfile::tempdir().unwrap();
         let made = rcgen::generate_simple_self_signed(["mail.example.com".to_owned()]).unwrap();
         let chain = made.cert.pem();
@@ -76,9 +97,9 @@ impl Play {
             self.text(&directory.path().display().to_string(), transfer, submission),
         )
         .unwrap();
-        Stage {
-            daemon: serve(&config, &directory.path().join("log")),
+        Files {
             directory,
+            config,
             chain,
             transfer,
             submission,
