@@ -11,6 +11,7 @@
 //! May assume: names are A-labels, without a trailing dot.
 
 mod cache;
+mod matching;
 mod proof;
 mod records;
 pub mod resolver;

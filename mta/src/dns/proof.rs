@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use hickory_resolver::config::{NameServerConfig, ResolverOpts};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::xfer::DnsHandle as _;
 use hickory_resolver::net::{DnsError as HickoryDnsError, NetError};
 use hickory_resolver::proto::op::{DnsRequestOptions, DnsResponse, Message, Query, ResponseCode};
@@ -19,12 +18,13 @@ use hickory_resolver::proto::rr::{RData, RecordType};
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
 use postroad_verify::dane::{Answer, Kind, Question};
 
+use super::matching::Connections;
 use super::records;
 
 /// Asks. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Prover {
-    pool: NameServerPool<TokioRuntimeProvider>,
+    pool: NameServerPool<Connections>,
     known: Arc<Mutex<Known>>,
 }
 
@@ -36,7 +36,7 @@ impl Prover {
     pub(super) fn new(servers: Vec<NameServerConfig>, options: ResolverOpts) -> Result<Self, NetError> {
         let context = Arc::new(PoolContext::new(options, TlsConfig::new()?));
         Ok(Self {
-            pool: NameServerPool::from_config(servers, context, TokioRuntimeProvider::default()),
+            pool: NameServerPool::from_config(servers, context, Connections::default()),
             known: Arc::default(),
         })
     }

@@ -12,12 +12,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::{BoxFuture, FutureExt};
-use hickory_resolver::TokioResolver;
+use hickory_resolver::Resolver as OfServers;
 use hickory_resolver::config::{
     ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
 use hickory_resolver::lookup::Lookup as Answer;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError as HickoryDnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
@@ -25,6 +24,7 @@ use postroad_verify::dane;
 use postroad_verify::dns::{Answer as Known, Question};
 
 use super::cache::{Cache, Said};
+use super::matching::Connections;
 use super::proof::Prover;
 use super::records;
 use super::{DnsError, Exchange, Lookup, Scope};
@@ -38,10 +38,10 @@ pub struct Resolver {
 #[derive(Clone)]
 struct Current {
     servers: Vec<SocketAddr>,
-    public: Arc<TokioResolver>,
+    public: Arc<OfServers<Connections>>,
     /// Answers of the public one.
     known: Arc<Cache>,
-    configured: Arc<TokioResolver>,
+    configured: Arc<OfServers<Connections>>,
     /// Asks with the DO bit.
     prover: Prover,
 }
@@ -293,8 +293,8 @@ fn build(servers: Vec<SocketAddr>) -> Result<Current, NetError> {
     })
 }
 
-fn with(config: ResolverConfig, options: ResolverOpts) -> Result<TokioResolver, NetError> {
-    TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+fn with(config: ResolverConfig, options: ResolverOpts) -> Result<OfServers<Connections>, NetError> {
+    OfServers::builder_with_config(config, Connections::default())
         .with_options(options)
         .build()
 }

@@ -1,12 +1,13 @@
 //! Answers that no honest server gives, octet by octet: each is over within the time of a question, nothing panics, and a
 //! broken packet is never taken for "there is no such name", which would return mail.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use postroad_mta::dns::resolver::Resolver;
 use postroad_mta::dns::{Dns, DnsError, Scope};
+use postroad_verify::dane;
 use postroad_verify::dns::{Answer, Kind, Question};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -65,6 +66,11 @@ fn record(kind: u16, ttl: u32, length: usize, data: &[u8]) -> Vec<u8> {
     record
 }
 
+/// A record of some name.
+fn record_of(owner: &str, data: [u8; 4]) -> Vec<u8> {
+    [&name(owner)[..], &record(A, 60, 4, &data)[2..]].concat()
+}
+
 fn whole(kind: u16, data: &[u8]) -> Vec<u8> {
     record(kind, 60, data.len(), data)
 }
@@ -89,12 +95,53 @@ const MX: u16 = 15;
 const TXT: u16 = 16;
 /// TC (RFC 1035 section 4.1.1).
 const TRUNCATED: u16 = 0x0200;
+const NXDOMAIN: u16 = 3;
+/// Where mail must not go.
+const FORGED: [u8; 4] = [192, 0, 2, 66];
 
-/// What this server says; `None`: nothing. Over UDP what does not fit is cut.
+/// A reply with a record of the name that was asked for, to a question that was not.
+fn misplaced(asked: &Asked, how: &str) -> Vec<u8> {
+    let mut section = asked.section.clone();
+    let end = section.len();
+    match how {
+        "name" | "gone" => section[1] ^= 1,
+        "kind" => section[end - 3] ^= 16,
+        "class" => section[end - 1] = 3,
+        _ => section.clear(),
+    }
+    let questions = u8::from(!section.is_empty());
+    let other = Asked {
+        id: asked.id,
+        name: asked.name.clone(),
+        kind: asked.kind,
+        section,
+    };
+    let mut reply = if how == "gone" {
+        other.reply(NXDOMAIN, 0, &[])
+    } else {
+        other.reply(0, 1, &record_of(&asked.name, FORGED))
+    };
+    reply[5] = questions;
+    reply
+}
+
+/// What this server says; `None`: nothing. Over UDP what does not fit is cut, and the answer for a name `tcp-…` as well.
 fn say(asked: &Asked) -> Option<Vec<u8>> {
+    let over = asked.name.strip_prefix("tcp-").unwrap_or(&asked.name);
+    if let Some(how) = over.strip_suffix(".other.test") {
+        return Some(misplaced(asked, how));
+    }
     let exchange = |rest: &[u8]| [&[0, 10][..], rest].concat();
     let inside = asked.first_answer() + 12;
-    Some(match (asked.name.as_str(), asked.kind) {
+    Some(match (over, asked.kind) {
+        ("foreign.test", A) => {
+            let records = [
+                record_of("victim.test", FORGED),
+                record_of(&asked.name, [192, 0, 2, 1]),
+                record_of("victim.test", FORGED),
+            ];
+            asked.reply(0, 3, &records.concat())
+        }
         ("short-address.test", A) => asked.reply(0, 1, &whole(A, &[192, 0, 2])),
         ("long-address.test", A) => asked.reply(0, 1, &whole(A, &[192, 0, 2, 1, 9])),
         ("data-beyond-the-end.test", _) => asked.reply(0, 1, &record(asked.kind, 60, 400, &[0, 10, 0])),
@@ -137,7 +184,7 @@ fn say(asked: &Asked) -> Option<Vec<u8>> {
             asked.reply(0, 1, &whole(TXT, &piece.repeat(254)))
         }
         ("no-time-to-live.test", A) => asked.reply(0, 1, &record(A, 0, 4, &[192, 0, 2, 1])),
-        ("good.test", A) => asked.reply(0, 1, &whole(A, &[192, 0, 2, 1])),
+        ("good.test" | "forged-first.test", A) => asked.reply(0, 1, &whole(A, &[192, 0, 2, 1])),
         (chain, _) if chain.ends_with(".chain.test") => {
             let number: u32 = chain.split('.').next()?.parse().ok()?;
             asked.reply(0, 1, &whole(CNAME, &name(&format!("{}.chain.test", number + 1))))
@@ -158,8 +205,11 @@ async fn serve() -> SocketAddr {
         let mut octets = [0; 1_500];
         while let Ok((length, from)) = datagrams.recv_from(&mut octets).await {
             let asked = Asked::read(&octets[..length]);
+            if asked.name == "forged-first.test" {
+                let _ = datagrams.send_to(&misplaced(&asked, "name"), from).await;
+            }
             if let Some(reply) = say(&asked) {
-                let fits = reply.len() <= 1_200;
+                let fits = reply.len() <= 1_200 && !asked.name.starts_with("tcp-");
                 let reply = if fits {
                     reply
                 } else {
@@ -205,6 +255,7 @@ async fn broken_answers_are_no_answer_and_end_in_time() {
         "fewer-than-it-says.test",
         "half-a-header.test",
         "another-id.test",
+        "tcp-another-id.test",
         "never-whole.test",
     ] {
         let dns = Arc::clone(&dns);
@@ -225,7 +276,7 @@ async fn broken_answers_are_no_answer_and_end_in_time() {
     let all = tokio::time::timeout(OVER, asked.join_all())
         .await
         .expect("a question did not end");
-    assert_eq!(all.len(), 14);
+    assert_eq!(all.len(), 15);
     for (name, found) in all {
         assert!(matches!(found, Err(DnsError::Temporary(_))), "{name}: {found:?}");
     }
@@ -236,6 +287,64 @@ async fn broken_answers_are_no_answer_and_end_in_time() {
     assert_eq!(dns.answer(&text).await, Answer::Failure);
     // The resolver is as good as before.
     assert_eq!(dns.addresses("good.test", Scope::Public).await.unwrap().len(), 1);
+}
+
+/// RFC 5452 section 9.1. Taken for an answer, a forged or mixed-up "no such name" would return mail, and a forged address would
+/// send it elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_to_another_question_is_no_answer() {
+    let address = serve().await;
+    let dns = Arc::new(Dns::new(Resolver::new(move || vec![address])));
+    let mut asked = tokio::task::JoinSet::new();
+    for how in ["name", "kind", "class", "none", "gone"] {
+        for way in ["", "tcp-"] {
+            let (dns, host) = (Arc::clone(&dns), format!("{way}{how}.other.test"));
+            asked.spawn(async move {
+                let proof = dane::Question {
+                    name: host.clone(),
+                    kind: dane::Kind::A,
+                };
+                let text = Question {
+                    name: host.clone(),
+                    kind: Kind::Txt,
+                };
+                let full = format!("{host}.");
+                let found = tokio::join!(
+                    dns.addresses(&host, Scope::Public),
+                    dns.addresses(&full, Scope::Configured),
+                    dns.mx(&host),
+                    dns.answer(&text),
+                    dns.proof(&proof),
+                );
+                (host, found)
+            });
+        }
+    }
+    let all = tokio::time::timeout(OVER, asked.join_all())
+        .await
+        .expect("a question did not end");
+    assert_eq!(all.len(), 10);
+    for (host, (public, configured, exchanges, text, proof)) in all {
+        assert!(
+            matches!(public, Err(DnsError::Temporary(_))),
+            "{host}: {public:?}"
+        );
+        assert!(
+            matches!(configured, Err(DnsError::Temporary(_))),
+            "{host}: {configured:?}"
+        );
+        assert!(
+            matches!(exchanges, Err(DnsError::Temporary(_))),
+            "{host}: {exchanges:?}"
+        );
+        assert_eq!(text, Answer::Failure, "{host}");
+        assert_eq!(proof, dane::Answer::Failure, "{host}");
+    }
+    let right = ["192.0.2.1".parse::<IpAddr>().unwrap()];
+    for host in ["forged-first.test", "foreign.test", "tcp-foreign.test"] {
+        let found = dns.addresses(host, Scope::Public).await;
+        assert_eq!(found.as_deref(), Ok(&right[..]), "{host}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
