@@ -440,6 +440,7 @@ async fn mail_that_runs_out_of_time_is_returned() {
         dead.port(),
         to_hosts(&[notices.address], "Disabled", SOON).replace("policies:\n", "")
     );
+    let policies = policies.replacen(SOON, &SOON.replace('}', ", lifetime: 1500ms}"), 1);
     let bench = Bench::start(
         dir.path(),
         Setup {
@@ -447,8 +448,7 @@ async fn mail_that_runs_out_of_time_is_returned() {
             ..Setup::default()
         },
     );
-    let mut short = envelope("a@from.example", &["b@to.example"]);
-    short.expires = short.arrived + 1_500;
+    let short = envelope("a@from.example", &["b@to.example"]);
     bench.submit(short, message("short")).await;
     let notice = notices.wait_for(1).await[0].text();
     for line in [
@@ -495,6 +495,24 @@ async fn what_waits_for_its_next_try_comes_back_when_its_lifetime_is_shortened()
     let notices = sink.wait_for(1).await;
     let text = notices[0].text();
     assert!(text.contains("Action: failed"), "{text}");
+    bench.empty().await;
+    // The same by the lifetime of the queue, which holds for what waits already.
+    let mut old = envelope("a@from.example", &["later@to.example"]);
+    old.arrived -= 120_000;
+    bench
+        .live
+        .swap(settings(dir.path(), &policies("{first: 12h, max: 24h}")));
+    let entry = bench.submit(old, message("old")).await;
+    eventually("it waits for hours, too", || {
+        let states = bench.spool.states(entry);
+        states.is_some_and(|states| states[0].attempts == 1)
+    })
+    .await;
+    let shorter = format!("{}queue: {{lifetime: 1m}}\n", policies("{first: 12h, max: 24h}"));
+    bench.live.swap(settings(dir.path(), &shorter));
+    let notices = sink.wait_for(2).await;
+    let text = notices[1].text();
+    assert!(text.contains("Status: 4.4.7"), "{text}");
     bench.empty().await;
     bench.stop().await;
 }

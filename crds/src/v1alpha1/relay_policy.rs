@@ -312,7 +312,8 @@ pub struct Retry {
     /// Longest wait. Default `4h`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max: Option<Period>,
-    /// Undelivered mail is returned after this time; overrides the listener's `queue.lifetime`.
+    /// Undelivered mail is returned after this time; overrides the listener's `queue.lifetime`. A change holds for mail that waits
+    /// as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<Period>,
 }

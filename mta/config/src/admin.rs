@@ -380,7 +380,7 @@ pub struct Entry {
     pub identity: Option<String>,
     /// Arrival, milliseconds since 1970.
     pub arrived: u64,
-    /// When it is given up, milliseconds since 1970.
+    /// When the first of its recipients is given up, milliseconds since 1970.
     pub expires: u64,
     /// Octets.
     pub size: u64,

@@ -57,7 +57,8 @@ impl Default for Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct QueueSection {
-    /// Undelivered mail is returned after this time (RFC 5321 section 4.5.4.1 asks for 4 to 5 days).
+    /// Undelivered mail is returned after this time (RFC 5321 section 4.5.4.1 asks for 4 to 5 days). A change holds for mail
+    /// that waits as well.
     pub lifetime: Period,
     /// The same for mail with the null reverse-path, which nobody can be told of.
     #[serde(skip_serializing_if = "usual_null_sender_lifetime")]

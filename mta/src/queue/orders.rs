@@ -155,6 +155,14 @@ impl Queue {
         let by = self.moved_to(entry);
         sort::sites(&settings.set.file, &self.0.sites, item, by.as_deref())
     }
+
+    /// When the first of its recipients is given up.
+    pub fn expires(&self, entry: EntryId, item: &Item) -> u64 {
+        let settings = self.0.live.current();
+        let by = self.moved_to(entry);
+        let holds = self.0.lanes.holds();
+        sort::expires(&settings.set.file, holds, item, by.as_deref(), clock::now())
+    }
 }
 
 /// Entries by the policy that they are moved to, if they are.

@@ -38,7 +38,7 @@ pub enum Next {
 pub struct Age {
     /// When it was accepted.
     pub arrived: u64,
-    /// When it expires by the configuration at that time.
+    /// When it expires by the queue's lifetime, as the configuration has it now.
     pub expires: u64,
     /// Whether its reverse-path is null: no policy keeps notices longer than `queue.nullSenderLifetime`.
     pub null_sender: bool,

@@ -11,8 +11,10 @@
 //!
 //! So a crash in between repeats a notice, it never loses one.
 
+use postroad_config::QueueSection;
 use postroad_spool::{ByMode, Item, Notify, RecipientState, RecipientUpdate, Status as State};
 
+use super::clock;
 use super::owed::{is_expansion_owed, owing, owing_expansion};
 use super::retry::{Age, Next, Schedule};
 use crate::dsn::{self, compose::Action};
@@ -59,13 +61,21 @@ pub struct Due {
     pub recipients: Vec<(u32, Status)>,
 }
 
-/// How long a message is tried that was on hold for so long.
-pub fn age(item: &Item, held: u64) -> Age {
+/// How long a message is tried that was on hold for so long. What was accepted under another lifetime has today's, as with
+/// Postfix: who shortens it wants the queue emptied, who lengthens it wants mail kept.
+pub fn age(item: &Item, queue: &QueueSection, held: u64) -> Age {
+    let null_sender = item.envelope.reverse_path.is_empty();
+    let lifetime = if null_sender {
+        queue.null_sender_lifetime
+    } else {
+        queue.lifetime
+    };
+    let arrived = item.envelope.arrived;
     Age {
         held,
-        arrived: item.envelope.arrived,
-        expires: item.envelope.expires,
-        null_sender: item.envelope.reverse_path.is_empty(),
+        arrived,
+        expires: arrived.saturating_add(clock::milliseconds(lifetime)),
+        null_sender,
         by: item.envelope.deliver_by,
     }
 }
@@ -332,7 +342,7 @@ mod tests {
             .zip(verdicts)
             .map(|(index, verdict)| (index, Outcome::ours(*verdict, Status::new(4, 0, 0), "r")))
             .collect();
-        let schedule = Schedule::new(&Retry::default(), age(item, 0));
+        let schedule = Schedule::new(&Retry::default(), age(item, &QueueSection::default(), 0));
         settle(item, &outcomes, &schedule, attempt(true, now))
     }
 
@@ -385,7 +395,7 @@ mod tests {
     fn what_is_on_hold_does_not_expire_and_its_sender_is_told_of_the_delay() {
         use postroad_config::provider::Kind;
         let item = item("a@b.example", &[Notify::UNSET]);
-        let schedule = Schedule::new(&Retry::default(), age(&item, 0));
+        let schedule = Schedule::new(&Retry::default(), age(&item, &QueueSection::default(), 0));
         for (reaction, want) in [
             (Kind::Configuration, Action::Delayed),
             (Kind::Quota, Action::Delayed),
@@ -421,7 +431,7 @@ mod tests {
     fn a_success_that_is_to_be_told_is_owed_until_it_is() {
         let mut item = item("a@b.example", &[Notify::SUCCESS, Notify::UNSET]);
         let outcome = Outcome::ours(Verdict::Delivered, Status::new(2, 1, 5), "r");
-        let schedule = Schedule::new(&Retry::default(), age(&item, 0));
+        let schedule = Schedule::new(&Retry::default(), age(&item, &QueueSection::default(), 0));
         let outcomes = [(0, outcome.clone()), (1, outcome)];
         let settled = settle(&item, &outcomes, &schedule, attempt(true, HOUR));
         assert_eq!(actions(&settled), [Action::Delivered]);
@@ -562,7 +572,7 @@ mod tests {
             let item = with_time(ByMode::Notify, trace, notify);
             let mut outcome = Outcome::ours(Verdict::Delivered, Status::new(2, 0, 0), "");
             (outcome.reported_by_hop, outcome.time_passed_on) = (reported, passed_on);
-            let schedule = Schedule::new(&Retry::default(), age(&item, 0));
+            let schedule = Schedule::new(&Retry::default(), age(&item, &QueueSection::default(), 0));
             let settled = settle(&item, &[(0, outcome)], &schedule, attempt(false, 0));
             let want: Vec<_> = told.then_some(Action::Relayed).into_iter().collect();
             assert_eq!(actions(&settled), want, "{trace} {passed_on:?} {notify:?}");
@@ -573,7 +583,7 @@ mod tests {
     fn waiting_ends_when_the_time_of_the_sender_does() {
         for mode in [ByMode::Return, ByMode::Notify] {
             let item = with_time(mode, false, Notify::UNSET);
-            let schedule = Schedule::new(&Retry::default(), age(&item, 0));
+            let schedule = Schedule::new(&Retry::default(), age(&item, &QueueSection::default(), 0));
             assert_eq!(patience(&item, &[0], &schedule, 4 * HOUR, 0), HOUR, "{mode:?}");
         }
     }
@@ -581,7 +591,7 @@ mod tests {
     #[test]
     fn a_dead_site_is_waited_for_until_the_sender_has_to_be_told() {
         let mut item = item("a@b.example", &[Notify::UNSET]);
-        let schedule = Schedule::new(&Retry::default(), age(&item, 0));
+        let schedule = Schedule::new(&Retry::default(), age(&item, &QueueSection::default(), 0));
         assert_eq!(patience(&item, &[0], &schedule, HOUR, 0), HOUR);
         assert_eq!(patience(&item, &[0], &schedule, HOUR, HOUR), schedule.expires());
         item.recipients[0].delay_notified = true;
@@ -593,7 +603,7 @@ mod tests {
         let item = item("a@b.example", &[Notify::SUCCESS]);
         let mut outcome = Outcome::ours(Verdict::Delivered, Status::new(2, 0, 0), "");
         outcome.reported_by_hop = true;
-        let schedule = Schedule::new(&Retry::default(), age(&item, 0));
+        let schedule = Schedule::new(&Retry::default(), age(&item, &QueueSection::default(), 0));
         let settled = settle(&item, &[(0, outcome.clone())], &schedule, attempt(false, 0));
         assert!(settled.notices.is_empty());
         outcome.reported_by_hop = false;

@@ -135,7 +135,24 @@ pub fn may_expire_sooner(one: &ConfigFile, other: &ConfigFile) -> bool {
     };
     let (before, after) = (lifetimes(one), lifetimes(other));
     let any = |all: &[(_, _, Option<_>)]| all.iter().any(|(_, _, lifetime)| lifetime.is_some());
-    before != after && (any(&before) || any(&after))
+    let of_queue = |config: &ConfigFile| (config.queue.lifetime, config.queue.null_sender_lifetime);
+    of_queue(one) != of_queue(other) || before != after && (any(&before) || any(&after))
+}
+
+/// When the first of the recipients who wait is given up; where nobody waits, when somebody would be.
+pub fn expires(config: &ConfigFile, holds: &Holds, item: &Item, by: Option<&str>, now: u64) -> u64 {
+    let age = |held| settle::age(item, &config.queue, held);
+    let schedule = |plan: &Plan| {
+        let held = holds.held(&plan.name, item.envelope.arrived, now);
+        Schedule::new(&plan.retry, age(held))
+    };
+    let pending = (0u32..)
+        .zip(&item.recipients)
+        .filter(|(_, state)| state.status == Status::Pending);
+    pending
+        .map(|(index, _)| schedule(&plan(config, item, index, by)).expires())
+        .min()
+        .unwrap_or_else(|| age(0).expires)
 }
 
 /// The sites that the recipients wait for who are not done with.
@@ -157,7 +174,7 @@ fn group(
 ) -> Sorted {
     let schedule = |plan: &Plan| {
         let held = holds.held(&plan.name, item.envelope.arrived, now);
-        Schedule::new(&plan.retry, settle::age(item, held))
+        Schedule::new(&plan.retry, settle::age(item, &config.queue, held))
     };
     // Two policies may use one site in different ways: they share it, not an attempt.
     let mut groups: BTreeMap<(String, String), (Vec<u32>, Plan)> = BTreeMap::new();
@@ -277,6 +294,7 @@ const UNREADABLE_AGAIN: u64 = 600_000;
 mod tests {
     use super::super::owed::OWED;
     use super::*;
+    use postroad_config::QueueSection;
     use postroad_spool::{Envelope, Recipient};
 
     fn config() -> ConfigFile {
@@ -384,8 +402,8 @@ policies:
 
     #[test]
     fn a_wait_that_only_another_clock_can_have_written_is_over() {
-        let longest =
-            Schedule::new(&postroad_config::Retry::default(), settle::age(&item(&[]), 0)).longest_wait();
+        let age = settle::age(&item(&[]), &QueueSection::default(), 0);
+        let longest = Schedule::new(&postroad_config::Retry::default(), age).longest_wait();
         for (attempts, next_attempt, waits) in [
             (3, 10 + longest, true),
             (3, 11 + longest, false),
@@ -459,7 +477,6 @@ domains:
         assert!(may_expire_sooner(&before, &after) && may_expire_sooner(&after, &before));
         let mut item = item(&[("u@a.example", 3 * hour), ("u@b.example", HELD)]);
         item.recipients[0].attempts = 1;
-        item.envelope.expires = 120 * hour;
         let sorted = |config: &ConfigFile, now| {
             let sorted = group(config, (&Sites::default(), &Holds::default()), &item, None, now);
             let groups: Vec<_> = sorted.groups.into_iter().map(|group| group.recipients).collect();
@@ -478,6 +495,32 @@ domains:
         assert!(!may_expire_sooner(&after, &other) && !may_expire_sooner(&before, &before));
         other.policies[0].name = "mail/other".into();
         assert!(may_expire_sooner(&after, &other));
+    }
+
+    #[test]
+    fn a_changed_lifetime_of_the_queue_is_that_of_mail_that_waits() {
+        let hour = 3_600_000;
+        let before = config();
+        let item = item(&[("u@b.example", 200 * hour)]);
+        let next =
+            |config: &ConfigFile| group(config, (&Sites::default(), &Holds::default()), &item, None, 10).next;
+        assert_eq!(next(&before), Some(120 * hour));
+        let ends_at = |config: &ConfigFile, item: &Item| expires(config, &Holds::default(), item, None, 10);
+        for (lifetime, ends) in [("1h", hour), ("7d", 168 * hour)] {
+            let mut after = before.clone();
+            after.queue.lifetime = lifetime.parse().unwrap();
+            assert!(may_expire_sooner(&before, &after));
+            assert_eq!(next(&after), Some(ends), "{lifetime}");
+            assert_eq!(ends_at(&after, &item), ends);
+        }
+        let mut notice = item.clone();
+        notice.envelope.reverse_path.clear();
+        let mut after = before.clone();
+        after.queue.null_sender_lifetime = "3h".parse().unwrap();
+        assert!(may_expire_sooner(&before, &after));
+        assert_eq!(ends_at(&before, &notice), 48 * hour);
+        assert_eq!(ends_at(&after, &notice), 3 * hour);
+        assert_eq!(ends_at(&after, &item), 120 * hour);
     }
 
     #[test]

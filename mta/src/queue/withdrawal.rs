@@ -150,6 +150,7 @@ pub(super) mod tests {
     pub(in crate::queue) async fn commit(spool: &Spool) -> Option<EntryId> {
         let envelope = Envelope {
             recipients: vec![Recipient::default()],
+            arrived: crate::queue::clock::now(),
             expires: u64::MAX / 2,
             ..Envelope::default()
         };

@@ -137,7 +137,10 @@ impl Worker {
             holds.learn(&work.plan.name, outcomes, clock::now());
         }
         let held = self.held(&work.plan, work.item);
-        let schedule = Schedule::new(&work.plan.retry, settle::age(work.item, held));
+        let schedule = Schedule::new(
+            &work.plan.retry,
+            settle::age(work.item, &work.settings.set.file.queue, held),
+        );
         Work { schedule, ..work }
     }
 
@@ -170,7 +173,10 @@ impl Worker {
         let by = self.moved.of(job.entry);
         let plan = sort::plan(&settings.set.file, &message.item, *first, by.as_deref());
         let held = self.held(&plan, &message.item);
-        let schedule = Schedule::new(&plan.retry, settle::age(&message.item, held));
+        let schedule = Schedule::new(
+            &plan.retry,
+            settle::age(&message.item, &settings.set.file.queue, held),
+        );
         let lost = message.lost.then(Outcome::body_lost);
         let why = lost.or_else(|| job.instead.as_deref().cloned());
         let instead = why.or_else(|| schedule.is_late(clock::now()).then(Outcome::late));

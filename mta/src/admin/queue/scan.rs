@@ -133,7 +133,7 @@ impl Desk {
             sender: clean(&envelope.reverse_path),
             identity: envelope.identity.as_deref().map(clean),
             arrived: envelope.arrived,
-            expires: envelope.expires,
+            expires: self.queue.expires(message.id, &message.item),
             size: message.item.prefix.len() as u64 + message.body.len(),
             damaged: message.body.is_lost(),
             moved_to: self.queue.moved_to(message.id).map(|policy| policy.to_string()),
