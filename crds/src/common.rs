@@ -4,6 +4,12 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// A rule over one text, whose refusal is a sentence with the text in it: a pattern of the schema would tell itself instead.
+fn told(rule: &str, sentence: &str) -> Value {
+    json!({"rule": rule, "message": format!("the text {sentence}"), "messageExpression": format!("'`' + self + '` {sentence}'")})
+}
 
 /// A length of time: one number and one unit, such as `90s`, `5m`, `4h`, `5d`. Stored as written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +32,13 @@ impl JsonSchema for Period {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "pattern": "^[1-9][0-9]{0,8}(s|m|h|d)$", "maxLength": 10})
+        json_schema!({
+            "type": "string", "maxLength": 10,
+            "x-kubernetes-validations": [told(
+                "self.matches('^[1-9][0-9]{0,8}(s|m|h|d)$')",
+                "is no duration; write a whole number and one unit, such as 90s, 5m, 4h or 5d",
+            )],
+        })
     }
 }
 
@@ -51,7 +63,13 @@ impl JsonSchema for Size {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "pattern": "^[1-9][0-9]{0,11}(Ki|Mi|Gi|Ti)?$", "maxLength": 14})
+        json_schema!({
+            "type": "string", "maxLength": 14,
+            "x-kubernetes-validations": [told(
+                "self.matches('^[1-9][0-9]{0,11}(Ki|Mi|Gi|Ti)?$')",
+                "is no size; write a whole number of octets, plain or with Ki, Mi, Gi or Ti, such as 50Mi",
+            )],
+        })
     }
 }
 
@@ -117,8 +135,14 @@ pub struct SecretRef {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HostPort {
-    /// Host name or IP address.
-    #[schemars(length(min = 1, max = 253))]
+    /// Host name or IP address, without a port.
+    #[schemars(
+        length(min = 1, max = 253),
+        extend("x-kubernetes-validations" = [told(
+            "isIP(self) || self.matches('^[^ @/:]+$')",
+            "is no host; write a name such as smtp.example.com or an IP address, and its port under port",
+        )])
+    )]
     pub host: String,
     /// Port.
     #[schemars(range(min = 1, max = 65535))]

@@ -64,7 +64,8 @@ fn rules(schema: &Value, found: &mut Vec<String>) {
                 .into_iter()
                 .flatten()
             {
-                found.push(rule["message"].as_str().unwrap().to_owned());
+                let said = rule["messageExpression"].as_str().or(rule["message"].as_str());
+                found.push(said.unwrap().to_owned());
             }
             fields.values().for_each(|value| rules(value, found));
         }
@@ -118,9 +119,24 @@ fn bad_specs_are_refused_where_the_table_says_so() {
     assert!(count >= 200, "only {count} bad specs");
 }
 
-/// A rule on a network says nothing of the field that it stands in: the API server names that.
+/// A rule on a text of some kind says nothing of the field that it stands in: the API server names that.
 fn is_named(names: &str, sentence: &str, kind: &str) -> bool {
     let networks = ["relayFrom", "trustedSources", "trustedPeers"];
-    sentence.contains(names)
-        || (kind == "SmtpListener" && networks.contains(&names) && sentence.contains("network (CIDR)"))
+    let times = [
+        "lifetime",
+        "first",
+        "max",
+        "per",
+        "delay",
+        "delayNotice",
+        "total",
+        "reply",
+        "connect",
+    ];
+    let said = |what: &str| sentence.contains(what);
+    said(names)
+        || (kind == "SmtpListener" && networks.contains(&names) && said("network (CIDR)"))
+        || (times.contains(&names) && said("is no duration"))
+        || (names.to_lowercase().ends_with("size") && said("is no size"))
+        || (names == "host" && said("is no host;"))
 }

@@ -15,7 +15,7 @@ use postroad_config::{ConfigSet, Explained, assemble, explain, locate, shard_fil
 use serde_json::json;
 
 use crate::auth::Verifier;
-use crate::reload;
+use crate::reload::{self, LoadError};
 use crate::settings::{Settings, SettingsError};
 use crate::signing::{BadDomainKey, Signers};
 
@@ -26,7 +26,7 @@ pub fn run(path: &Path, as_json: bool) -> ExitCode {
         (Ok(summary), false) => format!("ok: {summary}\n"),
         (Ok(_), true) => format!("{}\n", json!({"ok": true, "problems": []})),
         (Err(mistakes), true) => format!("{}\n", json!({"ok": false, "problems": mistakes})),
-        (Err(mistakes), false) => mistakes.iter().map(line).collect(),
+        (Err(mistakes), false) => lines(mistakes),
     };
     print!("{told}");
     if checked.is_ok() {
@@ -36,18 +36,15 @@ pub fn run(path: &Path, as_json: bool) -> ExitCode {
     }
 }
 
-fn line(mistake: &Explained) -> String {
-    let separator = if mistake.field.is_empty() { "" } else { ": " };
-    format!(
-        "{}:{}:{}: {}{separator}{}\n",
-        mistake.file, mistake.line, mistake.column, mistake.field, mistake.sentence
-    )
+fn lines(mistakes: &[Explained]) -> String {
+    let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    lines.join("\n") + "\n"
 }
 
 /// What the file sets up, or its mistakes.
 fn check(path: &Path) -> Result<String, Vec<Explained>> {
     let name = path.display().to_string();
-    let (base, shards) = reload::texts(path).map_err(|error| vec![at_head(&name, &error.to_string())])?;
+    let (base, shards) = reload::texts(path).map_err(|error| vec![unreadable(&name, &error)])?;
     let mut mistakes = explain(&name, &base, &shards);
     // Shards stand beside the base file.
     for mistake in mistakes.iter_mut().filter(|mistake| mistake.file != name) {
@@ -86,17 +83,11 @@ fn beyond_text(name: &str, base: &str, shards: &BTreeMap<u8, String>, set: &Conf
     match Settings::new(set.clone()) {
         // Those are told above.
         Ok(_) | Err(SettingsError::Signing(_)) => {}
-        Err(SettingsError::File { path, error }) => {
+        Err(SettingsError::File { field, path, error }) => {
             let sentence = format!(
                 "{} cannot be read ({error}); name a readable PEM file",
                 path.display()
             );
-            let field = match set.file.tls.as_ref().map(|tls| &tls.source) {
-                Some(postroad_config::TlsSource::Files { key_file, .. }) if *key_file == path => {
-                    "tls.keyFile"
-                }
-                _ => "tls.certificateFile",
-            };
             found.push(at(name, base, field.into(), sentence));
         }
         Err(SettingsError::Tls(error)) => found.push(at(name, base, "tls".into(), error.to_string())),
@@ -135,6 +126,19 @@ fn at_head(file: &str, sentence: &str) -> Explained {
     at(file, "", String::new(), sentence.to_owned())
 }
 
+/// A file that cannot be read has no lines.
+fn unreadable(file: &str, error: &LoadError) -> Explained {
+    let sentence = match error {
+        LoadError::Unreadable { error, .. } => reload::unreadable(error),
+        other => other.to_string(),
+    };
+    Explained {
+        line: 0,
+        column: 0,
+        ..at_head(file, &sentence)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,7 +151,7 @@ mod tests {
         let start = path.display().to_string();
         mistakes
             .iter()
-            .map(|mistake| line(mistake).strip_prefix(&start).unwrap().to_owned())
+            .map(|mistake| mistake.to_string().strip_prefix(&start).unwrap().to_owned())
             .collect()
     }
 
@@ -203,7 +207,10 @@ mod tests {
     #[test]
     fn a_file_that_is_not_there_is_one_sentence() {
         let mistakes = check(Path::new("/nowhere/postroad.yaml")).unwrap_err();
-        assert_eq!(mistakes.len(), 1);
-        assert!(mistakes[0].sentence.contains("No such file"), "{mistakes:?}");
+        let told: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["/nowhere/postroad.yaml: there is no such file"]);
+        let directory = tempfile::tempdir().unwrap();
+        let mistakes = check(directory.path()).unwrap_err();
+        assert!(mistakes[0].sentence.contains("is a directory"), "{mistakes:?}");
     }
 }

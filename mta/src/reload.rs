@@ -9,12 +9,15 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher};
-use postroad_config::{AssembleError, KeySource, SHARDS, TlsSource, assemble, shard_file_name};
+use postroad_config::{
+    AssembleError, Explained, KeySource, SHARDS, TlsSource, assemble, explain, shard_file_name,
+};
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -25,31 +28,74 @@ use crate::settings::{Live, Settings, SettingsError};
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The base file cannot be read.
-    #[error("configuration {}: {error}", path.display())]
+    #[error("{}: {}", path.display(), unreadable(error))]
     Unreadable {
         /// Which.
         path: PathBuf,
         /// What the system said.
         error: std::io::Error,
     },
-    /// The texts make no set.
-    #[error(transparent)]
-    Set(#[from] AssembleError),
+    /// The texts make no set, or not yet.
+    #[error("{}: {error}", path.display())]
+    Set {
+        /// The base file.
+        path: PathBuf,
+        /// Why.
+        error: AssembleError,
+    },
+    /// The texts have mistakes: each with file, place and field.
+    #[error("{}", told(path, mistakes))]
+    Wrong {
+        /// The base file.
+        path: PathBuf,
+        /// One or more.
+        mistakes: Vec<Explained>,
+    },
     /// The set cannot be used.
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
+    #[error("{}: {error}", path.display())]
+    Settings {
+        /// The base file.
+        path: PathBuf,
+        /// Why.
+        error: SettingsError,
+    },
+}
+
+/// Why a file cannot be read, as a sentence.
+pub(crate) fn unreadable(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => "there is no such file".to_owned(),
+        ErrorKind::PermissionDenied => "this user may not read it".to_owned(),
+        ErrorKind::IsADirectory => "is a directory; name the file in it".to_owned(),
+        ErrorKind::InvalidData => "is not text in UTF-8".to_owned(),
+        _ => format!("cannot be read: {error}"),
+    }
+}
+
+/// The first mistakes; a file may have many, and this is one line of a log.
+fn told(path: &Path, mistakes: &[Explained]) -> String {
+    let first: Vec<String> = mistakes.iter().take(MOST_TOLD).map(ToString::to_string).collect();
+    let more = match mistakes.len().saturating_sub(MOST_TOLD) {
+        0 => String::new(),
+        more => format!(
+            "; and {more} more, which `postroad-mta check {}` tells",
+            path.display()
+        ),
+    };
+    format!("{}{more}", first.join("; "))
 }
 
 impl LoadError {
     /// Whether waiting mends it: files of a projected volume may arrive one after the other.
     pub fn is_incomplete(&self) -> bool {
-        matches!(self, Self::Set(AssembleError::Incomplete(_)))
+        let incomplete = |error: &AssembleError| matches!(error, AssembleError::Incomplete(_));
+        matches!(self, Self::Set { error, .. } if incomplete(error))
     }
 }
 
 /// Loads the base file and the shards beside it. Blocking.
 pub fn load(path: &Path) -> Result<Settings, LoadError> {
-    build(&gather(path, &[])?, None)
+    build(path, &gather(path, &[])?, None)
 }
 
 /// The texts of the base file and of the shards beside it, by number. Blocking.
@@ -89,13 +135,19 @@ pub async fn follow(path: PathBuf, live: Live, refused: Counter, shutdown: Cance
         }
         let files = named_files(&live.current());
         if let Ok(next) = blocking(&path, move |path| gather(path, &files)).await {
-            step(next, &mut seen, &live, &refused).await;
+            step(&path, next, &mut seen, &live, &refused).await;
         }
     }
 }
 
 /// Uses newly gathered texts where they differ from those seen last.
-async fn step(next: Result<Texts, LoadError>, seen: &mut Option<Texts>, live: &Live, refused: &Counter) {
+async fn step(
+    path: &Path,
+    next: Result<Texts, LoadError>,
+    seen: &mut Option<Texts>,
+    live: &Live,
+    refused: &Counter,
+) {
     let next = match next {
         Ok(next) => next,
         Err(error) => {
@@ -109,7 +161,8 @@ async fn step(next: Result<Texts, LoadError>, seen: &mut Option<Texts>, live: &L
     let unchanged = seen.is_none() && live.current().set.hash == postroad_config::hash(&next.base);
     *seen = Some(next.clone());
     let before = live.current();
-    let built = tokio::task::spawn_blocking(move || build(&next, Some(&*before))).await;
+    let path = path.to_owned();
+    let built = tokio::task::spawn_blocking(move || build(&path, &next, Some(&*before))).await;
     match built {
         Ok(Ok(settings)) if unchanged && is_same(&settings, &live.current()) => {
             live.set_file_error(None);
@@ -124,7 +177,7 @@ async fn step(next: Result<Texts, LoadError>, seen: &mut Option<Texts>, live: &L
             live.swap(settings);
         }
         Ok(Err(error)) => {
-            if matches!(error, LoadError::Settings(_)) {
+            if matches!(error, LoadError::Settings { .. }) {
                 // A file that the new texts name may come later, and is not watched yet: tried again at the next look.
                 *seen = None;
             }
@@ -197,8 +250,23 @@ fn is_same(one: &Settings, other: &Settings) -> bool {
     one.certificate() == other.certificate() && one.signers().are_as(other.signers())
 }
 
-fn build(texts: &Texts, before: Option<&Settings>) -> Result<Settings, LoadError> {
-    Ok(Settings::after(assemble(&texts.base, &texts.shards)?, before)?)
+fn build(path: &Path, texts: &Texts, before: Option<&Settings>) -> Result<Settings, LoadError> {
+    let set = assemble(&texts.base, &texts.shards).map_err(|error| refusal(path, texts, error))?;
+    Settings::after(set, before).map_err(|error| LoadError::Settings {
+        path: path.to_owned(),
+        error,
+    })
+}
+
+/// Why the texts make no set: each mistake with its place, as far as they are short enough to be read again for each of them.
+fn refusal(path: &Path, texts: &Texts, error: AssembleError) -> LoadError {
+    let octets = texts.base.len() + texts.shards.values().map(String::len).sum::<usize>();
+    let path = path.to_owned();
+    if matches!(error, AssembleError::Incomplete(_)) || octets > MOST_EXPLAINED {
+        return LoadError::Set { path, error };
+    }
+    let mistakes = explain(&path.display().to_string(), &texts.base, &texts.shards);
+    LoadError::Wrong { path, mistakes }
 }
 
 async fn blocking<T: Send + 'static>(
@@ -290,6 +358,10 @@ impl Watched {
     }
 }
 
+/// Mistakes that one line of the log tells.
+const MOST_TOLD: usize = 3;
+/// Octets of a configuration whose mistakes are looked for one by one.
+const MOST_EXPLAINED: usize = 1 << 20;
 /// Fall-back for file systems without events.
 const POLL: Duration = Duration::from_secs(5);
 /// Files of one change arrive together within this time.
@@ -299,6 +371,47 @@ const FIRST_POLL: Duration = Duration::from_millis(500);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_load_that_fails_names_file_and_field() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("postroad.yaml");
+        let good = "format: 1\nhostname: mail.example.com\nspool: {directory: /tmp/x}\n";
+        for (text, words) in [
+            ("", ":1:1:"),
+            (
+                "ports: [{name: a, address: '127.0.0.1:1', role: Transfer, tls: Verified}]\n",
+                ":4:59: ports[0].tls: Verified is for routes",
+            ),
+            (
+                "queue: {lifetime: 5 days}\n",
+                ":4:19: queue.lifetime: `5 days` is not a duration",
+            ),
+            (
+                "tls: {certificateFile: /nowhere/c, keyFile: /nowhere/k}\n",
+                ": tls.certificateFile: /nowhere/c cannot be read",
+            ),
+            (
+                "a: 1\nb: 1\nc: 1\nd: 1\ne: 1\n",
+                "; and 2 more, which `postroad-mta check",
+            ),
+        ] {
+            let whole = if text.is_empty() {
+                "[".to_owned()
+            } else {
+                format!("{good}{text}")
+            };
+            std::fs::write(&path, whole).unwrap();
+            let told = load(&path).unwrap_err().to_string();
+            assert!(
+                told.starts_with(&path.display().to_string()) && told.contains(words),
+                "{told}"
+            );
+            assert!(!told.contains('\n'), "{told}");
+        }
+        let missing = load(Path::new("/nowhere/postroad.yaml")).unwrap_err().to_string();
+        assert_eq!(missing, "/nowhere/postroad.yaml: there is no such file");
+    }
 
     #[test]
     fn only_files_of_the_set_have_it_read_again() {

@@ -69,8 +69,10 @@ impl Place {
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// A certificate file cannot be read.
-    #[error("{}: {error}", path.display())]
+    #[error("{field}: {} cannot be read ({error}); name a readable PEM file", path.display())]
     File {
+        /// What names it.
+        field: &'static str,
         /// Which.
         path: PathBuf,
         /// What the system said.
@@ -228,13 +230,16 @@ fn served(section: &TlsSection) -> Result<Served, SettingsError> {
             certificate_file,
             key_file,
         } => {
-            let read = |path: &PathBuf| {
+            let read = |field, path: &PathBuf| {
                 std::fs::read_to_string(path).map_err(|error| SettingsError::File {
+                    field,
                     path: path.clone(),
                     error,
                 })
             };
-            Ok(tls::serve(&read(certificate_file)?, &read(key_file)?, oldest)?)
+            let certificate = read("tls.certificateFile", certificate_file)?;
+            let key = read("tls.keyFile", key_file)?;
+            Ok(tls::serve(&certificate, &key, oldest)?)
         }
     }
 }

@@ -71,10 +71,8 @@ use crate::common::{Network, Period, SecretRef, Size};
 #[serde(rename_all = "camelCase")]
 pub struct SmtpListenerSpec {
     /// Public name: in the greeting, in EHLO, in trace fields, and what the certificate must be for.
-    #[schemars(
-        length(min = 1, max = 253),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
-    )]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')").message(Message::Expression("'hostname: `' + self + '` is no host name; write small letters, digits, hyphens and dots, such as mail.example.com'".into())))]
+    #[schemars(length(min = 1, max = 253))]
     pub hostname: String,
     /// Number of pods, each with a volume. Lowering it hands the mail of the leaving pods over to those that stay; the pods
     /// go when they are empty. An autoscaler targets this object, never its StatefulSet.
@@ -373,7 +371,7 @@ pub struct Users {
 pub struct Queue {
     /// The volume of each pod.
     pub storage: Storage,
-    /// Undelivered mail is returned to its sender after this time. Default `5d`.
+    /// Undelivered mail is returned to its sender after this time. A change holds for mail that waits as well. Default `5d`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<Period>,
     /// The same for mail with the null reverse-path (notices), which nobody can be told of. Default `2d`.

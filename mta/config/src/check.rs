@@ -8,12 +8,12 @@ use ipnet::IpNet;
 
 use crate::access::{Headers, ProxyProtocol};
 use crate::admission::Access;
-use crate::file::{ConfigFile, Domain, Policy, RecipientMode, Role, RouteTarget, TlsMode};
+use crate::file::{ConfigFile, Deliver, Domain, Policy, RecipientMode, Role, RouteTarget, TlsMode};
 use crate::filter::Filter;
 use crate::limits::{Limits, QueueSection};
 use crate::spool::{NEWEST_SPOOL_FORMAT, OLDEST_SPOOL_FORMAT};
 use crate::text::shorten;
-use crate::{access, admission, authentication, credentials, dkim, filter, limits, users};
+use crate::{access, admission, authentication, credentials, dkim, endpoint, filter, limits, users};
 
 /// One breach of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,18 +180,12 @@ fn check_ports(file: &ConfigFile, found: &mut Findings) {
                 )
             },
         );
-        let for_ports = matches!(
-            port.tls,
-            TlsMode::Disabled | TlsMode::Opportunistic | TlsMode::StartTls | TlsMode::Implicit
-        );
         found.require(
-            for_ports,
+            TlsMode::OF_PORTS.contains(&port.tls),
             || at("tls"),
             || {
-                format!(
-                    "{:?} is for routes; write Disabled, Opportunistic, StartTls or Implicit",
-                    port.tls
-                )
+                let mend = TlsMode::alternatives(&TlsMode::OF_PORTS);
+                format!("{:?} is for routes; write {mend}", port.tls)
             },
         );
         found.require(
@@ -260,11 +254,7 @@ fn check_fleet(file: &ConfigFile, found: &mut Findings) {
                 )
             },
         );
-        found.require(
-            !pod.admin.host.is_empty() && pod.admin.port != 0,
-            || format!("peers.fleet[{index}].admin"),
-            || "needs a host and a port of 1 to 65535".into(),
-        );
+        endpoint::check(&pod.admin, || format!("peers.fleet[{index}].admin"), found);
     }
 }
 
@@ -332,12 +322,11 @@ fn check_domain(domain: &Domain, found: &mut Findings) {
             || format!("`{}` needs 1 to 100 full addresses in `to`", shorten(&alias.name)),
         );
     }
-    let (crate::file::Deliver::Lmtp(endpoint) | crate::file::Deliver::Smtp(endpoint)) = &inbound.deliver_to;
-    found.require(
-        !endpoint.host.is_empty() && endpoint.port != 0,
-        || at("inbound.deliverTo"),
-        || "needs a host and a port of 1 to 65535".into(),
-    );
+    let (kind, endpoint) = match &inbound.deliver_to {
+        Deliver::Lmtp(endpoint) => ("lmtp", endpoint),
+        Deliver::Smtp(endpoint) => ("smtp", endpoint),
+    };
+    endpoint::check(endpoint, || at(&format!("inbound.deliverTo.{kind}")), found);
 }
 
 /// What can stand in front of the `@` of a recipient (RFC 5321 section 4.5.3.1.1). Those that have to be written with quotes are
@@ -379,13 +368,11 @@ fn check_policy(index: usize, policy: &Policy, found: &mut Findings) {
     for (number, route) in policy.routes.iter().enumerate() {
         let at = |field: &str| format!("policies[{index}].routes[{number}].{field}");
         found.require(
-            !matches!(route.tls, TlsMode::StartTls | TlsMode::Implicit),
+            TlsMode::OF_ROUTES.contains(&route.tls),
             || at("tls"),
             || {
-                format!(
-                    "{:?} is for ports; write Automatic, Opportunistic, Encrypted, Verified, DaneOnly or Disabled",
-                    route.tls
-                )
+                let mend = TlsMode::alternatives(&TlsMode::OF_ROUTES);
+                format!("{:?} is for ports; write {mend}", route.tls)
             },
         );
         credentials::check(&format!("policies[{index}].routes[{number}]"), route, found);
@@ -418,17 +405,16 @@ fn check_policy(index: usize, policy: &Policy, found: &mut Findings) {
             || at("implicitTls"),
             || "needs TLS; write Encrypted or Verified for tls".into(),
         );
-        let hosts_given = match &route.to {
-            RouteTarget::Direct { .. } => true,
-            RouteTarget::SmartHosts(hosts) => {
-                !hosts.is_empty() && hosts.iter().all(|host| !host.host.is_empty() && host.port != 0)
+        if let RouteTarget::SmartHosts(hosts) = &route.to {
+            found.require(
+                !hosts.is_empty(),
+                || at("to.smartHosts"),
+                || "names nobody; give at least one host, each with a name and a port".into(),
+            );
+            for (which, host) in hosts.iter().enumerate() {
+                endpoint::check(host, || at(&format!("to.smartHosts[{which}]")), found);
             }
-        };
-        found.require(
-            hosts_given,
-            || at("to.smartHosts"),
-            || "needs at least one host, each with a name and a port of 1 to 65535".into(),
-        );
+        }
     }
 }
 
@@ -489,7 +475,11 @@ policies:
                 "mode: Listed",
                 "domains[example.com].inbound.recipients",
             ),
-            ("port: 24", "port: 0", "domains[example.com].inbound.deliverTo"),
+            (
+                "port: 24",
+                "port: 0",
+                "domains[example.com].inbound.deliverTo.lmtp.port",
+            ),
             (
                 "  - {name: p,",
                 "  - {name: p, routes: [{to: {direct: {}}, tls: Opportunistic}]}\n  - {name: p,",

@@ -172,6 +172,34 @@ pub enum TlsMode {
     DaneOnly,
 }
 
+impl TlsMode {
+    /// What a port may have.
+    pub(crate) const OF_PORTS: [Self; 4] = [
+        Self::Disabled,
+        Self::Opportunistic,
+        Self::StartTls,
+        Self::Implicit,
+    ];
+    /// What a route may have.
+    pub(crate) const OF_ROUTES: [Self; 6] = [
+        Self::Automatic,
+        Self::Opportunistic,
+        Self::Encrypted,
+        Self::Verified,
+        Self::DaneOnly,
+        Self::Disabled,
+    ];
+
+    /// As they are written: `a, b or c`.
+    pub(crate) fn alternatives(modes: &[Self]) -> String {
+        let names: Vec<String> = modes.iter().map(|mode| format!("{mode:?}")).collect();
+        match names.as_slice() {
+            [most @ .., last] if !most.is_empty() => format!("{} or {last}", most.join(", ")),
+            names => names.concat(),
+        }
+    }
+}
+
 /// One user who may submit.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -267,7 +295,7 @@ pub enum Deliver {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Endpoint {
-    /// Host name or IP address.
+    /// Host name or IP address, without a port.
     pub host: String,
     /// Port, 1 to 65535.
     pub port: u16,

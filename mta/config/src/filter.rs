@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::check::Findings;
+use crate::endpoint;
 use crate::file::{Endpoint, unset};
 use crate::text::{Period, shorten};
 
@@ -143,11 +144,8 @@ pub(crate) fn check(filters: &[Filter], found: &mut Findings) {
 
 fn check_service(service: &FilterService, at: &str, found: &mut Findings) {
     match service {
-        FilterService::Rspamd(endpoint) | FilterService::Milter(endpoint) => found.require(
-            !endpoint.host.is_empty() && endpoint.host.len() <= 253 && endpoint.port != 0,
-            || at.to_owned(),
-            || "needs a host and a port of 1 to 65535".into(),
-        ),
+        FilterService::Rspamd(endpoint) => endpoint::check(endpoint, || format!("{at}.rspamd"), found),
+        FilterService::Milter(endpoint) => endpoint::check(endpoint, || format!("{at}.milter"), found),
         FilterService::MilterSocket(path) => found.require(
             path.is_absolute(),
             || at.to_owned(),
@@ -250,11 +248,11 @@ mod tests {
             ),
             (
                 "[{name: a, service: {milter: {host: h, port: 0}}}]",
-                "filters[0].service",
+                "filters[0].service.milter.port",
             ),
             (
                 "[{name: a, service: {rspamd: {host: '', port: 1}}}]",
-                "filters[0].service",
+                "filters[0].service.rspamd.host",
             ),
             (
                 "[{name: a, service: {milterSocket: run/x}}]",

@@ -19,6 +19,7 @@ mod check;
 mod credentials;
 mod dkim;
 mod domain;
+mod endpoint;
 mod explain;
 mod file;
 mod filter;
@@ -48,6 +49,7 @@ pub use credentials::{
 };
 pub use dkim::{Dkim, KeySource, SigningKey, is_selector};
 pub use domain::{DomainName, DomainNameError};
+pub use endpoint::endpoint_mistake;
 pub use explain::{Explained, explain, locate};
 pub use file::{
     AdminApi, AdminSection, Alias, ConfigFile, Deliver, Dnssec, Domain, Drained, Endpoint, FORMAT, FleetPod,

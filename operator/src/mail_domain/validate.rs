@@ -3,12 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 
 use postroad_config::{
-    Alias, Deliver, Dkim, Domain, DomainName, Endpoint, Inbound, RecipientMode, Recipients, Sender,
-    service_account,
+    Alias, Deliver, Dkim, Domain, DomainName, Inbound, RecipientMode, Recipients, Sender, service_account,
 };
 use postroad_crds::MailDomainSpec;
-use postroad_crds::common::HostPort;
 use postroad_crds::mail_domain as crd;
+
+use crate::smtp_listener::validate::endpoint;
 
 pub use crate::smtp_listener::validate::Invalid;
 
@@ -67,13 +67,9 @@ fn parse_inbound(inbound: &crd::Inbound) -> Result<Inbound, Invalid> {
             ));
         }
     }
-    let endpoint = |host: &HostPort| Endpoint {
-        host: host.host.clone(),
-        port: u16::try_from(host.port).unwrap_or(0),
-    };
     let deliver_to = match (&inbound.deliver_to.lmtp, &inbound.deliver_to.smtp) {
-        (Some(host), None) => Deliver::Lmtp(endpoint(host)),
-        (None, Some(host)) => Deliver::Smtp(endpoint(host)),
+        (Some(host), None) => Deliver::Lmtp(endpoint("spec.inbound.deliverTo.lmtp", host)?),
+        (None, Some(host)) => Deliver::Smtp(endpoint("spec.inbound.deliverTo.smtp", host)?),
         _ => {
             return Err(Invalid::new(
                 "spec.inbound.deliverTo",
@@ -182,6 +178,11 @@ mod tests {
                 inbound(json!({"mode": "Any", "aliases": [{"name": "a", "to": ["b@"]}]})),
                 "spec.inbound.recipients",
                 "b@",
+            ),
+            (
+                json!({"inbound": {"recipients": {"mode": "Any"}, "deliverTo": {"lmtp": {"host": "a..b", "port": 24}}}}),
+                "spec.inbound.deliverTo.lmtp.host",
+                "a..b",
             ),
         ] {
             let error = validate(&spec(&change)).unwrap_err();

@@ -4,15 +4,15 @@ use ipnet::IpNet;
 use kube::ResourceExt;
 use postroad_config::provider::{Provider, preset};
 use postroad_config::{
-    DomainName, Endpoint, Match, Octets, Period, Policy, Rate, Retry, Route, RouteLimits, RouteTarget,
-    TlsMode, check_user_name, service_account,
+    DomainName, Match, Octets, Period, Policy, Rate, Retry, Route, RouteLimits, RouteTarget, TlsMode,
+    check_user_name, service_account,
 };
 use postroad_crds::RelayPolicy;
 use postroad_crds::common::Period as Text;
 use postroad_crds::relay_policy as crd;
 
 use super::{credentials, provider};
-use crate::smtp_listener::validate::{Invalid, parsed};
+use crate::smtp_listener::validate::{Invalid, endpoint, parsed};
 
 /// Parses a policy, without the bounds that a listener of another namespace sets to it. Errors: the first field that is wrong
 /// in a way that the schema cannot show.
@@ -113,11 +113,8 @@ fn route(route: &crd::Route) -> Result<Route, Invalid> {
             }
         }
         (None, None, Some(hosts)) => {
-            let endpoint = |host: &postroad_crds::common::HostPort| Endpoint {
-                host: host.host.clone(),
-                port: u16::try_from(host.port).unwrap_or(0),
-            };
-            RouteTarget::SmartHosts(hosts.iter().map(endpoint).collect())
+            let hosts = hosts.iter().map(|host| endpoint("spec.routes.smartHosts", host));
+            RouteTarget::SmartHosts(hosts.collect::<Result<_, _>>()?)
         }
         _ => {
             return Err(Invalid::new(
@@ -287,6 +284,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use postroad_config::Endpoint;
 
     fn policy(spec: &serde_json::Value) -> RelayPolicy {
         let mut value = json!({"listenerRefs": [{"name": "edge"}], "routes": [{"direct": {}}]});
@@ -494,5 +492,13 @@ mod tests {
             assert_eq!(error.field, field);
             assert!(error.sentence.contains(value), "{error}");
         }
+    }
+
+    #[test]
+    fn a_smart_host_that_no_host_can_be_is_a_mistake_of_its_policy() {
+        let hosts = json!([{"host": "good.example", "port": 25}, {"host": "hub;example", "port": 25}]);
+        let error = validate(&policy(&json!({"routes": [{"smartHosts": hosts}]}))).unwrap_err();
+        assert_eq!(error.field, "spec.routes.smartHosts.host");
+        assert!(error.sentence.contains("hub;example"), "{error}");
     }
 }

@@ -11,12 +11,12 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Secret;
 use postroad_config::{
-    Access, Dnssec, DomainName, Durability, Filter, HeaderEdits, Headers, Limits, Octets, Period, Port,
-    ProxyMode, ProxyProtocol, QueueSection, Role, Sections, TextError, TlsMode, TlsVersion, User,
-    Verification,
+    Access, Dnssec, DomainName, Durability, Endpoint, Filter, HeaderEdits, Headers, Limits, Octets, Period,
+    Port, ProxyMode, ProxyProtocol, QueueSection, Role, Sections, TextError, TlsMode, TlsVersion, User,
+    Verification, endpoint_mistake,
 };
 use postroad_crds::SmtpListenerSpec;
-use postroad_crds::common::Network;
+use postroad_crds::common::{HostPort, Network};
 use postroad_crds::smtp_listener::{self as crd, PortRole, PortTls};
 
 use super::names::container_port;
@@ -283,6 +283,18 @@ fn high_water_percent(given: Option<i32>) -> u8 {
 pub fn parsed<T: FromStr<Err = TextError>>(field: &str, text: &str) -> Result<T, Invalid> {
     text.parse()
         .map_err(|error: TextError| Invalid::new(field, error.to_string()))
+}
+
+/// A host and a port as the file has them. Errors: what is no host, with the place below `field`.
+pub fn endpoint(field: &str, given: &HostPort) -> Result<Endpoint, Invalid> {
+    let endpoint = Endpoint {
+        host: given.host.clone(),
+        port: u16::try_from(given.port).unwrap_or(0),
+    };
+    match endpoint_mistake(&endpoint) {
+        Some(wrong) => Err(Invalid::new(&format!("{field}.{}", wrong.field), wrong.sentence)),
+        None => Ok(endpoint),
+    }
 }
 
 /// The same of a field that may be absent.

@@ -19,6 +19,7 @@ mod reader;
 mod tree;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Serialize;
 
@@ -33,14 +34,28 @@ use tree::Tree;
 pub struct Explained {
     /// Name of the file: the one that was given for the base, or a shard's.
     pub file: String,
-    /// Line, from 1.
+    /// Line, from 1; 0 where the file itself is what is wrong.
     pub line: u32,
-    /// Column, from 1.
+    /// Column, from 1; 0 where the line is.
     pub column: u32,
     /// Path of the field, such as `ports[1].tls`; empty for the whole file.
     pub field: String,
     /// What is wrong and what to write instead.
     pub sentence: String,
+}
+
+/// In the form that editors follow: `FILE:LINE:COLUMN: FIELD: SENTENCE`.
+impl fmt::Display for Explained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.file)?;
+        if self.line > 0 {
+            write!(f, "{}:{}:", self.line, self.column)?;
+        }
+        if !self.field.is_empty() {
+            write!(f, " {}:", self.field)?;
+        }
+        write!(f, " {}", self.sentence)
+    }
 }
 
 /// A file and its tree.

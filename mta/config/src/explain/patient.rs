@@ -11,6 +11,7 @@ use super::near::{alternatives, nearest};
 use super::path;
 use super::reader::Value;
 use super::tree::{Kind, Mistake, Node, Tree};
+use crate::file::TlsMode;
 use crate::text::shorten;
 
 /// Stands for a text that could not be read; rules over it mean nothing.
@@ -144,12 +145,33 @@ fn mistake(tree: &Tree, spot: Spot, error: &Error) -> Option<Mistake> {
             format!("is missing; add `{name}: …`")
         }
         Why::Said(text) => with_mend(text, find(&tree.root, spot.node), &field),
+        Why::Unknown {
+            shown,
+            given,
+            variants,
+        } => {
+            let taken = taken(&field, variants);
+            let all = alternatives(&taken);
+            let mend = nearest(given, &taken).map_or(all.clone(), |near| format!("{near} (of {all})"));
+            format!("{shown} is not known here; write {mend}")
+        }
     };
     Some(Mistake {
         place,
         field,
         sentence,
     })
+}
+
+/// The values that a field takes, of those that its type has: ports and routes share the names of how TLS is used.
+fn taken(field: &str, variants: &[&'static str]) -> Vec<&'static str> {
+    let modes = match field {
+        port if port.starts_with("ports[") && port.ends_with("].tls") => TlsMode::OF_PORTS.as_slice(),
+        route if route.contains(".routes[") && route.ends_with("].tls") => TlsMode::OF_ROUTES.as_slice(),
+        _ => return variants.to_vec(),
+    };
+    let is_taken = |name: &&str| modes.iter().any(|mode| format!("{mode:?}") == **name);
+    variants.iter().copied().filter(is_taken).collect()
 }
 
 /// Messages of the standard library and others name neither value nor mend.
@@ -200,6 +222,12 @@ pub(super) struct Error {
 pub(super) enum Why {
     Said(String),
     Missing(&'static str),
+    /// A value that is none of those that the type has.
+    Unknown {
+        shown: String,
+        given: String,
+        variants: &'static [&'static str],
+    },
 }
 
 impl Error {
@@ -208,7 +236,7 @@ impl Error {
             node: node.id,
             missing: match self.why {
                 Why::Missing(name) => Some(name),
-                Why::Said(_) => None,
+                Why::Said(_) | Why::Unknown { .. } => None,
             },
         });
         self
@@ -222,6 +250,7 @@ impl fmt::Display for Error {
         match &self.why {
             Why::Said(text) => f.write_str(text),
             Why::Missing(name) => write!(f, "`{name}` is missing"),
+            Why::Unknown { shown, .. } => write!(f, "{shown} is not known here"),
         }
     }
 }

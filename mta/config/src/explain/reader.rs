@@ -2,8 +2,8 @@
 
 use serde::de::{self, DeserializeSeed, Visitor};
 
-use super::near::{alternatives, nearest};
-use super::patient::{Error, Run, Spot, TEXTS};
+use super::near::alternatives;
+use super::patient::{Error, Run, Spot, TEXTS, Why};
 use super::tree::{Kind, Node};
 use crate::text::shorten;
 
@@ -57,13 +57,16 @@ impl<'run, 'tree> Value<'run, 'tree> {
 
 /// `value` and what is wrong with it; of a list or a section its kind.
 fn wrong<T>(node: &Node, complaint: &str) -> Result<T, Error> {
-    let what = match &node.kind {
+    Err(de::Error::custom(format!("{} {complaint}", shown(node))))
+}
+
+fn shown(node: &Node) -> String {
+    match &node.kind {
         _ if node.is_null() => "nothing".to_owned(),
         Kind::Scalar { text, .. } => format!("`{}`", shorten(text)),
         Kind::List(_) => "a list".to_owned(),
         Kind::Map(_) => "a section".to_owned(),
-    };
-    Err(de::Error::custom(format!("{what} {complaint}")))
+    }
 }
 
 /// Integers, by the range of their type.
@@ -227,12 +230,15 @@ impl<'de> de::Deserializer<'de> for Value<'_, '_> {
         };
         let text = key.text().unwrap_or_default();
         let Some(name) = variants.iter().find(|variant| **variant == text) else {
-            let mend = match nearest(text, variants) {
-                Some(near) => format!("{near} (of {})", alternatives(variants)),
-                None => alternatives(variants),
+            let error = Error {
+                spot: Some(Spot::node(node)),
+                why: Why::Unknown {
+                    shown: shown(key),
+                    given: text.to_owned(),
+                    variants,
+                },
             };
-            return wrong(key, &format!("is not known here; write {mend}"))
-                .map_err(|error: Error| error.at(node));
+            return Err(error);
         };
         visitor.visit_enum(Choice {
             name,

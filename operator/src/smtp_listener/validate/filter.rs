@@ -1,10 +1,9 @@
 //! Filters: each value of the object in the words of the file.
 
-use postroad_config::{Endpoint, Filter, FilterService, FilterTimeouts, FilteredMail, OnFailure};
-use postroad_crds::common::HostPort;
+use postroad_config::{Filter, FilterService, FilterTimeouts, FilteredMail, OnFailure};
 use postroad_crds::smtp_listener as crd;
 
-use super::{Invalid, or_usual};
+use super::{Invalid, endpoint, or_usual};
 
 /// Errors: a filter without a service or with two, which the schema refuses as well; a time that is none.
 pub(super) fn of(given: &[crd::Filter]) -> Result<Vec<Filter>, Invalid> {
@@ -18,8 +17,8 @@ pub(super) fn of(given: &[crd::Filter]) -> Result<Vec<Filter>, Invalid> {
 fn one(index: usize, given: &crd::Filter) -> Result<Filter, Invalid> {
     let at = |field: &str| format!("spec.filters[{index}]{field}");
     let service = match (&given.rspamd, &given.milter) {
-        (Some(rspamd), None) => FilterService::Rspamd(endpoint(rspamd)),
-        (None, Some(milter)) => FilterService::Milter(endpoint(milter)),
+        (Some(rspamd), None) => FilterService::Rspamd(endpoint(&at(".rspamd"), rspamd)?),
+        (None, Some(milter)) => FilterService::Milter(endpoint(&at(".milter"), milter)?),
         _ => return Err(Invalid::new(&at(""), "give exactly one of rspamd and milter")),
     };
     let usual = FilterTimeouts::default();
@@ -43,14 +42,6 @@ fn one(index: usize, given: &crd::Filter) -> Result<Filter, Invalid> {
             total: or_usual(&at(".timeouts.total"), timeouts.total.as_ref(), usual.total)?,
         },
     })
-}
-
-/// The schema bounds the port.
-fn endpoint(given: &HostPort) -> Endpoint {
-    Endpoint {
-        host: given.host.clone(),
-        port: u16::try_from(given.port).unwrap_or(0),
-    }
 }
 
 #[cfg(test)]
