@@ -23,6 +23,12 @@ fn say(line: &dyn Display) {
     }
 }
 
+/// A number and what it counts.
+fn counted(number: u64, what: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{ending}")
+}
+
 /// Prints the verifier of the password on standard input (one line; its line end does not belong to it).
 pub fn hash_password(scram: bool) -> ExitCode {
     let mut input = Zeroizing::new(String::new());

@@ -2,6 +2,7 @@
 //!
 //! Speaks to the socket in the spool's folder (`crate::admin::socket`): whoever may write there may give orders.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,8 +16,9 @@ use postroad_config::admin::{
 };
 use serde::de::DeserializeOwned;
 
-use super::say;
+use super::{counted, say};
 use crate::admin::socket;
+use crate::reload::unreadable;
 
 /// What is wanted.
 #[derive(Clone, Debug)]
@@ -47,7 +49,13 @@ pub fn run(spool: &Path, wish: Wish, json: bool) -> ExitCode {
 
 /// The folder of the spool that a configuration names. Errors: a sentence.
 pub fn spool_of(config: &Path) -> Result<PathBuf, String> {
-    let text = std::fs::read_to_string(config).map_err(|error| format!("{}: {error}", config.display()))?;
+    let text = std::fs::read_to_string(config).map_err(|error| {
+        format!(
+            "{}: {}; name the configuration of the mail server: postroad-mta queue --config FILE …",
+            config.display(),
+            unreadable(&error)
+        )
+    })?;
     // Its other mistakes do not matter: the mail server runs by what it read before.
     postroad_config::spool_directory(&text).ok_or_else(|| {
         format!(
@@ -64,20 +72,37 @@ fn failed(error: &dyn std::fmt::Display) -> ExitCode {
 
 async fn fulfil(socket: &Path, wish: Wish, json: bool) -> Result<(), String> {
     match wish {
-        Wish::List(mut query) => loop {
-            let page: Page = ask(socket, Method::GET, &format!("/v1/queue?{}", terms(&query)), None).await?;
-            for entry in &page.entries {
-                if json {
-                    print_json(entry)?;
-                } else {
-                    print_entry(entry);
+        Wish::List(mut query) => {
+            let all = query == ListQuery::default();
+            let mut any = false;
+            loop {
+                let target = format!("/v1/queue?{}", terms(&query));
+                let page: Page = ask(socket, Method::GET, &target, None).await?;
+                any |= !page.entries.is_empty();
+                for entry in &page.entries {
+                    if json {
+                        print_json(entry)?;
+                    } else {
+                        print_entry(entry);
+                    }
+                }
+                match page.next {
+                    Some(next) => query.after = Some(next),
+                    None => break,
                 }
             }
-            match page.next {
-                Some(next) => query.after = Some(next),
-                None => return Ok(()),
+            if !any && !json {
+                eprintln!(
+                    "{}",
+                    if all {
+                        "nothing waits"
+                    } else {
+                        "nothing that waits fits"
+                    }
+                );
             }
-        },
+            Ok(())
+        }
         Wish::Show(id) => {
             let entry: Entry = ask(socket, Method::GET, &format!("/v1/queue/{}", encoded(&id)), None).await?;
             if json {
@@ -88,8 +113,10 @@ async fn fulfil(socket: &Path, wish: Wish, json: bool) -> Result<(), String> {
         }
         Wish::Sites => {
             let mut target = format!("/v1/sites?limit={LONGEST_PAGE}");
+            let mut any = false;
             loop {
                 let page: SitesPage = ask(socket, Method::GET, &target, None).await?;
+                any |= !page.sites.is_empty();
                 for site in &page.sites {
                     if json {
                         print_json(site)?;
@@ -99,9 +126,13 @@ async fn fulfil(socket: &Path, wish: Wish, json: bool) -> Result<(), String> {
                 }
                 match page.next {
                     Some(next) => target = format!("/v1/sites?limit={LONGEST_PAGE}&after={}", encoded(&next)),
-                    None => return Ok(()),
+                    None => break,
                 }
             }
+            if !any && !json {
+                eprintln!("mail waits for no site");
+            }
+            Ok(())
         }
         Wish::Site(verb, order) => {
             let body = serde_json::to_vec(&order).map_err(|error| error.to_string())?;
@@ -113,7 +144,8 @@ async fn fulfil(socket: &Path, wish: Wish, json: bool) -> Result<(), String> {
             for site in &now.suspended {
                 say(&format_args!("{site}"));
             }
-            eprintln!("{verb}: {} sites are suspended now", now.suspended.len());
+            let suspended = counted(now.suspended.len() as u64, "site");
+            eprintln!("{verb}: {suspended} suspended now");
             Ok(())
         }
         Wish::Order(verb, selection) => {
@@ -130,7 +162,7 @@ async fn fulfil(socket: &Path, wish: Wish, json: bool) -> Result<(), String> {
             } else {
                 ""
             };
-            eprintln!("{verb}: {} messages{more}", done.ids.len());
+            eprintln!("{verb}: {}{more}", counted(done.ids.len() as u64, "message"));
             Ok(())
         }
     }
@@ -145,7 +177,7 @@ async fn ask<T: DeserializeOwned>(
 ) -> Result<T, String> {
     let stream = tokio::net::UnixStream::connect(socket)
         .await
-        .map_err(|error| format!("{}: {error}; does the mail server run?", socket.display()))?;
+        .map_err(|error| no_server(socket, &error))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| error.to_string())?;
@@ -173,6 +205,23 @@ async fn ask<T: DeserializeOwned>(
     }
     let refusal: Result<Refusal, _> = serde_json::from_slice(&octets);
     Err(refusal.map_or_else(|_| status.to_string(), |refusal| refusal.error))
+}
+
+/// Why nobody answers, and what to do.
+fn no_server(socket: &Path, error: &std::io::Error) -> String {
+    let spool = socket.parent().unwrap_or(socket).display();
+    let stopped = format!("`postroad-mta spool ls {spool}` shows what waits meanwhile");
+    let why = match error.kind() {
+        ErrorKind::NotFound => {
+            format!(
+                "no mail server runs on this spool; start it, or name the configuration of the one that runs by --config; {stopped}"
+            )
+        }
+        ErrorKind::ConnectionRefused => format!("the mail server has ended; start it; {stopped}"),
+        ErrorKind::PermissionDenied => "only root and the user of the mail server may ask it".to_owned(),
+        _ => format!("{error}; does the mail server run?"),
+    };
+    format!("{}: {why}", socket.display())
 }
 
 /// The terms of a list as a query string.
@@ -234,8 +283,12 @@ fn print_entry(entry: &Entry) {
             .map(|at| format!("  next {}", when(at)))
             .unwrap_or_default();
         say(&format_args!(
-            "{:18}{:<9} <{}>  {} attempts{next}  {}",
-            "", recipient.state, recipient.address, recipient.attempts, recipient.reply
+            "{:18}{:<9} <{}>  {}{next}  {}",
+            "",
+            recipient.state,
+            recipient.address,
+            counted(recipient.attempts.into(), "attempt"),
+            recipient.reply
         ));
     }
 }
@@ -284,6 +337,30 @@ const LONGEST_PAGE: u32 = 1_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_finds_no_mail_server_is_told_what_to_do() {
+        let socket = Path::new("/var/spool/postroad/admin.sock");
+        for (kind, words) in [
+            (
+                ErrorKind::NotFound,
+                "by --config; `postroad-mta spool ls /var/spool/postroad` shows",
+            ),
+            (ErrorKind::ConnectionRefused, "has ended; start it"),
+            (ErrorKind::PermissionDenied, "only root"),
+        ] {
+            let told = no_server(socket, &kind.into());
+            assert!(
+                told.starts_with("/var/spool/postroad/admin.sock: ") && told.contains(words),
+                "{told}"
+            );
+        }
+        let told = spool_of(Path::new("/nowhere/base.yaml")).unwrap_err();
+        assert!(
+            told.contains("there is no such file; name the configuration"),
+            "{told}"
+        );
+    }
 
     #[test]
     fn terms_become_a_query_that_is_safe_to_send() {

@@ -12,7 +12,7 @@ use postroad_spool::{
 };
 use serde_json::{Value, json};
 
-use super::say;
+use super::{counted, say};
 use crate::log::clean;
 use crate::queue::shown;
 
@@ -190,11 +190,11 @@ fn write_row(out: &mut impl Write, row: &Value) -> io::Result<()> {
     for recipient in row["recipients"].as_array().into_iter().flatten() {
         writeln!(
             out,
-            "{:18}{:<9} <{}>  {} attempts  {}",
+            "{:18}{:<9} <{}>  {}  {}",
             "",
             recipient["state"].as_str().unwrap_or(""),
             recipient["address"].as_str().unwrap_or(""),
-            recipient["attempts"],
+            counted(recipient["attempts"].as_u64().unwrap_or(0), "attempt"),
             recipient["reply"].as_str().unwrap_or(""),
         )?;
     }
