@@ -51,11 +51,7 @@ pub fn holder(listener: &SmtpListener, all: &[SmtpListener]) -> Option<Holder> {
 /// What keeps the newest spec from being served.
 pub fn obstacle(holder: Option<&Holder>) -> Option<Obstacle> {
     let holder = holder.filter(|holder| holder.is_near)?;
-    Some(Obstacle {
-        reason: reason::CONFLICT,
-        message: sentence(holder),
-        stalled: true,
-    })
+    Some(Obstacle::stalled(reason::CONFLICT, sentence(holder)))
 }
 
 /// The condition `Conflicted`.

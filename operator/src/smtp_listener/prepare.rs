@@ -58,14 +58,6 @@ pub struct Prepared {
 /// What somebody has to mend first is inside.
 pub(super) type Wanted<T> = Result<T, Obstacle>;
 
-fn obstacle(reason: &'static str, message: String, stalled: bool) -> Obstacle {
-    Obstacle {
-        reason,
-        message,
-        stalled,
-    }
-}
-
 /// Writes Secrets and objects. The inner error is something that somebody has to mend: what runs stays.
 pub async fn prepare(
     listener: &SmtpListener,
@@ -75,15 +67,14 @@ pub async fn prepare(
 ) -> Result<Wanted<Prepared>, Error> {
     let valid = match validate::validate(&listener.spec) {
         Ok(valid) => valid,
-        Err(invalid) => return Ok(Err(obstacle(reason::INVALID, invalid.to_string(), true))),
+        Err(invalid) => return Ok(Err(Obstacle::stalled(reason::INVALID, invalid.to_string()))),
     };
-    let users = match users(listener, names, ctx).await? {
-        Ok(users) => users,
-        Err(obstacle) => return Ok(Err(obstacle)),
-    };
-    let tls = match certificate::certificate(listener, names, children, ctx).await? {
-        Ok(tls) => tls,
-        Err(obstacle) => return Ok(Err(obstacle)),
+    let users = users(listener, names, ctx).await?;
+    let tls = certificate::certificate(listener, names, children, ctx).await?;
+    let (users, tls) = match (users, tls) {
+        (Ok(users), Ok(tls)) => (users, tls),
+        (Err(one), Err(other)) => return Ok(Err(one.and(other, &names.namespace))),
+        (Err(obstacle), Ok(_)) | (Ok(_), Err(obstacle)) => return Ok(Err(obstacle)),
     };
     write(listener, names, children, ctx, Inputs { valid, users, tls }).await
 }
@@ -142,7 +133,7 @@ async fn write(
     let leaves_by = network::mail_ports(&parts.policies, &parts.domains, &inputs.valid.filters);
     let rendered = match config::rendered(parts, before.as_deref(), previous.as_ref()) {
         Ok(rendered) => rendered,
-        Err(error) => return Ok(Err(obstacle(error.reason(), error.to_string(), true))),
+        Err(error) => return Ok(Err(Obstacle::stalled(error.reason(), error.to_string()))),
     };
     write_config(names, children, &rendered, ctx).await?;
     ctx.last.put(listener, &rendered.hash, Arc::clone(&rendered.set));
@@ -188,7 +179,7 @@ fn review(
     let Some(address) = ctx.args.pod_ip else {
         let message = "authentication.serviceAccounts.checkRevocation: the operator does not know its own address; start it with \
                        --pod-ip, or POD_IP";
-        return Ok(Err(obstacle(reason::INVALID, message.to_owned(), false)));
+        return Ok(Err(Obstacle::new(reason::INVALID, message.to_owned())));
     };
     let now = Timestamp::now().as_second();
     let kept = ctx.reviews.leaf(&name).filter(|leaf| {
@@ -394,7 +385,7 @@ async fn users(listener: &SmtpListener, names: &Names, ctx: &Ctx) -> Result<Want
         Err(obstacle) => return Ok(Err(obstacle)),
     };
     Ok(validate::users(&secret, name)
-        .map_err(|invalid| obstacle(reason::SECRET_INVALID, invalid.to_string(), false)))
+        .map_err(|invalid| Obstacle::new(reason::SECRET_INVALID, invalid.to_string())))
 }
 
 /// What the answers to logins of users who do not exist are made of: drawn once for each listener, so that they are the same
@@ -434,13 +425,7 @@ pub(super) async fn owner_secret(
 ) -> Result<Wanted<Secret>, Error> {
     match gather::named_secret(ctx, &names.namespace, name).await {
         Ok(Some(secret)) => Ok(Ok(secret)),
-        Ok(None) => {
-            let message = format!(
-                "{field}: there is no Secret {name} in namespace {}; create it, it is picked up then",
-                names.namespace
-            );
-            Ok(Err(obstacle(reason::SECRET_NOT_FOUND, message, false)))
-        }
+        Ok(None) => Ok(Err(Obstacle::absent(field, name, &names.namespace))),
         Err(error) if error.category() == "Forbidden" => Ok(Err(denied(names, ctx))),
         Err(error) => Err(error),
     }
@@ -449,7 +434,7 @@ pub(super) async fn owner_secret(
 /// The namespace did not opt in: what to do, as a command.
 pub fn denied(names: &Names, ctx: &Ctx) -> Obstacle {
     let message = secrets::denied(&names.namespace, &ctx.args);
-    obstacle(reason::SECRET_ACCESS_DENIED, message, false)
+    Obstacle::new(reason::SECRET_ACCESS_DENIED, message)
 }
 
 pub(super) fn made(error: impl std::fmt::Display) -> Error {

@@ -23,12 +23,15 @@ pub fn condition(host: &str, serving: &[&Seen], found: &Found, now: Timestamp) -
     let condition =
         |status, reason, message: String| NewCondition::new(CERTIFICATE_SERVED, status, reason, message);
     let Some(wanted) = &found.certificate else {
-        let served = found.obstacle.is_none();
-        return condition(
-            served.then_some(true),
-            reason::NOT_CONFIGURED,
-            "no port uses TLS, or there is no certificate".into(),
-        );
+        return match &found.obstacle {
+            None => condition(Some(true), reason::NOT_CONFIGURED, "no port uses TLS".into()),
+            // Which one is to be served is not known; the pods go on with what they have.
+            Some(obstacle) => condition(
+                None,
+                obstacle.reason,
+                format!("which one is to be served is not known: {}", obstacle.message),
+            ),
+        };
     };
     if let Some((reason, message)) = serving.iter().find_map(|pod| fault(pod, wanted, found)) {
         return condition(Some(false), reason, message);

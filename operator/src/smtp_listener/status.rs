@@ -13,10 +13,12 @@ use postroad_crds::{SmtpListener, SmtpListenerStatus};
 use super::build::certificates::Facts;
 use super::names::VOLUME_LOST;
 use super::namesake::{self, Holder};
+pub use super::obstacle::Obstacle;
 use super::orders::{FENCED, HIBERNATE};
 use super::rollout::{self, Rollout};
 use super::routes;
 use super::served;
+use super::settling::is_settling;
 use super::spool_format;
 use super::volumes::Growth;
 
@@ -33,28 +35,6 @@ pub struct Seen {
     pub state: Result<State, String>,
     /// What its ports showed in a handshake; absent where it was not looked at, or cannot look.
     pub shown: Option<Vec<PortShown>>,
-}
-
-/// Why there is nothing new to serve: reason and message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Obstacle {
-    /// One of [`reason`].
-    pub reason: &'static str,
-    /// A sentence.
-    pub message: String,
-    /// Only a change from outside can mend it.
-    pub stalled: bool,
-}
-
-impl Obstacle {
-    /// One that may pass by itself.
-    pub fn new(reason: &'static str, message: String) -> Self {
-        Self {
-            reason,
-            message,
-            stalled: false,
-        }
-    }
 }
 
 /// A volume that cannot be attached.
@@ -166,7 +146,8 @@ pub fn status(listener: &SmtpListener, found: &Found, now: Timestamp) -> SmtpLis
     let ready = if found.hibernates && found.obstacle.is_none() {
         NewCondition::new(READY, Some(false), reason::HIBERNATED, asleep(&before))
     } else {
-        ready(listener.spec.replicas, &serving, found, &conditions)
+        let settles = |condition: &NewCondition| is_settling(condition, &before, generation, now);
+        ready(listener.spec.replicas, &serving, found, &conditions, settles)
     };
     let moving = moving(listener.spec.replicas, &serving, found, &conditions[0]);
     let stalled = stalled(found);
@@ -199,7 +180,14 @@ fn spool_format(listener: &SmtpListener, before: &SmtpListenerStatus, found: &Fo
     i32::try_from(agreed).unwrap_or(1)
 }
 
-fn ready(wanted: i32, serving: &[&Seen], found: &Found, conditions: &[NewCondition]) -> NewCondition {
+/// `settles`: whether a condition says no more than that a change is on its way.
+fn ready(
+    wanted: i32,
+    serving: &[&Seen],
+    found: &Found,
+    conditions: &[NewCondition],
+    settles: impl Fn(&NewCondition) -> bool,
+) -> NewCondition {
     if let Some(obstacle) = &found.obstacle {
         return NewCondition::new(READY, Some(false), obstacle.reason, obstacle.message.clone());
     }
@@ -228,14 +216,19 @@ fn ready(wanted: i32, serving: &[&Seen], found: &Found, conditions: &[NewConditi
         RELAY_PROTECTED => condition.status == Some(false),
         _ => false,
     };
-    if let Some(fault) = conditions.iter().find(stands_in_the_way) {
+    let faults = || conditions.iter().filter(stands_in_the_way);
+    if let Some(fault) = faults().find(|fault| !settles(fault)) {
         return NewCondition::new(READY, Some(false), &fault.reason, fault.message.clone());
     }
+    let on_its_way = faults().next();
+    let on_its_way = on_its_way.map_or(String::new(), |fault| {
+        format!("; a change is on its way: {}", fault.message)
+    });
     NewCondition::new(
         READY,
         Some(true),
         reason::AS_WANTED,
-        serve(serving.len(), wanted, found),
+        serve(serving.len(), wanted, found) + &on_its_way,
     )
 }
 

@@ -115,6 +115,120 @@ fn all_as_wanted() {
     );
 }
 
+fn since(status: &SmtpListenerStatus, kind: &str) -> i64 {
+    let found = status.conditions.iter().find(|condition| condition.type_ == kind);
+    found.unwrap().last_transition_time.0.as_second()
+}
+
+/// The status of one pod that runs this configuration, so many seconds after `now`.
+fn goes_on(listener: &mut SmtpListener, hash: &str, error: Option<&str>, second: i64) -> SmtpListenerStatus {
+    let pod = pod("edge-0", |state| {
+        state.config.hash = hash.into();
+        state.config.error = error.map(str::to_owned);
+    });
+    let at = Timestamp::from_second(now().as_second() + second).unwrap();
+    let next = status(listener, &found(vec![pod]), at);
+    listener.status = Some(next.clone());
+    next
+}
+
+#[test]
+fn a_listener_stays_ready_while_a_change_of_an_attached_object_goes_round() {
+    let mut edge = listener(1);
+    let begin = goes_on(&mut edge, "h3", None, 0);
+    assert_eq!(status_of(&begin.conditions, READY), Some(true));
+    for second in [100, 130, 159] {
+        let changing = goes_on(&mut edge, "h2", None, second);
+        assert_eq!(status_of(&changing.conditions, CONFIG_APPLIED), Some(false));
+        assert_eq!(status_of(&changing.conditions, RECONCILING), Some(true));
+        assert_eq!(status_of(&changing.conditions, READY), Some(true), "{second}");
+        assert_eq!(since(&changing, READY), now().as_second());
+        let ready = changing
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == READY);
+        let message = &ready.unwrap().message;
+        assert!(
+            message.contains("a change is on its way: edge-0 still runs"),
+            "{message}"
+        );
+    }
+    let over = goes_on(&mut edge, "h2", None, 160);
+    assert_eq!(
+        status_of(&over.conditions, READY),
+        Some(false),
+        "it takes too long"
+    );
+    assert_eq!(since(&over, CONFIG_APPLIED), now().as_second() + 100);
+    // It has to be confirmed now; the grace is not given twice.
+    assert_eq!(
+        status_of(&goes_on(&mut edge, "h2", None, 161).conditions, READY),
+        Some(false)
+    );
+    let there = goes_on(&mut edge, "h3", None, 170);
+    assert_eq!(status_of(&there.conditions, READY), Some(true));
+    assert_eq!(since(&there, READY), now().as_second() + 170);
+}
+
+#[test]
+fn a_listener_is_not_ready_for_a_spec_of_its_own_before_its_pods_say_so() {
+    let mut edge = listener(1);
+    goes_on(&mut edge, "h3", None, 0);
+    edge.metadata.generation = Some(5);
+    for second in [1, 2] {
+        let changing = goes_on(&mut edge, "h2", None, second);
+        assert_eq!(status_of(&changing.conditions, READY), Some(false));
+        let ready = changing
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == READY);
+        assert_eq!(ready.unwrap().observed_generation, Some(5));
+    }
+    assert_eq!(
+        status_of(&goes_on(&mut edge, "h3", None, 3).conditions, READY),
+        Some(true)
+    );
+}
+
+#[test]
+fn a_pod_that_refuses_a_change_is_given_no_grace() {
+    let mut edge = listener(1);
+    goes_on(&mut edge, "h3", None, 0);
+    let refused = goes_on(&mut edge, "h2", Some("ports[0].tls: no"), 1);
+    assert_eq!(status_of(&refused.conditions, READY), Some(false));
+    assert_eq!(reason_of(&refused, READY), reason::CONFIG_REFUSED);
+}
+
+#[test]
+fn nothing_is_said_of_a_certificate_that_is_not_known() {
+    let mut edge = Found {
+        obstacle: Some(Obstacle::absent("spec.tls.secretName", "edge-tls", "mail")),
+        certificate: None,
+        ..found(vec![pod("edge-0", |_| {})])
+    };
+    let said = |found: &Found| {
+        let said = status(&listener(1), found, now());
+        let of = said.conditions.iter().find(|one| one.type_ == CERTIFICATE_SERVED);
+        let of = of.unwrap();
+        (of.status.clone(), of.reason.clone(), of.message.clone())
+    };
+    let (status, reason, message) = said(&edge);
+    assert_eq!(
+        (status.as_str(), reason.as_str()),
+        ("Unknown", reason::SECRET_NOT_FOUND)
+    );
+    assert!(
+        message.contains("is not known: spec.tls.secretName: there is no Secret edge-tls"),
+        "{message}"
+    );
+    edge.obstacle = None;
+    let (status, reason, _) = said(&edge);
+    assert_eq!(
+        (status.as_str(), reason.as_str()),
+        ("True", reason::NOT_CONFIGURED)
+    );
+}
+
 #[test]
 fn what_keeps_a_listener_from_ready_is_named() {
     let rows: Vec<(Found, &str)> = vec![
@@ -153,11 +267,7 @@ fn what_keeps_a_listener_from_ready_is_named() {
         ),
         (
             Found {
-                obstacle: Some(Obstacle {
-                    reason: reason::SECRET_NOT_FOUND,
-                    message: "m".into(),
-                    stalled: false,
-                }),
+                obstacle: Some(Obstacle::new(reason::SECRET_NOT_FOUND, "m".into())),
                 ..found(vec![pod("edge-0", |_| {})])
             },
             reason::SECRET_NOT_FOUND,
