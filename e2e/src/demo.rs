@@ -4,6 +4,8 @@
 //!
 //! Every mail that a server accepted goes on one list; at the end the list is held against the mailboxes.
 
+pub mod by_hand;
+
 use std::time::{Duration, Instant};
 
 use crate::dns::Zone;

@@ -11,7 +11,7 @@ use postroad_e2e::mail::mailbox::Account;
 use postroad_e2e::peers::Peers;
 use postroad_e2e::report::Steps;
 use postroad_e2e::story::{World, discard};
-use postroad_e2e::{demo, install};
+use postroad_e2e::{demo, install, place};
 
 /// Shows Postroad at work on a real cluster.
 #[derive(Parser)]
@@ -35,16 +35,22 @@ fn main() -> ExitCode {
         return finish(
             &steps
                 .step("down", || down(&args.choice))
-                .map(|()| "demo: everything is removed".to_owned()),
+                .map(|()| format!("demo: everything is removed{}", kept())),
         );
     }
     let result = run(&args.choice, &mut steps);
     print!("{}", steps.table());
     match result {
         Ok((world, account)) => {
+            println!("what to try next, by hand:");
             if let Some(exports) = world.cluster.exports() {
-                println!("look around: {exports}\nremove it:   cargo demo -- down");
+                println!("{exports}");
             }
+            println!(
+                "{}\n# remove it\n{}\n",
+                demo::by_hand::text(),
+                down_again(&args.choice)
+            );
             account
                 .changed
                 .iter()
@@ -82,6 +88,26 @@ fn down(choice: &Choice) -> Outcome {
     discard(&Namespace::new(&cluster, demo::NAMESPACE))?;
     install::remove(&cluster)?;
     Peers::remove(&cluster)
+}
+
+fn down_again(choice: &Choice) -> &'static str {
+    match choice.cluster {
+        Which::Local => "cargo demo -- down",
+        Which::Current => "cargo demo -- --cluster current down",
+    }
+}
+
+/// What stays for the next run, where anything does.
+fn kept() -> String {
+    let cache = place::cache();
+    if !cache.exists() {
+        return String::new();
+    }
+    format!(
+        "; what was built for it stays for the next run in {0} and {1} (`rm -rf {0}` frees the first, `cargo clean` the second)",
+        cache.display(),
+        place::target().display()
+    )
 }
 
 fn finish(result: &Outcome<String>) -> ExitCode {

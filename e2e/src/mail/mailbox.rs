@@ -127,7 +127,8 @@ fn header(message: &[u8]) -> String {
     format!("\r\n{}", String::from_utf8_lossy(&message[..end]))
 }
 
-const PASSWORD: &str = "postroad";
+/// Opens every mailbox.
+pub const PASSWORD: &str = "postroad";
 
 #[cfg(test)]
 mod tests {
