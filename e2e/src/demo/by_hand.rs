@@ -12,7 +12,7 @@ use crate::peers::{self, FAR};
 pub fn text() -> String {
     let (peers, shared) = (peers::NAMESPACE, mailbox::PASSWORD);
     let send = format!(
-        "swaks --server 127.0.0.1:5587 -tls --auth-user {USER} --auth-password '{PASSWORD}' --from {USER}@lake.example --to"
+        "swaks --server 127.0.0.1:5587 -tls --auth PLAIN --auth-user {USER} --auth-password '{PASSWORD}' --from {USER}@lake.example --to"
     );
     let lines = [
         format!("# send a mail, as {USER} with the password of e2e/demo ('{PASSWORD}')"),
