@@ -277,9 +277,13 @@ async fn controllers(
             api::<Guarded<SmtpListener>>(client, args),
             all.clone(),
             move |listener| {
-                news.of(&listener, &known, attached::domain_line, |domain: &MailDomain| {
-                    &domain.spec.listener_refs
-                })
+                news.of(
+                    &listener,
+                    &known,
+                    attached::domain_line,
+                    |domain: &MailDomain| &domain.spec.listener_refs,
+                    |_, _| false,
+                )
             },
         ));
     let (known, news) = (ctx.policies.clone(), News::new(ctx));
@@ -294,6 +298,7 @@ async fn controllers(
                     &known,
                     attached::policy_line,
                     |policy: &RelayPolicy| &policy.spec.listener_refs,
+                    relay_policy::quota::is_behind,
                 )
             },
         ));

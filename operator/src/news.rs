@@ -1,5 +1,6 @@
 //! Whom a change of a listener wakes. Its spec is news for all that name it. Its status, which changes with its queue, is news only
-//! for those that wait for it, that lost to another, or that are not in its configuration any more: of thousands of domains few.
+//! for those that wait for it, that lost to another, that are not in its configuration any more, or of whose routes it has another
+//! word: of thousands of domains few.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,13 +30,15 @@ impl News {
         }
     }
 
-    /// Objects of a store that look again. `line`: what a configuration that holds the object says of it.
+    /// Objects of a store that look again. `line`: what a configuration that holds the object says of it. `behind`: whether the
+    /// listener says something of the object that its status does not have.
     pub fn of<K>(
         &self,
         listener: &Guarded<SmtpListener>,
         store: &Store<Guarded<K>>,
         line: impl Fn(&K) -> String,
         references: impl Fn(&K) -> &[ListenerRef],
+        behind: impl Fn(&K, &SmtpListener) -> bool,
     ) -> Vec<ObjectRef<Guarded<K>>>
     where
         K: Resource<DynamicType = ()> + Stated + Clone + 'static,
@@ -52,12 +55,15 @@ impl News {
             let parsed = listener.0.as_ref().ok();
             parsed.and_then(|listener| self.ctx.rendered.holds(listener, &line(object)))
         };
+        let is_behind = |object: &K| {
+            let parsed = listener.0.as_ref();
+            parsed.is_ok_and(|listener| behind(object, listener))
+        };
         let known = store.state();
         let woken = known.iter().filter(|object| {
-            object
-                .0
-                .as_ref()
-                .is_ok_and(|parsed| names(parsed) && (everybody || wakes(parsed, held(parsed))))
+            object.0.as_ref().is_ok_and(|parsed| {
+                names(parsed) && (everybody || wakes(parsed, held(parsed)) || is_behind(parsed))
+            })
         });
         woken.map(|object| ObjectRef::from_obj(&**object)).collect()
     }

@@ -5,11 +5,13 @@
 //! Neither changes Ready: a provider's word is not a fault of the object.
 
 use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
 use postroad_config::provider::preset;
 use postroad_config::{Policy, RouteTarget};
 use postroad_crds::conditions::{NewCondition, QUOTA_AVAILABLE, UPSTREAM_ACCEPTING, reason};
 use postroad_crds::relay_policy::RouteStatus;
 use postroad_crds::smtp_listener::RouteTrouble;
+use postroad_crds::{RelayPolicy, SmtpListener};
 
 /// What a listener says of a route of the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +20,26 @@ pub struct Told {
     pub listener: String,
     /// Its row.
     pub row: RouteTrouble,
+}
+
+/// Whether a listener says something of the routes of a policy that the policy's status does not have. With several listeners the
+/// status has the worst that one of them says, and a look too many does no harm.
+pub fn is_behind(object: &RelayPolicy, listener: &SmtpListener) -> bool {
+    let name = format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any());
+    let rows = listener.status.iter().flat_map(|status| &status.routes);
+    let rows: Vec<_> = rows.filter(|row| row.policy == name).collect();
+    let told = object.status.iter().flat_map(|status| &status.routes);
+    let told: Vec<_> = told.filter(|row| row.reason.is_some()).collect();
+    let is_told = |row: &RouteTrouble| {
+        told.iter()
+            .any(|known| known.route == row.route && known.until >= row.until)
+    };
+    let is_said = |known: &RouteStatus| {
+        rows.iter().any(|row| {
+            row.route == known.route && row.until == known.until && known.reason.as_ref() == Some(&row.reason)
+        })
+    };
+    !rows.iter().all(|row| is_told(row)) || !told.iter().all(|known| is_said(known))
 }
 
 /// The routes, each with the worst that is said of it. `told`: rows of this policy alone.
@@ -146,7 +168,45 @@ pub fn ends(told: &[Told]) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_policy_looks_again_when_a_listener_says_something_else_of_its_routes() {
+        let policy = |routes: serde_json::Value| -> RelayPolicy {
+            serde_json::from_value(json!({
+                "apiVersion": "postroad.dev/v1alpha1", "kind": "RelayPolicy", "metadata": {"name": "p", "namespace": "mail"},
+                "spec": {"listenerRefs": [{"name": "edge"}], "routes": [{"direct": {}}]},
+                "status": {"conditions": [], "routes": routes},
+            }))
+            .unwrap()
+        };
+        let listener = |routes: serde_json::Value| -> SmtpListener {
+            serde_json::from_value(json!({
+                "apiVersion": "postroad.dev/v1alpha1", "kind": "SmtpListener", "metadata": {"name": "edge", "namespace": "mail"},
+                "spec": {"hostname": "m.example", "queue": {"storage": {"size": "1Gi"}},
+                         "ports": [{"name": "smtp", "port": 25, "role": "Transfer", "tls": "Opportunistic"}]},
+                "status": {"conditions": [], "routes": routes},
+            }))
+            .unwrap()
+        };
+        let row = |policy: &str, until: &str| json!({"policy": policy, "route": 0, "reason": "Quota", "since": "a", "until": until, "reply": "", "pods": []});
+        let usable = json!([{"route": 0, "to": "h", "state": "Usable"}]);
+        let resting = json!([{"route": 0, "to": "h", "state": "Resting", "reason": "Quota", "until": "2026-01-01T01:00:00Z"}]);
+        let until = "2026-01-01T01:00:00Z";
+        for (told, said, want) in [
+            (&usable, json!([]), false),
+            (&usable, json!([row("mail/p", until)]), true),
+            (&usable, json!([row("mail/other", until)]), false),
+            (&resting, json!([row("mail/p", until)]), false),
+            (&resting, json!([row("mail/p", "2026-01-01T02:00:00Z")]), true),
+            (&resting, json!([]), true),
+        ] {
+            let found = is_behind(&policy(told.clone()), &listener(said.clone()));
+            assert_eq!(found, want, "{told} {said}");
+        }
+    }
 
     fn policy() -> Policy {
         let text = "name: mail/p\nroutes:\n  - {to: {smartHosts: [{host: smtp.example, port: 587}]}, tls: Verified, provider: AmazonSES}\n  - {to: {direct: {}}, tls: Opportunistic}\n";
