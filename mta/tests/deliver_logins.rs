@@ -104,6 +104,36 @@ async fn a_password_is_said_inside_tls_and_once_for_a_connection() {
     }
 }
 
+/// As a configuration has it, in one line.
+fn pem(certificate: &CertificateDer<'static>) -> String {
+    use base64::Engine as _;
+    let coded = base64::engine::general_purpose::STANDARD.encode(certificate);
+    format!(r#""-----BEGIN CERTIFICATE-----\n{coded}\n-----END CERTIFICATE-----\n""#)
+}
+
+#[tokio::test]
+async fn the_authorities_of_a_route_vouch_for_its_hosts_in_place_of_the_public_ones() {
+    let directory = tempfile::tempdir().unwrap();
+    let (acceptor, own) = certificate();
+    let (_, other) = certificate();
+    let known = Sink::start(script("AUTH PLAIN", Some(acceptor), yes())).await;
+    let (foreign, public) = server("AUTH PLAIN", yes()).await;
+    let vouched = |host: &Sink, by: &CertificateDer<'static>| {
+        let route = route(host, "Verified", ANN);
+        format!("{}, authorities: {}}}", route.strip_suffix('}').unwrap(), pem(by))
+    };
+    // The first has a certificate that the public authorities vouch for, which is nothing to this route.
+    let routes = [vouched(&foreign, &other), vouched(&known, &own)];
+    let bench = bench(directory.path(), policy(&routes), public);
+    submit(&bench, "one").await;
+    let taken = known.wait_for(1).await;
+    bench.empty().await;
+    assert!(taken[0].tls);
+    assert_eq!((foreign.logins().len(), known.logins().len()), (0, 1));
+    assert!(foreign.connections() >= 1, "it was tried");
+    bench.stop().await;
+}
+
 #[tokio::test]
 async fn nothing_is_said_in_clear_nor_to_whom_the_certificate_does_not_prove() {
     let directory = tempfile::tempdir().unwrap();

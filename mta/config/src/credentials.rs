@@ -60,6 +60,9 @@ pub struct OauthClient {
     pub scope: String,
     /// How the client proves itself to the authority.
     pub proof: ClientProof,
+    /// Certificate authorities, PEM, one of which must vouch for the address of tokens; absent = the public ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorities: Option<String>,
 }
 
 /// How a client proves itself to its authority: exactly one of these.
@@ -91,6 +94,9 @@ pub struct GoogleServiceAccount {
     pub token_endpoint: String,
     /// What the token is to be for.
     pub scope: String,
+    /// Certificate authorities, PEM, one of which must vouch for the address of tokens; absent = the public ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorities: Option<String>,
 }
 
 /// There is nothing to log in with.
@@ -109,6 +115,27 @@ impl Credentials {
             Self::GoogleServiceAccount(account) => Some(&account.token_endpoint),
             Self::Password(_) | Self::ClientCertificate(_) | Self::Missing(_) => None,
         }
+    }
+
+    /// Who vouches for the address of tokens, where that is not the public authorities.
+    pub fn authorities(&self) -> Option<&str> {
+        match self {
+            Self::OauthClient(client) => client.authorities.as_deref(),
+            Self::GoogleServiceAccount(account) => account.authorities.as_deref(),
+            Self::Password(_) | Self::ClientCertificate(_) | Self::Missing(_) => None,
+        }
+    }
+
+    /// The same, with these authorities for the address of tokens.
+    #[must_use]
+    pub fn vouched_by(mut self, vouchers: Option<&str>) -> Self {
+        let vouchers = vouchers.map(str::to_owned);
+        match &mut self {
+            Self::OauthClient(client) => client.authorities = vouchers,
+            Self::GoogleServiceAccount(account) => account.authorities = vouchers,
+            Self::Password(_) | Self::ClientCertificate(_) | Self::Missing(_) => {}
+        }
+        self
     }
 }
 
@@ -201,6 +228,9 @@ pub struct TokenEndpoint<'a> {
 
 /// Rules over what a route logs in with. `at`: path of the route.
 pub(crate) fn check(at: &str, route: &Route, found: &mut Findings) {
+    if let Some(vouchers) = &route.authorities {
+        check_authorities(at, route, vouchers, found);
+    }
     let Some(credentials) = &route.credentials else {
         return;
     };
@@ -261,6 +291,22 @@ pub(crate) fn check(at: &str, route: &Route, found: &mut Findings) {
     }
 }
 
+/// Certificates are taken apart by whoever has the means; here it is seen that there are some.
+fn check_authorities(at: &str, route: &Route, vouchers: &str, found: &mut Findings) {
+    let field = || format!("{at}.authorities");
+    found.require(
+        route.tls == TlsMode::Verified && matches!(route.to, RouteTarget::SmartHosts(_)),
+        field,
+        || "is for smart hosts with tls Verified; leave it out, or write Verified".to_owned(),
+    );
+    found.require(
+        vouchers.contains("-----BEGIN CERTIFICATE-----") && vouchers.len() <= LONGEST_AUTHORITIES,
+        field,
+        || format!("is no PEM with certificates of at most {LONGEST_AUTHORITIES} octets; give those of the authorities"),
+    );
+}
+
+const LONGEST_AUTHORITIES: usize = 64 << 10;
 const LONGEST_SECRET: usize = 4_096;
 const LONGEST_URL: usize = 2_048;
 
@@ -319,6 +365,7 @@ mod tests {
                 token_endpoint: "https://a/b".into(),
                 scope: "s".into(),
                 proof,
+                authorities: None,
             })
         };
         for credentials in [
@@ -336,6 +383,7 @@ mod tests {
                 key: "CANARY".into(),
                 token_endpoint: "https://a/b".into(),
                 scope: "s".into(),
+                authorities: None,
             }),
         ] {
             let shown = format!("{credentials:?}");

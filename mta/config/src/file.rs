@@ -371,6 +371,9 @@ pub struct Route {
     /// Our name in EHLO on this route; absent = `hostname`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hello_name: Option<DomainName>,
+    /// Authorities, PEM, one of which must vouch for the smart hosts where `tls` is `Verified`; absent = the public ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorities: Option<String>,
 }
 
 /// To whom a route leads.

@@ -490,7 +490,10 @@ fn allowed<'a>(way: &Way, terms: Terms, servers: &'a [Server], found: &Found) ->
     let (mut usable, mut refused) = (vec![], vec![]);
     for (place, server) in servers.iter().enumerate() {
         match found.decide(place, server, &way.to, terms) {
-            Ok(protection) => usable.push((server, protection)),
+            Ok(protection) => {
+                let vouched = protection.vouched_by(way.habits.authorities.as_ref());
+                usable.push((server, vouched));
+            }
             Err(refusal) => refused.push((place, refusal)),
         }
     }

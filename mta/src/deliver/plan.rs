@@ -10,6 +10,8 @@
 //!
 //! May assume: the configuration is checked, domains are sorted by name and both domains are A-labels in lower case.
 
+use std::sync::Arc;
+
 use ipnet::IpNet;
 use postroad_config::provider::Provider;
 use postroad_config::{
@@ -67,6 +69,8 @@ pub struct Habits {
     pub implicit_tls: bool,
     /// Our name in EHLO, where it is not the usual one.
     pub hello_name: Option<String>,
+    /// Who vouches for its hosts, where that is not the public authorities; PEM.
+    pub authorities: Option<Arc<str>>,
 }
 
 /// To whom a way leads.
@@ -251,6 +255,7 @@ impl Plan {
                 provider: route.provider,
                 implicit_tls: route.implicit_tls,
                 hello_name: route.hello_name.as_ref().map(|name| name.as_str().to_owned()),
+                authorities: route.authorities.as_deref().map(Arc::from),
             },
         };
         Self {

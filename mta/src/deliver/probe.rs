@@ -6,6 +6,7 @@
 //!
 //! A refused login counts as one of mail: the pause begins, or ends where the login is taken again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use postroad_config::admin::UpstreamTested;
@@ -82,7 +83,8 @@ impl Prober {
                 return;
             }
         };
-        let protection = Protection::from(route.tls);
+        let authorities = route.authorities.as_deref().map(Arc::from);
+        let protection = Protection::from(route.tls).vouched_by(authorities.as_ref());
         for server in &servers {
             for address in &server.addresses {
                 let target = Target {

@@ -41,6 +41,8 @@ pub enum Need {
     Encrypted,
     /// A public authority vouches for the host's name.
     Verified,
+    /// One of these authorities (PEM) vouches for the host's name.
+    Vouched(Arc<str>),
     /// TLSA records vouch for the certificate (RFC 7672).
     Dane(Arc<Anchors>),
 }
@@ -182,10 +184,27 @@ impl From<TlsMode> for Protection {
     }
 }
 
+impl Protection {
+    /// The same at a route that names its authorities: they vouch for its hosts, and the public ones do not.
+    #[must_use]
+    pub fn vouched_by(self, authorities: Option<&Arc<str>>) -> Self {
+        match (&self.need, authorities) {
+            (Need::Verified, Some(authorities)) => Self {
+                need: Need::Vouched(authorities.clone()),
+                ..self
+            },
+            _ => self,
+        }
+    }
+}
+
 impl Need {
     /// There is no delivery without TLS.
     pub fn is_strict(&self) -> bool {
-        matches!(self, Self::Encrypted | Self::Verified | Self::Dane(_))
+        matches!(
+            self,
+            Self::Encrypted | Self::Verified | Self::Vouched(_) | Self::Dane(_)
+        )
     }
 }
 

@@ -188,6 +188,27 @@ fn a_certificate_of_an_authority_may_name_the_server_or_the_domain() {
 }
 
 #[test]
+fn authorities_of_a_route_vouch_where_public_ones_would() {
+    let authorities: Arc<str> = "PEM".into();
+    for mode in [
+        TlsMode::Disabled,
+        TlsMode::Opportunistic,
+        TlsMode::Encrypted,
+        TlsMode::Verified,
+    ] {
+        let usual = Protection::from(mode);
+        let own = usual.clone().vouched_by(Some(&authorities));
+        if mode == TlsMode::Verified {
+            assert_eq!(own.need, Need::Vouched(authorities.clone()));
+            assert!(own.need.is_strict());
+        } else {
+            assert_eq!(own, usual);
+        }
+        assert_eq!(usual.clone().vouched_by(None), usual);
+    }
+}
+
+#[test]
 fn a_try_without_records_is_never_in_the_clear_where_mail_would_not_be() {
     for (mode, want) in [
         (TlsMode::Disabled, Need::Clear),

@@ -4,6 +4,7 @@
 //! ```text
 //!   Offered, Encrypted ─► any certificate (RFC 7435); the peer still proves that it holds the key
 //!   Verified ───────────► a public authority vouches for the host's name (RFC 9525)
+//!   Vouched ────────────► one of the route's own authorities does
 //!   Dane ───────────────► dane_certificate.rs
 //! ```
 //!
@@ -12,8 +13,11 @@
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::client::{
+    Resumption, WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor, verify_server_name,
+};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
@@ -29,6 +33,7 @@ pub struct ClientTls {
     any: Arc<ClientConfig>,
     verified: Arc<ClientConfig>,
     roots: Arc<RootCertStore>,
+    nobody: Arc<ClientConfig>,
 }
 
 impl ClientTls {
@@ -62,6 +67,11 @@ impl ClientTls {
                     .with_no_client_auth(),
             ),
             roots,
+            nobody: Arc::new(
+                builder()?
+                    .with_root_certificates(RootCertStore::empty())
+                    .with_no_client_auth(),
+            ),
         })
     }
 
@@ -69,6 +79,7 @@ impl ClientTls {
     pub fn config<'a>(&self, host: &'a str, need: &'a Need) -> (&'a str, Arc<ClientConfig>) {
         match need {
             Need::Verified => (host, self.verified.clone()),
+            Need::Vouched(authorities) => (host, self.vouched(authorities)),
             // RFC 7672 section 8.1: the name where the records are.
             Need::Dane(anchors) => (anchors.base.as_str(), self.recorded(anchors)),
             Need::Clear | Need::Offered | Need::Encrypted => (host, self.any.clone()),
@@ -102,6 +113,23 @@ impl ClientTls {
     /// The configuration that takes certificates for a name from a public authority.
     pub fn public_names(&self) -> Arc<ClientConfig> {
         self.verified.clone()
+    }
+
+    /// The configuration that takes certificates for a name from one of these authorities (PEM). What is no certificate vouches
+    /// for nobody. No session is resumed: one of before was perhaps proven by others.
+    pub fn vouched(&self, authorities: &str) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        let certificates = CertificateDer::pem_slice_iter(authorities.as_bytes());
+        roots.add_parsable_certificates(certificates.filter_map(Result::ok));
+        let Ok(verifier) =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone()).build()
+        else {
+            return self.nobody.clone();
+        };
+        let mut config = ClientConfig::clone(&self.nobody);
+        config.dangerous().set_certificate_verifier(verifier);
+        config.resumption = Resumption::disabled();
+        Arc::new(config)
     }
 
     /// A session of before was perhaps proven by other records, so none is resumed.

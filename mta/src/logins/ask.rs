@@ -2,6 +2,7 @@
 //!
 //! No redirect is followed: it would carry secrets to a host that nobody named.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::Request;
@@ -12,22 +13,32 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use jiff::fmt::rfc2822::DateTimeParser;
 use postroad_config::TokenEndpoint;
+use rustls::ClientConfig;
 use std::net::SocketAddr;
 
 use super::answer::Said;
 use crate::deliver::connect::{self, Stream};
-use crate::deliver::tls::ClientTls;
 use crate::dns::{Dns, Scope};
 
 /// Sends a form. Errors: why there is no answer, in a few words.
-pub async fn post(dns: &Dns, tls: &ClientTls, to: TokenEndpoint<'_>, form: String) -> Result<Said, String> {
+pub async fn post(
+    dns: &Dns,
+    tls: Arc<ClientConfig>,
+    to: TokenEndpoint<'_>,
+    form: String,
+) -> Result<Said, String> {
     match tokio::time::timeout(LONGEST, exchange(dns, tls, to, form)).await {
         Ok(said) => said,
         Err(_) => Err(format!("no answer within {} s", LONGEST.as_secs())),
     }
 }
 
-async fn exchange(dns: &Dns, tls: &ClientTls, to: TokenEndpoint<'_>, form: String) -> Result<Said, String> {
+async fn exchange(
+    dns: &Dns,
+    tls: Arc<ClientConfig>,
+    to: TokenEndpoint<'_>,
+    form: String,
+) -> Result<Said, String> {
     let stream = stream(dns, tls, to).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
@@ -65,7 +76,7 @@ async fn exchange(dns: &Dns, tls: &ClientTls, to: TokenEndpoint<'_>, form: Strin
 }
 
 /// The first of its addresses that answers.
-async fn stream(dns: &Dns, tls: &ClientTls, to: TokenEndpoint<'_>) -> Result<Stream, String> {
+async fn stream(dns: &Dns, tls: Arc<ClientConfig>, to: TokenEndpoint<'_>) -> Result<Stream, String> {
     let addresses = dns
         .addresses(to.host, Scope::Configured)
         .await
@@ -75,7 +86,7 @@ async fn stream(dns: &Dns, tls: &ClientTls, to: TokenEndpoint<'_>) -> Result<Str
         match connect::connect(SocketAddr::new(address, to.port), CONNECT).await {
             Ok(stream) if !to.is_tls => return Ok(Stream::Plain(stream)),
             Ok(stream) => {
-                let secured = connect::handshake(stream, to.host, tls.public_names(), CONNECT).await;
+                let secured = connect::handshake(stream, to.host, tls, CONNECT).await;
                 return secured.map_err(|no| format!("no TLS: {}", no.reason));
             }
             Err(no) => why = format!("no connection to {address}: {}", no.reason),

@@ -161,6 +161,7 @@ mod tests {
             key: pair.key,
             token_endpoint: "https://oauth2.googleapis.com/token".into(),
             scope: "https://mail.google.com/".into(),
+            authorities: None,
         };
         let now = now();
         let statement = of_account(&account, now).unwrap();
@@ -188,6 +189,7 @@ mod tests {
             token_endpoint: "https://login.example/token".into(),
             scope: "s".into(),
             proof: postroad_config::ClientProof::Secret("unused".into()),
+            authorities: None,
         };
         let statement = of_client(&client, &pair, now(), "unique".into()).unwrap();
         let header = decode_header(&statement).unwrap();

@@ -35,7 +35,11 @@ pub async fn mint(way: &Way, credentials: &Credentials, skew: &mut i64) -> Resul
     loop {
         let now = seconds();
         let form = request(credentials, now.saturating_add(*skew)).await?;
-        let said = ask::post(&way.dns, &way.tls, endpoint, form).await;
+        let proven = credentials.authorities().map_or_else(
+            || way.tls.public_names(),
+            |authorities| way.tls.vouched(authorities),
+        );
+        let said = ask::post(&way.dns, proven, endpoint, form).await;
         let said = said.map_err(|why| unavailable(endpoint.host, &why))?;
         match said.token(endpoint.host, now) {
             Err(no) if again && is_of_the_clock(&no, &said, now, *skew) => {

@@ -16,8 +16,9 @@ use postroad_config::{
     Password, RouteTarget, TlsMode, token_endpoint,
 };
 use postroad_crds::relay_policy::{self as crd, CredentialType, RouteTlsMode};
-use rustls::pki_types::PrivateKeyDer;
+use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
 
 use super::ses;
@@ -46,8 +47,10 @@ pub fn wanted(route: &crd::Route) -> Option<&crd::Credentials> {
 /// How TLS is used with these credentials; `usual`: without a word of the route. Errors: it would carry them in clear.
 pub fn tls(route: &crd::Route, usual: TlsMode) -> Result<TlsMode, Invalid> {
     let is_login = wanted(route).is_some();
+    let names_authorities = route.tls.as_ref().is_some_and(|tls| tls.authorities.is_some());
     let usual = match usual {
         TlsMode::Opportunistic if is_login => TlsMode::Verified,
+        _ if names_authorities => TlsMode::Verified,
         usual => usual,
     };
     let mode = route
@@ -65,6 +68,43 @@ pub fn tls(route: &crd::Route, usual: TlsMode) -> Result<TlsMode, Invalid> {
                  cannot be checked"
             ),
         )),
+    }
+}
+
+/// Authorities that the route trusts in place of the public ones. Errors: nobody would be asked for a certificate of theirs, or
+/// there is none in it.
+pub fn authorities(route: &crd::Route, mode: TlsMode) -> Result<Option<String>, Invalid> {
+    let field = "spec.routes.tls.authorities";
+    let Some(text) = route.tls.as_ref().and_then(|tls| tls.authorities.clone()) else {
+        return Ok(None);
+    };
+    if route.direct.is_some() {
+        return Err(Invalid::new(
+            field,
+            "the servers of recipients have certificates of the public authorities; leave it out of a direct route",
+        ));
+    }
+    if mode != TlsMode::Verified {
+        return Err(Invalid::new(
+            field,
+            format!("{mode:?} checks no certificate of a host; write Verified for tls.mode"),
+        ));
+    }
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+    let mut trusted = RootCertStore::empty();
+    let are_sound = certificates.is_ok_and(|certificates| {
+        !certificates.is_empty()
+            && certificates
+                .into_iter()
+                .all(|certificate| trusted.add(certificate).is_ok())
+    });
+    if are_sound {
+        Ok(Some(text))
+    } else {
+        Err(Invalid::new(
+            field,
+            "holds no certificates in PEM that can vouch for others; give those of the authorities",
+        ))
     }
 }
 
@@ -155,6 +195,7 @@ pub fn credentials(
                 crd::ClientProof::Certificate => ClientProof::Certificate(rsa_pair(entries, now)?),
                 crd::ClientProof::ServiceAccountToken => ClientProof::TokenFile(FEDERATED_TOKEN.into()),
             },
+            authorities: None,
         }),
         CredentialType::GoogleServiceAccount => {
             Credentials::GoogleServiceAccount(google(given, user()?, entries)?)
@@ -205,6 +246,7 @@ fn google(
         key: private,
         token_endpoint: endpoint(given, Some(uri))?,
         scope: given.scope.clone().unwrap_or_else(|| GOOGLE_SCOPE.to_owned()),
+        authorities: None,
     })
 }
 

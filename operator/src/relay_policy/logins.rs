@@ -81,10 +81,13 @@ pub async fn gather(object: &RelayPolicy, policy: &Policy, ctx: &Ctx) -> Result<
             logins.routes.push(None);
             continue;
         };
+        let vouchers = planned.authorities.as_deref();
         let Some(reference) = &given.secret_ref else {
             let login = credentials::credentials(given, hosts, &Entries::new(), Timestamp::now());
             logins.routes.push(Some(
-                login.map_err(|invalid| (reason::INVALID, invalid.to_string())),
+                login
+                    .map(|login| login.vouched_by(vouchers))
+                    .map_err(|invalid| (reason::INVALID, invalid.to_string())),
             ));
             continue;
         };
@@ -94,6 +97,7 @@ pub async fn gather(object: &RelayPolicy, policy: &Policy, ctx: &Ctx) -> Result<
                 logins.used.push(used(number, &secret));
                 let entries = credentials::entries(&secret);
                 credentials::credentials(given, hosts, &entries, Timestamp::now())
+                    .map(|login| login.vouched_by(vouchers))
                     .map_err(|invalid| (reason::SECRET_INVALID, format!("Secret {name}: {invalid}")))
             }
             Ok(None) => Err((

@@ -141,6 +141,7 @@ fn route(route: &crd::Route) -> Result<Route, Invalid> {
     }
     Ok(Route {
         credentials: credentials::planned(route, &to, tls)?,
+        authorities: credentials::authorities(route, tls)?,
         to,
         tls,
         limits: limits(known.limits, route.limits.as_ref())?,
@@ -393,6 +394,22 @@ mod tests {
     }
 
     #[test]
+    fn authorities_of_a_route_are_proof_enough_for_verified() {
+        let authority = rcgen::generate_simple_self_signed(vec!["ca.example".to_owned()]).unwrap();
+        let authority = authority.cert.pem();
+        for to in [
+            json!({"provider": {"name": "Exim", "host": "h"}}),
+            json!({"smartHosts": [{"host": "h", "port": 25}]}),
+        ] {
+            let mut route = to;
+            route["tls"] = json!({"authorities": authority});
+            let told = validate(&policy(&json!({"routes": [route]}))).unwrap();
+            assert_eq!(told.routes[0].tls, TlsMode::Verified);
+            assert_eq!(told.routes[0].authorities.as_ref(), Some(&authority));
+        }
+    }
+
+    #[test]
     fn each_mistake_names_field_value_and_mend() {
         for (spec, field, value) in [
             (
@@ -419,6 +436,21 @@ mod tests {
                 json!({"routes": [{"provider": {"name": "Gmail", "port": 465}, "tls": {"mode": "Disabled"}}]}),
                 "spec.routes.tls.mode",
                 "Disabled",
+            ),
+            (
+                json!({"routes": [{"direct": {}, "tls": {"authorities": "x"}}]}),
+                "spec.routes.tls.authorities",
+                "direct",
+            ),
+            (
+                json!({"routes": [{"provider": {"name": "Gmail"}, "tls": {"mode": "Encrypted", "authorities": "x"}}]}),
+                "spec.routes.tls.authorities",
+                "Encrypted",
+            ),
+            (
+                json!({"routes": [{"provider": {"name": "Postfix", "host": "h"}, "tls": {"authorities": "x"}}]}),
+                "spec.routes.tls.authorities",
+                "no certificates",
             ),
             (
                 json!({"routes": [{"provider": {"name": "Gmail"}, "heloName": "mail"}]}),
