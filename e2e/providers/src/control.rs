@@ -79,13 +79,10 @@ fn switch(shared: &mut Shared, stand: &'static Stand, order: &Value) -> Result<(
         ("throttled", &mut switches.throttled),
         ("down", &mut switches.down),
     ] {
-        match &order[name] {
-            Value::Null => {}
-            value => {
-                *place = value
-                    .as_bool()
-                    .ok_or_else(|| format!("{name} is true or false"))?
-            }
+        if !order[name].is_null() {
+            *place = order[name]
+                .as_bool()
+                .ok_or_else(|| format!("{name} is true or false"))?;
         }
     }
     if let odd @ Value::Object(_) = &order["odd"] {
@@ -124,7 +121,7 @@ pub(crate) fn places() -> Value {
     stands.chain(authorities).collect()
 }
 
-/// Whether all of it listens.
+/// On the loopback.
 pub(crate) const PORT: u16 = 19_999;
 
 #[cfg(test)]

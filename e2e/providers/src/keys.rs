@@ -60,7 +60,7 @@ impl Keys {
         let connector = issued(
             &issuer,
             &[domain],
-            KeyPair::generate()?,
+            &KeyPair::generate()?,
             ExtendedKeyUsagePurpose::ClientAuth,
         )?;
         let client_key = KeyPair::generate_for(&PKCS_RSA_SHA256)?;
@@ -85,7 +85,7 @@ impl Keys {
         let pair = issued(
             &self.issuer,
             names,
-            KeyPair::generate()?,
+            &KeyPair::generate()?,
             ExtendedKeyUsagePurpose::ServerAuth,
         )?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -145,13 +145,13 @@ impl Keys {
 fn issued(
     issuer: &Issuer<'_, KeyPair>,
     names: &[&str],
-    key: KeyPair,
+    key: &KeyPair,
     usage: ExtendedKeyUsagePurpose,
 ) -> Result<Pair, Failed> {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut params = CertificateParams::new(names)?;
     params.extended_key_usages = vec![usage];
-    let certificate = params.signed_by(&key, issuer)?;
+    let certificate = params.signed_by(key, issuer)?;
     Ok(Pair {
         certificate: certificate.pem(),
         key: key.serialize_pem(),
