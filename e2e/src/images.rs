@@ -62,7 +62,23 @@ pub fn next_product() -> Outcome<Product> {
     product
 }
 
-fn built(features: &[&str], suffix: &str) -> Outcome<Product> {
+/// The stand-ins of providers, for the stories that play with them: the image, and the program itself.
+pub fn providers() -> Outcome<(Image, PathBuf)> {
+    // Beside the product, so that what they share is compiled once.
+    compile(&["-p", "postroad-providers"])?;
+    let program = binaries().join("postroad-providers");
+    Ok((
+        of_program(&program, "localhost/postroad-test-providers")?,
+        program,
+    ))
+}
+
+fn binaries() -> PathBuf {
+    place::target().join(TRIPLE).join("release")
+}
+
+/// Builds the programs of the product, and what else is said, as static release binaries.
+fn compile(more: &[&str]) -> Outcome {
     let args = [
         "build",
         "--release",
@@ -74,18 +90,23 @@ fn built(features: &[&str], suffix: &str) -> Outcome<Product> {
         "-p",
         "postroad-mta",
     ];
-    let binaries = place::target().join(TRIPLE).join("release");
-    if !binaries.join("postroad-mta").exists() {
-        eprintln!("    a release build of everything, once: about 10 minutes on two cores");
-    }
     Shell::new(place::cargo())
         .args(args)
-        .args(features)
+        .args(more)
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .dir(&place::tree())
         .limit(Duration::from_hours(1))
         .echo()
         .run()?;
+    Ok(())
+}
+
+fn built(features: &[&str], suffix: &str) -> Outcome<Product> {
+    let binaries = binaries();
+    if !binaries.join("postroad-mta").exists() {
+        eprintln!("    a release build of everything, once: about 10 minutes on two cores");
+    }
+    compile(features)?;
     let image = |name: &str| of_program(&binaries.join(name), &format!("localhost/{name}{suffix}"));
     Ok(Product {
         operator: image("postroad-operator")?,

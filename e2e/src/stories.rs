@@ -9,6 +9,7 @@ mod certificate_issued;
 mod certificate_replaced;
 mod crowd;
 mod desk;
+mod every_provider_relays;
 mod examples_accepted;
 mod fields_followed;
 mod hibernated;
@@ -28,6 +29,7 @@ mod orders;
 mod peers_alone;
 mod pod_killed;
 mod queue_ordered;
+mod relay_cases;
 mod relay_login;
 mod roles;
 mod scale_down;
@@ -37,6 +39,7 @@ mod service_accounts;
 mod signed;
 mod spool_adopted;
 mod spool_format;
+mod stand_ins;
 mod volume_full;
 mod volume_lost;
 mod volumes_grow;
@@ -65,6 +68,7 @@ pub const ALL: &[Story] = &[
     story("mail_fields_followed", mail_fields::play),
     story("limits_followed_without_restart", limits_followed::play),
     story("relay_logs_in_with_a_secret", relay_login::play),
+    story("every_provider_relays", every_provider_relays::play),
     story("senders_judged", senders_judged::play),
     story("access_lists_followed", access_lists::play),
     story("mail_signed_with_made_keys", mail_signed::play),
