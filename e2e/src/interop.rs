@@ -5,6 +5,7 @@
 //!            a store keeps what it gets; look-alikes of the end of data arrive as one message each
 //!   dovecot  a reply for each recipient, full mailboxes; a server for submission that logs in to ours
 //!   clients  swaks, msmtp, smtplib … ─► ours (AUTH, STARTTLS or implicit TLS) ─► sink
+//!   reports  ours ─► parsedmarc: policy, rows, results
 //!   notices  ours ─► sisimai, flufl.bounce, BounceParser: recipient, status, action
 //!   filters  client ─► ours, which asks OpenDKIM (milter) and rspamd (HTTP) ─► sink
 //!   signatures  ours ─► dkimpy, Mail::DKIM, OpenDKIM: what we sign and seal passes
@@ -22,6 +23,7 @@ mod mail;
 mod notices;
 mod ours;
 mod peers;
+mod reports;
 mod signatures;
 mod sink;
 mod stage;
@@ -126,6 +128,10 @@ const PARTS: &[Part] = &[
     Part {
         name: "notices",
         play: notices::play,
+    },
+    Part {
+        name: "reports",
+        play: reports::play,
     },
     Part {
         name: "signatures",

@@ -33,6 +33,8 @@ use crate::metrics::Metrics;
 use crate::net::{BindError, Budget, Ports, Pressure, raise_descriptors};
 use crate::queue::{self, Queue};
 use crate::reload::{self, LoadError};
+use crate::reports::dmarc::DmarcWriter;
+use crate::reports::{self, Reports};
 use crate::session::{self, Shared};
 use crate::settings::{Live, Settings};
 use crate::verify::Verifier;
@@ -151,14 +153,19 @@ impl Daemon {
         let dns = handles.dns();
         let tls = ClientTls::public()?;
         let logins = Logins::new(dns.clone(), tls.clone());
+        let reports = handles.reports();
         let queue = handles.queue(dns.clone(), logins.clone(), queue_stop.clone())?;
         let prober = Prober::new(dns.clone(), tls, logins);
         let handover = handles.handover(&queue, &background, &stop);
         let guard = handles.guard(dns.clone());
         let directory = handles.live.current().set.file.spool.directory.clone();
         guard.start(&directory, &background, &stop).await;
-        let ports = Ports::new(handles.sessions(&queue, dns, guard.clone())?);
-        let told = handles.admin_parts(handover, queue.clone(), ports.clone(), (prober, guard));
+        let intake = handles.intake(&queue);
+        reports
+            .start(&directory, writers(&dns), intake.clone(), &background, &stop)
+            .await;
+        let ports = Ports::new(handles.sessions(intake, dns, (guard.clone(), reports.clone()))?);
+        let told = handles.admin_parts(handover, queue.clone(), ports.clone(), (prober, guard, reports));
         let admin = admin::start(told, &background, &stop).await?;
         ports.start()?;
         background.spawn(ports.clone().follow());
@@ -262,6 +269,27 @@ impl Handles {
         Guard::new(live, (dns, system), metrics, self.spool.uuid(), patience)
     }
 
+    fn reports(&self) -> Reports {
+        let system = Dns::new(Resolver::new(Vec::new));
+        Reports::new(
+            self.live.clone(),
+            system,
+            Arc::clone(&self.metrics),
+            self.spool.uuid(),
+            (access::Patience::default(), reports::Timing::default()),
+        )
+    }
+
+    fn intake(&self, queue: &Queue) -> Intake {
+        let queue = queue.clone();
+        Intake::new(
+            self.spool.clone(),
+            self.live.clone(),
+            Arc::clone(&self.metrics),
+            move |entry| queue.accepted(entry),
+        )
+    }
+
     fn handover(&self, queue: &Queue, tracker: &TaskTracker, stop: &CancellationToken) -> Handover {
         let parts = handover::Parts {
             spool: self.spool.clone(),
@@ -279,7 +307,7 @@ impl Handles {
         handover: Handover,
         queue: Queue,
         ports: Ports,
-        (prober, guard): (Prober, Guard),
+        (prober, guard, reports): (Prober, Guard, Reports),
     ) -> admin::Parts {
         admin::Parts {
             boot_id: self.boot_id.clone(),
@@ -288,6 +316,7 @@ impl Handles {
             spool: self.spool.clone(),
             handover,
             guard: Some(guard),
+            reports: Some(reports),
             queue: Some(queue),
             ports: Some(ports),
             prober: Some(prober),
@@ -296,23 +325,23 @@ impl Handles {
         }
     }
 
-    fn sessions(&self, queue: &Queue, dns: Dns, guard: Guard) -> Result<Shared, StartError> {
-        let queue = queue.clone();
+    fn sessions(
+        &self,
+        intake: Intake,
+        dns: Dns,
+        (guard, reports): (Guard, Reports),
+    ) -> Result<Shared, StartError> {
         let budget = Budget::new(&self.metrics);
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         Ok(Shared {
             live: self.live.clone(),
             lifecycle: self.lifecycle.clone(),
-            intake: Intake::new(
-                self.spool.clone(),
-                self.live.clone(),
-                Arc::clone(&self.metrics),
-                move |entry| queue.accepted(entry),
-            ),
+            intake,
             auth: Authenticator::new(2 * cores)?,
             verifier: Verifier::new(dns.clone(), Arc::clone(&self.metrics)),
             filters: Filters::new(dns.clone(), Arc::clone(&self.metrics)),
             guard,
+            reports,
             callout: Callout::new(dns, ClientTls::public()?, budget.clone()),
             pressure: Pressure::of_this_process(),
             budget,
@@ -320,6 +349,11 @@ impl Handles {
             patience: session::Patience::default(),
         })
     }
+}
+
+/// Who makes reports to other domains.
+fn writers(dns: &Dns) -> Vec<Arc<dyn reports::Writer>> {
+    vec![Arc::new(DmarcWriter::new(dns.clone()))]
 }
 
 async fn open_spool(settings: &Settings) -> Result<(Spool, Recovery), StartError> {

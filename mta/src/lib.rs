@@ -8,6 +8,7 @@
 //!   admin (health, metrics, state, seal) ─► handover (to and from the other pods)
 //!            └─► seen (of the network), relay_test (of our own ports)
 //!   logins (at smart hosts, and tokens for them) ─► deliver
+//!   session, deliver ─► reports (to domains about themselves) ─► accept
 //! ```
 //!
 //! Assumes: it is the only process on its spool directory; it knows nothing of Kubernetes.
@@ -36,6 +37,7 @@ pub mod policy;
 pub mod queue;
 pub mod relay_test;
 pub mod reload;
+pub mod reports;
 pub mod seen;
 pub mod session;
 pub mod settings;

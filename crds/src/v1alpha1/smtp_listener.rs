@@ -3,6 +3,7 @@
 mod access;
 mod filter;
 mod pod;
+mod reports;
 mod rollout;
 mod service;
 mod verification;
@@ -27,6 +28,7 @@ pub use self::pod::{
     Affinity, CpuMemory, PodSettings, Resources, Spread, TaintEffect, Toleration, TolerationOperator,
     WhenUnsatisfiable,
 };
+pub use self::reports::{DmarcReports, ReportMode, Reports};
 pub use self::rollout::{Rollout, RolloutStatus};
 pub use self::service::{
     IpFamily, IpFamilyPolicy, ListenerNetworkPolicy, ListenerService, ProxyMode, ProxyProtocol, ServiceType,
@@ -115,6 +117,9 @@ pub struct SmtpListenerSpec {
     /// How mail of strangers is judged, at ports of role Transfer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification: Option<Verification>,
+    /// Reports to domains about their own mail. Absent = none is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reports: Option<Reports>,
     /// Filters that are asked about a message before it is stored: rspamd, milters. One after the other; each sees what those
     /// before it made of the message.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]

@@ -482,6 +482,7 @@ mod tests {
             relay_from: &file.relay_from,
             proxy_protocol: &file.proxy_protocol,
             access: &access,
+            reports: &file.reports,
             filters: &file.filters,
             headers: &file.headers,
             limits: &file.limits,

@@ -11,9 +11,10 @@ use crate::admission::Access;
 use crate::file::{ConfigFile, Deliver, Domain, Policy, RecipientMode, Role, RouteTarget, TlsMode};
 use crate::filter::Filter;
 use crate::limits::{Limits, QueueSection};
+use crate::reports::Reports;
 use crate::spool::{NEWEST_SPOOL_FORMAT, OLDEST_SPOOL_FORMAT};
 use crate::text::shorten;
-use crate::{access, admission, authentication, credentials, dkim, endpoint, filter, limits, users};
+use crate::{access, admission, authentication, credentials, dkim, endpoint, filter, limits, reports, users};
 
 /// One breach of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +115,8 @@ pub struct Sections<'a> {
     pub access: &'a Access,
     /// `headers`.
     pub headers: &'a Headers,
+    /// `reports`.
+    pub reports: &'a Reports,
     /// `filters`.
     pub filters: &'a [Filter],
     /// `limits`.
@@ -139,6 +142,7 @@ impl Sections<'_> {
         access::check_proxy(self.proxy_protocol, found);
         admission::check(self.access, found);
         access::check_headers(self.headers, found);
+        reports::check(self.reports, found);
         filter::check(self.filters, found);
         limits::check_limits(self.limits, found);
         limits::check_queue(self.queue, found);
@@ -228,6 +232,7 @@ fn check_sections(file: &ConfigFile, found: &mut Findings) {
         proxy_protocol: &file.proxy_protocol,
         access: &file.access,
         headers: &file.headers,
+        reports: &file.reports,
         filters: &file.filters,
         limits: &file.limits,
         queue: &file.queue,
@@ -608,6 +613,8 @@ policies:
                 "limits: {messagesPerConnection: 0}\nusers:",
                 "limits.messagesPerConnection",
             ),
+            ("users:", "reports: {from: nobody}\nusers:", "reports.from"),
+            ("users:", "reports: {contact: ''}\nusers:", "reports.contact"),
             ("users:", "relayFrom: [0.0.0.0/0]\nusers:", "relayFrom[0]"),
             ("users:", "relayFrom: ['::/0']\nusers:", "relayFrom[0]"),
             (

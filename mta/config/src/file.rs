@@ -19,6 +19,7 @@ use crate::domain::DomainName;
 use crate::filter::Filter;
 use crate::limits::{Limits, QueueSection, RouteLimits};
 use crate::provider::Provider;
+use crate::reports::Reports;
 use crate::spool::SpoolSection;
 use crate::text::Period;
 use crate::tls::TlsSection;
@@ -77,6 +78,9 @@ pub struct ConfigFile {
     /// How strangers' mail is judged.
     #[serde(default, skip_serializing_if = "unset")]
     pub verification: Verification,
+    /// Reports to domains about their own mail.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub reports: Reports,
     /// Filters that are asked about a message before it is stored, in order; at most 8.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<Filter>,
@@ -485,7 +489,7 @@ pub struct TokenRule {
 pub enum TokenRole {
     /// Everything.
     Operator,
-    /// What pods ask each other: hand-over, greylisting, rates.
+    /// What pods ask each other: hand-over, greylisting, rates, rows of reports.
     Peer,
     /// The queue: list, show, hold, release, retry, bounce.
     Admin,
@@ -511,8 +515,9 @@ pub struct Peers {
     /// to them is taken back; some of it may be delivered twice.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<String>,
-    /// Pods that stay, this one among them. Each greylist tuple and each count of `access.rates` belongs to one of them, which
-    /// the others ask; and they tell each other of routes to providers that rest. Empty = all belongs to this server.
+    /// Pods that stay, this one among them. Each greylist tuple, each count of `access.rates` and each day's report belongs to
+    /// one of them, which the others ask; and they tell each other of routes to providers that rest. Empty = all belongs to this
+    /// server.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fleet: Vec<FleetPod>,
 }

@@ -14,7 +14,7 @@ use postroad_config::{
 const PAGE: &str = include_str!("../../../docs/reference/configuration.md");
 
 /// The sources that hold sections of the file. `Fields` is private to its source, so items are known by both.
-const SOURCES: [(&str, &str); 13] = [
+const SOURCES: [(&str, &str); 14] = [
     ("file", include_str!("../src/file.rs")),
     ("access", include_str!("../src/access.rs")),
     ("admission", include_str!("../src/admission.rs")),
@@ -24,6 +24,7 @@ const SOURCES: [(&str, &str); 13] = [
     ("filter", include_str!("../src/filter.rs")),
     ("limits", include_str!("../src/limits.rs")),
     ("provider", include_str!("../src/provider/mod.rs")),
+    ("reports", include_str!("../src/reports.rs")),
     ("shard", include_str!("../src/shard.rs")),
     ("spool", include_str!("../src/spool.rs")),
     ("tls", include_str!("../src/tls.rs")),

@@ -1,9 +1,11 @@
 //! Texts of sender authentication: From fields, DMARC records, fields that claim to be our Authentication-Results.
 //!
 //! * An author's domain reads the same again.
+//! * A place for reports is one plain mailbox, whatever its URI hides.
 //! * A field that we write is recognised as ours, keeps to its lines, and says what was said and no more.
 
 use postroad_verify::dmarc::record::Text;
+use postroad_verify::dmarc::report;
 use postroad_verify::dmarc::{Domain, author};
 use postroad_verify::results::{Claim, Field, Property, Statement, claim, read};
 
@@ -11,6 +13,15 @@ use postroad_verify::results::{Claim, Field, Property, Statement, claim, read};
 pub fn dmarc(octets: &[u8]) {
     if let Text::Record(record) = Text::parse(octets) {
         assert!(record.reports.iter().all(|to| to.is_ascii() && to.contains(':')));
+        for place in record.reports.iter().filter_map(|uri| report::target(uri)) {
+            let address = place.address.as_bytes();
+            assert!(
+                address
+                    .iter()
+                    .all(|octet| octet.is_ascii_graphic() && !b"<>\",;:".contains(octet))
+            );
+            assert_eq!(address.iter().filter(|octet| **octet == b'@').count(), 1);
+        }
     }
     if let Ok(domain) = author(&[octets]) {
         assert_eq!(Domain::parse(domain.as_str()), Some(domain));

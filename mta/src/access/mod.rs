@@ -39,14 +39,16 @@ use tokio_util::task::TaskTracker;
 use self::blocklist::Word;
 use self::greylist::{Fact, Greylist, Key, Tuple};
 use self::rates::{Counts, Excess};
-use self::shared::{MOST_FACTS, Others, Question, Said};
+use self::shared::{MOST_FACTS, Question, Said};
 use self::verdict::Facts;
 use crate::dns::Dns;
 use crate::handover::host_name;
 use crate::metrics::{Answered, Metrics};
 use crate::settings::Live;
 
+pub(crate) use owners::owner;
 pub use serve::router;
+pub(crate) use shared::Others;
 pub use shared::{Patience, Whose};
 
 /// Keeps what `access` has to remember, and asks what it has to know. Cheap to clone.

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use postroad_config::FleetPod;
 use postroad_spool::SpoolUuid;
 use serde::{Deserialize, Serialize};
@@ -100,7 +101,7 @@ impl Default for Patience {
 struct Closed;
 
 /// The other pods, with connections that stay open.
-pub(super) struct Others {
+pub(crate) struct Others {
     live: Live,
     dns: Dns,
     spool: SpoolUuid,
@@ -115,7 +116,7 @@ struct Link {
 }
 
 impl Others {
-    pub(super) fn new(live: Live, dns: Dns, spool: SpoolUuid, patience: Patience) -> Self {
+    pub(crate) fn new(live: Live, dns: Dns, spool: SpoolUuid, patience: Patience) -> Self {
         Self {
             live,
             dns,
@@ -132,13 +133,23 @@ impl Others {
             Question::Wait(_) | Question::Count { .. } => self.patience.answer,
             Question::Passed(_) | Question::Adopt { .. } | Question::Routes(_) => self.patience.errand,
         };
+        let said = self.post(pod, VERB, body, limit).await?;
+        serde_json::from_slice(&said).ok()
+    }
+
+    /// Brings something to a pod that no client waits for; `None` where it does not answer in time.
+    pub(crate) async fn bring(&self, pod: &FleetPod, verb: &str, body: Vec<u8>) -> Option<Bytes> {
+        self.post(pod, verb, body, self.patience.errand).await
+    }
+
+    async fn post(&self, pod: &FleetPod, verb: &str, body: Vec<u8>, limit: Duration) -> Option<Bytes> {
         if let Some(peer) = self.idle(&pod.name)
-            && let Ok(said) = self.over(peer, pod, &body, limit).await
+            && let Ok(said) = self.over(peer, pod, verb, &body, limit).await
         {
             return said;
         }
         let peer = self.connect(pod).await?;
-        self.over(peer, pod, &body, limit).await.unwrap_or_default()
+        self.over(peer, pod, verb, &body, limit).await.unwrap_or_default()
     }
 
     /// Asks over a connection. Errors: the pod has closed it, which it may do while nobody asks.
@@ -146,13 +157,14 @@ impl Others {
         &self,
         mut peer: Peer,
         pod: &FleetPod,
+        verb: &str,
         body: &[u8],
         limit: Duration,
-    ) -> Result<Option<Said>, Closed> {
-        match timeout(limit, peer.post(VERB, body.to_vec())).await {
-            Ok(Ok(text)) => {
+    ) -> Result<Option<Bytes>, Closed> {
+        match timeout(limit, peer.post(verb, body.to_vec())).await {
+            Ok(Ok(said)) => {
                 self.put_back(&pod.name, peer);
-                Ok(serde_json::from_slice(&text).ok())
+                Ok(Some(said))
             }
             Ok(Err(PeerError::Unreachable(..))) => Err(Closed),
             Ok(Err(error)) => {
@@ -188,7 +200,7 @@ impl Others {
         tracing::warn!(
             pod = pod.name,
             error,
-            "another pod cannot be asked: its share of greylisting and rates lets all mail pass"
+            "another pod cannot be asked: mail passes its share of greylisting and rates, and its reports wait for their rows"
         );
         let mut links = self.links();
         let link = links.entry(pod.name.clone()).or_default();
@@ -198,7 +210,7 @@ impl Others {
     }
 
     /// Forgets pods that are none of the fleet any more.
-    pub(super) fn follow(&self, fleet: &[FleetPod]) {
+    pub(crate) fn follow(&self, fleet: &[FleetPod]) {
         self.links()
             .retain(|name, _| fleet.iter().any(|pod| pod.name == *name));
     }

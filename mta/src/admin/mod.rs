@@ -33,6 +33,7 @@ use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 use crate::net::Ports;
 use crate::queue::Queue;
+use crate::reports::Reports;
 use crate::settings::Live;
 use crate::tls::{self, TlsError};
 use crate::tokens::{Authenticator, KeySetError};
@@ -59,6 +60,8 @@ pub struct Parts {
     pub handover: Handover,
     /// What pods of a fleet ask each other, where that is served.
     pub guard: Option<Guard>,
+    /// Rows of reports.
+    pub reports: Option<Reports>,
     /// The queue, where its verbs are served.
     pub queue: Option<Queue>,
     /// The ports of mail, where they are served.
@@ -134,6 +137,13 @@ pub async fn start(
                 .guard
                 .as_ref()
                 .map(crate::access::router)
+                .unwrap_or_default(),
+        );
+        let among_pods = among_pods.merge(
+            parts
+                .reports
+                .as_ref()
+                .map(crate::reports::router)
                 .unwrap_or_default(),
         );
         let router = api::router(served, verbs, among_pods, gate.clone());

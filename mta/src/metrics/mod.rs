@@ -12,6 +12,7 @@
 pub mod access;
 pub mod by_site;
 pub mod filters;
+pub mod reports;
 mod routes;
 pub mod signatures;
 pub mod standing;
@@ -163,6 +164,8 @@ pub struct Metrics {
     pub filters: filters::Filters,
     /// Who was let in.
     pub access: access::AccessFigures,
+    /// Reports to others about their own domains.
+    pub reports: reports::ReportFigures,
     /// Signatures over mail of ours.
     pub signatures: signatures::Signatures,
     /// Attempts on recipients, by how they ended.
@@ -225,6 +228,7 @@ impl Metrics {
             verdicts: verdicts::Verdicts::default(),
             filters: filters::Filters::default(),
             access: access::AccessFigures::default(),
+            reports: reports::ReportFigures::default(),
             signatures: signatures::Signatures::default(),
             deliveries: Family::default(),
             site_deliveries: by_site::BySite::default(),
@@ -253,6 +257,7 @@ impl Metrics {
         metrics.verdicts.register(&mut metrics.registry);
         metrics.filters.register(&mut metrics.registry);
         metrics.access.register(&mut metrics.registry);
+        metrics.reports.register(&mut metrics.registry);
         metrics.signatures.register(&mut metrics.registry);
         metrics.tls_policies.register(&mut metrics.registry);
         let routes = routes::Routes(metrics.lanes.clone());

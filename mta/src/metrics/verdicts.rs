@@ -184,6 +184,7 @@ pub(crate) fn sample(metrics: &Verdicts) {
     let message = dmarc::Request {
         author: Err(dmarc::FromError::Missing),
         identifiers: Vec::new(),
+        each_method: false,
     };
     let outcome = dmarc::Check::run(message, |_| postroad_verify::dns::Answer::Failure);
     metrics.count_dmarc(&outcome);

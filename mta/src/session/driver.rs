@@ -85,6 +85,13 @@ pub(super) enum Ending {
     Refused(Reply),
 }
 
+impl Ending {
+    /// The client is asked to come again.
+    fn is_for_now(&self) -> bool {
+        matches!(self, Self::Refused(reply) if (400..500).contains(&reply.code()))
+    }
+}
+
 /// A message that has ended, for the log.
 struct Brought {
     identity: String,
@@ -279,6 +286,9 @@ impl Driver {
             Err(ending) => ending,
         };
         self.log_ending(&brought, &ending);
+        if !ending.is_for_now() {
+            self.report(brought.told.row.as_deref());
+        }
         match ending {
             Ending::Stored(id) => {
                 self.accepted += 1;

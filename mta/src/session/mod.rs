@@ -41,6 +41,7 @@ use crate::filter::Filters;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{ByClass, Metrics, Refused};
 use crate::net::{Budget, Pressure};
+use crate::reports::Reports;
 use crate::settings::Live;
 use crate::verify::Verifier;
 
@@ -67,6 +68,8 @@ pub struct Shared {
     pub filters: Filters,
     /// Who is let in.
     pub guard: Guard,
+    /// What other domains are told of their mail.
+    pub reports: Reports,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// How long clients are waited for.

@@ -26,6 +26,7 @@ use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 use crate::net::{Budget, Pressure};
 use crate::policy::tests::settings;
+use crate::reports::Reports;
 use crate::settings::Live;
 use crate::verify::Verifier;
 
@@ -65,6 +66,16 @@ impl Stage {
             spool.uuid(),
             crate::access::Patience::default(),
         );
+        let reports = Reports::new(
+            live.clone(),
+            Dns::new(Table::default()),
+            Arc::clone(&metrics),
+            spool.uuid(),
+            (
+                crate::access::Patience::default(),
+                crate::reports::Timing::default(),
+            ),
+        );
         let shared = Shared {
             intake: Intake::new(spool, live.clone(), Arc::clone(&metrics), move |_| {
                 told.fetch_add(1, Ordering::Relaxed);
@@ -80,6 +91,7 @@ impl Stage {
             verifier: Verifier::new(Dns::new(Table::default()), Arc::clone(&metrics)),
             filters: Filters::new(Dns::new(Table::default()), Arc::clone(&metrics)),
             guard,
+            reports,
             pressure: Pressure::of_this_process(),
             budget,
             metrics,

@@ -1,13 +1,15 @@
 //! Checks of the sender: begun at MAIL, waited for at RCPT where they may refuse it, told in the header at the end.
 
-use postroad_config::Role;
+use postroad_config::{ConfigFile, ReportMode, Role};
 use postroad_smtp::Reply;
 use postroad_smtp::server::Session;
 use postroad_verify::dkim::overall;
+use postroad_verify::dmarc::report::Row;
 
 use super::driver::Driver;
 use crate::accept::{Receiving, Transaction};
 use crate::policy::Refusal;
+use crate::reports::Kind;
 use crate::verify::{self, Pending, Sender, Spf, Verdicts};
 
 impl Driver {
@@ -19,15 +21,23 @@ impl Driver {
             return None;
         }
         let (helo, _) = session.client_name().unwrap_or_default();
-        let sender = Sender {
-            client,
+        let file = &self.settings.set.file;
+        let sender = self.sender(helo, reverse_path);
+        let checks = self.shared.verifier.begin(&file.verification, sender)?;
+        Some(if reports_dmarc(file) {
+            checks.for_reports()
+        } else {
+            checks
+        })
+    }
+
+    fn sender(&self, helo: &str, reverse_path: &str) -> Sender {
+        Sender {
+            client: self.client.ip(),
             helo: helo.to_owned(),
             reverse_path: reverse_path.to_owned(),
             receiver: self.settings.hostname().to_owned(),
-        };
-        self.shared
-            .verifier
-            .begin(&self.settings.set.file.verification, sender)
+        }
     }
 
     /// Whether the sender may go on, where the settings let a verdict refuse it. Errors: the session is over before it is known.
@@ -83,7 +93,22 @@ impl Driver {
         );
         transaction.results = Some(field);
         transaction.refusal = verdicts.refusal(verification);
-        Told::of(&verdicts)
+        let mut told = Told::of(&verdicts);
+        if reports_dmarc(&self.settings.set.file) {
+            let sender = self.sender(&transaction.helo, &transaction.reverse_path);
+            told.row = verdicts.row(verification, &sender).map(Box::new);
+        }
+        told
+    }
+}
+
+impl Driver {
+    /// Counts a message that its client is not to bring again for the report to its author's domain, whatever else refuses it
+    /// (RFC 9990 section 2.1).
+    pub(super) fn report(&self, row: Option<&Row>) {
+        if let Some(row) = row {
+            self.shared.reports.count(Kind::Dmarc, &row.policy.domain, row);
+        }
     }
 }
 
@@ -96,6 +121,8 @@ pub(super) struct Told {
     pub(super) dmarc: String,
     /// The author's domain.
     pub(super) author: String,
+    /// What it is in the report to that domain.
+    pub(super) row: Option<Box<Row>>,
 }
 
 impl Told {
@@ -107,8 +134,13 @@ impl Told {
             arc: text(verdicts.arc.as_ref().map(|arc| arc.verdict)),
             dmarc: text(verdicts.dmarc.as_ref().map(|dmarc| dmarc.verdict)),
             author: text(author),
+            row: None,
         }
     }
+}
+
+fn reports_dmarc(file: &ConfigFile) -> bool {
+    file.reports.dmarc.mode == ReportMode::Daily
 }
 
 fn text(value: Option<impl ToString>) -> String {

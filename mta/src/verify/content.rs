@@ -31,6 +31,8 @@ pub(super) struct Findings {
     pub(super) arc: Option<arc::Outcome>,
     /// Absent where DMARC is not asked.
     pub(super) author: Option<Result<Domain, FromError>>,
+    /// Its Subject is that of a report.
+    pub(super) is_report: bool,
     /// What has been asked for the policy already.
     pub(super) known: Vec<Known>,
     /// For what is still to ask.
@@ -60,7 +62,7 @@ impl Content {
         let (keys, known): (Vec<Known>, Vec<Known>) = answers
             .into_iter()
             .partition(|(question, _)| self.keys.contains(question));
-        let author = self.found.author.take();
+        let (author, is_report) = (self.found.author.take(), self.found.is_report);
         let many = self.keys.len() > FEW;
         let found = std::mem::take(&mut self.found);
         let verify = move || verify(found, keys, &body);
@@ -74,6 +76,7 @@ impl Content {
             dkim,
             arc,
             author,
+            is_report,
             known,
             budget: self.budget.until(deadline),
         }

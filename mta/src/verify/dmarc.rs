@@ -2,7 +2,7 @@
 
 use postroad_config::{DmarcMode, DmarcSection, TemporaryError};
 use postroad_verify::dmarc::{
-    Check, Disposition, Domain, FromError, Identifier, Method, Outcome, Proof, Request, Step, Verdict,
+    Check, Disposition, Domain, Identifier, Method, Outcome, Proof, Request, Step, Verdict,
 };
 use postroad_verify::{dkim, spf};
 
@@ -41,13 +41,8 @@ pub(super) fn identifiers(verdicts: &Verdicts, helo: &str, reverse_path: &str) -
 }
 
 /// Judges a message. `known`: answers that are there.
-pub(super) async fn judge(
-    author: Result<Domain, FromError>,
-    identifiers: Vec<Identifier>,
-    known: &[Known],
-    budget: &Budget,
-) -> Outcome {
-    let (mut check, mut step) = Check::start(Request { author, identifiers });
+pub(super) async fn judge(request: Request, known: &[Known], budget: &Budget) -> Outcome {
+    let (mut check, mut step) = Check::start(request);
     loop {
         step = match step {
             Step::Done(outcome) => return outcome,
@@ -98,6 +93,7 @@ mod tests {
     use super::*;
     use crate::dns::Dns;
     use crate::dns::table::Table;
+    use postroad_verify::dmarc::FromError;
     use postroad_verify::dns::{Answer, Kind, Question};
 
     const ENFORCE: DmarcSection = DmarcSection {
@@ -116,7 +112,12 @@ mod tests {
     async fn judged(table: Table, author: Result<Domain, FromError>, verdicts: &Verdicts) -> Outcome {
         let budget = Budget::new(&Dns::new(table), 20);
         let identifiers = identifiers(verdicts, "mx.a.example", "ann@a.example");
-        judge(author, identifiers, &[], &budget).await
+        let request = Request {
+            author,
+            identifiers,
+            each_method: false,
+        };
+        judge(request, &[], &budget).await
     }
 
     fn author() -> Result<Domain, FromError> {

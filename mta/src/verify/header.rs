@@ -23,6 +23,8 @@ pub(super) struct Found {
     pub(super) arc: Option<arc::Verifier>,
     /// Absent where DMARC is not asked.
     pub(super) author: Option<Result<Domain, FromError>>,
+    /// Its Subject is that of a report (RFC 9990 section 2.5.2).
+    pub(super) is_report: bool,
     /// Hashes of the body.
     pub(super) wanted: Wanted,
 }
@@ -61,6 +63,8 @@ pub(super) fn read(section: &[u8], asks: Asks, now: u64) -> Found {
     if asks.dmarc {
         let fields: Vec<&[u8]> = header.named("From").map(dkim::Field::value).collect();
         found.author = Some(author(&fields));
+        let mut subjects = header.named("Subject").map(dkim::Field::value);
+        found.is_report = subjects.any(dmarc::report::is_report);
     }
     found
 }
@@ -85,6 +89,7 @@ impl Found {
         let request = dmarc::Request {
             author: Ok(author),
             identifiers: Vec::new(),
+            each_method: false,
         };
         match dmarc::Check::start(request).1 {
             dmarc::Step::Ask(question) => Some(question),

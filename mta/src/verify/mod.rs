@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postroad_config::{CheckMode, DmarcMode, SpfMode, Verification};
+use postroad_verify::dmarc::report::{Row, Seen};
 use postroad_verify::results::Field;
 use postroad_verify::{arc, dkim};
 use tokio::sync::Semaphore;
@@ -65,6 +66,8 @@ pub struct Sender {
 pub struct Pending {
     verifier: Verifier,
     asks: header::Asks,
+    /// Both methods are judged, for reports.
+    each_method: bool,
     task: Option<Task<Spf>>,
     /// Apart: an open transaction needs the room only once they are there.
     spf: Option<Box<Spf>>,
@@ -83,6 +86,8 @@ pub struct Verdicts {
     pub dmarc: Option<postroad_verify::dmarc::Outcome>,
     /// The trusted forwarder that vouches for it where DMARC fails.
     pub vouched: Option<String>,
+    /// Its Subject is that of a report.
+    pub is_report: bool,
 }
 
 /// Work that ends with its owner.
@@ -121,6 +126,7 @@ impl Verifier {
         Some(Pending {
             verifier: self.clone(),
             asks: header::Asks::of(verification),
+            each_method: false,
             task,
             spf: None,
         })
@@ -128,6 +134,13 @@ impl Verifier {
 }
 
 impl Pending {
+    /// Judges each method of DMARC, also where one decides, so that [`Verdicts::row`] has both.
+    #[must_use]
+    pub fn for_reports(mut self) -> Self {
+        self.each_method = true;
+        self
+    }
+
     /// The verdicts of the client, once they are there; `None` where SPF is not asked.
     pub async fn spf(&mut self) -> Option<&Spf> {
         if let Some(task) = &mut self.task {
@@ -176,10 +189,16 @@ impl Pending {
             arc: found.arc,
             dmarc: None,
             vouched: None,
+            is_report: found.is_report,
         };
         if let Some(author) = found.author {
             let identifiers = dmarc::identifiers(&verdicts, helo, reverse_path);
-            let outcome = dmarc::judge(author, identifiers, &found.known, &found.budget).await;
+            let request = postroad_verify::dmarc::Request {
+                author,
+                identifiers,
+                each_method: self.each_method,
+            };
+            let outcome = dmarc::judge(request, &found.known, &found.budget).await;
             verdicts.vouched = vouched(&outcome, verdicts.arc.as_ref(), verification);
             verdicts.dmarc = Some(outcome);
         }
@@ -211,6 +230,24 @@ impl Verdicts {
         reverse_path: &str,
     ) -> Field {
         field::field(self, verification, hostname, helo, reverse_path)
+    }
+
+    /// What the message is in the report to its author's domain; None: it is in none.
+    pub fn row(&self, verification: &Verification, sender: &Sender) -> Option<Row> {
+        Row::of(&Seen {
+            source: sender.client,
+            reverse_path: &sender.reverse_path,
+            helo: &sender.helo,
+            spf: self
+                .spf
+                .as_ref()
+                .map(|spf| spf.mail_from.as_ref().unwrap_or(&spf.helo)),
+            dkim: self.dkim.as_deref().unwrap_or_default(),
+            dmarc: self.dmarc.as_ref()?,
+            enforced: verification.dmarc.mode == DmarcMode::Enforce,
+            vouched: self.vouched.as_deref(),
+            is_report: self.is_report,
+        })
     }
 
     /// The refusal of the message that the settings ask for.

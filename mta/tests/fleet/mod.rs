@@ -11,12 +11,14 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use postroad_config::{AdminApi, ConfigSet, Drained, TokenAuthority, TokenRole, TokenRule};
+use postroad_mta::accept::Intake;
 use postroad_mta::access::{self, Guard};
 use postroad_mta::admin::{self, Admin};
 use postroad_mta::dns::Dns;
@@ -24,6 +26,7 @@ use postroad_mta::dns::table::Table;
 use postroad_mta::handover::{Fault, Handover, Parts, Schedule, Timing};
 use postroad_mta::lifecycle::{Lifecycle, Phase};
 use postroad_mta::metrics::Metrics;
+use postroad_mta::reports::{self, Reports};
 use postroad_mta::settings::{Live, Settings};
 use postroad_spool::io::memory::Memory;
 use postroad_spool::{
@@ -57,6 +60,7 @@ pub struct Pod {
     pub lifecycle: Lifecycle,
     pub metrics: Arc<Metrics>,
     pub guard: Guard,
+    pub reports: Reports,
     tracker: TaskTracker,
     stop: CancellationToken,
 }
@@ -72,6 +76,9 @@ pub struct Start {
     /// A volume of its own, in memory, in place of the directory.
     pub volume: Option<Memory>,
     pub write_format: Option<u32>,
+    /// Who writes reports, and by which clock.
+    pub writers: Vec<Arc<dyn reports::Writer>>,
+    pub clock: Option<Arc<AtomicU64>>,
 }
 
 /// Stands for the queue: which entries would be delivered.
@@ -247,13 +254,28 @@ impl Fleet {
         let dns = Dns::new(Table::default());
         let guard = Guard::new(
             live.clone(),
-            (dns.clone(), dns),
+            (dns.clone(), dns.clone()),
             metrics.clone(),
             spool.uuid(),
             patience,
         );
         guard
             .start(&self.directory.path().join(name), &tracker, &stop)
+            .await;
+        let reports = Reports::new(
+            live.clone(),
+            dns,
+            metrics.clone(),
+            spool.uuid(),
+            (patience, timing(start.clock)),
+        );
+        let queue = book.clone();
+        let intake = Intake::new(spool.clone(), live.clone(), metrics.clone(), move |entry| {
+            queue.accepted(vec![entry]);
+        });
+        let directory = self.directory.path().join(name);
+        reports
+            .start(&directory, start.writers, intake, &tracker, &stop)
             .await;
         let parts = admin::Parts {
             boot_id: "boot".into(),
@@ -263,6 +285,7 @@ impl Fleet {
             spool: spool.clone(),
             handover: handover.clone(),
             guard: Some(guard.clone()),
+            reports: Some(reports.clone()),
             queue: None,
             ports: None,
             prober: None,
@@ -278,9 +301,24 @@ impl Fleet {
             lifecycle,
             metrics,
             guard,
+            reports,
             tracker,
             stop,
         }
+    }
+}
+
+/// Looks and writes at once, so that a test does not wait.
+fn timing(clock: Option<Arc<AtomicU64>>) -> reports::Timing {
+    let usual = reports::Timing::default();
+    let now = clock.map(|clock| -> Arc<dyn Fn() -> u64 + Send + Sync> {
+        Arc::new(move || clock.load(Ordering::Relaxed))
+    });
+    reports::Timing {
+        look: Duration::from_millis(50),
+        keep: Duration::from_millis(50),
+        again: Duration::from_secs(1),
+        now: now.unwrap_or(usual.now),
     }
 }
 

@@ -37,6 +37,7 @@ mod proxied;
 mod relaying;
 mod reloading;
 mod replies;
+mod reporting;
 mod scram;
 mod sealing;
 mod self_testing;

@@ -63,7 +63,7 @@ proptest! {
         from in domain(),
         identifiers in prop::collection::vec(identifier(), 0..30),
     ) {
-        let request = Request { author: Ok(from.clone()), identifiers: identifiers.clone() };
+        let request = Request { author: Ok(from.clone()), identifiers: identifiers.clone(), each_method: true };
         let (mut check, mut step) = Check::start(request);
         let mut asked = 0_usize;
         let outcome = loop {

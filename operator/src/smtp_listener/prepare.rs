@@ -123,7 +123,7 @@ async fn write(
             names,
             children,
             previous.as_deref(),
-            inputs.valid.access.is_shared() || has_lanes(&policies),
+            inputs.valid.access.is_shared() || inputs.valid.reports.is_shared() || has_lanes(&policies),
         ),
         spool_format: spool_format::rendered(agreed_format(listener)),
         review,

@@ -3,6 +3,7 @@
 mod access;
 mod filter;
 mod pod;
+mod reports;
 mod verification;
 
 use std::net::{IpAddr, SocketAddr};
@@ -12,8 +13,8 @@ use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Secret;
 use postroad_config::{
     Access, Dnssec, DomainName, Durability, Endpoint, Filter, HeaderEdits, Headers, Limits, Octets, Period,
-    Port, ProxyMode, ProxyProtocol, QueueSection, Role, Sections, TextError, TlsMode, TlsVersion, User,
-    Verification, endpoint_mistake,
+    Port, ProxyMode, ProxyProtocol, QueueSection, Reports, Role, Sections, TextError, TlsMode, TlsVersion,
+    User, Verification, endpoint_mistake,
 };
 use postroad_crds::SmtpListenerSpec;
 use postroad_crds::common::{HostPort, Network};
@@ -73,6 +74,8 @@ pub struct Valid {
     pub headers: Headers,
     /// How strangers' mail is judged.
     pub verification: Verification,
+    /// Reports to other domains.
+    pub reports: Reports,
     /// Who else is asked about a message.
     pub filters: Vec<Filter>,
     /// DNS servers of the pods.
@@ -118,6 +121,7 @@ pub fn validate(spec: &SmtpListenerSpec) -> Result<Valid, Invalid> {
         access: access::of(spec.access.as_ref())?,
         headers: headers(spec),
         verification: verification::of(spec.verification.as_ref())?,
+        reports: reports::of(spec.reports.as_ref()),
         filters: filter::of(&spec.filters)?,
         resolvers: resolvers.map(|text| server(text)).collect::<Result<_, _>>()?,
         dnssec: dnssec(spec),
@@ -156,6 +160,7 @@ fn sections(valid: &Valid) -> Result<(), Invalid> {
         proxy_protocol: &valid.proxy_protocol,
         access: &valid.access,
         headers: &valid.headers,
+        reports: &valid.reports,
         filters: &valid.filters,
         limits: &valid.limits,
         queue: &valid.queue,
@@ -558,6 +563,11 @@ mod tests {
                 json!({"access": {"deny": [{"networks": []}]}}),
                 "spec.access.deny[0]",
                 "has no term",
+            ),
+            (
+                json!({"reports": {"from": "a b@example.com"}}),
+                "spec.reports.from",
+                "no address",
             ),
         ] {
             let error = validate(&spec(&change)).unwrap_err();

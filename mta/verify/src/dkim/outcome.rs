@@ -78,7 +78,7 @@ pub fn overall(outcomes: &[Outcome]) -> Verdict {
 
 impl Outcome {
     /// Of a signature of which nothing is known.
-    pub(super) const NOTHING: Self = Self {
+    pub(crate) const NOTHING: Self = Self {
         verdict: Verdict::Neutral,
         domain: None,
         identity: None,

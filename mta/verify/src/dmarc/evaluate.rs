@@ -27,6 +27,7 @@ pub(super) async fn evaluate(request: Request, slot: Slot) -> Outcome {
     let mut evaluation = Evaluation {
         walker: Walker::new(slot),
         author,
+        each_method: request.each_method,
     };
     let mut outcome = match evaluation.judge(&request.identifiers).await {
         Ok(outcome) => outcome,
@@ -43,6 +44,7 @@ pub(super) async fn evaluate(request: Request, slot: Slot) -> Outcome {
 struct Evaluation {
     walker: Walker,
     author: Domain,
+    each_method: bool,
 }
 
 /// The record that applies.
@@ -74,6 +76,11 @@ impl Evaluation {
             outcome.disposition = disposition(policy, applies.record.testing);
             outcome.requested = Some(policy);
         }
+        if let Some(found) = outcome.aligned.as_ref().filter(|_| self.each_method) {
+            outcome.also_aligned = self
+                .also_aligned(identifiers, &applies.record, found.method)
+                .await;
+        }
         Ok(outcome)
     }
 
@@ -98,10 +105,7 @@ impl Evaluation {
     ) -> Result<Option<Identifier>, Problem> {
         let mut unknown = None;
         for identifier in candidates(identifiers, &self.author) {
-            let mode = match identifier.method {
-                Method::Spf => record.spf,
-                Method::Dkim => record.dkim,
-            };
+            let mode = mode(record, identifier.method);
             let aligned = self.is_aligned(&identifier.domain, mode).await;
             match (aligned, identifier.proof) {
                 (Ok(true), Proof::Pass) => return Ok(Some(identifier.clone())),
@@ -115,6 +119,25 @@ impl Evaluation {
             }
         }
         unknown.map_or(Ok(None), Err)
+    }
+
+    /// One that has passed by another method than this. Where nobody knows, none has.
+    async fn also_aligned(
+        &mut self,
+        identifiers: &[Identifier],
+        record: &Record,
+        than: Method,
+    ) -> Option<Identifier> {
+        for identifier in candidates(identifiers, &self.author) {
+            if identifier.method == than || identifier.proof != Proof::Pass {
+                continue;
+            }
+            let mode = mode(record, identifier.method);
+            if self.is_aligned(&identifier.domain, mode).await == Ok(true) {
+                return Some(identifier.clone());
+            }
+        }
+        None
     }
 
     /// Section 4.10.2.
@@ -144,6 +167,13 @@ impl Evaluation {
             }
             _ => Ok(existing),
         }
+    }
+}
+
+fn mode(record: &Record, method: Method) -> Alignment {
+    match method {
+        Method::Spf => record.spf,
+        Method::Dkim => record.dkim,
     }
 }
 

@@ -11,6 +11,7 @@
 //! * [`record`]: text of a policy record.
 //! * `walk`: the tree walk, section 4.10.
 //! * `evaluate`: policy, alignment, verdict and disposition, section 5.3.
+//! * [`report`]: what owners are told of it once a day, RFC 9990.
 //!
 //! May assume: the results of SPF and DKIM are given for the domains that were checked (the reverse-path's or the HELO
 //! name, and `d=`).
@@ -19,6 +20,7 @@ mod author;
 mod domain;
 mod evaluate;
 pub mod record;
+pub mod report;
 mod walk;
 
 pub use author::{FromError, author};
@@ -78,6 +80,8 @@ pub struct Request {
     pub author: Result<Domain, FromError>,
     /// What SPF and DKIM said. Leave out names that [`Domain::parse`] does not take: they are aligned with nothing.
     pub identifiers: Vec<Identifier>,
+    /// Whether both methods are to be judged where one alone decides, as reports tell of both. It may cost questions more.
+    pub each_method: bool,
 }
 
 /// Result of an evaluation (RFC 9989 section 9.2, RFC 8601 section 2.7).
@@ -131,6 +135,8 @@ pub struct Outcome {
     pub author: Option<Domain>,
     /// The identifier that passed.
     pub aligned: Option<Identifier>,
+    /// One of the other method that passed as well; asked for by [`Request::each_method`].
+    pub also_aligned: Option<Identifier>,
     /// Where the record stands.
     pub record_at: Option<Domain>,
     /// The record that applies.
@@ -148,6 +154,7 @@ impl Outcome {
             disposition: Disposition::Accept,
             author: None,
             aligned: None,
+            also_aligned: None,
             record_at: None,
             record: None,
             requested: None,

@@ -3,8 +3,10 @@
 //! Strict where the standard is: `v=DMARC1` comes first and in this case, else it is no record of DMARC. Lenient where
 //! it is: what is wrong behind that counts as not given, and unknown tags (`pct` among them) say nothing.
 
+use serde::{Deserialize, Serialize};
+
 /// What the owner of a domain asks for (`p`, `sp`, `np`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Policy {
     /// Nothing but reports.
     None,
@@ -41,7 +43,7 @@ impl Policy {
 }
 
 /// How exactly an identifier must be the author's domain (`adkim`, `aspf`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Alignment {
     /// Of the same organisation.
     #[default]

@@ -175,6 +175,7 @@ fn nothing_passes() {
         let request = Request {
             author: author(&fields),
             identifiers: vec![spf("example.com", Proof::Pass), dkim("example.com", Proof::Pass)],
+            each_method: false,
         };
         let outcome = Check::run(request, |_| Answer::Txt(vec![b"v=DMARC1; p=reject".to_vec()]));
         assert_eq!(

@@ -50,6 +50,7 @@ impl Zone {
         let request = Request {
             author: Ok(domain(author)),
             identifiers: identifiers.to_vec(),
+            each_method: false,
         };
         let mut asked = Vec::new();
         let (mut check, mut step) = Check::start(request);

@@ -234,6 +234,7 @@ fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
         access: valid.access.clone(),
         headers: valid.headers.clone(),
         verification: valid.verification.clone(),
+        reports: valid.reports.clone(),
         filters: valid.filters.clone(),
         limits: valid.limits,
         queue: valid.queue,

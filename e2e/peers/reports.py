@@ -1,0 +1,77 @@
+"""Reads reports with parsedmarc. For each file one line, between tabs: name, "parsedmarc", what it found.
+
+What parsedmarc fetches, mails and stores with is not needed to read a file, and is not there: empty modules stand for it.
+"""
+
+import logging
+import pathlib
+import sys
+import types
+
+ABSENT = {
+    "httpx": ["Client", "HTTPError"],
+    "mailsuite": [],
+    "mailsuite.smtp": ["send_email"],
+    "mailsuite.mailbox": [
+        "GmailConnection",
+        "IMAPConnection",
+        "MSGraphConnection",
+        "MailboxConnection",
+        "MaildirConnection",
+    ],
+}
+for name, classes in ABSENT.items():
+    module = types.ModuleType(name)
+    for one in classes:
+        setattr(module, one, type(one, (), {}))
+    sys.modules[name] = module
+
+import parsedmarc  # noqa: E402
+
+complaints = []
+
+
+class Complaints(logging.Handler):
+    def emit(self, record):
+        complaints.append(record.getMessage())
+
+
+parsedmarc.logger.handlers = [Complaints(logging.WARNING)]
+
+
+def policy(found):
+    fields = ("domain", "p", "sp", "np", "adkim", "aspf", "testing", "discovery_method")
+    return " ".join(str(found[field]) for field in fields)
+
+
+def record(found):
+    evaluated, results = found["policy_evaluated"], found["auth_results"]
+    parts = [found["source"]["ip_address"], str(found["count"])]
+    parts += [evaluated[field] for field in ("disposition", "dkim", "spf")]
+    parts += [f"{reason['type']} ({reason['comment']})" for reason in evaluated["policy_override_reasons"]]
+    parts += [f"from={found['identifiers']['header_from']} path={found['identifiers']['envelope_from']}"]
+    parts += [
+        f"dkim={one['domain']}/{one['selector']}/{one['result']} ({one['human_result']})" for one in results["dkim"]
+    ]
+    parts += [f"spf={one['domain']}/{one['scope']}/{one['result']}" for one in results["spf"]]
+    return " ".join(parts)
+
+
+for name in sys.argv[1:]:
+    file = pathlib.Path(name)
+    complaints.clear()
+    try:
+        found = parsedmarc.parse_report_email(file.read_bytes(), offline=True, always_use_local_files=True)
+        report = found["report"]
+        about = report["report_metadata"]
+        lines = [
+            f"{found['report_type']} {report['xml_namespace']} {about['org_name']} {about['org_email']} {about['report_id']} "
+            f"{about['begin_date']} {about['end_date']}",
+            policy(report["policy_published"]),
+            *(record(one) for one in report["records"]),
+            *about["errors"],
+            *complaints,
+        ]
+    except Exception as error:  # what it does not read is told, not raised
+        lines = [f"{type(error).__name__}: {error}"]
+    print(file.stem, "parsedmarc", " | ".join(lines), sep="\t")

@@ -1,0 +1,108 @@
+//! Our reports to other domains, read by the program that others read reports with.
+
+use std::collections::BTreeMap;
+
+use super::{Table, Verdict};
+use crate::kubectl::Outcome;
+use crate::place;
+use crate::rootfs::Rootfs;
+use crate::shell::Shell;
+
+const READER: &str = include_str!("../../peers/reports.py");
+/// Debian has no parsedmarc.
+const WHEELS: &str = include_str!("../../peers/reports.txt");
+const PACKAGES: &[&str] = &[
+    "python3-pip",
+    "python3-lxml",
+    "python3-xmltodict",
+    "python3-maxminddb",
+    "python3-dateutil",
+    "python3-tqdm",
+    "python3-expiringdict",
+];
+
+/// Each sample of `mta/examples/reports.rs`, and what a reader has to find behind the head that all have.
+const SAMPLES: &[(&str, &str)] = &[
+    (
+        "dmarc",
+        "192.0.2.7 1 pass pass fail from=a.example path=bounce.a.example dkim=a.example/s1/pass (None) \
+         spf=bounce.a.example/mfrom/softfail",
+    ),
+    (
+        "dmarc-failures",
+        "192.0.2.7 1 reject fail fail from=a.example path=else.example spf=bounce.a.example/mfrom/softfail | \
+         192.0.2.7 2 none fail fail trusted_forwarder (arc=pass, sealed by lists.example) from=a.example path=else.example \
+         dkim=a.example/s1/fail (the body's hash is another: <body> & \"text\") spf=bounce.a.example/mfrom/softfail",
+    ),
+    (
+        "dmarc-null",
+        "2001:db8::7 1 pass pass fail from=a.example path=None dkim=a.example/s1/pass (None)",
+    ),
+];
+const HEAD: &str = "aggregate urn:ietf:params:xml:ns:dmarc-2.0 Ears & Eyes <Inc.> reports@example.com 0123456789abcdef \
+    2026-11-28 00:00:00 2026-11-28 23:59:59 | a.example reject quarantine none s r n treewalk | ";
+
+pub(super) fn play() -> Outcome<Vec<Table>> {
+    let root = Rootfs::with_wheels("reports", PACKAGES, WHEELS)?;
+    let (scratch, samples) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let args = [
+        "run",
+        "--locked",
+        "--quiet",
+        "--package",
+        "postroad-mta",
+        "--example",
+        "reports",
+        "--",
+    ];
+    Shell::new("cargo")
+        .dir(&place::tree())
+        .args(args)
+        .args([samples.path()])
+        .run()?;
+    let jail = root.enter(scratch.path(), &[(samples.path(), "/samples")])?;
+    jail.write("/reports.py", READER)?;
+    let said = jail.run("sh", ["-c", "TZ=UTC python3 /reports.py /samples/*.eml"])?;
+    Ok(vec![judge(&said)])
+}
+
+/// `said`: lines of sample, reader, and what it found, between tabs.
+fn judge(said: &str) -> Table {
+    let mut table = Table::new("report", &["parsedmarc"]);
+    let lines = said.lines().filter_map(|line| line.split_once("\tparsedmarc\t"));
+    let found: BTreeMap<&str, &str> = lines.collect();
+    for (sample, want) in SAMPLES {
+        let verdict = match found.get(sample) {
+            Some(said) if said.strip_prefix(HEAD) == Some(*want) => Verdict::Yes,
+            said => Verdict::Fail(format!("wanted `{HEAD}{want}`, it said {said:?}")),
+        };
+        table.rows.push(((*sample).to_owned(), vec![verdict]));
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_reader_finds_otherwise_is_a_failure() {
+        let line = |sample: &str, found: &str| format!("{sample}\tparsedmarc\t{HEAD}{found}\n");
+        let all: String = SAMPLES.iter().map(|(sample, want)| line(sample, want)).collect();
+        assert!(
+            judge(&all)
+                .rows
+                .iter()
+                .all(|(_, cells)| cells[..] == [Verdict::Yes])
+        );
+        let warned = all.replacen('\n', " | a warning\n", 1);
+        let failed = |said: &str| {
+            judge(said)
+                .rows
+                .iter()
+                .filter(|(_, cells)| cells[0] != Verdict::Yes)
+                .count()
+        };
+        assert_eq!((failed(&warned), failed("")), (1, SAMPLES.len()));
+    }
+}

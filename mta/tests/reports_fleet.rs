@@ -1,0 +1,249 @@
+//! Pods of one fleet count what they see, and report a day once: after its end, by the pod that the day belongs to.
+
+#![allow(clippy::unwrap_used, reason = "a test may end so, its helpers too")]
+
+mod fleet;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use fleet::{Fleet, Pod, Start};
+use postroad_config::{Endpoint, FleetPod};
+use postroad_mta::reports::{Day, Kind, Letter, NotNow, Writer, Writing, Written};
+use postroad_mta::settings::Settings;
+
+const DAY: u64 = 86_400;
+/// Noon of some day.
+const NOON: u64 = 20_785 * DAY + DAY / 2;
+const DOMAINS: u64 = 12;
+
+/// Writes down what it is given, and a letter of it.
+struct Scribe {
+    days: Arc<Mutex<Vec<Day>>>,
+    able: Arc<AtomicBool>,
+}
+
+impl Writer for Scribe {
+    fn kind(&self) -> Kind {
+        Kind::Tls
+    }
+
+    fn is_wanted(&self, settings: &Settings) -> bool {
+        settings.set.file.reports.organization.as_deref() != Some("nobody")
+    }
+
+    fn write<'a>(&'a self, day: &'a Day, settings: &'a Settings) -> Writing<'a> {
+        Box::pin(async move {
+            if !self.able.load(Ordering::Relaxed) {
+                return Err(NotNow("not able".to_owned()));
+            }
+            self.days.lock().unwrap().push(day.clone());
+            let letter = Letter {
+                from: format!("postmaster@{}", settings.hostname()),
+                to: format!("reports@{}", day.of.domain),
+                subject: vec!["Report".to_owned()],
+                message_id: format!("{}@{}", day.id, settings.hostname()),
+                fields: vec![],
+                report_type: None,
+                text: vec![],
+                media_type: "application/gzip",
+                file_name: "report.gz".to_owned(),
+                report: vec![],
+            };
+            Ok(Written {
+                letters: vec![letter],
+                ..Written::default()
+            })
+        })
+    }
+}
+
+/// What the pods have in common.
+struct Play {
+    fleet: Fleet,
+    clock: Arc<AtomicU64>,
+    days: Arc<Mutex<Vec<Day>>>,
+    able: Arc<AtomicBool>,
+}
+
+impl Play {
+    fn new() -> Self {
+        Self {
+            fleet: Fleet::new(),
+            clock: Arc::new(AtomicU64::new(NOON)),
+            days: Arc::default(),
+            able: Arc::new(AtomicBool::new(true)),
+        }
+    }
+
+    async fn start(&self, name: &str) -> Pod {
+        let scribe = Scribe {
+            days: self.days.clone(),
+            able: self.able.clone(),
+        };
+        let start = Start {
+            writers: vec![Arc::new(scribe)],
+            clock: Some(self.clock.clone()),
+            ..Start::default()
+        };
+        self.fleet.start(name, start).await
+    }
+
+    /// Tells these pods that the members are the fleet.
+    fn tell(&self, pods: &[&Pod], members: &[&Pod], organization: Option<&str>) {
+        for pod in pods {
+            let mut set = self.fleet.set(pod.address(), vec![]);
+            let member = |member: &&Pod| FleetPod {
+                name: member.spool.uuid().to_string(),
+                admin: Endpoint {
+                    host: member.address().ip().to_string(),
+                    port: member.address().port(),
+                },
+            };
+            set.file.peers.fleet = members.iter().map(member).collect();
+            set.file.reports.organization = organization.map(str::to_owned);
+            pod.live.swap(Settings::new(set).unwrap());
+        }
+    }
+
+    /// Noon of such a day: all reports about the days before are due.
+    fn days_later(&self, days: u64) {
+        self.later(days * DAY);
+    }
+
+    fn later(&self, seconds: u64) {
+        self.clock.fetch_add(seconds, Ordering::Relaxed);
+    }
+
+    /// What was reported: domain, rows and count of all of them.
+    fn reported(&self) -> Vec<(String, usize, u64)> {
+        let days = self.days.lock().unwrap();
+        let shown = days.iter().map(|day| {
+            let count = day.rows.iter().map(|(_, count)| count).sum();
+            (day.of.domain.clone(), day.rows.len(), count)
+        });
+        let mut shown: Vec<_> = shown.collect();
+        shown.sort();
+        shown
+    }
+}
+
+fn domain(number: u64) -> String {
+    format!("d{number:02}.example")
+}
+
+fn rows(pod: &Pod) -> u64 {
+    figure(pod, "postroad_mta_report_rows ")
+}
+
+fn figure(pod: &Pod, name: &str) -> u64 {
+    let text = pod.metrics.text().unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.map_or(0, |count| count.parse().unwrap())
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_mins(1);
+    while !holds() {
+        assert!(Instant::now() < end, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_pods_report_a_day_once_each_a_share_of_it() {
+    let play = Play::new();
+    let (one, two, three) = (
+        play.start("one").await,
+        play.start("two").await,
+        play.start("three").await,
+    );
+    let all = [&one, &two, &three];
+    play.tell(&all, &all, None);
+    for number in 0..DOMAINS {
+        for (at, pod) in all.iter().enumerate() {
+            pod.reports
+                .count(Kind::Tls, &domain(number).to_uppercase(), &"common");
+            pod.reports.count(Kind::Tls, &domain(number), &"common");
+            pod.reports.count(Kind::Tls, &domain(number), &at);
+        }
+    }
+    until("it is counted", || all.iter().all(|pod| rows(pod) == 2 * DOMAINS)).await;
+    assert!(play.reported().is_empty(), "the day is not over");
+    // One that leaves in the middle of the day gives all away, and ends.
+    play.tell(&all, &[&one, &two], None);
+    until("the third has given all away", || rows(&three) == 0).await;
+    three.end().await;
+    play.later(DAY / 2 + 60);
+    until("each row is where its report is made", || {
+        rows(&one) + rows(&two) == 4 * DOMAINS
+    })
+    .await;
+    assert!(play.reported().is_empty(), "it is not due");
+    play.later(DAY / 2);
+    let expected: Vec<_> = (0..DOMAINS).map(|number| (domain(number), 4, 9)).collect();
+    until("all is reported", || play.reported().len() >= expected.len()).await;
+    assert_eq!(play.reported(), expected);
+    until("nothing is left", || rows(&one) + rows(&two) == 0).await;
+    let shares = [one.book.queued(), two.book.queued()];
+    assert_eq!(shares[0] + shares[1], expected.len());
+    assert!(!shares.contains(&0), "each pod has its share: {shares:?}");
+    let queued = "postroad_mta_reports_total{kind=\"Tls\",end=\"Queued\"} ";
+    assert_eq!(figure(&one, queued) + figure(&two, queued), DOMAINS);
+    one.end().await;
+    two.end().await;
+    let two = play.start("two").await;
+    until("it has looked", || {
+        two.metrics.text().unwrap().contains("postroad_mta_report_rows 0")
+    })
+    .await;
+    assert_eq!(play.reported().len(), expected.len(), "a restart repeats nothing");
+    two.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_counted_outlives_the_process_and_waits_for_who_can_write_it() {
+    let play = Play::new();
+    let pod = play.start("one").await;
+    for _ in 0..3 {
+        pod.reports.count(Kind::Tls, "a.example", &"row");
+    }
+    pod.end().await;
+    play.able.store(false, Ordering::Relaxed);
+    play.days_later(1);
+    let pod = play.start("one").await;
+    pod.reports.count(Kind::Tls, "a.example", &"row");
+    until("both days are known", || rows(&pod) == 2).await;
+    assert!(play.reported().is_empty());
+    play.able.store(true, Ordering::Relaxed);
+    play.days_later(1);
+    until("two days are reported", || play.reported().len() == 2).await;
+    assert_eq!(
+        play.reported(),
+        [("a.example".to_owned(), 1, 1), ("a.example".to_owned(), 1, 3)]
+    );
+    let days = play.days.lock().unwrap().clone();
+    assert_ne!(days[0].id, days[1].id);
+    pod.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_wants_or_is_too_old_goes_without_a_word_to_anybody() {
+    let play = Play::new();
+    let pod = play.start("one").await;
+    play.able.store(false, Ordering::Relaxed);
+    pod.reports.count(Kind::Tls, "a.example", &"row");
+    play.days_later(5);
+    let too_old = "postroad_mta_reports_total{kind=\"Tls\",end=\"TooOld\"} ";
+    until("it is too old", || figure(&pod, too_old) == 1).await;
+    play.tell(&[&pod], &[], Some("nobody"));
+    play.able.store(true, Ordering::Relaxed);
+    pod.reports.count(Kind::Tls, "b.example", &"row");
+    until("it is counted", || rows(&pod) == 1).await;
+    play.days_later(1);
+    until("it is dropped", || rows(&pod) == 0).await;
+    assert!(play.reported().is_empty());
+    assert_eq!(pod.book.queued(), 0);
+    pod.end().await;
+}
