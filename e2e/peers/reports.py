@@ -57,21 +57,42 @@ def record(found):
     return " ".join(parts)
 
 
+def aggregate(report):
+    about = report["report_metadata"]
+    return [
+        f"aggregate {report['xml_namespace']} {about['org_name']} {about['org_email']} {about['report_id']} "
+        f"{about['begin_date']} {about['end_date']}",
+        policy(report["policy_published"]),
+        *(record(one) for one in report["records"]),
+        *about["errors"],
+    ]
+
+
+def sessions(found):
+    details = [
+        " ".join(str(value) for value in one.values()) for one in found.get("failure_details", [])
+    ]
+    said = " ".join(found.get("policy_strings", []))
+    counts = f"{found['successful_session_count']}/{found['failed_session_count']}"
+    return "; ".join([f"{found['policy_type']} {found['policy_domain']} [{said}] {counts}", *details])
+
+
+def smtp_tls(report):
+    fields = ("organization_name", "contact_info", "report_id", "begin_date", "end_date")
+    return [
+        " ".join(["smtp_tls", *(str(report[field]) for field in fields)]),
+        *(sessions(one) for one in report["policies"]),
+    ]
+
+
+KINDS = {"aggregate": aggregate, "smtp_tls": smtp_tls}
+
 for name in sys.argv[1:]:
     file = pathlib.Path(name)
     complaints.clear()
     try:
         found = parsedmarc.parse_report_email(file.read_bytes(), offline=True, always_use_local_files=True)
-        report = found["report"]
-        about = report["report_metadata"]
-        lines = [
-            f"{found['report_type']} {report['xml_namespace']} {about['org_name']} {about['org_email']} {about['report_id']} "
-            f"{about['begin_date']} {about['end_date']}",
-            policy(report["policy_published"]),
-            *(record(one) for one in report["records"]),
-            *about["errors"],
-            *complaints,
-        ]
+        lines = [*KINDS[found["report_type"]](found["report"]), *complaints]
     except Exception as error:  # what it does not read is told, not raised
         lines = [f"{type(error).__name__}: {error}"]
     print(file.stem, "parsedmarc", " | ".join(lines), sep="\t")

@@ -20,6 +20,7 @@ use crate::access::{self, Guard};
 use crate::admin::{self, Admin, AdminError};
 use crate::auth::{Authenticator, NotMade};
 use crate::deliver::callout::Callout;
+use crate::deliver::https::Https;
 use crate::deliver::probe::Prober;
 use crate::deliver::tls::ClientTls;
 use crate::dns::Dns;
@@ -34,6 +35,7 @@ use crate::net::{BindError, Budget, Ports, Pressure, raise_descriptors};
 use crate::queue::{self, Queue};
 use crate::reload::{self, LoadError};
 use crate::reports::dmarc::DmarcWriter;
+use crate::reports::tls::TlsWriter;
 use crate::reports::{self, Reports};
 use crate::session::{self, Shared};
 use crate::settings::{Live, Settings};
@@ -154,7 +156,8 @@ impl Daemon {
         let tls = ClientTls::public()?;
         let logins = Logins::new(dns.clone(), tls.clone());
         let reports = handles.reports();
-        let queue = handles.queue(dns.clone(), logins.clone(), queue_stop.clone())?;
+        let writers = writers(&dns, &tls);
+        let queue = handles.queue(dns.clone(), logins.clone(), &reports, queue_stop.clone())?;
         let prober = Prober::new(dns.clone(), tls, logins);
         let handover = handles.handover(&queue, &background, &stop);
         let guard = handles.guard(dns.clone());
@@ -162,7 +165,7 @@ impl Daemon {
         guard.start(&directory, &background, &stop).await;
         let intake = handles.intake(&queue);
         reports
-            .start(&directory, writers(&dns), intake.clone(), &background, &stop)
+            .start(&directory, writers, intake.clone(), &background, &stop)
             .await;
         let ports = Ports::new(handles.sessions(intake, dns, (guard.clone(), reports.clone()))?);
         let told = handles.admin_parts(handover, queue.clone(), ports.clone(), (prober, guard, reports));
@@ -252,11 +255,18 @@ impl Handles {
         Dns::new(Resolver::new(move || live.current().set.file.resolvers.clone()))
     }
 
-    fn queue(&self, dns: Dns, logins: Logins, stop: CancellationToken) -> Result<Queue, rustls::Error> {
+    fn queue(
+        &self,
+        dns: Dns,
+        logins: Logins,
+        reports: &Reports,
+        stop: CancellationToken,
+    ) -> Result<Queue, rustls::Error> {
         let metrics = Arc::clone(&self.metrics);
         let parts = queue::Parts::new(self.spool.clone(), self.live.clone(), dns, metrics, stop)?;
         Ok(Queue::start_with(queue::Parts {
             logins: Some(logins),
+            tls_sessions: Some(reports::tls::counter(self.live.clone(), reports.clone())),
             ..parts
         }))
     }
@@ -352,8 +362,12 @@ impl Handles {
 }
 
 /// Who makes reports to other domains.
-fn writers(dns: &Dns) -> Vec<Arc<dyn reports::Writer>> {
-    vec![Arc::new(DmarcWriter::new(dns.clone()))]
+fn writers(dns: &Dns, tls: &ClientTls) -> Vec<Arc<dyn reports::Writer>> {
+    let https = Https::new(dns.clone(), tls);
+    vec![
+        Arc::new(DmarcWriter::new(dns.clone())),
+        Arc::new(TlsWriter::new(dns.clone(), https)),
+    ]
 }
 
 async fn open_spool(settings: &Settings) -> Result<(Spool, Recovery), StartError> {

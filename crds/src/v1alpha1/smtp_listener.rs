@@ -28,7 +28,7 @@ pub use self::pod::{
     Affinity, CpuMemory, PodSettings, Resources, Spread, TaintEffect, Toleration, TolerationOperator,
     WhenUnsatisfiable,
 };
-pub use self::reports::{DmarcReports, ReportMode, Reports};
+pub use self::reports::{DmarcReports, ReportMode, Reports, TlsReports};
 pub use self::rollout::{Rollout, RolloutStatus};
 pub use self::service::{
     IpFamily, IpFamilyPolicy, ListenerNetworkPolicy, ListenerService, ProxyMode, ProxyProtocol, ServiceType,

@@ -22,12 +22,15 @@ pub struct Reports {
     /// To the domains of authors, about their mail (RFC 9990).
     #[serde(skip_serializing_if = "unset")]
     pub dmarc: DmarcReports,
+    /// To the domains of recipients, about TLS with their mail servers (RFC 8460).
+    #[serde(skip_serializing_if = "unset")]
+    pub tls: TlsReports,
 }
 
 impl Reports {
     /// Whether pods of a fleet have to know each other for it: a day's report is made by one of them.
     pub fn is_shared(&self) -> bool {
-        self.dmarc.mode == ReportMode::Daily
+        self.dmarc.mode == ReportMode::Daily || self.tls.mode == ReportMode::Daily
     }
 }
 
@@ -35,6 +38,15 @@ impl Reports {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct DmarcReports {
+    /// Whether they are sent.
+    #[serde(skip_serializing_if = "unset")]
+    pub mode: ReportMode,
+}
+
+/// Reports about TLS (RFC 8460).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct TlsReports {
     /// Whether they are sent.
     #[serde(skip_serializing_if = "unset")]
     pub mode: ReportMode,
@@ -105,6 +117,9 @@ mod tests {
         let mut reports = Reports::default();
         assert!(!reports.is_shared());
         reports.dmarc.mode = ReportMode::Daily;
+        assert!(reports.is_shared());
+        let mut reports = Reports::default();
+        reports.tls.mode = ReportMode::Daily;
         assert!(reports.is_shared());
     }
 

@@ -29,6 +29,7 @@ pub mod letter;
 pub mod reporter;
 pub mod shared;
 pub mod store;
+pub mod tls;
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -130,7 +130,12 @@ async fn write(
         policies,
     };
     let asks_for_reviews = parts.review.is_some();
-    let leaves_by = network::mail_ports(&parts.policies, &parts.domains, &inputs.valid.filters);
+    let leaves_by = network::mail_ports(
+        &parts.policies,
+        &parts.domains,
+        &inputs.valid.filters,
+        &inputs.valid.reports,
+    );
     let rendered = match config::rendered(parts, before.as_deref(), previous.as_ref()) {
         Ok(rendered) => rendered,
         Err(error) => return Ok(Err(Obstacle::stalled(error.reason(), error.to_string()))),

@@ -24,6 +24,9 @@ pub struct Reports {
     /// To the domains that stand in From of mail of strangers: who sends as them, and what DMARC said of it (RFC 9990).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dmarc: Option<DmarcReports>,
+    /// To the domains that mail goes to: how TLS with their mail servers went, and what was wrong (TLS-RPT, RFC 8460).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsReports>,
 }
 
 /// Reports about DMARC (RFC 9990).
@@ -31,6 +34,16 @@ pub struct Reports {
 #[serde(rename_all = "camelCase")]
 pub struct DmarcReports {
     /// Whether they are sent. They stand on `verification.dmarc`, whose `mode` must not be `Disabled` then.
+    #[serde(default)]
+    pub mode: ReportMode,
+}
+
+/// Reports about TLS (TLS-RPT, RFC 8460).
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct TlsReports {
+    /// Whether they are sent. Sessions by direct routes with `tls.mode` `Automatic` or `DaneOnly` count. Those reports that go by mail
+    /// need the key of `from`'s domain: without a signature nobody may believe them, and none is sent.
     #[serde(default)]
     pub mode: ReportMode,
 }

@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use postroad_config::{Deliver, Domain, Filter, FilterService, Policy, RouteTarget, TlsMode};
+use postroad_config::{
+    Deliver, Domain, Filter, FilterService, Policy, ReportMode, Reports, RouteTarget, TlsMode,
+};
 use postroad_crds::SmtpListener;
 use serde_json::{Value, json};
 
@@ -12,8 +14,13 @@ use crate::smtp_listener::names::{LISTENER, Names, container_port};
 
 /// Ports (TCP) that mail leaves through: 25 for mail by MX, which is the way of all that no policy takes, then smart hosts,
 /// the hosts that received mail is delivered to, the addresses where tokens for smart hosts are given, and the one that MTA-STS
-/// policies are fetched from (RFC 8461 section 3.3); and those of filters.
-pub fn mail_ports(policies: &[Policy], domains: &[Domain], filters: &[Filter]) -> BTreeSet<u16> {
+/// policies are fetched from (RFC 8461 section 3.3), which reports about TLS are posted to as well; and those of filters.
+pub fn mail_ports(
+    policies: &[Policy],
+    domains: &[Domain],
+    filters: &[Filter],
+    reports: &Reports,
+) -> BTreeSet<u16> {
     let routes = policies.iter().flat_map(|policy| &policy.routes);
     let hops = routes.flat_map(|route| match &route.to {
         RouteTarget::Direct { .. } if route.tls == TlsMode::Automatic => vec![HTTPS],
@@ -36,6 +43,7 @@ pub fn mail_ports(policies: &[Policy], domains: &[Domain], filters: &[Filter]) -
         .chain(stores)
         .chain(tokens)
         .chain(filters)
+        .chain((reports.tls.mode == ReportMode::Daily).then_some(HTTPS))
         .collect()
 }
 
@@ -153,7 +161,8 @@ mod tests {
             {"name": "c", "service": {"milterSocket": "/run/c.sock"}},
         ]))
         .unwrap();
-        let ports = mail_ports(&policies, &domains, &filters);
+        let none = Reports::default();
+        let ports = mail_ports(&policies, &domains, &filters, &none);
         assert_eq!(
             ports.into_iter().collect::<Vec<_>>(),
             [24, 25, 465, 587, 1025, 2525, 7357, 11333]
@@ -165,15 +174,26 @@ mod tests {
             }},
         }]));
         assert_eq!(
-            mail_ports(&[tokens], &[], &[]).into_iter().collect::<Vec<_>>(),
+            mail_ports(&[tokens], &[], &[], &none)
+                .into_iter()
+                .collect::<Vec<_>>(),
             [25, 443, 587]
         );
         let automatic = policy(&json!([{"to": {"direct": {}}, "tls": "Automatic"}]));
         assert_eq!(
-            mail_ports(&[automatic], &[], &[]).into_iter().collect::<Vec<_>>(),
+            mail_ports(&[automatic], &[], &[], &none)
+                .into_iter()
+                .collect::<Vec<_>>(),
             [25, 443]
         );
-        assert_eq!(mail_ports(&[], &[], &[]).into_iter().collect::<Vec<_>>(), [25]);
+        assert_eq!(
+            mail_ports(&[], &[], &[], &none).into_iter().collect::<Vec<_>>(),
+            [25]
+        );
+        let mut reports = Reports::default();
+        reports.tls.mode = ReportMode::Daily;
+        let posting = mail_ports(&[], &[], &[], &reports);
+        assert_eq!(posting.into_iter().collect::<Vec<_>>(), [25, 443]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Reports to other domains: each value of the object in the words of the file.
 
-use postroad_config::{DmarcReports, ReportMode, Reports};
+use postroad_config::{DmarcReports, ReportMode, Reports, TlsReports};
 use postroad_crds::smtp_listener as crd;
 
 /// Nothing of it can fail before the rules of the file.
@@ -17,6 +17,12 @@ pub(super) fn of(given: Option<&crd::Reports>) -> Reports {
                 .dmarc
                 .as_ref()
                 .map_or_else(ReportMode::default, |dmarc| mode(dmarc.mode)),
+        },
+        tls: TlsReports {
+            mode: given
+                .tls
+                .as_ref()
+                .map_or_else(ReportMode::default, |tls| mode(tls.mode)),
         },
     }
 }
@@ -39,10 +45,11 @@ mod tests {
         assert_eq!(of(None), Reports::default());
         let given: crd::Reports = serde_json::from_value(json!({
             "from": "dmarc@example.com", "organization": "Example Inc.", "contact": "https://example.com/mail",
-            "dmarc": {"mode": "Daily"},
+            "dmarc": {"mode": "Daily"}, "tls": {"mode": "Daily"},
         }))
         .unwrap();
         let written = postroad_config::render(&of(Some(&given))).unwrap();
+        assert_eq!(written.matches("mode: Daily").count(), 2, "{written}");
         for line in [
             "from: dmarc@example.com",
             "organization: Example Inc.",
@@ -51,7 +58,7 @@ mod tests {
         ] {
             assert!(written.contains(line), "{written}");
         }
-        let silent: crd::Reports = serde_json::from_value(json!({"dmarc": {}})).unwrap();
+        let silent: crd::Reports = serde_json::from_value(json!({"dmarc": {}, "tls": {}})).unwrap();
         assert_eq!(of(Some(&silent)), Reports::default());
     }
 }
