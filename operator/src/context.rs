@@ -13,7 +13,7 @@ use postroad_crds::common::ListenerRef;
 use postroad_crds::{MailDomain, RelayPolicy, SmtpListener};
 
 use crate::args::Args;
-use crate::dns::Resolver;
+use crate::dns::{PolicyHosts, Resolver};
 use crate::driver::{Failures, Guarded};
 use crate::known::{Known, Shared};
 use crate::last::Last;
@@ -44,6 +44,8 @@ pub struct Ctx {
     pub metrics: Metrics,
     /// Finds name servers.
     pub resolver: Resolver,
+    /// Asks the hosts of MTA-STS policies.
+    pub policy_hosts: PolicyHosts,
     /// Tokens for the pods.
     pub tokens: Tokens,
     /// Issuer of the cluster's tokens, as last read.

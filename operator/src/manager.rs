@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use crate::args::Args;
 use crate::attached;
 use crate::context::{Applied, Ctx, GivenUp};
-use crate::dns::Resolver;
+use crate::dns::{PolicyHosts, Resolver};
 use crate::driver::{self, Guarded};
 use crate::known::Known;
 use crate::last::Last;
@@ -50,6 +50,9 @@ pub enum Ended {
     /// The HTTP endpoint ended.
     #[error("the address {0} cannot be served: {1}")]
     Http(std::net::SocketAddr, std::io::Error),
+    /// There are no usable versions of TLS.
+    #[error("no TLS: {0}")]
+    Tls(#[from] rustls::Error),
     /// The system's resolver cannot be read.
     #[error("no DNS server is known: {0}; give --resolver")]
     Resolver(String),
@@ -72,6 +75,10 @@ pub async fn run(args: Args, client: Client, asked: impl Future<Output = ()> + S
     let resolver = match resolver {
         Ok(resolver) => resolver,
         Err(error) => return Ended::Resolver(error),
+    };
+    let policy_hosts = match PolicyHosts::public() {
+        Ok(hosts) => hosts,
+        Err(error) => return Ended::Tls(error),
     };
     let (namespaces, changed) = if args.namespace.is_none() {
         let (store, changed) = namespaces(client.clone());
@@ -110,6 +117,7 @@ pub async fn run(args: Args, client: Client, asked: impl Future<Output = ()> + S
         namespaces,
         filled: AtomicBool::new(false),
         resolver,
+        policy_hosts,
         args: args.clone(),
         client: client.clone(),
     });

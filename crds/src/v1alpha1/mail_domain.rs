@@ -210,8 +210,8 @@ pub enum DkimAlgorithm {
     Ed25519,
 }
 
-/// The MTA-STS policy of the domain: `status.records` has policy and record to publish. The record is judged; the policy is on a
-/// web server of the domain's owner, and is not fetched.
+/// The MTA-STS policy of the domain: `status.records` has policy and record to publish. The policy is on a web server of the domain's
+/// owner; it is fetched as others fetch it, and both are judged.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct MtaSts {
@@ -273,7 +273,7 @@ pub struct Checks {
     /// The records of the keys, where the domain has `dkim`. `Ignored`: the keys sign whether their records are seen or not.
     #[serde(default)]
     pub dkim: Check,
-    /// The record of `mtaSts`, where the domain has that.
+    /// The record and the policy of `mtaSts`, where the domain has that.
     #[serde(default = "advised")]
     pub mta_sts: Check,
     /// The record of `tlsRpt`, where the domain has that.

@@ -11,6 +11,7 @@ use std::fmt::{self, Write as _};
 
 mod dkim;
 mod mta_sts;
+mod mta_sts_policy;
 mod proof;
 mod spf;
 mod tls_rpt;
@@ -19,6 +20,7 @@ use super::exchange::{Found, Trouble, exchangers};
 use super::resolver::Observation;
 pub use dkim::{DkimWanted, dkim};
 pub use mta_sts::{MtaStsWanted, mta_sts};
+pub use mta_sts_policy::{Served, policy};
 pub use proof::{ProofWanted, proof};
 pub use spf::{SpfWanted, spf};
 pub use tls_rpt::{TlsRptWanted, tls_rpt};
@@ -84,6 +86,16 @@ pub mod reasons {
     pub const MTASTS_SEVERAL: &str = "MTASTSSeveralRecords";
     /// It cannot be read.
     pub const MTASTS_INVALID: &str = "MTASTSInvalid";
+    /// The record has an id of before, under which others have kept another policy.
+    pub const MTASTS_STALE: &str = "MTASTSIdNotChanged";
+    /// The policy is served as it is wanted.
+    pub const MTASTS_POLICY_SERVED: &str = "MTASTSPolicyServed";
+    /// It is not served, or not so that others take it.
+    pub const MTASTS_POLICY_MISSING: &str = "MTASTSPolicyMissing";
+    /// What is served cannot be read.
+    pub const MTASTS_POLICY_INVALID: &str = "MTASTSPolicyInvalid";
+    /// It has another mode, or does not name a listener.
+    pub const MTASTS_POLICY_DIFFERS: &str = "MTASTSPolicyDiffers";
     /// The record has every place that reports are wanted at.
     pub const TLSRPT_FOUND: &str = "TLSRPTFound";
     /// There is no such record.

@@ -3,6 +3,7 @@
 //! ```text
 //! resolver ── which servers are authoritative? ──► servers
 //! servers  ── each asked directly, no recursion ──► observations, one for each server
+//! policy_host ── the MTA-STS policy, which is on the web ──► what it serves
 //! judge    ── observations + what is wanted (pure) ──► True | False | Unknown, with what to publish
 //! ```
 //!
@@ -12,6 +13,7 @@
 
 pub mod exchange;
 pub mod judge;
+pub mod policy_host;
 pub mod resolver;
 pub mod spf;
 
@@ -20,6 +22,7 @@ pub const MX: hickory_resolver::proto::rr::RecordType = hickory_resolver::proto:
 /// Type of TXT records.
 pub const TXT: hickory_resolver::proto::rr::RecordType = hickory_resolver::proto::rr::RecordType::TXT;
 
+pub use policy_host::PolicyHosts;
 pub use resolver::Resolver;
 
 #[cfg(test)]

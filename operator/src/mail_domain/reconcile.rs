@@ -85,7 +85,8 @@ pub async fn reconcile(object: Arc<MailDomain>, ctx: Arc<Ctx>) -> Result<Action,
             }));
         }
         let hostnames = hostnames(&found);
-        if let Some(wanted) = tls_records::sts_wanted(&object, domain.name.as_str(), &hostnames) {
+        let unasked = tls_records::sts_wanted(&object, domain.name.as_str(), &hostnames);
+        if let Some(wanted) = unasked.filter(|_| severities.mta_sts.is_none()) {
             let policy = wanted.policy_row();
             rows_now.push(records::row(&policy, before(&rows_before, &policy), now));
         }
@@ -363,7 +364,7 @@ async fn judge_all(
             object,
             (name, &hostnames),
             (mta_sts, tls_rpt),
-            &resolver,
+            (&resolver, &ctx.policy_hosts),
             &servers,
         )
         .await,

@@ -6,17 +6,17 @@ use postroad_crds::mail_domain::MtaStsMode;
 use postroad_verify::mta_sts::Mode;
 
 use super::status::{Severity, types};
-use crate::dns::Resolver;
 use crate::dns::exchange::Trouble;
 use crate::dns::judge::{self, Judgement, MtaStsWanted, TlsRptWanted};
 use crate::dns::resolver::Server;
+use crate::dns::{PolicyHosts, Resolver};
 
-/// Judges the records that are wanted: of MTA-STS, of TLS-RPT.
+/// Judges what is wanted: the record and the policy of MTA-STS, the record of TLS-RPT.
 pub(super) async fn judge_all(
     object: &MailDomain,
     (domain, hostnames): (&str, &[String]),
     (mta_sts, tls_rpt): (Option<Severity>, Option<Severity>),
-    resolver: &Resolver,
+    (resolver, hosts): (&Resolver, &PolicyHosts),
     servers: &Result<Vec<Server>, Trouble>,
 ) -> Vec<(&'static str, Severity, Judgement)> {
     let ask = async |name: &str| match servers {
@@ -27,6 +27,8 @@ pub(super) async fn judge_all(
     if let (Some(severity), Some(wanted)) = (mta_sts, sts_wanted(object, domain, hostnames)) {
         let judgement = judge::mta_sts(&wanted, &ask(&wanted.name()).await);
         list.push((types::MTASTS_VALID, severity, judgement));
+        let served = hosts.ask(domain, resolver).await;
+        list.push((types::MTASTS_VALID, severity, judge::policy(&wanted, &served)));
     }
     if let (Some(severity), Some(given)) = (tls_rpt, &object.spec.tls_rpt) {
         let name = format!("_smtp._tls.{domain}");

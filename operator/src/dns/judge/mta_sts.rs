@@ -1,5 +1,5 @@
-//! The record that says that there is an MTA-STS policy (RFC 8461 section 3.1). The policy itself is on a web server of the domain's
-//! owner, and is not fetched.
+//! The record that says that there is an MTA-STS policy, and which version of it (RFC 8461 section 3.1). The policy itself is on the
+//! web: `mta_sts_policy.rs`.
 
 use std::fmt::Write as _;
 
@@ -57,10 +57,22 @@ impl MtaStsWanted<'_> {
         format!("v=STSv1; id={id}")
     }
 
-    /// The row of the policy: to be published, and never judged.
+    /// Where the policy is served (RFC 8461 section 3.3).
+    pub fn url(&self) -> String {
+        format!("https://mta-sts.{}/.well-known/mta-sts.txt", self.domain)
+    }
+
+    /// The record with the same servers in another mode: what the record was before the mode was changed.
+    fn of_another_mode(&self, record: &str) -> Option<Mode> {
+        let modes = [Mode::Testing, Mode::Enforce, Mode::None];
+        let is_it = |mode: &Mode| *mode != self.mode && Self { mode: *mode, ..*self }.record() == record;
+        modes.into_iter().find(is_it)
+    }
+
+    /// The row of the policy where it is not asked for.
     pub fn policy_row(&self) -> Judgement {
         Judgement {
-            name: format!("https://mta-sts.{}/.well-known/mta-sts.txt", self.domain),
+            name: self.url(),
             kind: "HTTPS",
             expected: self.policy(),
             observed: String::new(),
@@ -81,19 +93,21 @@ pub fn mta_sts(wanted: &MtaStsWanted<'_>, seen: &Result<Vec<Observation>, Troubl
         publish: format!("publish the policy of status.records, then: {name}. TXT {expected}"),
         expected,
     };
-    let statements = seen.as_ref().map(|list| list.iter().map(statement).collect());
+    let statements = seen
+        .as_ref()
+        .map(|list| list.iter().map(|seen| statement(wanted, seen)).collect());
     sought.conclude(&statements.map_err(Clone::clone))
 }
 
-fn statement(observation: &Observation) -> Statement {
+fn statement(wanted: &MtaStsWanted<'_>, observation: &Observation) -> Statement {
     let (observed, opinion) = match &observation.seen {
         Err(trouble) => (String::new(), no_answer(trouble)),
         Ok(Found::Records(records)) => {
             let list = texts(records);
             let shown: Vec<_> = list.iter().take(3).map(|text| super::spf::shown(text)).collect();
-            (shown.join(", "), judged(list))
+            (shown.join(", "), judged(wanted, list))
         }
-        Ok(_) => (String::new(), judged(Vec::new())),
+        Ok(_) => (String::new(), judged(wanted, Vec::new())),
     };
     Statement {
         server: observation.server.clone(),
@@ -102,13 +116,21 @@ fn statement(observation: &Observation) -> Statement {
     }
 }
 
-fn judged(texts: Vec<Vec<u8>>) -> Opinion {
+fn judged(wanted: &MtaStsWanted<'_>, texts: Vec<Vec<u8>>) -> Opinion {
     let ours = texts.iter().filter(|text| text.starts_with(b"v=STSv1")).count();
     match (Record::of(&Answer::Txt(texts)), ours) {
-        (Record::Id(_), _) => Opinion::Good(
-            reasons::MTASTS_RECORD_FOUND,
-            "the record says that there is a policy; whether it is there is not asked".to_owned(),
-        ),
+        (Record::Id(id), _) => match wanted.of_another_mode(&format!("v=STSv1; id={id}")) {
+            Some(mode) => Opinion::Bad(
+                reasons::MTASTS_STALE,
+                format!(
+                    "the id is that of the policy with mode: {mode}, which others have kept and do not fetch again"
+                ),
+            ),
+            None => Opinion::Good(
+                reasons::MTASTS_RECORD_FOUND,
+                "the record says that there is a policy".to_owned(),
+            ),
+        },
         (_, 0) => Opinion::Bad(
             reasons::MTASTS_MISSING,
             "no record says that there is a policy".to_owned(),
@@ -172,6 +194,21 @@ mod tests {
             let judged = mta_sts(&wanted(&hosts, Mode::Testing), &Ok(vec![seen]));
             assert_eq!((judged.ruling, judged.reason), (ruling, reason), "{judged:?}");
         }
+    }
+
+    #[test]
+    fn the_id_of_another_mode_is_one_that_was_not_changed() {
+        let hosts = ["mx.example.com".to_owned()];
+        let enforced = wanted(&hosts, Mode::Enforce);
+        let before = wanted(&hosts, Mode::Testing).record();
+        let judged = mta_sts(&enforced, &Ok(vec![records(&[&before])]));
+        assert_eq!((judged.ruling, judged.reason), (False, reasons::MTASTS_STALE));
+        assert!(judged.message.contains("mode: testing"), "{judged:?}");
+        let judged = mta_sts(&enforced, &Ok(vec![records(&[&enforced.record()])]));
+        assert_eq!(
+            (judged.ruling, judged.reason),
+            (True, reasons::MTASTS_RECORD_FOUND)
+        );
     }
 
     #[test]
