@@ -20,7 +20,7 @@ pub fn dmarc(octets: &[u8]) {
                     .iter()
                     .all(|octet| octet.is_ascii_graphic() && !b"<>\",;:".contains(octet))
             );
-            assert_eq!(address.iter().filter(|octet| **octet == b'@').count(), 1);
+            assert_eq!(address.split(|octet| *octet == b'@').count(), 2);
         }
     }
     if let Ok(domain) = author(&[octets]) {

@@ -112,11 +112,14 @@ impl PolicyHost {
     }
 }
 
+/// What was asked for, and what was posted.
+type Heard = (Arc<Mutex<Vec<String>>>, Arc<Mutex<Vec<Body>>>);
+
 async fn serve(
     stream: TcpStream,
     tls: TlsAcceptor,
     answer: &Mutex<Answer>,
-    (asked, bodies): &(Arc<Mutex<Vec<String>>>, Arc<Mutex<Vec<Body>>>),
+    (asked, bodies): &Heard,
 ) -> std::io::Result<()> {
     let mut stream = BufReader::new(tls.accept(stream).await?);
     let (mut first, mut host) = (String::new(), String::new());
