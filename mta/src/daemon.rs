@@ -157,10 +157,15 @@ impl Daemon {
         let logins = Logins::new(dns.clone(), tls.clone());
         let reports = handles.reports();
         let writers = writers(&dns, &tls);
-        let queue = handles.queue(dns.clone(), logins.clone(), &reports, queue_stop.clone())?;
+        let guard = handles.guard(dns.clone());
+        let queue = handles.queue(
+            dns.clone(),
+            (logins.clone(), guard.clone()),
+            &reports,
+            queue_stop.clone(),
+        )?;
         let prober = Prober::new(dns.clone(), tls, logins);
         let handover = handles.handover(&queue, &background, &stop);
-        let guard = handles.guard(dns.clone());
         let directory = handles.live.current().set.file.spool.directory.clone();
         guard.start(&directory, &background, &stop).await;
         let intake = handles.intake(&queue);
@@ -258,7 +263,7 @@ impl Handles {
     fn queue(
         &self,
         dns: Dns,
-        logins: Logins,
+        (logins, guard): (Logins, Guard),
         reports: &Reports,
         stop: CancellationToken,
     ) -> Result<Queue, rustls::Error> {
@@ -267,6 +272,7 @@ impl Handles {
         Ok(Queue::start_with(queue::Parts {
             logins: Some(logins),
             tls_sessions: Some(reports::tls::counter(self.live.clone(), reports.clone())),
+            turns: Some(Arc::new(guard)),
             ..parts
         }))
     }

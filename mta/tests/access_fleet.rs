@@ -10,6 +10,7 @@ use fleet::{Fleet, Pod, Start};
 use postroad_config::{Endpoint, FleetPod};
 use postroad_mta::access::Whose;
 use postroad_mta::access::greylist::{Key, Tuple};
+use postroad_mta::deliver::Turns as _;
 use postroad_mta::settings::Settings;
 
 const ACCESS: &str = "{greylisting: {delay: 1s}, rates: {client: {messages: [{count: 5, per: 1d}]}}}";
@@ -138,4 +139,38 @@ async fn what_a_pod_knows_outlives_it() {
     let pod = fleet.start("one", Start::default()).await;
     assert_eq!(known(&pod), u32::from(TUPLES));
     pod.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_many_pods_as_may_have_a_turn_at_a_route_and_none_waits_for_one_that_is_away() {
+    let fleet = Fleet::new();
+    let start = async |name: &str| fleet.start(name, Start::default()).await;
+    let (one, two, three) = (start("one").await, start("two").await, start("three").await);
+    let all = [&one, &two, &three];
+    tell(&fleet, &all, &all);
+    let routes: Vec<String> = (0..12).map(|number| format!("mail/p#{number}")).collect();
+    for (number, route) in routes.iter().enumerate() {
+        let most = u32::try_from(number % 3).unwrap() + 1;
+        let mut begun = 0;
+        for pod in all {
+            let wait = pod.guard.wait_for(route, most).await;
+            begun += u32::from(wait.is_none());
+            // Whoever has a turn has it for more than one message.
+            assert_eq!(pod.guard.wait_for(route, most).await.is_none(), wait.is_none());
+        }
+        assert_eq!(begun, most, "{route}");
+    }
+    three.end().await;
+    let mut waits = 0;
+    for number in 0..40 {
+        let route = format!("other/p#{number}");
+        assert_eq!(one.guard.wait_for(&route, 2).await, None, "two of three may");
+        for pod in [&one, &two] {
+            waits += u32::from(pod.guard.wait_for(&format!("alone/{number}"), 1).await.is_some());
+        }
+    }
+    // The first always may; the second where the owner is away.
+    assert!((1..40).contains(&waits), "{waits} of forty");
+    one.end().await;
+    two.end().await;
 }

@@ -341,3 +341,53 @@ async fn tls_may_come_first_and_a_route_has_its_own_name_in_ehlo() {
     assert_eq!(server.await.unwrap(), "EHLO out.example\r\n");
     bench.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_policy_changes_leaves_so_and_is_stored_as_it_was() {
+    let sink = Sink::start(Script::default()).await;
+    let dir = tempfile::tempdir().unwrap();
+    let policies = routes(&[(
+        sink.address,
+        "tls: Disabled, limits: {recipientsPerTransaction: 2}",
+    )]) + "    rewrite: {add: {X-Sent-By: shop}, remove: [x-internal], sender: bounces@shop.example}\n";
+    let bench = Bench::start(dir.path(), setup(policies));
+    let small = b"X-Internal: 1\r\n 2\r\nSubject: small\r\n\r\nX-Internal: body\r\n".to_vec();
+    // More than is kept in memory between sorting and the attempt.
+    let mut large = b"X-Internal: 1\r\nSubject: large\r\n\r\n".to_vec();
+    large.extend(b"a line of a long message\r\n".repeat(8 << 10));
+    let to = ["b@to.example", "c@to.example", "d@to.example"];
+    bench.submit(envelope("a@from.example", &to), small).await;
+    sink.wait_for(2).await;
+    bench.empty().await;
+    bench
+        .submit(envelope("a@from.example", &to[..1]), large.clone())
+        .await;
+    sink.wait_for(3).await;
+    bench.empty().await;
+    bench.submit(envelope("", &to[..1]), message("a notice")).await;
+    let taken = sink.wait_for(4).await;
+    bench.empty().await;
+    let rcpt: Vec<usize> = taken.iter().map(|taken| taken.rcpt.len()).collect();
+    assert_eq!(rcpt, [2, 1, 1, 1], "by recipientsPerTransaction");
+    for (number, sender) in [
+        (0, "<bounces@shop.example>"),
+        (2, "<bounces@shop.example>"),
+        (3, "<>"),
+    ] {
+        assert!(taken[number].mail.contains(sender), "{}", taken[number].mail);
+    }
+    let text = taken[0].text();
+    assert!(text.starts_with("X-Sent-By: shop\r\nReceived: "), "{text}");
+    assert!(
+        text.ends_with("Subject: small\r\n\r\nX-Internal: body\r\n"),
+        "{text}"
+    );
+    assert!(!text.contains(" 2\r\n"), "{text}");
+    let head = "X-Sent-By: shop\r\nReceived: by mail.test.example\r\nSubject: large\r\n\r\n";
+    assert!(taken[2].body.starts_with(head.as_bytes()));
+    assert_eq!(
+        taken[2].body.len(),
+        head.len() + large.len() - b"X-Internal: 1\r\nSubject: large\r\n\r\n".len()
+    );
+    bench.stop().await;
+}

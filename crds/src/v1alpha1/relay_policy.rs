@@ -1,5 +1,7 @@
 //! RelayPolicy: which mail leaves how.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -90,6 +92,37 @@ pub struct RelayPolicySpec {
     /// When to try again after a deferral.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// Changes of the header of its mail on the way out. What is stored stays as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headers: Option<PolicyHeaders>,
+    /// Changes of the envelope of its mail on the way out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub envelope: Option<PolicyEnvelope>,
+}
+
+/// Changes of a header on the way out. The body is never touched. Taking out a field that is signed breaks the signature.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyHeaders {
+    /// Fields to add, name to value (printable ASCII).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16))]
+    pub add: BTreeMap<String, String>,
+    /// Names of fields to take out; not those that trace or identify a message.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 76)))]
+    pub remove: Vec<String>,
+}
+
+/// Changes of an envelope on the way out.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyEnvelope {
+    /// The sender (MAIL FROM) in place of the message's own, such as `bounces@example.com`; that of notices stays empty. At a
+    /// listener of another namespace it is used where its domain is a MailDomain of the policy's own namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 3, max = 254))]
+    pub sender: Option<String>,
 }
 
 /// Mail that a policy is for.
@@ -229,7 +262,8 @@ pub struct RouteLimits {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4))]
     pub recipients: Vec<Rate>,
-    /// Connections open at once to one site (the hosts of one MX set, or of this route). Every pod may have at least one.
+    /// Connections open at once to one site (the hosts of one MX set, or of this route). Where there are fewer than pods, so many
+    /// pods use smart hosts at once, by turns; of a direct route every pod may have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub connections: Option<i32>,

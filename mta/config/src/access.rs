@@ -119,46 +119,52 @@ pub(crate) fn check_headers(headers: &Headers, found: &mut Findings) {
         ("submission", &headers.submission),
         ("transfer", &headers.transfer),
     ] {
-        let at = |field: &str| format!("headers.{role}.{field}");
+        check_edits(&format!("headers.{role}"), &edits.add, &edits.remove, found);
+    }
+}
+
+/// Rules over edits of a header; `path` is theirs.
+pub(crate) fn check_edits(
+    path: &str,
+    add: &BTreeMap<String, String>,
+    remove: &[String],
+    found: &mut Findings,
+) {
+    let at = |field: &str| format!("{path}.{field}");
+    found.require(
+        add.len() <= 16 && remove.len() <= 32,
+        || path.to_owned(),
+        || "has too many edits; add at most 16 fields and remove at most 32".into(),
+    );
+    for name in add.keys().chain(remove) {
+        let field = if add.contains_key(name) { "add" } else { "remove" };
         found.require(
-            edits.add.len() <= 16 && edits.remove.len() <= 32,
-            || format!("headers.{role}"),
-            || "has too many edits; add at most 16 fields and remove at most 32".into(),
+            is_field_name(name),
+            || at(field),
+            || {
+                format!(
+                    "`{}` is not a field name (RFC 5322 section 2.2); use 1 to 76 printable characters without `:`",
+                    shorten(name)
+                )
+            },
         );
-        for name in edits.add.keys().chain(&edits.remove) {
-            let field = if edits.add.contains_key(name) {
-                "add"
-            } else {
-                "remove"
-            };
-            found.require(
-                is_field_name(name),
-                || at(field),
-                || {
-                    format!(
-                        "`{}` is not a field name (RFC 5322 section 2.2); use 1 to 76 printable characters without `:`",
-                        shorten(name)
-                    )
-                },
-            );
-            found.require(
-                !KEPT.contains(&name.to_ascii_lowercase().as_str()),
-                || at(field),
-                || format!("`{name}` traces or identifies the message; it cannot be edited"),
-            );
-        }
-        for value in edits.add.values() {
-            found.require(
-                value.len() <= 512 && value.bytes().all(|octet| (b' '..=b'~').contains(&octet)),
-                || at("add"),
-                || {
-                    format!(
-                        "`{}` cannot be a field's value; use at most 512 printable ASCII characters",
-                        shorten(value)
-                    )
-                },
-            );
-        }
+        found.require(
+            !KEPT.contains(&name.to_ascii_lowercase().as_str()),
+            || at(field),
+            || format!("`{name}` traces or identifies the message; it cannot be edited"),
+        );
+    }
+    for value in add.values() {
+        found.require(
+            value.len() <= 512 && value.bytes().all(|octet| (b' '..=b'~').contains(&octet)),
+            || at("add"),
+            || {
+                format!(
+                    "`{}` cannot be a field's value; use at most 512 printable ASCII characters",
+                    shorten(value)
+                )
+            },
+        );
     }
 }
 

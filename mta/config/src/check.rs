@@ -57,6 +57,11 @@ impl Findings {
         self.0.is_empty()
     }
 
+    /// The first breach.
+    pub(crate) fn into_first(self) -> Option<Problem> {
+        self.0.into_iter().next()
+    }
+
     /// Keeps a breach where the rule does not hold.
     pub(crate) fn require(
         &mut self,
@@ -370,6 +375,7 @@ fn check_policy(index: usize, policy: &Policy, found: &mut Findings) {
             )
         },
     );
+    crate::rewriting::check(&policy.rewrite, &format!("policies[{index}].rewrite"), found);
     for (number, route) in policy.routes.iter().enumerate() {
         let at = |field: &str| format!("policies[{index}].routes[{number}].{field}");
         found.require(

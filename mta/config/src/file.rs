@@ -20,6 +20,7 @@ use crate::filter::Filter;
 use crate::limits::{Limits, QueueSection, RouteLimits};
 use crate::provider::Provider;
 use crate::reports::Reports;
+use crate::rewriting::Rewriting;
 use crate::spool::SpoolSection;
 use crate::text::Period;
 use crate::tls::TlsSection;
@@ -333,6 +334,9 @@ pub struct Policy {
     /// When to try again.
     #[serde(default)]
     pub retry: Retry,
+    /// What is changed of its mail on the way out.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub rewrite: Rewriting,
 }
 
 /// Mail that a policy is for.

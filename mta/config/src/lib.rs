@@ -26,6 +26,7 @@ mod filter;
 mod limits;
 pub mod provider;
 mod reports;
+mod rewriting;
 mod set;
 mod shard;
 mod spool;
@@ -60,6 +61,7 @@ pub use file::{
 pub use filter::{Filter, FilterService, FilterTimeouts, FilteredMail, OnFailure};
 pub use limits::{Durability, Limits, QueueSection, Rate, RouteLimits};
 pub use reports::{DmarcReports, ReportMode, Reports, TlsReports};
+pub use rewriting::{Rewriting, check_sender};
 pub use set::{AssembleError, ConfigSet, assemble};
 pub use shard::{SHARDS, ShardFile, hash, shard_file_name, shard_of};
 pub use spool::{NEWEST_SPOOL_FORMAT, OLDEST_SPOOL_FORMAT, SpoolSection};

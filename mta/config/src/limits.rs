@@ -105,6 +105,9 @@ pub struct RouteLimits {
     /// Connections open at once to one site, 1 to 1,000; absent = what the feedback of the site allows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<u32>,
+    /// Pods of `peers.fleet` that use a route to smart hosts at once, by turns, 1 to 1,000; absent = all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pods: Option<u32>,
     /// Recipients of one transaction, 1 to 1,000; absent = 100, or what the next hop says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recipients_per_transaction: Option<u32>,
@@ -246,6 +249,7 @@ pub(crate) fn check_route(limits: &RouteLimits, at: &str, found: &mut Findings) 
     for (name, value) in [
         ("connections", limits.connections),
         ("recipientsPerTransaction", limits.recipients_per_transaction),
+        ("pods", limits.pods),
     ] {
         found.require(
             value.is_none_or(|value| (1..=1_000).contains(&value)),

@@ -14,7 +14,7 @@ use postroad_config::{
 const PAGE: &str = include_str!("../../../docs/reference/configuration.md");
 
 /// The sources that hold sections of the file. `Fields` is private to its source, so items are known by both.
-const SOURCES: [(&str, &str); 14] = [
+const SOURCES: [(&str, &str); 15] = [
     ("file", include_str!("../src/file.rs")),
     ("access", include_str!("../src/access.rs")),
     ("admission", include_str!("../src/admission.rs")),
@@ -25,6 +25,7 @@ const SOURCES: [(&str, &str); 14] = [
     ("limits", include_str!("../src/limits.rs")),
     ("provider", include_str!("../src/provider/mod.rs")),
     ("reports", include_str!("../src/reports.rs")),
+    ("rewriting", include_str!("../src/rewriting.rs")),
     ("shard", include_str!("../src/shard.rs")),
     ("spool", include_str!("../src/spool.rs")),
     ("tls", include_str!("../src/tls.rs")),

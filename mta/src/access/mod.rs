@@ -19,6 +19,7 @@ mod routes;
 pub mod rules;
 mod serve;
 mod shared;
+mod turns;
 pub mod verdict;
 
 use std::collections::HashMap;
@@ -40,6 +41,7 @@ use self::blocklist::Word;
 use self::greylist::{Fact, Greylist, Key, Tuple};
 use self::rates::{Counts, Excess};
 use self::shared::{MOST_FACTS, Question, Said};
+use self::turns::Turns;
 use self::verdict::Facts;
 use crate::dns::Dns;
 use crate::handover::host_name;
@@ -64,6 +66,10 @@ struct Inner {
     others: Others,
     greylist: Arc<Mutex<Greylist>>,
     counts: Mutex<Counts>,
+    /// Turns at routes that belong to this pod.
+    turns: Mutex<Turns>,
+    /// Turns that this pod has, and until when.
+    own_turns: Mutex<HashMap<String, u64>>,
     /// Lists by zone and address family.
     sound: Mutex<HashMap<(String, bool), Sound>>,
     journal: mpsc::Sender<Fact>,
@@ -72,6 +78,12 @@ struct Inner {
 
 /// Whether a list is what it should be, and until when that is known.
 type Sound = (Option<bool>, Instant);
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Guard(…)")
+    }
+}
 
 impl Guard {
     /// A guard that knows nothing yet. `dns` is asked about clients, `system` for the addresses of other pods.
@@ -91,6 +103,8 @@ impl Guard {
             ourselves: [host_name(), spool.to_string()],
             greylist: Arc::default(),
             counts: Mutex::default(),
+            turns: Mutex::default(),
+            own_turns: Mutex::default(),
             sound: Mutex::default(),
             journal,
             kept: Mutex::new(Some(kept)),
@@ -215,6 +229,10 @@ impl Guard {
                 self.keep(facts);
                 Said::default()
             }
+            Question::Turn { route, most, pod } => Said {
+                wait: self.give_turn(&route, &pod, most),
+                of: None,
+            },
             Question::Routes(told) => {
                 self.hear_of_routes(told);
                 Said::default()

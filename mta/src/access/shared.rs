@@ -50,6 +50,15 @@ pub enum Question {
         /// At most [`MOST_FACTS`].
         facts: Vec<String>,
     },
+    /// May this pod use a route that so many may use at once?
+    Turn {
+        /// Policy and number.
+        route: String,
+        /// Pods.
+        most: u32,
+        /// Who asks.
+        pod: String,
+    },
     /// These routes rest, or are used again; asked of every pod.
     Routes(News),
 }
@@ -130,7 +139,7 @@ impl Others {
     pub(super) async fn ask(&self, pod: &FleetPod, question: &Question) -> Option<Said> {
         let body = serde_json::to_vec(question).ok()?;
         let limit = match question {
-            Question::Wait(_) | Question::Count { .. } => self.patience.answer,
+            Question::Wait(_) | Question::Count { .. } | Question::Turn { .. } => self.patience.answer,
             Question::Passed(_) | Question::Adopt { .. } | Question::Routes(_) => self.patience.errand,
         };
         let said = self.post(pod, VERB, body, limit).await?;
@@ -263,6 +272,11 @@ mod tests {
             },
             Question::Adopt {
                 facts: vec!["c".into()],
+            },
+            Question::Turn {
+                route: "mail/p#0".into(),
+                most: 2,
+                pod: "edge-1".into(),
             },
             Question::Routes(News {
                 generation: 3,

@@ -1,4 +1,4 @@
-//! Takes the header fields out of a message that steer a provider other than the one that it goes to.
+//! Takes the header fields out of a message that steer a provider other than the one that it goes to, and those that the policy names.
 //!
 //! ```text
 //!   octets in pieces ─► header: field by field, kept or left out ─► first empty line ─► body as it is
@@ -23,10 +23,35 @@ pub(super) enum Passing {
     Of(Option<Provider>),
 }
 
+/// Which fields are left out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LeftOut<'a> {
+    /// Of those that steer providers.
+    pub(super) passing: Passing,
+    /// Names that the policy gives.
+    pub(super) names: &'a [String],
+}
+
+impl LeftOut<'_> {
+    /// All fields pass.
+    pub(super) fn is_nothing(self) -> bool {
+        self.passing == Passing::All && self.names.is_empty()
+    }
+
+    fn has(self, name: &[u8]) -> bool {
+        let steers = match self.passing {
+            Passing::All => false,
+            Passing::Of(lane) => is_control(name, lane),
+        };
+        let is_named = |known: &String| known.as_bytes().eq_ignore_ascii_case(name);
+        steers || self.names.iter().any(is_named)
+    }
+}
+
 /// Reads a message from its first octet on.
 #[derive(Debug)]
-pub(super) struct Filter {
-    lane: Option<Provider>,
+pub(super) struct Filter<'a> {
+    fields: LeftOut<'a>,
     /// Beginning of a line that is not decided on.
     head: Vec<u8>,
     state: State,
@@ -44,10 +69,10 @@ enum State {
     Body,
 }
 
-impl Filter {
-    pub(super) fn new(lane: Option<Provider>) -> Self {
+impl<'a> Filter<'a> {
+    pub(super) fn new(fields: LeftOut<'a>) -> Self {
         Self {
-            lane,
+            fields,
             head: Vec::new(),
             state: State::Beginning,
             left_out: false,
@@ -94,7 +119,7 @@ impl Filter {
             // RFC 5322 section 2.2.3: it goes on with the field before.
         } else if octet == b':' {
             let name = self.head.split_last().map_or(&[][..], |(_, name)| name);
-            self.left_out = is_control(name.trim_ascii_end(), self.lane);
+            self.left_out = self.fields.has(name.trim_ascii_end());
         } else if octet == b'\n' {
             self.left_out = false;
             if matches!(self.head.as_slice(), b"\n" | b"\r\n") {
@@ -123,18 +148,18 @@ impl Filter {
 }
 
 /// The message without those fields; none where it has none of them.
-pub(super) fn without(octets: &[u8], lane: Option<Provider>) -> Option<Vec<u8>> {
-    if removed_of(octets, lane) == 0 {
+pub(super) fn without(octets: &[u8], fields: LeftOut<'_>) -> Option<Vec<u8>> {
+    if removed_of(octets, fields) == 0 {
         return None;
     }
-    let mut filter = Filter::new(lane);
+    let mut filter = Filter::new(fields);
     let mut kept = filter.feed(octets);
     kept.extend(filter.end());
     Some(kept)
 }
 
-fn removed_of(octets: &[u8], lane: Option<Provider>) -> u64 {
-    let mut filter = Filter::new(lane);
+fn removed_of(octets: &[u8], fields: LeftOut<'_>) -> u64 {
+    let mut filter = Filter::new(fields);
     let mut unused = Vec::new();
     for octet in octets {
         if filter.is_in_body() {
@@ -147,9 +172,9 @@ fn removed_of(octets: &[u8], lane: Option<Provider>) -> u64 {
 }
 
 /// Octets that are left out of a message in the spool: its header is read for it.
-pub(super) async fn removed(spool: Spool, entry: EntryId, lane: Option<Provider>) -> io::Result<u64> {
+pub(super) async fn removed(spool: Spool, entry: EntryId, fields: LeftOut<'_>) -> io::Result<u64> {
     let mut pieces = body::read(spool, entry);
-    let mut filter = Filter::new(lane);
+    let mut filter = Filter::new(fields);
     while let Some(piece) = pieces.recv().await {
         filter.feed(&piece?);
         if filter.is_in_body() {
@@ -166,10 +191,17 @@ const LONGEST_NAME: usize = 100;
 mod tests {
     use super::*;
 
+    fn of(lane: Option<Provider>) -> LeftOut<'static> {
+        LeftOut {
+            passing: Passing::Of(lane),
+            names: &[],
+        }
+    }
+
     const MAIL: &[u8] = b"Subject: x\r\nX-SMTPAPI: {\"a\":\r\n  1}\r\nx-mailgun-tag : t\r\nTo: y\r\n folded\r\n\r\nX-SMTPAPI: body\r\n";
 
     fn text(lane: Option<Provider>) -> String {
-        let left = without(MAIL, lane).unwrap_or_else(|| MAIL.to_vec());
+        let left = without(MAIL, of(lane)).unwrap_or_else(|| MAIL.to_vec());
         String::from_utf8(left).unwrap()
     }
 
@@ -188,10 +220,27 @@ mod tests {
     }
 
     #[test]
+    fn fields_that_a_policy_names_go_from_all_mail() {
+        let names = ["subject".to_owned(), "To".to_owned()];
+        let fields = LeftOut {
+            passing: Passing::All,
+            names: &names,
+        };
+        let left = String::from_utf8(without(MAIL, fields).unwrap()).unwrap();
+        assert!(
+            left.starts_with("X-SMTPAPI") && left.contains("x-mailgun-tag"),
+            "{left}"
+        );
+        assert!(!left.contains("Subject") && !left.contains("folded"), "{left}");
+        let none = LeftOut { names: &[], ..fields };
+        assert!(none.is_nothing() && without(MAIL, none).is_none());
+    }
+
+    #[test]
     fn it_does_not_matter_how_a_message_is_cut() {
-        let whole = without(MAIL, None).unwrap();
+        let whole = without(MAIL, of(None)).unwrap();
         for size in 1..MAIL.len() {
-            let mut filter = Filter::new(None);
+            let mut filter = Filter::new(of(None));
             let mut kept = vec![];
             for piece in MAIL.chunks(size) {
                 kept.extend(filter.feed(piece));
@@ -212,10 +261,10 @@ mod tests {
             b"X-SES",
             &long,
         ] {
-            assert_eq!(without(mail, None), None, "{}", String::from_utf8_lossy(mail));
+            assert_eq!(without(mail, of(None)), None, "{}", String::from_utf8_lossy(mail));
         }
         // An end within the header loses nothing.
-        let mut filter = Filter::new(None);
+        let mut filter = Filter::new(of(None));
         let mut kept = filter.feed(b"Subject: x\r\nX-SES");
         kept.extend(filter.end());
         assert_eq!(kept, b"Subject: x\r\nX-SES");
@@ -235,8 +284,8 @@ mod tests {
             .commit(envelope, b"X-MC-Tags: a\r\n".to_vec())
             .await
             .unwrap();
-        let gone = removed(spool, entry, None).await.unwrap();
-        let left = without(MAIL, None).unwrap();
+        let gone = removed(spool, entry, of(None)).await.unwrap();
+        let left = without(MAIL, of(None)).unwrap();
         assert_eq!(gone, (14 + MAIL.len() - left.len()) as u64);
     }
 }

@@ -81,6 +81,8 @@ pub(super) struct Lane<'a> {
     /// See [`super::plan::Plan::route`].
     pub(super) name: &'a str,
     pub(super) provider: Option<Provider>,
+    /// It knows us by the certificate that we show.
+    pub(super) is_certified: bool,
 }
 
 impl Lane<'_> {
@@ -117,6 +119,9 @@ impl Lane<'_> {
     /// What a refusal asks for.
     pub(super) fn reaction(self, stage: Stage, reply: &PeerReply) -> Reaction {
         let text = reply.text();
+        if self.is_certified && denies_relay(stage, reply.code(), &text) {
+            return Reaction::Configuration;
+        }
         judge(
             self.provider,
             Said {
@@ -138,6 +143,16 @@ impl Lane<'_> {
             format!("the route rests: {}", rest.reply),
         ))
     }
+}
+
+/// A host that goes by certificates takes everybody in, and says so of one that it does not know to the first recipient.
+fn denies_relay(stage: Stage, code: u16, text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    let denied = ["denied", "not permitted", "unable to relay", "prohibited"];
+    code >= 400
+        && matches!(stage, Stage::Mail | Stage::Rcpt)
+        && text.contains("relay")
+        && denied.iter().any(|word| text.contains(word))
 }
 
 fn said_at(stage: Stage) -> SaidAt {
@@ -417,6 +432,7 @@ mod tests {
             lanes,
             name: "mail/p#0",
             provider: Some(provider),
+            is_certified: false,
         };
         let reply = PeerReply::made(code, (0, 0, 0), text);
         lane.judge(stage, &reply, now).and_then(|(_, until)| until)
@@ -427,6 +443,7 @@ mod tests {
             lanes,
             name: "mail/p#0",
             provider: None,
+            is_certified: false,
         };
         lane.resting(now).map(|(until, ..)| until)
     }
@@ -490,6 +507,38 @@ mod tests {
             now,
         );
         assert_eq!(until, Some(now + 5_000));
+    }
+
+    #[test]
+    fn a_host_that_does_not_know_a_certificate_says_so_of_a_recipient() {
+        let lanes = Lanes::default();
+        for (is_certified, stage, code, text, want) in [
+            (true, Stage::Rcpt, 554, "<b@x.example>: Relay access denied", true),
+            (true, Stage::Rcpt, 550, "relay not permitted", true),
+            (true, Stage::Rcpt, 454, "Relay access denied", true),
+            (true, Stage::Rcpt, 550, "no such user", false),
+            (true, Stage::End, 554, "Relay access denied", false),
+            (
+                false,
+                Stage::Rcpt,
+                554,
+                "<b@x.example>: Relay access denied",
+                false,
+            ),
+        ] {
+            let lane = Lane {
+                lanes: &lanes,
+                name: "mail/p#0",
+                provider: Some(Provider::Postfix),
+                is_certified,
+            };
+            let reaction = lane.reaction(stage, &PeerReply::made(code, (0, 0, 0), text));
+            assert_eq!(
+                reaction == Reaction::Configuration,
+                want,
+                "{is_certified} {code} {text}"
+            );
+        }
     }
 
     #[test]

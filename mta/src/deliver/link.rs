@@ -9,6 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use postroad_config::Rewriting;
 use postroad_smtp::By;
 use postroad_smtp::client::{Config, Connection, Error, Event, Failure, PeerReply, Stage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -55,6 +56,8 @@ pub(super) struct Target<'a> {
     pub(super) implicit_tls: bool,
     /// Which header fields it gets.
     pub(super) passing: Passing,
+    /// What the policy changes of the message.
+    pub(super) rewrite: Option<&'a Rewriting>,
     /// The route that may rest as a whole, where it is one.
     pub(super) lane: Option<Lane<'a>>,
     pub(super) patience: Patience,

@@ -46,8 +46,11 @@ pub mod tls_session;
 mod transaction;
 mod witness;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+use postroad_config::Credentials;
 use postroad_config::provider::{Kind, Reaction};
 use postroad_smtp::ByMode;
 use postroad_smtp::client::Stage;
@@ -96,6 +99,13 @@ pub struct Deliverer {
     mx_port: u16,
     seen: Seen,
     lanes: Lanes,
+    turns: Option<Arc<dyn Turns>>,
+}
+
+/// Whose turn it is at a route that fewer pods may use at once than there are.
+pub trait Turns: std::fmt::Debug + Send + Sync {
+    /// `None`: this pod may begin. Otherwise for how long it waits, in milliseconds.
+    fn wait_for<'a>(&'a self, route: &'a str, most: u32) -> BoxFuture<'a, Option<u64>>;
 }
 
 /// What the DNS says of the ways of a plan that go by MX, in their order.
@@ -167,6 +177,7 @@ impl Deliverer {
             mx_port,
             seen: Seen::default(),
             lanes: Lanes::default(),
+            turns: None,
         }
     }
 
@@ -200,6 +211,12 @@ impl Deliverer {
     #[must_use]
     pub fn with_lanes(self, lanes: Lanes) -> Self {
         Self { lanes, ..self }
+    }
+
+    /// The same, which asks for turns there.
+    #[must_use]
+    pub fn with_turns(self, turns: Option<Arc<dyn Turns>>) -> Self {
+        Self { turns, ..self }
     }
 
     /// The same with other bounds of waits.
@@ -247,10 +264,17 @@ impl Deliverer {
                 lanes: &self.lanes,
                 name: &name,
                 provider: way.habits.provider,
+                is_certified: matches!(way.credentials, Some(Credentials::ClientCertificate(_))),
             });
             course.takes_way();
             if let Some((until, reaction, why)) = lane.and_then(|lane| lane.resting(clock::now())) {
                 course.rests(until, Outcome::resting(reaction, why));
+                continue;
+            }
+            if let Some(wait) = self.wait_for_turn(way, &name).await {
+                let why = "it is the turn of other pods at this route, which so many cannot use at once";
+                let until = clock::now().saturating_add(wait);
+                course.rests(until, Outcome::resting(Kind::Throttle, why));
                 continue;
             }
             if let Some(most) = way.limits.message_size.filter(|most| load.size > most.0) {
@@ -282,6 +306,12 @@ impl Deliverer {
         };
         self.spare
             .take(plan.route(number), &way.limits, load, clock::now())
+    }
+
+    /// For how long another pod's turn is waited for, in milliseconds.
+    async fn wait_for_turn(&self, way: &Way, route: &str) -> Option<u64> {
+        let most = way.limits.pods.filter(|_| way.habits.is_lane)?;
+        self.turns.as_ref()?.wait_for(route, most).await
     }
 
     fn finder<'a>(&'a self, hostname: &'a str) -> Finder<'a> {
@@ -354,6 +384,7 @@ impl Deliverer {
                 } else {
                     Passing::All
                 },
+                rewrite: Some(&way.habits.rewrite),
                 lane,
                 patience: self.patience,
                 seen: Some(&self.seen),

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use postroad_config::provider::Provider;
 use postroad_config::{
-    ConfigFile, Credentials, Deliver, DomainName, Endpoint, Match, Period, Policy, Retry, Route, RouteLimits,
-    RouteTarget, TlsMode, Within, as_service_account,
+    ConfigFile, Credentials, Deliver, DomainName, Endpoint, Match, Period, Policy, Retry, Rewriting, Route,
+    RouteLimits, RouteTarget, TlsMode, Within, as_service_account,
 };
 
 use super::sites::Sites;
@@ -71,6 +71,8 @@ pub struct Habits {
     pub hello_name: Option<String>,
     /// Who vouches for its hosts, where that is not the public authorities; PEM.
     pub authorities: Option<Arc<str>>,
+    /// What is changed of the message.
+    pub rewrite: Rewriting,
 }
 
 /// To whom a way leads.
@@ -256,6 +258,7 @@ impl Plan {
                 implicit_tls: route.implicit_tls,
                 hello_name: route.hello_name.as_ref().map(|name| name.as_str().to_owned()),
                 authorities: route.authorities.as_deref().map(Arc::from),
+                rewrite: rewriting(policy),
             },
         };
         Self {
@@ -263,6 +266,22 @@ impl Plan {
             ways: policy.routes.iter().map(way).collect(),
             retry: policy.retry,
         }
+    }
+}
+
+/// What a policy may change: a neighbour's sends as domains of its own alone.
+fn rewriting(policy: &Policy) -> Rewriting {
+    let rewrite = policy.rewrite.clone();
+    let is_own = |within: &Within| {
+        let domain = rewrite.sender_domain();
+        domain.is_some_and(|domain| within.sender_domains.contains(&domain))
+    };
+    if policy.within.as_ref().is_none_or(is_own) {
+        return rewrite;
+    }
+    Rewriting {
+        sender: None,
+        ..rewrite
     }
 }
 
@@ -446,6 +465,35 @@ policies:
             let plan = Plan::decide(&set.file, Origin { domain, identity }, recipient);
             assert_eq!(plan.name, name, "{domain:?} {identity:?} {recipient}");
         }
+    }
+
+    #[test]
+    fn a_neighbour_sends_as_its_own_domains_alone() {
+        let sender = |within: &str, sender: &str| {
+            let text = format!(
+                "format: 1\nhostname: m.example\nspool: {{directory: /x}}\npolicies:\n  - name: shop/p\n    \
+                 rewrite: {{sender: {sender}, add: {{X-Shop: a}}}}\n    routes: [{{to: {{direct: {{}}}}, tls: Opportunistic}}]\n{within}"
+            );
+            let set = postroad_config::assemble(&text, &std::collections::BTreeMap::new()).unwrap();
+            let identity = Some("system:serviceaccount:shop:orders");
+            let plan = Plan::decide(
+                &set.file,
+                Origin {
+                    domain: None,
+                    identity,
+                },
+                "r.example",
+            );
+            assert_eq!(plan.ways[0].habits.rewrite.add.len(), 1);
+            plan.ways[0].habits.rewrite.sender.clone()
+        };
+        let within = "    within: {namespace: shop, senderDomains: [shop.example]}\n";
+        assert_eq!(sender("", "a@bank.example").as_deref(), Some("a@bank.example"));
+        assert_eq!(
+            sender(within, "a@shop.example").as_deref(),
+            Some("a@shop.example")
+        );
+        assert_eq!(sender(within, "a@bank.example"), None);
     }
 
     #[test]

@@ -98,6 +98,7 @@ impl Prober {
                     messages: None,
                     implicit_tls: route.implicit_tls,
                     passing: Passing::All,
+                    rewrite: None,
                     lane: None,
                     patience: Patience::default(),
                     seen: None,

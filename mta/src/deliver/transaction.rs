@@ -7,6 +7,7 @@
 //! The moment that counts is the end of the data: before it nothing was delivered and the attempt may end at any time;
 //! after it only the peer's reply says what happened, and is waited for.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use postroad_config::DomainName;
@@ -18,7 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::body::{self, Contents};
-use super::control::{self, Filter, Passing};
+use super::control::{self, Filter, LeftOut};
 use super::lanes::Lane;
 use super::link::{Link, Target, Trouble};
 use super::plan::Protocol;
@@ -38,7 +39,7 @@ pub(super) async fn run(
     course: &mut Course,
     stop: &CancellationToken,
 ) -> Result<(), Trouble> {
-    let control = Control::of(spool, load, target.passing).await?;
+    let control = Control::of(spool, load, target).await?;
     let load = &control.applied_to(load);
     let capabilities = link.connection().capabilities().clone();
     let contents = if needs_inspection(load, &capabilities) {
@@ -65,13 +66,16 @@ pub(super) async fn run(
         let later = waiting.split_off(batch);
         let batch = std::mem::replace(&mut waiting, later);
         let mut message = message(load, &batch, contents, &capabilities);
+        if let Some(sender) = rewritten(load, target) {
+            message.reverse_path = address(sender, capabilities.smtputf8).unwrap_or_default();
+        }
         message.require_tls = target.require_tls;
         message.by = demand::time_left(&load.item.envelope, clock::now());
         if let Err(unsuited) = link.connection().send(message) {
             unsuited_for(link, course, &batch, unsuited);
             continue;
         }
-        match dialogue(link, spool, load, control.filter, course, stop).await {
+        match dialogue(link, spool, load, &control, course, stop).await {
             Ok(outcomes) => {
                 course.until = Instant::now() + link.patience.attempt;
                 let surplus = surplus(&outcomes, target.lane);
@@ -109,51 +113,68 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// What is left out of a message for one way.
-struct Control {
-    /// The message without it, where it is in memory.
+/// What is left out of a message for one way, and what is put before it.
+struct Control<'a> {
+    /// The message as it goes, where it is in memory.
     octets: Option<Vec<u8>>,
     removed: u64,
-    /// It has to be left out while the message is read: these steer whom it goes to.
-    filter: Passing,
+    /// These have to be left out while the message is read.
+    filter: Option<LeftOut<'a>>,
+    /// Fields that are put before it while it is read.
+    added: Vec<u8>,
 }
 
-impl Control {
-    async fn of(spool: &Spool, load: &Load<'_>, passing: Passing) -> Result<Self, Trouble> {
-        let none = Self {
+impl<'a> Control<'a> {
+    async fn of(spool: &Spool, load: &Load<'_>, target: &Target<'a>) -> Result<Self, Trouble> {
+        let fields = LeftOut {
+            passing: target.passing,
+            names: target.rewrite.map_or(&[], |rewrite| &rewrite.remove),
+        };
+        let mut added = String::new();
+        for (name, value) in target.rewrite.iter().flat_map(|rewrite| &rewrite.add) {
+            let _ = write!(added, "{name}: {value}\r\n");
+        }
+        let mut control = Self {
             octets: None,
             removed: 0,
-            filter: Passing::All,
-        };
-        let Passing::Of(lane) = passing else {
-            return Ok(none);
+            filter: None,
+            added: added.into_bytes(),
         };
         if let Some(octets) = load.octets {
-            let left = control::without(octets, lane);
-            let length = left.as_ref().map_or(octets.len(), Vec::len);
-            return Ok(Self {
-                removed: octets.len().saturating_sub(length) as u64,
-                octets: left,
-                filter: Passing::All,
-            });
+            let left = if fields.is_nothing() {
+                None
+            } else {
+                control::without(octets, fields)
+            };
+            control.removed = left.as_ref().map_or(0, |left| octets.len() - left.len()) as u64;
+            control.octets = match left {
+                left if control.added.is_empty() => left,
+                Some(left) => Some([&control.added[..], &left].concat()),
+                None => Some([&control.added[..], octets].concat()),
+            };
+        } else if !fields.is_nothing() {
+            control.removed = control::removed(spool.clone(), load.entry, fields)
+                .await
+                .map_err(Trouble::Spool)?;
+            control.filter = (control.removed > 0).then_some(fields);
         }
-        let removed = control::removed(spool.clone(), load.entry, lane)
-            .await
-            .map_err(Trouble::Spool)?;
-        Ok(Self {
-            removed,
-            filter: if removed > 0 { passing } else { Passing::All },
-            ..none
-        })
+        Ok(control)
     }
 
-    fn applied_to<'a>(&'a self, load: &Load<'a>) -> Load<'a> {
+    fn applied_to<'b>(&'b self, load: &Load<'b>) -> Load<'b> {
+        let added = self.added.len() as u64;
         Load {
-            size: load.size.saturating_sub(self.removed),
+            size: load.size.saturating_sub(self.removed).saturating_add(added),
             octets: self.octets.as_deref().or(load.octets),
             ..*load
         }
     }
+}
+
+/// The sender that the policy wants; a notice stays one (RFC 5321 section 6.1).
+fn rewritten<'a>(load: &Load<'_>, target: &Target<'a>) -> Option<&'a str> {
+    let sender = target.rewrite?.sender.as_deref();
+    sender.filter(|_| !load.item.envelope.reverse_path.is_empty())
 }
 
 /// How many of these go in the next transaction: so many at most, and in so many domains (RFC 9422 section 4.3), for which
@@ -262,15 +283,12 @@ async fn dialogue(
     link: &mut Link,
     spool: &Spool,
     load: &Load<'_>,
-    filter: Passing,
+    control: &Control<'_>,
     course: &mut Course,
     stop: &CancellationToken,
 ) -> Result<Vec<client::Outcome>, Trouble> {
     let mut pieces = None;
-    let mut filter = match filter {
-        Passing::All => None,
-        Passing::Of(lane) => Some(Filter::new(lane)),
-    };
+    let mut filter = control.filter.map(Filter::new);
     let mut ended = false;
     let mut begun = false;
     let deadline = Instant::now() + link.patience.body(load.size);
@@ -299,6 +317,9 @@ async fn dialogue(
                     link.connection().body_end();
                     ended = true;
                     continue;
+                }
+                if pieces.is_none() && !control.added.is_empty() {
+                    link.connection().body(&control.added);
                 }
                 let pieces = pieces.get_or_insert_with(|| body::read(spool.clone(), load.entry));
                 if let Some(piece) = pieces.recv().await {

@@ -48,6 +48,7 @@ use tokio_util::sync::CancellationToken;
 use self::index::{Busiest, Tally};
 use self::job::SiteView;
 use self::suspended::SuspendError;
+use crate::deliver::Turns;
 use crate::deliver::lanes::Lanes;
 use crate::deliver::sites::Sites;
 use crate::deliver::telling::Counter;
@@ -103,6 +104,8 @@ pub struct Parts {
     pub tls: ClientTls,
     /// Tokens and pauses of logins, where others use them as well.
     pub logins: Option<Logins>,
+    /// Who says whose turn it is, where there are other pods.
+    pub turns: Option<Arc<dyn Turns>>,
     /// Port of servers that are found by MX; 25.
     pub mx_port: u16,
     /// Port that MTA-STS policies are fetched from; 443.
@@ -128,6 +131,7 @@ impl Parts {
             shutdown,
             tls: ClientTls::public()?,
             logins: None,
+            turns: None,
             mx_port: 25,
             policy_port: 443,
             tls_sessions: None,

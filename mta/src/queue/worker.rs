@@ -106,7 +106,8 @@ impl Worker {
             .with_tls_sessions(parts.tls_sessions)
             .with_seen(parts.metrics.seen.clone())
             .with_logins(logins)
-            .with_lanes(parts.metrics.lanes.clone()),
+            .with_lanes(parts.metrics.lanes.clone())
+            .with_turns(parts.turns),
             sites: sorter.sites,
             ledger: Ledger::new(
                 parts.spool.clone(),

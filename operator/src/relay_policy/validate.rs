@@ -4,8 +4,8 @@ use ipnet::IpNet;
 use kube::ResourceExt;
 use postroad_config::provider::{Provider, preset};
 use postroad_config::{
-    DomainName, Match, Octets, Period, Policy, Rate, Retry, Route, RouteLimits, RouteTarget, TlsMode,
-    check_user_name, service_account,
+    DomainName, Match, Octets, Period, Policy, Rate, Retry, Rewriting, Route, RouteLimits, RouteTarget,
+    TlsMode, check_sender, check_user_name, service_account,
 };
 use postroad_crds::RelayPolicy;
 use postroad_crds::common::Period as Text;
@@ -30,7 +30,29 @@ pub fn validate(object: &RelayPolicy) -> Result<Policy, Invalid> {
         within: None,
         routes: spec.routes.iter().map(route).collect::<Result<_, _>>()?,
         retry: retry(spec.retry.as_ref())?,
+        rewrite: rewriting(spec)?,
     })
+}
+
+/// What is changed on the way out.
+fn rewriting(spec: &crd::RelayPolicySpec) -> Result<Rewriting, Invalid> {
+    let headers = spec.headers.clone().unwrap_or_default();
+    let sender = spec
+        .envelope
+        .as_ref()
+        .and_then(|envelope| envelope.sender.clone());
+    if let Some(problem) = sender.as_deref().and_then(check_sender) {
+        return Err(Invalid::new("spec.envelope.sender", problem));
+    }
+    let rewrite = Rewriting {
+        add: headers.add,
+        remove: headers.remove,
+        sender,
+    };
+    match rewrite.problem() {
+        Some((field, sentence)) => Err(Invalid::new(&format!("spec.headers.{field}"), sentence)),
+        None => Ok(rewrite),
+    }
 }
 
 /// A provider that takes mail for one's own organisation alone would refuse all other mail for good.
@@ -205,6 +227,8 @@ fn limits(known: RouteLimits, given: Option<&crd::RouteLimits>) -> Result<RouteL
         messages: rates("messages", &given.messages, known.messages)?,
         recipients: rates("recipients", &given.recipients, known.recipients)?,
         connections: given.connections.map(number).or(known.connections),
+        // How many pods there are is known where the shares are made.
+        pods: None,
         recipients_per_transaction: given
             .recipients_per_transaction
             .map(number)
@@ -481,6 +505,26 @@ mod tests {
                 json!({"routes": [{"direct": {"allowedNetworks": ["10.0.0.0/99"]}}]}),
                 "spec.routes.direct.allowedNetworks",
                 "10.0.0.0/99",
+            ),
+            (
+                json!({"envelope": {"sender": "not an address"}}),
+                "spec.envelope.sender",
+                "not an address",
+            ),
+            (
+                json!({"headers": {"add": {"From": "x"}}}),
+                "spec.headers.add",
+                "From",
+            ),
+            (
+                json!({"headers": {"remove": ["Received"]}}),
+                "spec.headers.remove",
+                "Received",
+            ),
+            (
+                json!({"headers": {"add": {"X-A": "a\r\nBcc: b"}}}),
+                "spec.headers.add",
+                "printable",
             ),
             (
                 json!({"retry": {"first": "2h", "max": "5m"}}),

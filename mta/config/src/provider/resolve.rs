@@ -172,6 +172,7 @@ fn limits(row: &Preset, port: u16) -> RouteLimits {
             .into_iter()
             .collect(),
         connections: row.connections.map(value),
+        pods: None,
         recipients_per_transaction: row.recipients.map(value),
         messages_per_connection: row.messages_per_connection.map(value),
         message_size: row.message_size.map(|fact| Octets(fact.value)),

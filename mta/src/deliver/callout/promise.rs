@@ -83,6 +83,7 @@ impl Callout {
                 messages: None,
                 implicit_tls: false,
                 passing: Passing::All,
+                rewrite: None,
                 lane: None,
                 patience: Patience::default(),
                 seen: None,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use postroad_config::{Period, Policy, Rate, RouteLimits};
+use postroad_config::{Period, Policy, Rate, RouteLimits, RouteTarget};
 
 /// Policies with the limits of one of `pods` pods; those of these names have them already.
 pub fn shared(mut policies: Vec<Policy>, pods: u32, already: &BTreeSet<String>) -> Vec<Policy> {
@@ -10,7 +10,13 @@ pub fn shared(mut policies: Vec<Policy>, pods: u32, already: &BTreeSet<String>) 
         .iter_mut()
         .filter(|policy| !already.contains(&policy.name));
     for route in whole.flat_map(|policy| &mut policy.routes) {
-        route.limits = share(&route.limits, pods.max(1));
+        let limits = share(&route.limits, pods.max(1));
+        // At the servers of recipients each site has a limit of its own: turns at the route would hold up all of them.
+        let takes_turns = matches!(route.to, RouteTarget::SmartHosts(_));
+        route.limits = RouteLimits {
+            pods: limits.pods.filter(|_| takes_turns),
+            ..limits
+        };
     }
     policies
 }
@@ -23,8 +29,9 @@ fn share(limits: &RouteLimits, pods: u32) -> RouteLimits {
             .iter()
             .map(|rate| rate_of(*rate, pods))
             .collect(),
-        // A pod without a connection could not send at all.
+        // A pod without a connection could not send at all: where there are fewer than pods, they take turns.
         connections: limits.connections.map(|all| (all / pods).max(1)),
+        pods: limits.connections.filter(|all| *all < pods),
         // What holds for one transaction, connection or message holds for each pod.
         ..limits.clone()
     }
@@ -79,12 +86,15 @@ mod tests {
                 per: Period::from_secs(1),
             }],
             connections: Some(2),
+            pods: None,
             recipients_per_transaction: Some(50),
             messages_per_connection: Some(7),
             message_size: Some(postroad_config::Octets(1 << 20)),
         };
         assert_eq!(share(&limits, 1), limits);
-        assert_eq!(share(&limits, 5).connections, Some(1));
+        let few = share(&limits, 5);
+        assert_eq!((few.connections, few.pods), (Some(1), Some(2)), "by turns");
+        assert_eq!(share(&limits, 2).pods, None);
         let share = share(&limits, 5);
         assert_eq!(share.recipients[0].count, 2, "of fourteen");
         assert_eq!(
@@ -115,5 +125,16 @@ mod tests {
             shared(vec![route(8)], 4, &["mail/out".to_owned()].into()),
             [route(8)]
         );
+    }
+
+    #[test]
+    fn turns_are_for_routes_to_smart_hosts() {
+        let text = "format: 1\nhostname: m.example\nspool: {directory: /x}\npolicies:\n  - name: mail/p\n    routes:\n      \
+                    - {to: {smartHosts: [{host: h.example, port: 25}]}, tls: Verified, limits: {connections: 2}}\n      \
+                    - {to: {direct: {}}, tls: Opportunistic, limits: {connections: 2}}\n";
+        let set = postroad_config::assemble(text, &std::collections::BTreeMap::new()).unwrap();
+        let shared = shared(set.file.policies, 3, &BTreeSet::new());
+        let pods: Vec<_> = shared[0].routes.iter().map(|route| route.limits.pods).collect();
+        assert_eq!(pods, [Some(2), None]);
     }
 }
