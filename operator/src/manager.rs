@@ -225,7 +225,19 @@ where
     let config = Config::default()
         .concurrency(8)
         .debounce(Duration::from_millis(200));
-    Controller::new(api, watcher::Config::default()).with_config(config)
+    let (store, writer) = reflector::store();
+    let changed = watcher(api, watcher::Config::default())
+        .modify(forget_managers)
+        .reflect(writer)
+        .applied_objects()
+        // Behind the above, as for the namespaces.
+        .default_backoff();
+    Controller::for_stream(changed, store).with_config(config)
+}
+
+/// Who wrote which field takes more memory than the object itself, times thousands, and nobody asks.
+fn forget_managers<K: Resource>(object: &mut K) {
+    object.meta_mut().managed_fields = None;
 }
 
 /// The three controllers with what wakes them.

@@ -47,8 +47,10 @@ impl Case {
     }
 }
 
-/// Picks `size` cases by a seed: of each check at least one, as far as the number goes, in the order of the list.
+/// Picks `size` cases by a seed, or more where there are more checks than that: of each check at least one, in the order of the list.
 pub fn sample(cases: Vec<Case>, size: usize, seed: u64) -> Vec<Case> {
+    let checks: std::collections::BTreeSet<_> = cases.iter().map(|case| case.check).collect();
+    let size = size.max(checks.len());
     let mut chosen: Vec<usize> = Vec::new();
     let mut order: Vec<(u64, usize)> = (0..cases.len())
         .map(|index| (mix(seed, index as u64), index))
@@ -115,5 +117,6 @@ mod tests {
         assert_eq!(one, names(1));
         assert_ne!(one, names(2));
         assert_eq!(sample(cases(), 100, 1).len(), 40);
+        assert_eq!(sample(cases(), 1, 1).len(), 3, "one of each check");
     }
 }

@@ -142,6 +142,23 @@ impl Operator {
         }
     }
 
+    /// Seconds of a core that it has had since it was started: what it takes, whoever else uses the computer.
+    pub fn seconds(&self) -> Said<f64> {
+        let pid = self.proxy.pid.load(Ordering::SeqCst);
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).map_err(text)?;
+        // proc(5): behind the name in parentheses, utime and stime are the 12th and 13th fields, in hundredths (USER_HZ).
+        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+        let hundredths: Option<u32> = fields
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .map(|field| field.parse::<u32>().ok())
+            .sum();
+        hundredths
+            .map(|hundredths| f64::from(hundredths) / 100.0)
+            .ok_or_else(|| "the system does not say how long the operator ran".into())
+    }
+
     /// What it says at `/metrics`. It says in its log where that is.
     pub async fn metrics(&self) -> Said<String> {
         let log = self.log();

@@ -38,6 +38,10 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
         "the second family of `PreferDualStack`, which the API server adds by itself",
     ),
     (
+        "relaypolicies/priority",
+        "in the order of two policies: unit tests of `relay_policy/rank`",
+    ),
+    (
         "relaypolicies/routes/0/provider/domain",
         "in the records that the provider wants: unit tests of `mail_domain/providers`",
     ),
