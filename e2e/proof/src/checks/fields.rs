@@ -46,6 +46,10 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
         "in the records that the provider wants: unit tests of `mail_domain/providers`",
     ),
     (
+        "maildomains/dkim/secretRef",
+        "in keys that sign, and in `DKIMKeysCurrent` where there are none: check 39",
+    ),
+    (
         "maildomains/dns",
         "in what is said of DNS records: unit tests of `dns`",
     ),
