@@ -15,7 +15,7 @@ use crate::server::{Said, text};
 
 /// Policies beside the domains.
 const POLICIES: usize = 50;
-/// The promises of the product, for 5,000 domains.
+/// The promises of the product, for 5,000 domains; the time is that of a core, as others may use the computer at the same time.
 const FULL: Duration = Duration::from_mins(5);
 const MEMORY: u64 = 400;
 /// Objects that the harness makes at once.
@@ -63,18 +63,15 @@ async fn many(world: Arc<World>, size: usize) -> Said<Verdict> {
     );
     let changed = one_change(&rig, size).await?;
     let again = restarted(&rig, size).await?;
-    let (_, most_again) = rig.operator.memory()?;
+    let ((_, most_again), work_again) = (rig.operator.memory()?, rig.operator.seconds()?);
     eprintln!(
-        "    {size} domains: one more is in the whole configuration after {:.1} s; started anew, each is looked at after {:.0} s ({:.0} s of a core), at most {most_again} MB",
+        "    {size} domains: one more is in the whole configuration after {:.1} s; started anew, each is looked at after {:.0} s ({work_again:.0} s of a core), at most {most_again} MB",
         changed.as_secs_f64(),
-        again.as_secs_f64(),
-        rig.operator.seconds()?
+        again.as_secs_f64()
     );
-    if full > FULL || again > FULL {
+    if work.max(work_again) > FULL.as_secs_f64() {
         return Err(format!(
-            "{} s, {} s after a restart",
-            full.as_secs(),
-            again.as_secs()
+            "{work:.0} s of a core, {work_again:.0} s after a restart"
         ));
     }
     if most.max(most_again) > MEMORY {
