@@ -7,8 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 use postroad_config::{ConfigFile, Dkim, Domain, DomainName, Policy, Within};
 use postroad_crds::common::ListenerRef;
-use postroad_crds::conditions::{CONFIG_APPLIED, status_of};
-use postroad_crds::{MailDomain, RelayPolicy, SmtpListener};
+use postroad_crds::{MailDomain, RelayPolicy};
 
 use crate::mail_domain::signing::active;
 use crate::mail_domain::{proof, validate as domains};
@@ -261,15 +260,6 @@ pub fn policy_line(object: &RelayPolicy) -> String {
         .map(|used| format!("{}:{}", used.secret, used.version))
         .collect();
     format!("{}/{}", line(object), versions.join(","))
-}
-
-/// Whether every serving pod of a listener runs a configuration with exactly these objects. Where no pod is wanted, none is
-/// asked.
-pub fn confirmed(listener: &SmtpListener, attached: &Attached) -> bool {
-    listener.status.as_ref().is_some_and(|status| {
-        status.rendered.as_deref() == Some(fingerprint(attached).as_str())
-            && (listener.spec.replicas == 0 || status_of(&status.conditions, CONFIG_APPLIED) == Some(true))
-    })
 }
 
 fn line<K: Resource<DynamicType = ()>>(object: &K) -> String {

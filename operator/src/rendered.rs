@@ -5,9 +5,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 use postroad_crds::SmtpListener;
-use postroad_crds::conditions::{CONFIG_APPLIED, status_of};
+use postroad_crds::conditions::{CONFIG_APPLIED, RECONCILING, STALLED, status_of};
+
+use crate::counted::Stated;
 
 /// Objects as [`crate::attached::lines`] names them: kind, uid, generation, keys.
 type Lines = Arc<HashSet<String>>;
@@ -59,6 +61,18 @@ impl Rendered {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.remove(&uid(listener));
     }
+}
+
+/// Whether the status of an object says that it is served as it is now. It stands until the first look at its listener after a start:
+/// to look at thousands of objects for each of thousands would take minutes, and what is not so any more is told at that look.
+pub fn was_served<K: Stated + Resource<DynamicType = ()>>(object: &K) -> bool {
+    let generation = object.meta().generation;
+    let is = |kind| status_of(object.conditions(), kind);
+    let is_of_now = object
+        .conditions()
+        .iter()
+        .any(|known| known.type_ == RECONCILING && known.observed_generation == generation);
+    is_of_now && is(RECONCILING) == Some(false) && is(STALLED) == Some(false)
 }
 
 fn uid(listener: &SmtpListener) -> String {
@@ -132,5 +146,32 @@ mod tests {
             rendered.written(&edge, "f1", lines(&["a/1"]));
             assert_eq!(rendered.holds(&edge, "a/1"), Some(want), "{status}");
         }
+    }
+
+    #[test]
+    fn what_was_served_as_it_is_now_is_taken_for_served_at_a_start() {
+        let policy = |conditions: &[(&str, &str, i64)]| -> postroad_crds::RelayPolicy {
+            let one = |(kind, status, generation): &(&str, &str, i64)| json!({"type": kind, "status": status, "reason": "X", "message": "", "observedGeneration": generation, "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            let conditions: Vec<_> = conditions.iter().map(one).collect();
+            serde_json::from_value(json!({
+                "apiVersion": "postroad.dev/v1alpha1", "kind": "RelayPolicy", "metadata": {"name": "out", "generation": 2},
+                "spec": {"listenerRefs": [{"name": "edge"}], "routes": [{"direct": {}}]},
+                "status": {"conditions": conditions},
+            }))
+            .unwrap()
+        };
+        for (reconciling, stalled, generation, want) in [
+            ("False", "False", 2, true),
+            ("False", "False", 1, false),
+            ("True", "False", 2, false),
+            ("False", "True", 2, false),
+        ] {
+            let object = policy(&[
+                ("Reconciling", reconciling, generation),
+                ("Stalled", stalled, generation),
+            ]);
+            assert_eq!(was_served(&object), want, "{reconciling} {stalled} {generation}");
+        }
+        assert!(!was_served(&policy(&[])), "nothing was said of it");
     }
 }

@@ -1,3 +1,4 @@
+use postroad_crds::SmtpListener;
 use serde_json::{Value, json};
 
 use super::*;

@@ -25,6 +25,7 @@ use crate::context::Ctx;
 use crate::dns::judge::{self, DkimWanted, Judgement, MxWanted, ProofWanted, Ruling, SpfWanted};
 use crate::dns::{resolver, spf};
 use crate::error::Error;
+use crate::rendered::was_served;
 use crate::smtp_listener::validate as listeners;
 use crate::tenancy::Door;
 
@@ -230,10 +231,7 @@ fn obstacles(object: &MailDomain, listeners: &Listeners, ctx: &Ctx) -> Vec<Obsta
     let line = attached::domain_line(object);
     let is_confirmed = |door: &Door<'_>| {
         let known = ctx.rendered.holds(door.listener(), &line);
-        known.unwrap_or_else(|| {
-            let attached = attached::attached(*door, &all, &ctx.all_policies());
-            attached::confirmed(door.listener(), &attached)
-        })
+        known.unwrap_or_else(|| was_served(object))
     };
     let pending: Vec<String> = doors
         .iter()

@@ -26,6 +26,7 @@ use crate::attached;
 use crate::context::Ctx;
 use crate::driver::event;
 use crate::error::Error;
+use crate::rendered::was_served;
 use crate::smtp_listener::names::Names;
 use crate::smtp_listener::validate::dnssec;
 use crate::tenancy::Door;
@@ -177,9 +178,7 @@ fn look(object: &RelayPolicy, ctx: &Ctx) -> Found {
                 .get_or_insert((first.name.clone(), reference.name.clone()));
         }
         let known = ctx.rendered.holds(&listener, &attached::policy_line(object));
-        let is_confirmed = known.unwrap_or_else(|| {
-            attached::confirmed(&listener, &attached::attached(door, &domains, &policies))
-        });
+        let is_confirmed = known.unwrap_or_else(|| was_served(object));
         // Who is not let in is in no configuration, and waits for none.
         if !is_confirmed && found.not_permitted.is_none() {
             found.pending.push(reference.shown());
