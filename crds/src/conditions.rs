@@ -35,6 +35,8 @@ pub const SPF_VALID: &str = "SPFValid";
 pub const MTASTS_VALID: &str = "MTASTSValid";
 /// The record of TLS-RPT is right.
 pub const TLSRPT_VALID: &str = "TLSRPTValid";
+/// The TLSA records of the listeners are of the keys that they show, and DNSSEC proves them.
+pub const DANE_VALID: &str = "DANEValid";
 /// The records of the keys that sign are in the DNS.
 pub const DKIM_VALID: &str = "DKIMValid";
 /// Every key that is wanted is there and signs.

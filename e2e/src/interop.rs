@@ -8,6 +8,7 @@
 //!   reports  ours ─► parsedmarc: policy, rows, results
 //!   notices  ours ─► sisimai, flufl.bounce, BounceParser: recipient, status, action
 //!   filters  client ─► ours, which asks OpenDKIM (milter) and rspamd (HTTP) ─► sink
+//!   dane     ours ─► servers of signed zones, of zones without signatures and of broken ones; what is delivered and what waits
 //!   signatures  ours ─► dkimpy, Mail::DKIM, OpenDKIM: what we sign and seal passes
 //! ```
 //!
@@ -15,6 +16,7 @@
 //! octet by octet. Assumes: root, mmdebstrap, openssl.
 
 mod clients;
+mod dane;
 mod dovecot;
 mod ends;
 mod filters;
@@ -142,6 +144,10 @@ const PARTS: &[Part] = &[
         play: filters::play,
     },
     Part {
+        name: "dane",
+        play: dane::play,
+    },
+    Part {
         name: "peers",
         play: peers::play,
     },
@@ -183,6 +189,6 @@ fn missing() -> Option<String> {
             .run()
             .is_err()
     };
-    let program = ["mmdebstrap", "openssl", "unshare"].iter().find(there)?;
+    let program = ["mmdebstrap", "openssl", "unshare", "ip"].iter().find(there)?;
     Some(format!("{program} is not installed"))
 }

@@ -7,6 +7,7 @@
 //!   shell ◄── cluster ◄── stories        report: steps with times, counts
 //!         ◄── checks ──► tools           place: where things are
 
+pub mod beside;
 pub mod checks;
 pub mod cluster;
 pub mod crash;
@@ -19,6 +20,7 @@ pub mod interop;
 pub mod kubectl;
 pub mod mail;
 pub mod mailroom;
+mod namespace;
 pub mod peers;
 pub mod place;
 pub mod report;

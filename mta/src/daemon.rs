@@ -24,7 +24,7 @@ use crate::deliver::https::Https;
 use crate::deliver::probe::Prober;
 use crate::deliver::tls::ClientTls;
 use crate::dns::Dns;
-use crate::dns::resolver::Resolver;
+use crate::dns::resolver::{Resolver, Source};
 use crate::fenced;
 use crate::filter::Filters;
 use crate::handover::{self, Handover};
@@ -257,7 +257,15 @@ impl Daemon {
 impl Handles {
     fn dns(&self) -> Dns {
         let live = self.live.clone();
-        Dns::new(Resolver::new(move || live.current().set.file.resolvers.clone()))
+        Dns::new(Resolver::of(move || {
+            let settings = live.current();
+            let file = &settings.set.file;
+            Source {
+                servers: file.resolvers.clone(),
+                anchors: (file.dnssec == postroad_config::Dnssec::Validated)
+                    .then(|| file.trust_anchors.clone()),
+            }
+        }))
     }
 
     fn queue(

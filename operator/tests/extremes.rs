@@ -287,7 +287,13 @@ fn build(listener: &SmtpListener, valid: &Valid, domain: Option<Domain>, policy:
         pull_policy: "Never".into(),
     };
     let (domains, policies) = (Vec::from_iter(domain), Vec::from_iter(policy));
-    let mail = network::mail_ports(&policies, &domains, &valid.filters, &valid.reports);
+    let mail = network::mail_ports(
+        &policies,
+        &domains,
+        &valid.filters,
+        &valid.reports,
+        valid.takes_tls(),
+    );
     let talk = Talk {
         mail: &mail,
         resolvers: &valid.resolvers,

@@ -279,6 +279,10 @@ pub struct Checks {
     /// The record of `tlsRpt`, where the domain has that.
     #[serde(default = "advised")]
     pub tls_rpt: Check,
+    /// The TLSA records of its listeners (DANE), where the domain has `inbound`: of the key that each shows, and of one that is to
+    /// come. Whether DNSSEC proves them is known from the AD bit of `dns.resolvers`, which must validate. Default `Ignored`.
+    #[serde(default = "ignored")]
+    pub dane: Check,
 }
 
 impl Default for Checks {
@@ -289,6 +293,7 @@ impl Default for Checks {
             dkim: Check::default(),
             mta_sts: advised(),
             tls_rpt: advised(),
+            dane: ignored(),
         }
     }
 }
@@ -296,6 +301,11 @@ impl Default for Checks {
 /// Mail flows without it.
 fn advised() -> Check {
     Check::Advised
+}
+
+/// Few domains have it.
+fn ignored() -> Check {
+    Check::Ignored
 }
 
 /// How much a record matters.
@@ -327,7 +337,7 @@ pub struct MailDomainStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dkim: Option<DkimStatus>,
     /// Conditions: Ready, Reconciling, Stalled, MXValid, SPFValid, DKIMValid and DKIMKeysCurrent where it signs,
-    /// MTASTSValid with `mtaSts`, TLSRPTValid with `tlsRpt`, and OwnershipProven where a proof is asked for.
+    /// MTASTSValid with `mtaSts`, TLSRPTValid with `tlsRpt`, DANEValid where `dns.checks.dane` asks for it, and OwnershipProven where a proof is asked for.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[serde(default)]
     pub conditions: Vec<Condition>,

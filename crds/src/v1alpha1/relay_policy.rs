@@ -335,10 +335,11 @@ pub enum RouteTlsMode {
     /// Required, and the certificate must be valid for the next hop's name.
     Verified,
     /// As the next hop publishes it: by TLSA records that DNSSEC proves (DANE, RFC 7672), where the listener says
-    /// `dns.dnssec: Trusted`; else by the MTA-STS policy of the recipient's domain (RFC 8461); else as `Opportunistic`.
+    /// `dns.dnssec: Trusted` or `Validated`; else by the MTA-STS policy of the recipient's domain (RFC 8461); else as
+    /// `Opportunistic`.
     Automatic,
-    /// Required, and TLSA records that DNSSEC proves must vouch for the certificate; without them, or without `dns.dnssec:
-    /// Trusted`, the mail waits.
+    /// Required, and TLSA records that DNSSEC proves must vouch for the certificate; without them, or where the listener does
+    /// not say `dns.dnssec`, the mail waits.
     DaneOnly,
 }
 

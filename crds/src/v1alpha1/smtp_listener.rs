@@ -242,7 +242,8 @@ pub struct Egress {
 #[x_kube(validation = Rule::new("(has(self.secretName) ? 1 : 0) + (has(self.issuerRef) ? 1 : 0) + (has(self.selfSigned) ? 1 : 0) == 1").message("tls: give exactly one of secretName, issuerRef and selfSigned"))]
 #[serde(rename_all = "camelCase")]
 pub struct ListenerTls {
-    /// Secret of type `kubernetes.io/tls`, such as cert-manager keeps. A new certificate is served without a restart.
+    /// Secret of type `kubernetes.io/tls`, such as cert-manager keeps. A new certificate is served without a restart. With a
+    /// certificate of the key that is to follow as `next.crt`, `status.certificate.tlsa` has what to publish before that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub secret_name: Option<String>,
@@ -253,9 +254,22 @@ pub struct ListenerTls {
     /// The operator makes a self-signed certificate, good for 90 days, and renews it after 60.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub self_signed: Option<SelfSigned>,
+    /// Whether a renewed certificate of `issuerRef` or `selfSigned` has a new key. TLSA records (DANE) hold over renewals with
+    /// `Never`. Default `Always`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_rotation: Option<KeyRotation>,
     /// The oldest version of TLS that clients may use. Default `Tls12`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum_version: Option<TlsVersion>,
+}
+
+/// Whether a renewed certificate has a new key.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyRotation {
+    /// Each has its own.
+    Always,
+    /// The key stays.
+    Never,
 }
 
 /// An issuer of cert-manager.
@@ -473,6 +487,7 @@ pub struct ListenerLimits {
 /// DNS servers that the pods ask.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
 #[x_kube(validation = Rule::new("!has(self.resolvers) || self.resolvers.all(r, isIP(r) || r.matches('^([0-9]{1,3}[.]){3}[0-9]{1,3}:[0-9]{1,5}$') || r.matches('^[[][0-9a-fA-F:.]+[]]:[0-9]{1,5}$'))").message("dns.resolvers: each is IP, IP:port or [IPv6]:port"))]
+#[x_kube(validation = Rule::new("!has(self.trustAnchors) || size(self.trustAnchors) == 0 || (has(self.dnssec) && self.dnssec == 'Validated')").message("dns.trustAnchors are for dnssec: Validated: say that, or leave them out"))]
 #[serde(rename_all = "camelCase")]
 pub struct ListenerDns {
     /// `IP` or `IP:port`; empty = the pod's own resolver.
@@ -482,6 +497,11 @@ pub struct ListenerDns {
     /// Whether they are believed when they say that an answer is proven by DNSSEC, which DANE needs. Default `Ignored`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dnssec: Option<Dnssec>,
+    /// DNSKEY records of the root, as in a zone file (`. IN DNSKEY 257 3 8 AwEAA…`), that DNSSEC is validated from with
+    /// `dnssec: Validated`. Empty = those of the Internet's root that this version knows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 16, max = 2048)))]
+    pub trust_anchors: Vec<String>,
 }
 
 /// Whether the DNS servers are believed when they say that an answer is proven by DNSSEC, which DANE needs. Default `Ignored`.
@@ -491,6 +511,8 @@ pub enum Dnssec {
     Ignored,
     /// They validate, and nobody can change their answers on the way: their AD bit is believed.
     Trusted,
+    /// They need not be: the pods validate answers themselves, from the trust anchors down.
+    Validated,
 }
 
 /// What happens to the mail of a deleted listener.
@@ -600,6 +622,10 @@ pub struct CertificateStatus {
     /// DNS names that it is for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
+    /// Data of its TLSA record (DANE), `3 1 1` and the digest of its key; behind it that of the key to come, where the Secret of
+    /// `tls.secretName` has its certificate as `next.crt`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tlsa: Vec<String>,
     /// Pods that serve it on every port, found by a handshake with each.
     pub served_by: i32,
     /// What each serving pod was seen to show.

@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use clap::Parser;
 use postroad_e2e::interop;
 
-/// Mail to and from other mail servers, from other clients, our notices to the programs that read notices, and what we sign to
-/// those that verify.
+/// Mail to and from other mail servers, from other clients, by DANE with signed zones, our notices to the programs that read notices,
+/// and what we sign to those that verify.
 #[derive(Parser)]
 struct Args {
-    /// Only these parts: notices, signatures, peers, dovecot, clients.
+    /// Only these parts: notices, signatures, filters, dane, peers, dovecot, clients.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
 }

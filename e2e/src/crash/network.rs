@@ -4,19 +4,16 @@
 //!
 //! Server, client and sink live in a network namespace of this run, with its own loopback and its own packet filter.
 
-use std::fs::File;
-use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::daemon::Daemon;
 use super::load::Ledger;
 use super::sink::Sink;
 use super::{Choice, Draw, Figures, accounted_for, brings, stop};
 use crate::kubectl::{Failure, Outcome};
+use crate::namespace;
 use crate::shell::Shell;
 
 /// Rounds of an exhaustive run, each with every trouble.
@@ -28,16 +25,7 @@ const MAILS: u64 = 40;
 
 /// Plays the method.
 pub(super) fn play(choice: &Choice) -> Outcome<Figures> {
-    let namespace = Namespace::new()?;
-    // What a thread starts lives where the thread does; the rest of this program stays where it is.
-    std::thread::scope(|scope| {
-        let inside = scope.spawn(|| {
-            namespace.enter()?;
-            rounds(choice)
-        });
-        let early = |_| Err(Failure::wrong("the thread in the namespace ended early"));
-        inside.join().unwrap_or_else(early)
-    })
+    namespace::inside(|| rounds(choice))
 }
 
 fn rounds(choice: &Choice) -> Outcome<Figures> {
@@ -144,30 +132,4 @@ fn heal() -> Outcome {
 fn nft(script: &str) -> Outcome {
     Shell::new("nft").args(["-f", "-"]).input(script).run()?;
     Ok(())
-}
-
-/// A network namespace of this run; it goes with this value.
-struct Namespace(String);
-
-impl Namespace {
-    fn new() -> Outcome<Self> {
-        let name = format!("postroad-crash-{}", std::process::id());
-        Shell::new("ip").args(["netns", "add", &name]).run()?;
-        Ok(Self(name))
-    }
-
-    /// Moves this thread there, and what it starts.
-    fn enter(&self) -> Outcome {
-        let link = File::open(format!("/run/netns/{}", self.0))?;
-        move_into_link_name_space(link.as_fd(), Some(LinkNameSpaceType::Network))
-            .map_err(std::io::Error::from)?;
-        Shell::new("ip").args(["link", "set", "lo", "up"]).run()?;
-        Ok(())
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        let _ = Shell::new("ip").args(["netns", "delete", &self.0]).run();
-    }
 }

@@ -54,6 +54,14 @@ impl Ours {
         sink: SocketAddr,
         more: &str,
     ) -> Outcome<Self> {
+        let mut rest = String::new();
+        write_routes(&mut rest, routes, sink);
+        rest.push_str(more);
+        Self::configured(smtp, &rest)
+    }
+
+    /// Starts it at that address; `rest` is what its file says behind the first of its domains.
+    pub(super) fn configured(smtp: SocketAddr, rest: &str) -> Outcome<Self> {
         let home = tempfile::tempdir()?;
         let program = program()?;
         certificate(home.path())?;
@@ -73,8 +81,7 @@ impl Ours {
              domains:\n\x20 - {{name: back.test, senders: [{{user: {}, addresses: [alice]}}]}}\n",
             USER.0, USER.0
         );
-        write_routes(&mut config, routes, sink);
-        config.push_str(more);
+        config.push_str(rest);
         let file = home.path().join("postroad.yaml");
         std::fs::write(&file, config)?;
         let command = format!(
@@ -100,6 +107,15 @@ impl Ours {
         let log = String::from_utf8_lossy(&log);
         let fits = |line: &&str| words.iter().all(|word| line.contains(word));
         log.lines().filter(fits).count()
+    }
+
+    /// The lines of its log that are whole.
+    pub(super) fn lines(&self) -> Vec<serde_json::Value> {
+        let log = std::fs::read(self.home.path().join("log")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        log.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     }
 
     /// The end of its log.
@@ -163,7 +179,7 @@ pub(super) fn certificate(folder: &Path) -> Outcome {
 }
 
 /// Our mail server, built once.
-fn program() -> Outcome<PathBuf> {
+pub(super) fn program() -> Outcome<PathBuf> {
     static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     if built.is_none() {

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use crate::access::{Headers, ProxyProtocol};
 use crate::admission::Access;
-use crate::file::{ConfigFile, Deliver, Domain, Policy, RecipientMode, Role, RouteTarget, TlsMode};
+use crate::file::{ConfigFile, Deliver, Dnssec, Domain, Policy, RecipientMode, Role, RouteTarget, TlsMode};
 use crate::filter::Filter;
 use crate::limits::{Limits, QueueSection};
 use crate::reports::Reports;
@@ -44,6 +44,7 @@ impl fmt::Display for Problems {
 const MOST_PROBLEMS: usize = 50;
 const MOST_PORTS: usize = 16;
 const MOST_PODS: usize = 1_000;
+const MOST_ANCHORS: usize = 16;
 const MOST_DOMAINS: usize = 100_000;
 
 /// Breaches found so far.
@@ -232,6 +233,7 @@ fn check_sections(file: &ConfigFile, found: &mut Findings) {
             )
         },
     );
+    check_anchors(file, found);
     Sections {
         relay_from: &file.relay_from,
         proxy_protocol: &file.proxy_protocol,
@@ -243,6 +245,24 @@ fn check_sections(file: &ConfigFile, found: &mut Findings) {
         queue: &file.queue,
     }
     .find(found);
+}
+
+fn check_anchors(file: &ConfigFile, found: &mut Findings) {
+    found.require(
+        file.trust_anchors.is_empty() || file.dnssec == Dnssec::Validated,
+        || "trustAnchors".into(),
+        || "they are for `dnssec: Validated`: say that, or leave them out".into(),
+    );
+    found.require(
+        file.trust_anchors.len() <= MOST_ANCHORS,
+        || "trustAnchors".into(),
+        || {
+            format!(
+                "{} are too many: at most {MOST_ANCHORS}",
+                file.trust_anchors.len()
+            )
+        },
+    );
 }
 
 fn check_fleet(file: &ConfigFile, found: &mut Findings) {

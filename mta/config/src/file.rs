@@ -24,6 +24,7 @@ use crate::rewriting::Rewriting;
 use crate::spool::SpoolSection;
 use crate::text::Period;
 use crate::tls::TlsSection;
+use crate::trust_anchor::TrustAnchor;
 use crate::users::LoginSecret;
 use crate::verification::Verification;
 
@@ -97,6 +98,10 @@ pub struct ConfigFile {
     /// Whether the DNS servers are believed when they say that an answer is proven by DNSSEC, which DANE needs.
     #[serde(default, skip_serializing_if = "unset")]
     pub dnssec: Dnssec,
+    /// Keys of the root that DNSSEC is validated from, with `dnssec: Validated`; empty = those of the Internet's that are known
+    /// here. At most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trust_anchors: Vec<TrustAnchor>,
     /// Domains that are received for, or sent as. At most 100,000 over file and shards.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub domains: Vec<Domain>,
@@ -153,6 +158,8 @@ pub enum Dnssec {
     /// They validate, and nobody changes their answers on the way: their AD bit is believed (RFC 4035 section 3.2.3). They
     /// belong on this machine, or on a network where nobody else can send from their addresses.
     Trusted,
+    /// They need not be: answers are validated here, from the trust anchors down (RFC 4035 section 5).
+    Validated,
 }
 
 /// How a port of ours, or an outgoing connection, uses TLS.
@@ -171,7 +178,7 @@ pub enum TlsMode {
     /// Route only: TLS is required, and the certificate must be valid for the next hop's name.
     Verified,
     /// Route only: as the next hop publishes it. By TLSA records that DNSSEC proves (DANE, RFC 7672), where
-    /// `dnssec` is `Trusted`; else by the MTA-STS policy of the recipient's domain (RFC 8461); else `Opportunistic`.
+    /// `dnssec` is not `Ignored`; else by the MTA-STS policy of the recipient's domain (RFC 8461); else `Opportunistic`.
     Automatic,
     /// Route only: TLS is required, and TLSA records that DNSSEC proves vouch for the certificate; without them the mail waits.
     DaneOnly,

@@ -32,6 +32,7 @@ mod shard;
 mod spool;
 mod text;
 mod tls;
+mod trust_anchor;
 mod upstream;
 mod users;
 mod verification;
@@ -67,6 +68,7 @@ pub use shard::{SHARDS, ShardFile, hash, shard_file_name, shard_of};
 pub use spool::{NEWEST_SPOOL_FORMAT, OLDEST_SPOOL_FORMAT, SpoolSection};
 pub use text::{Octets, Period, TextError};
 pub use tls::{TlsSection, TlsSource, TlsVersion};
+pub use trust_anchor::{TrustAnchor, TrustAnchorError};
 pub use users::{LoginSecret, check_user_name};
 pub use verification::{
     ArcSection, CheckMode, DkimSection, DmarcMode, DmarcSection, SpfMode, SpfSection, TemporaryError,

@@ -59,7 +59,8 @@ limits:
   transactionTime: 30m
 queue: {lifetime: 5d, nullSenderLifetime: 1d, delayNotice: 4h, durability: Durable}
 resolvers: ['127.0.0.1:53']
-dnssec: Trusted
+dnssec: Validated
+trustAnchors: ['. IN DNSKEY 257 3 15 l02Woi0iS8Aa25FQkUd9RMzZHJpBoRQwAQEX1SxZJA4=']
 domains:
   - name: example.com
     inbound:

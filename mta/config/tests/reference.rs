@@ -33,7 +33,7 @@ const SOURCES: [(&str, &str); 15] = [
 ];
 
 /// Types that are written as one value, or as a map whose names are free.
-const LEAVES: [&str; 14] = [
+const LEAVES: [&str; 15] = [
     "object",
     "String",
     "bool",
@@ -48,6 +48,7 @@ const LEAVES: [&str; 14] = [
     "LoginSecret",
     "Period",
     "Octets",
+    "TrustAnchor",
 ];
 
 /// A field: its name in the file, its type, and whether it has to be given.

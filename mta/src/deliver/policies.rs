@@ -122,30 +122,29 @@ impl Policies {
 
     /// Of each server whether its name is proven, and its TLSA records.
     async fn servers(&self, to: &To, servers: &[Server], validated: bool) -> Vec<(bool, Dane)> {
-        let exchangers = match to {
-            To::Exchanges { domain, .. } if validated => self.exchangers(domain).await,
-            _ => Ok(vec![]),
+        let named = match to {
+            // A literal is looked up nowhere.
+            To::Exchanges { domain, .. } if validated && !domain.starts_with('[') => {
+                self.exchangers(domain).await
+            }
+            _ => Named::Unproven,
         };
         join_all(
             servers
                 .iter()
-                .map(|server| self.server(to, server, &exchangers, validated)),
+                .map(|server| self.server(to, server, &named, validated)),
         )
         .await
     }
 
-    async fn server(
-        &self,
-        to: &To,
-        server: &Server,
-        exchangers: &Result<Vec<String>, Question>,
-        validated: bool,
-    ) -> (bool, Dane) {
+    async fn server(&self, to: &To, server: &Server, named: &Named, validated: bool) -> (bool, Dane) {
         let own = demand::is_proven(to, &server.host);
-        let proven = match exchangers {
-            _ if own => true,
-            Ok(names) => names.contains(&server.host),
-            Err(question) => return (false, Dane::Unknown(question.clone())),
+        let proven = match named {
+            Named::Unproven => own,
+            Named::Proven(names) if names.contains(&server.host) => true,
+            // The answer that named it is forged, or is no longer that of the domain.
+            Named::Proven(_) => return (false, Dane::Unknown(mx(to))),
+            Named::Unknown(question) => return (false, Dane::Unknown(question.clone())),
         };
         let port = server.addresses.first().map_or(0, std::net::SocketAddr::port);
         // An address in the configuration is no name.
@@ -169,8 +168,8 @@ impl Policies {
         }
     }
 
-    /// The servers that a proven MX record names. Errors: whether it is proven is not known now.
-    async fn exchangers(&self, domain: &str) -> Result<Vec<String>, Question> {
+    /// The servers of the domain, as far as they are proven.
+    async fn exchangers(&self, domain: &str) -> Named {
         let question = Question {
             name: domain.to_owned(),
             kind: Kind::Mx,
@@ -178,12 +177,15 @@ impl Policies {
         match self.dns.proof(&question).await {
             Answer::Found {
                 proven: true, data, ..
-            } => Ok(data
-                .into_iter()
-                .filter_map(|host| String::from_utf8(host).ok())
-                .collect()),
-            Answer::Found { .. } | Answer::Nothing => Ok(vec![]),
-            Answer::Failure => Err(question),
+            } => Named::Proven(
+                data.into_iter()
+                    .filter_map(|host| String::from_utf8(host).ok())
+                    .collect(),
+            ),
+            // Without MX records the domain is its own server, and there is no other.
+            Answer::Nothing => Named::Proven(vec![domain.to_owned()]),
+            Answer::Found { .. } => Named::Unproven,
+            Answer::Failure => Named::Unknown(question),
         }
     }
 
@@ -195,6 +197,25 @@ impl Policies {
         let header = body::header(self.spool.clone(), load.entry).await;
         header.ok().map(Cow::Owned)
     }
+}
+
+/// What DNSSEC says of the servers of a domain.
+#[derive(Debug)]
+enum Named {
+    /// Nothing.
+    Unproven,
+    /// They are these.
+    Proven(Vec<String>),
+    /// It is not known now.
+    Unknown(Question),
+}
+
+fn mx(to: &To) -> Question {
+    let name = match to {
+        To::Exchanges { domain, .. } => domain.clone(),
+        To::Hosts { .. } => String::new(),
+    };
+    Question { name, kind: Kind::Mx }
 }
 
 /// A host that the configuration names is judged as the route says, unless that says to look it up.

@@ -16,6 +16,8 @@ mod proof;
 mod records;
 pub mod resolver;
 pub mod table;
+mod validation;
+mod wildcard;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -65,8 +67,9 @@ pub trait Lookup: Send + Sync + 'static {
     fn addresses<'a>(&'a self, host: &'a str, scope: Scope) -> BoxFuture<'a, Result<Vec<IpAddr>, DnsError>>;
     /// The answer to a question of sender authentication: records, no data, no such name and no answer kept apart.
     fn answer<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Answer>;
-    /// The answer to a question of DANE, with whether it is proven: by the AD bit of a resolver that validates (RFC 4035 section
-    /// 3.2.3). Worth something only where that resolver and the way to it are trusted, which the caller knows.
+    /// The answer to a question of DANE, with whether it is proven: by DNSSEC as it is validated here, or by the AD bit of a
+    /// resolver that validates (RFC 4035 section 3.2.3). That is worth something only where the resolver and the way to it are
+    /// trusted, which the caller knows.
     fn proof<'a>(&'a self, question: &'a dane::Question) -> BoxFuture<'a, dane::Answer>;
 }
 

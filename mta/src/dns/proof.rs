@@ -1,8 +1,9 @@
 //! Answers with what a validating resolver says of their proof: the AD bit, asked for by the DO bit (RFC 4035 section 3.2, RFC
 //! 6840 section 5.8).
 //!
-//! Nothing is validated here. hickory's resolver neither sets DO nor keeps AD without validating, so its pool is asked
-//! directly. Answers are kept for as long as they hold, five minutes at most; "nothing" and failures are not kept.
+//! Or what comes of validating here (`validation.rs`), where the settings say so. hickory's resolver neither sets DO nor keeps
+//! AD without validating, so its pool is asked directly. Answers are kept for as long as they hold, five minutes at most;
+//! "nothing" and failures are not kept.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,32 +12,66 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use hickory_resolver::config::{NameServerConfig, ResolverOpts};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::xfer::DnsHandle as _;
 use hickory_resolver::net::{DnsError as HickoryDnsError, NetError};
 use hickory_resolver::proto::op::{DnsRequestOptions, DnsResponse, Message, Query, ResponseCode};
-use hickory_resolver::proto::rr::{RData, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
+use postroad_config::TrustAnchor;
 use postroad_verify::dane::{Answer, Kind, Question};
 
 use super::matching::Connections;
 use super::records;
+use super::validation::Validator;
 
 /// Asks. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Prover {
-    pool: NameServerPool<Connections>,
+    word: Word,
     known: Arc<Mutex<Known>>,
 }
+
+/// Whose word proves an answer.
+#[derive(Clone)]
+enum Word {
+    /// The resolvers'.
+    Theirs(NameServerPool<Connections>),
+    /// Ours.
+    Ours(Validator),
+}
+
+/// An answer, and for how long it may be kept; `None`: not at all.
+pub(super) type Told = (Answer, Option<Duration>);
 
 /// Answers and until when they hold.
 type Known = HashMap<Question, (Answer, Instant)>;
 
 impl Prover {
-    /// Asks these servers. Errors: none without DNS over TLS.
-    pub(super) fn new(servers: Vec<NameServerConfig>, options: ResolverOpts) -> Result<Self, NetError> {
+    /// Asks these servers, and validates what they say with `anchors`; `None`: believes them. Errors: none without DNS over
+    /// TLS.
+    pub(super) fn new(
+        servers: Vec<NameServerConfig>,
+        options: ResolverOpts,
+        anchors: Option<&[TrustAnchor]>,
+    ) -> Result<Self, NetError> {
         let context = Arc::new(PoolContext::new(options, TlsConfig::new()?));
         Ok(Self {
-            pool: NameServerPool::from_config(servers, context, Connections::default()),
+            word: match anchors {
+                // Proofs lie in what `matching.rs` leaves out, and it is looked at there whose they are.
+                Some(anchors) => {
+                    let provider = TokioRuntimeProvider::default();
+                    Word::Ours(Validator::new(
+                        NameServerPool::from_config(servers, context, provider),
+                        anchors,
+                    ))
+                }
+                None => Word::Theirs(NameServerPool::from_config(
+                    servers,
+                    context,
+                    Connections::default(),
+                )),
+            },
             known: Arc::default(),
         })
     }
@@ -55,13 +90,14 @@ impl Prover {
             Kind::Tlsa => RecordType::TLSA,
             Kind::Mx => RecordType::MX,
         };
-        let mut options = DnsRequestOptions::default();
-        options.edns_set_dnssec_ok = true;
-        let asked = self.pool.lookup(Query::query(name, kind), options).into_future();
-        let answer = match tokio::time::timeout(DEADLINE, asked).await {
-            Ok((Some(reply), _)) => read(kind, &reply.map(DnsResponse::into_message)),
-            Ok((None, _)) | Err(_) => (Answer::Failure, None),
+        let asked = async {
+            match &self.word {
+                Word::Theirs(pool) => believed(pool, name, kind).await,
+                Word::Ours(validator) => validator.ask(name, kind).await,
+            }
         };
+        let answer = tokio::time::timeout(DEADLINE, asked).await;
+        let answer = answer.unwrap_or((Answer::Failure, None));
         if let (found, Some(lifetime)) = &answer {
             self.keep(question, found, *lifetime);
         }
@@ -86,8 +122,17 @@ impl Prover {
     }
 }
 
-/// What a reply says, and for how long it may be kept.
-fn read(kind: RecordType, reply: &Result<Message, NetError>) -> (Answer, Option<Duration>) {
+async fn believed(pool: &NameServerPool<Connections>, name: Name, kind: RecordType) -> Told {
+    let mut options = DnsRequestOptions::default();
+    options.edns_set_dnssec_ok = true;
+    match pool.lookup(Query::query(name, kind), options).into_future().await {
+        (Some(reply), _) => read(kind, &reply.map(DnsResponse::into_message)),
+        (None, _) => (Answer::Failure, None),
+    }
+}
+
+/// What a reply says.
+fn read(kind: RecordType, reply: &Result<Message, NetError>) -> Told {
     let reply = match reply {
         Ok(reply) => reply,
         Err(NetError::Dns(HickoryDnsError::NoRecordsFound(none))) => {
@@ -103,18 +148,7 @@ fn read(kind: RecordType, reply: &Result<Message, NetError>) -> (Answer, Option<
         lifetime = lifetime.min(Duration::from_secs(record.ttl.into()));
         match &record.data {
             RData::CNAME(to) if kind != RecordType::CNAME => end = Some(records::text(&to.0)),
-            RData::TLSA(tlsa) if kind == RecordType::TLSA => data.push(
-                [
-                    &[tlsa.cert_usage.into(), tlsa.selector.into(), tlsa.matching.into()][..],
-                    &tlsa.cert_data,
-                ]
-                .concat(),
-            ),
-            RData::MX(mx) if kind == RecordType::MX => {
-                data.push(records::text(&mx.exchange).to_ascii_lowercase().into_bytes());
-            }
-            other if other.record_type() == kind => data.push(vec![]),
-            _ => {}
+            other => data.extend(datum(kind, other)),
         }
     }
     if reply.metadata.response_code != ResponseCode::NoError || data.is_empty() {
@@ -126,6 +160,20 @@ fn read(kind: RecordType, reply: &Result<Message, NetError>) -> (Answer, Option<
         data,
     };
     (found, (!lifetime.is_zero()).then_some(lifetime))
+}
+
+/// What an answer keeps of a record; none of one of another type.
+pub(super) fn datum(kind: RecordType, data: &RData) -> Option<Vec<u8>> {
+    match data {
+        RData::TLSA(tlsa) if kind == RecordType::TLSA => {
+            let numbers = [tlsa.cert_usage.into(), tlsa.selector.into(), tlsa.matching.into()];
+            Some([&numbers[..], &tlsa.cert_data].concat())
+        }
+        RData::MX(mx) if kind == RecordType::MX => {
+            Some(records::text(&mx.exchange).to_ascii_lowercase().into_bytes())
+        }
+        other => (other.record_type() == kind).then(Vec::new),
+    }
 }
 
 /// Without records.
@@ -145,8 +193,8 @@ impl fmt::Debug for Prover {
 /// Longest wait for one question with its retries.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Longest that an answer is kept.
-const LONGEST: Duration = Duration::from_mins(5);
+pub(super) const LONGEST: Duration = Duration::from_mins(5);
 /// Answers that are kept.
 const MOST_KNOWN: usize = 4_096;
 /// Records of a reply that are looked at.
-const MOST_RECORDS: usize = 256;
+pub(super) const MOST_RECORDS: usize = 256;

@@ -20,6 +20,7 @@ use hickory_resolver::lookup::Lookup as Answer;
 use hickory_resolver::net::{DnsError as HickoryDnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use postroad_config::TrustAnchor;
 use postroad_verify::dane;
 use postroad_verify::dns::{Answer as Known, Question};
 
@@ -29,15 +30,24 @@ use super::proof::Prover;
 use super::records;
 use super::{DnsError, Exchange, Lookup, Scope};
 
-/// A resolver that follows a list of servers which may change under it.
+/// A resolver that follows settings which may change under it.
 pub struct Resolver {
-    servers: Box<dyn Fn() -> Vec<SocketAddr> + Send + Sync>,
+    source: Box<dyn Fn() -> Source + Send + Sync>,
     current: Mutex<Option<Current>>,
+}
+
+/// Whom to ask, and whose word proves an answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Source {
+    /// The servers; empty = those of the system.
+    pub servers: Vec<SocketAddr>,
+    /// Proofs are made here, from these trust anchors down (empty = the root's own keys). Absent: the servers' AD bit is one.
+    pub anchors: Option<Vec<TrustAnchor>>,
 }
 
 #[derive(Clone)]
 struct Current {
-    servers: Vec<SocketAddr>,
+    source: Source,
     public: Arc<OfServers<Connections>>,
     /// Answers of the public one.
     known: Arc<Cache>,
@@ -49,19 +59,27 @@ struct Current {
 impl Resolver {
     /// A resolver that asks the servers that `servers` names at the time of each question; empty = those of the system.
     pub fn new(servers: impl Fn() -> Vec<SocketAddr> + Send + Sync + 'static) -> Self {
+        Self::of(move || Source {
+            servers: servers(),
+            anchors: None,
+        })
+    }
+
+    /// The same with what else is set at the time of each question.
+    pub fn of(source: impl Fn() -> Source + Send + Sync + 'static) -> Self {
         Self {
-            servers: Box::new(servers),
+            source: Box::new(source),
             current: Mutex::new(None),
         }
     }
 
     fn current(&self) -> Result<Current, DnsError> {
-        let servers = (self.servers)();
+        let source = (self.source)();
         let mut held = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(current) = held.as_ref().filter(|current| current.servers == servers) {
+        if let Some(current) = held.as_ref().filter(|current| current.source == source) {
             return Ok(current.clone());
         }
-        let made = build(servers).map_err(|error| temporary(&error))?;
+        let made = build(source).map_err(|error| temporary(&error))?;
         *held = Some(made.clone());
         Ok(made)
     }
@@ -264,7 +282,8 @@ fn temporary(error: &NetError) -> DnsError {
     DnsError::Temporary(error.to_string())
 }
 
-fn build(servers: Vec<SocketAddr>) -> Result<Current, NetError> {
+fn build(source: Source) -> Result<Current, NetError> {
+    let servers = &source.servers;
     let (system, system_options) = match hickory_resolver::system_conf::read_system_conf() {
         Ok(found) => found,
         // A container without /etc/resolv.conf is fine as long as servers are configured.
@@ -283,13 +302,17 @@ fn build(servers: Vec<SocketAddr>) -> Result<Current, NetError> {
     let mut public_options = options(1, ResolveHosts::Never);
     public_options.cache_size = 0;
     let configured_options = options(system_options.ndots, ResolveHosts::Always);
-    let prover = Prover::new(full.name_servers().to_vec(), public_options.clone())?;
+    let prover = Prover::new(
+        full.name_servers().to_vec(),
+        public_options.clone(),
+        source.anchors.as_deref(),
+    )?;
     Ok(Current {
         prover,
         public: Arc::new(with(full, public_options)?),
         known: Arc::new(Cache::new(MOST_KNOWN)),
         configured: Arc::new(with(searching, configured_options)?),
-        servers,
+        source,
     })
 }
 

@@ -77,6 +77,22 @@ impl Table {
 }
 
 impl Names {
+    /// Without DNSSEC the MX records are what they are; of the rest there is nothing.
+    fn unproven(&self, question: &dane::Question) -> dane::Answer {
+        let exchanges = self
+            .mx
+            .get(&question.name)
+            .filter(|_| question.kind == dane::Kind::Mx);
+        exchanges.map_or(dane::Answer::Nothing, |exchanges| dane::Answer::Found {
+            proven: false,
+            end: None,
+            data: exchanges
+                .iter()
+                .map(|exchange| exchange.host.clone().into_bytes())
+                .collect(),
+        })
+    }
+
     fn find<T: Clone>(&self, name: &str, found: Option<&Vec<T>>) -> Result<Vec<T>, DnsError> {
         if self.silent.contains(name) {
             return Err(DnsError::Temporary("silent in the table".to_owned()));
@@ -106,7 +122,7 @@ impl Lookup for Table {
         let answer = self.with(|names| match names.proofs.get(question) {
             _ if names.silent.contains(&question.name) => dane::Answer::Failure,
             Some(answer) => answer.clone(),
-            None => dane::Answer::Nothing,
+            None => names.unproven(question),
         });
         ready(answer).boxed()
     }

@@ -322,7 +322,7 @@ impl Worker {
             octets: work.octets,
             recipients: &work.pending,
             hostname: work.settings.hostname(),
-            validated: work.settings.set.file.dnssec == Dnssec::Trusted,
+            validated: work.settings.set.file.dnssec != Dnssec::Ignored,
             submitted: was_submitted(work),
         };
         self.deliverer.attempt(&work.plan, answers, &load, stop).await

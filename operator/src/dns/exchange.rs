@@ -94,6 +94,27 @@ pub async fn ask(
     mode: Mode,
     patience: Patience,
 ) -> Result<Found, Trouble> {
+    read(&reply_of(server, name, kind, mode, patience).await?, kind, mode)
+}
+
+/// Asks a resolver whether DNSSEC proves its answer (RFC 6840 section 5.7). Error: its word is not known.
+pub async fn is_authentic(
+    server: SocketAddr,
+    name: &str,
+    kind: RecordType,
+    patience: Patience,
+) -> Result<bool, Trouble> {
+    let reply = reply_of(server, name, kind, Mode::Recursive, patience).await?;
+    read(&reply, kind, Mode::Recursive).map(|_| reply.metadata.authentic_data)
+}
+
+async fn reply_of(
+    server: SocketAddr,
+    name: &str,
+    kind: RecordType,
+    mode: Mode,
+    patience: Patience,
+) -> Result<Message, Trouble> {
     let query = build(name, kind, mode)?;
     let mut reply = Err(Trouble::TimedOut);
     for _ in 0..2 {
@@ -106,7 +127,7 @@ pub async fn ask(
     if reply.metadata.truncation {
         reply = timed(patience.stream, over_tcp(server, &query)).await?;
     }
-    read(&reply, kind, mode)
+    Ok(reply)
 }
 
 async fn timed<T>(
@@ -122,6 +143,8 @@ fn build(name: &str, kind: RecordType, mode: Mode) -> Result<Message, Trouble> {
     let name = wire_name(name).ok_or(Trouble::Unreadable)?;
     let mut query = Message::query();
     query.metadata.recursion_desired = mode == Mode::Recursive;
+    // A resolver that validates then says so, without its signatures.
+    query.metadata.authentic_data = mode == Mode::Recursive;
     query.add_query(Query::query(name, kind));
     let mut edns = Edns::new();
     edns.set_max_payload(UDP_PAYLOAD).set_version(0);

@@ -9,6 +9,7 @@
 
 use std::fmt::{self, Write as _};
 
+mod dane;
 mod dkim;
 mod mta_sts;
 mod mta_sts_policy;
@@ -18,6 +19,7 @@ mod tls_rpt;
 
 use super::exchange::{Found, Trouble, exchangers};
 use super::resolver::Observation;
+pub use dane::{DaneWanted, Proof, dane};
 pub use dkim::{DkimWanted, dkim};
 pub use mta_sts::{MtaStsWanted, mta_sts};
 pub use mta_sts_policy::{Served, policy};
@@ -106,6 +108,22 @@ pub mod reasons {
     pub const TLSRPT_INVALID: &str = "TLSRPTInvalid";
     /// It lacks a place.
     pub const TLSRPT_ELSEWHERE: &str = "TLSRPTElsewhere";
+    /// The TLSA records are of the key that is shown, and proven.
+    pub const DANE_FOUND: &str = "DANEFound";
+    /// There is no TLSA record that servers use.
+    pub const DANE_MISSING: &str = "DANEMissing";
+    /// They are of other keys: servers that go by them do not deliver.
+    pub const DANE_OTHER_KEY: &str = "DANEOtherKey";
+    /// The key that is to come has none yet.
+    pub const DANE_NEXT_MISSING: &str = "DANENextKeyMissing";
+    /// They are of kinds that are not judged.
+    pub const DANE_NOT_JUDGED: &str = "DANENotJudged";
+    /// DNSSEC does not prove them.
+    pub const DANE_NOT_PROVEN: &str = "DANENotProven";
+    /// Whether DNSSEC proves them is not known.
+    pub const DANE_PROOF_UNKNOWN: &str = "DANEProofUnknown";
+    /// The listener shows no certificate.
+    pub const DANE_NO_CERTIFICATE: &str = "DANENoCertificate";
     /// The record is valid, but where mail leaves from is not known.
     pub const EGRESS_UNKNOWN: &str = "EgressUnknown";
     /// The record has the uid of the object.

@@ -19,6 +19,8 @@ pub mod spf;
 
 /// Type of MX records, for those who ask.
 pub const MX: hickory_resolver::proto::rr::RecordType = hickory_resolver::proto::rr::RecordType::MX;
+/// Type of TLSA records, for those who ask.
+pub const TLSA: hickory_resolver::proto::rr::RecordType = hickory_resolver::proto::rr::RecordType::TLSA;
 /// Type of TXT records.
 pub const TXT: hickory_resolver::proto::rr::RecordType = hickory_resolver::proto::rr::RecordType::TXT;
 

@@ -13,7 +13,7 @@ use futures::future::join_all;
 use hickory_resolver::proto::rr::RecordType;
 use postroad_verify::dns::{Answer, Kind, Question};
 
-use super::exchange::{Found, Mode, Patience, Trouble, addresses, ask, names};
+use super::exchange::{Found, Mode, Patience, Trouble, addresses, ask, is_authentic, names};
 
 /// Servers of one zone that are asked.
 const MOST_SERVERS: usize = 8;
@@ -154,6 +154,26 @@ impl Resolver {
     /// Asks each server for itself, all at once.
     pub async fn observe(&self, servers: &[Server], name: &str, kind: RecordType) -> Vec<Observation> {
         join_all(servers.iter().map(|server| self.observe_one(server, name, kind))).await
+    }
+
+    /// Whether each of these resolvers says that DNSSEC proves its answer; by name, as far as they answer.
+    pub async fn proofs(
+        &self,
+        servers: &[Server],
+        name: &str,
+        kind: RecordType,
+    ) -> Vec<(String, Result<bool, Trouble>)> {
+        join_all(servers.iter().map(async |server| {
+            let mut said = Err(Trouble::NoServer);
+            for address in &server.addresses {
+                said = is_authentic(*address, name, kind, self.patience).await;
+                if said.is_ok() {
+                    break;
+                }
+            }
+            (server.name.clone(), said)
+        }))
+        .await
     }
 
     async fn observe_one(&self, server: &Server, name: &str, kind: RecordType) -> Observation {

@@ -11,7 +11,7 @@ use crate::context::Ctx;
 use crate::driver::event;
 
 /// Conditions whose changes are Events.
-const TOLD: [&str; 8] = [
+const TOLD: [&str; 9] = [
     types::MX_VALID,
     types::SPF_VALID,
     types::OWNERSHIP_PROVEN,
@@ -19,6 +19,7 @@ const TOLD: [&str; 8] = [
     types::DKIM_KEYS_CURRENT,
     types::MTASTS_VALID,
     types::TLSRPT_VALID,
+    types::DANE_VALID,
     types::READY,
 ];
 

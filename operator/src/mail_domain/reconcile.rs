@@ -261,6 +261,7 @@ struct Severities {
     dkim: Option<Severity>,
     mta_sts: Option<Severity>,
     tls_rpt: Option<Severity>,
+    dane: Option<Severity>,
 }
 
 impl Severities {
@@ -272,6 +273,7 @@ impl Severities {
             dkim: severity(wishes.dkim).filter(|_| !keys.is_empty()),
             mta_sts: severity(wishes.mta_sts).filter(|_| object.spec.mta_sts.is_some()),
             tls_rpt: severity(wishes.tls_rpt).filter(|_| object.spec.tls_rpt.is_some()),
+            dane: severity(wishes.dane).filter(|_| domain.inbound.is_some()),
         }
     }
 }
@@ -297,8 +299,12 @@ async fn judge_all(
         dkim,
         mta_sts,
         tls_rpt,
+        dane,
     } = *asked.severities;
-    if [mx, spf_wish, dkim, mta_sts, tls_rpt].iter().all(Option::is_none) {
+    if [mx, spf_wish, dkim, mta_sts, tls_rpt, dane]
+        .iter()
+        .all(Option::is_none)
+    {
         return Vec::new();
     }
     let name = domain.name.as_str();
@@ -367,6 +373,10 @@ async fn judge_all(
         )
         .await,
     );
+    if let Some(severity) = dane {
+        let named = servers.as_deref().ok().filter(|_| !given.is_empty());
+        list.extend(tls_records::judge_dane((name, found), severity, &resolver, named).await);
+    }
     list
 }
 
@@ -486,6 +496,7 @@ const _: () = assert!(
         && same(types::DKIM_KEYS_CURRENT, conditions::DKIM_KEYS_CURRENT)
         && same(types::MTASTS_VALID, conditions::MTASTS_VALID)
         && same(types::TLSRPT_VALID, conditions::TLSRPT_VALID)
+        && same(types::DANE_VALID, conditions::DANE_VALID)
 );
 
 const fn same(a: &str, b: &str) -> bool {

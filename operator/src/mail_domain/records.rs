@@ -31,9 +31,15 @@ impl Row {
     }
 }
 
-/// Whether nothing was found out. (A record that is there and cannot be decided for want of egress addresses was.)
+/// Whether nothing was found out. (A record that is there and cannot be decided, for want of egress addresses or of a word about
+/// DNSSEC, was.)
 fn is_silent(judgement: &Judgement) -> bool {
-    judgement.ruling == Ruling::Unknown && judgement.reason != reasons::EGRESS_UNKNOWN
+    let seen = [
+        reasons::EGRESS_UNKNOWN,
+        reasons::DANE_NOT_JUDGED,
+        reasons::DANE_PROOF_UNKNOWN,
+    ];
+    judgement.ruling == Ruling::Unknown && !seen.contains(&judgement.reason)
 }
 
 /// The row after a judgement. Changes only when the verdict or what was seen changes.

@@ -24,6 +24,8 @@ pub mod types {
     pub const MTASTS_VALID: &str = "MTASTSValid";
     /// The record that says where reports about TLS go is right.
     pub const TLSRPT_VALID: &str = "TLSRPTValid";
+    /// The TLSA records of the listeners are of the keys that they show, and proven.
+    pub const DANE_VALID: &str = "DANEValid";
     /// A record proves that the domain is this object's.
     pub const OWNERSHIP_PROVEN: &str = "OwnershipProven";
     /// The records of the signing keys are right.

@@ -1,15 +1,15 @@
-//! The records by which a domain says how its mail servers are reached inside TLS: MTA-STS (RFC 8461) and TLS-RPT (RFC 8460). Asks;
-//! the decisions are in [`crate::dns::judge`].
+//! The records by which a domain says how its mail servers are reached inside TLS: MTA-STS (RFC 8461), TLS-RPT (RFC 8460) and DANE
+//! (RFC 7672). Asks; the decisions are in [`crate::dns::judge`].
 
-use postroad_crds::MailDomain;
 use postroad_crds::mail_domain::MtaStsMode;
+use postroad_crds::{MailDomain, SmtpListener};
 use postroad_verify::mta_sts::Mode;
 
 use super::status::{Severity, types};
 use crate::dns::exchange::Trouble;
-use crate::dns::judge::{self, Judgement, MtaStsWanted, TlsRptWanted};
+use crate::dns::judge::{self, DaneWanted, Judgement, MtaStsWanted, Proof, TlsRptWanted};
 use crate::dns::resolver::Server;
-use crate::dns::{PolicyHosts, Resolver};
+use crate::dns::{MX, PolicyHosts, Resolver, TLSA};
 
 /// Judges what is wanted: the record and the policy of MTA-STS, the record of TLS-RPT.
 pub(super) async fn judge_all(
@@ -43,6 +43,58 @@ pub(super) async fn judge_all(
         ));
     }
     list
+}
+
+/// Judges the TLSA records of each listener that takes the domain's mail. `named`: the domain is asked of resolvers that its owner
+/// names.
+pub(super) async fn judge_dane(
+    (domain, listeners): (&str, &[SmtpListener]),
+    severity: Severity,
+    resolver: &Resolver,
+    named: Option<&[Server]>,
+) -> Vec<(&'static str, Severity, Judgement)> {
+    let mut list = Vec::new();
+    for listener in listeners {
+        let host = listener.spec.hostname.to_ascii_lowercase();
+        let name = format!("_25._tcp.{host}");
+        let seen = match named {
+            Some(servers) => Ok(resolver.observe(servers, &name, TLSA).await),
+            // It need not be in the zone of the domain.
+            None => match resolver.authorities(&host).await {
+                Ok(servers) => Ok(resolver.observe(&servers, &name, TLSA).await),
+                Err(trouble) => Err(trouble),
+            },
+        };
+        let status = listener.status.as_ref();
+        let certificate = status.and_then(|status| status.certificate.as_ref());
+        let wanted = DaneWanted {
+            name: &name,
+            records: certificate.map_or(&[], |certificate| certificate.tlsa.as_slice()),
+            proof: &proof(domain, &name, resolver, named).await,
+        };
+        list.push((types::DANE_VALID, severity, judge::dane(&wanted, &seen)));
+    }
+    list
+}
+
+/// What resolvers say of DNSSEC: all that answer must say it.
+async fn proof(domain: &str, tlsa: &str, resolver: &Resolver, named: Option<&[Server]>) -> Proof {
+    let Some(servers) = named else {
+        return Proof::Unasked;
+    };
+    for (name, kind, shown) in [(domain, MX, "MX"), (tlsa, TLSA, "TLSA")] {
+        let mut said = Err(Trouble::NoServer);
+        for (server, one) in resolver.proofs(servers, name, kind).await {
+            match one {
+                Ok(false) => return Proof::Unproven(server, format!("{name} {shown}")),
+                one => said = said.or(one),
+            }
+        }
+        if let Err(trouble) = said {
+            return Proof::Unknown(trouble);
+        }
+    }
+    Proof::Proven
 }
 
 /// What is wanted of the domain's MTA-STS policy; none: it has none.

@@ -353,8 +353,8 @@ fn accepted(found: &Found) -> (bool, &'static str, String) {
             false,
             reason::DNSSEC_NOT_VALIDATED,
             format!(
-                "a route is DaneOnly, and listener {listener} does not say dns.dnssec: Trusted, so its mail waits; have resolvers that \
-                 validate DNSSEC and say so, or use Automatic"
+                "a route is DaneOnly, and listener {listener} ignores DNSSEC, so its mail waits; say dns.dnssec: Validated (its pods \
+                 validate), or Trusted (their resolvers do), or use Automatic"
             ),
         )
     } else {

@@ -6,6 +6,9 @@
 //!   selfSigned ─► made here, anew when a third of its life is left ─► Secret
 //! ```
 //!
+//! The key of a renewed certificate is a new one, but with `keyRotation: Never` (TLSA records hold then). An owner who is about to
+//! change his key puts a certificate of it into his Secret as `next.crt`, to be told the TLSA record that goes before.
+//!
 //! A renewed Secret is a new configuration: no pod restarts. What is issued and what is made here have Secrets of different
 //! names, so that two writers never meet in one.
 
@@ -14,9 +17,9 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use postroad_crds::SmtpListener;
 use postroad_crds::conditions::reason;
-use postroad_crds::smtp_listener::IssuerRef;
+use postroad_crds::smtp_listener::{IssuerRef, KeyRotation};
 
-use super::build::certificates::{self, Pair};
+use super::build::certificates::{self, Facts, Pair};
 use super::build::issued;
 use super::gather::{self, Children};
 use super::names::Names;
@@ -27,37 +30,83 @@ use crate::cert_manager::{self, CERTIFICATE_NAME, Certificate, Found};
 use crate::context::Ctx;
 use crate::error::Error;
 
+/// The certificate that the ports shall show.
+pub struct Chosen {
+    /// With its key.
+    pub pair: Pair,
+    /// A certificate of the key that is to follow.
+    pub next: Option<String>,
+}
+
+impl From<Pair> for Chosen {
+    fn from(pair: Pair) -> Self {
+        Self { pair, next: None }
+    }
+}
+
+impl Chosen {
+    /// What it says of itself, with the TLSA record of the key to come.
+    pub fn facts(&self) -> Option<Facts> {
+        let mut facts = certificates::facts(&self.pair.certificate)?;
+        let next = self.next.as_deref().and_then(certificates::facts);
+        facts.tlsa.extend(next.into_iter().flat_map(|next| next.tlsa));
+        facts.tlsa.dedup();
+        Some(facts)
+    }
+}
+
 /// The certificate that the ports shall show. `None`: no port uses TLS.
 pub async fn certificate(
     listener: &SmtpListener,
     names: &Names,
     children: &Children,
     ctx: &Ctx,
-) -> Result<Wanted<Option<Pair>>, Error> {
+) -> Result<Wanted<Option<Chosen>>, Error> {
     let tls = listener.spec.tls.as_ref();
     if let Some(issuer) = tls.and_then(|tls| tls.issuer_ref.as_ref()) {
-        return Ok(by_issuer(listener, names, issuer, ctx).await?.map(Some));
+        let issued = by_issuer(listener, names, issuer, ctx).await?;
+        return Ok(issued.map(|pair| Some(pair.into())));
     }
     give_up_issued(listener, names, ctx).await?;
     let Some(tls) = tls else { return Ok(Ok(None)) };
     let Some(name) = &tls.secret_name else {
         return self_signed(listener, names, children, ctx)
             .await
-            .map(|pair| Ok(Some(pair)));
+            .map(|pair| Ok(Some(pair.into())));
     };
     let field = "spec.tls.secretName";
     Ok(owner_secret(names, name, field, ctx)
         .await?
-        .and_then(|secret| pair(&secret, field))
+        .and_then(|secret| chosen(&secret, field))
         .map(Some))
+}
+
+/// What an owner's Secret has.
+fn chosen(secret: &Secret, field: &str) -> Wanted<Chosen> {
+    let pair = pair(secret, field)?;
+    let Some(next) = text(secret, "next.crt") else {
+        return Ok(pair.into());
+    };
+    if certificates::facts(&next).is_none() {
+        let message = format!(
+            "{field}: `next.crt` in Secret {} is no certificate; give one of the key that is to follow, or leave it out",
+            secret.name_any()
+        );
+        return Err(Obstacle::new(reason::SECRET_INVALID, message));
+    }
+    Ok(Chosen {
+        pair,
+        next: Some(next),
+    })
+}
+
+fn text(secret: &Secret, key: &str) -> Option<String> {
+    let data = secret.data.as_ref()?.get(key)?;
+    String::from_utf8(data.0.clone()).ok()
 }
 
 /// Chain and key in a Secret. Pure.
 fn pair(secret: &Secret, field: &str) -> Wanted<Pair> {
-    let text = |key: &str| {
-        let data = secret.data.as_ref()?.get(key)?;
-        String::from_utf8(data.0.clone()).ok()
-    };
     let wrong = |what: &str| {
         let message = format!(
             "{field}: {what} in Secret {}; give `tls.crt` and `tls.key` as PEM, as type kubernetes.io/tls has them",
@@ -65,7 +114,7 @@ fn pair(secret: &Secret, field: &str) -> Wanted<Pair> {
         );
         Err(Obstacle::new(reason::SECRET_INVALID, message))
     };
-    match (text("tls.crt"), text("tls.key")) {
+    match (text(secret, "tls.crt"), text(secret, "tls.key")) {
         (Some(certificate), _) if certificates::facts(&certificate).is_none() => {
             wrong("`tls.crt` is no certificate")
         }
@@ -101,7 +150,12 @@ async fn by_issuer(
             name: names.issued(),
         });
     }
-    let wanted = issued::certificate(names, &listener.spec.hostname, issuer, &owner(listener)?);
+    let wanted = issued::certificate(
+        names,
+        &listener.spec.hostname,
+        (issuer, rotation(listener)),
+        &owner(listener)?,
+    );
     let certificate = apply::apply::<Certificate>(ctx, &names.namespace, &wanted).await?;
     Ok(match secret.filter(|secret| is_issued(secret, names)) {
         Some(secret) => pair(&secret, "spec.tls.issuerRef"),
@@ -163,16 +217,18 @@ async fn self_signed(
 ) -> Result<Pair, Error> {
     let now = Timestamp::now().as_second();
     let host = &listener.spec.hostname;
-    let kept = children
+    let before = children
         .pair(&names.self_signed(), "tls.crt", "tls.key")
-        .filter(|pair| {
-            certificates::belong_together(pair)
-                && certificates::facts(&pair.certificate)
-                    .is_some_and(|facts| facts.covers(host) && !facts.is_due(now))
-        });
-    let pair = match kept {
-        Some(pair) => pair,
-        None => certificates::self_signed(host, now).map_err(made)?,
+        .filter(certificates::belong_together);
+    let holds = |pair: &Pair| {
+        certificates::facts(&pair.certificate).is_some_and(|facts| facts.covers(host) && !facts.is_due(now))
+    };
+    let pair = match before {
+        Some(pair) if holds(&pair) => pair,
+        Some(pair) if rotation(listener) == KeyRotation::Never => {
+            certificates::self_signed_again(&pair, host, now).map_err(made)?
+        }
+        _ => certificates::self_signed(host, now).map_err(made)?,
     };
     let data = [
         ("tls.crt", pair.certificate.as_str()),
@@ -180,6 +236,11 @@ async fn self_signed(
     ];
     write_secret(names, children, &names.self_signed(), TLS, &data, ctx).await?;
     Ok(pair)
+}
+
+fn rotation(listener: &SmtpListener) -> KeyRotation {
+    let given = listener.spec.tls.as_ref().and_then(|tls| tls.key_rotation);
+    given.unwrap_or(KeyRotation::Always)
 }
 
 /// Type of a Secret with a certificate.
@@ -222,6 +283,41 @@ mod tests {
                 obstacle.message
             );
         }
+    }
+
+    #[test]
+    fn the_record_of_a_key_to_come_is_behind_that_of_the_one_that_is_shown() {
+        let made = || certificates::self_signed("mail.example.com", 1_800_000_000).unwrap();
+        let (now, later) = (made(), made());
+        let own = |pair: &Pair| certificates::facts(&pair.certificate).unwrap().tlsa;
+        let mut given = secret(&now.certificate, &now.key);
+        let facts = |given: &Secret| chosen(given, "f").unwrap().facts().unwrap();
+        assert_eq!(facts(&given).tlsa, own(&now));
+        let mut put = |text: &str| {
+            let data = given.data.as_mut().unwrap();
+            data.insert("next.crt".to_owned(), ByteString(text.as_bytes().to_vec()));
+            given.clone()
+        };
+        assert_eq!(
+            facts(&put(&later.certificate)).tlsa,
+            [own(&now), own(&later)].concat()
+        );
+        // Once the key is shown there is none to come.
+        assert_eq!(facts(&put(&now.certificate)).tlsa, own(&now));
+        let wrong = chosen(&put("canary"), "spec.tls.secretName").err().unwrap();
+        assert!(wrong.message.contains("next.crt") && !wrong.message.contains("canary"));
+    }
+
+    #[test]
+    fn a_key_may_stay_over_a_renewal() {
+        let first = certificates::self_signed("mail.example.com", 1_800_000_000).unwrap();
+        let again = certificates::self_signed_again(&first, "mail.example.com", 1_806_000_000).unwrap();
+        let facts = |pair: &Pair| certificates::facts(&pair.certificate).unwrap();
+        assert_eq!((facts(&again).tlsa, &again.key), (facts(&first).tlsa, &first.key));
+        assert!(certificates::belong_together(&again) && facts(&again).not_after > facts(&first).not_after);
+        let other = certificates::self_signed("mail.example.com", 1_806_000_000).unwrap();
+        assert_ne!(facts(&other).tlsa, facts(&first).tlsa);
+        assert!(facts(&first).tlsa[0].starts_with("3 1 1 ") && facts(&first).tlsa[0].len() == 70);
     }
 
     #[test]

@@ -76,13 +76,28 @@ pub async fn prepare(
         (Err(one), Err(other)) => return Ok(Err(one.and(other, &names.namespace))),
         (Err(obstacle), Ok(_)) | (Ok(_), Err(obstacle)) => return Ok(Err(obstacle)),
     };
-    write(listener, names, children, ctx, Inputs { valid, users, tls }).await
+    let certificate = tls.as_ref().and_then(certificate::Chosen::facts);
+    let tls = tls.map(|chosen| chosen.pair);
+    write(
+        listener,
+        names,
+        children,
+        ctx,
+        Inputs {
+            valid,
+            users,
+            tls,
+            certificate,
+        },
+    )
+    .await
 }
 
 struct Inputs {
     valid: Valid,
     users: Vec<User>,
     tls: Option<Pair>,
+    certificate: Option<Facts>,
 }
 
 async fn write(
@@ -135,6 +150,7 @@ async fn write(
         &parts.domains,
         &inputs.valid.filters,
         &inputs.valid.reports,
+        inputs.valid.takes_tls(),
     );
     let rendered = match config::rendered(parts, before.as_deref(), previous.as_ref()) {
         Ok(rendered) => rendered,
@@ -156,7 +172,7 @@ async fn write(
             .map(|(_, domain)| domain.clone())
             .collect(),
         fingerprint,
-        certificate: inputs.tls.and_then(|pair| certificates::facts(&pair.certificate)),
+        certificate: inputs.certificate,
         authority: authority.certificate,
         rendered,
     }))

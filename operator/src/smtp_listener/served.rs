@@ -174,6 +174,7 @@ pub fn status(serving: &[&Seen], found: &Found) -> Option<CertificateStatus> {
         serial: wanted.serial.clone(),
         not_after: time(wanted.not_after),
         names: wanted.names.clone(),
+        tlsa: wanted.tlsa.clone(),
         served_by: i32::try_from(right).unwrap_or(i32::MAX),
         pods,
     })
@@ -236,6 +237,7 @@ mod tests {
                 not_before: NOW - DAY,
                 not_after: NOW + left,
                 names: names.iter().map(|&name| name.to_owned()).collect(),
+                tlsa: vec!["3 1 1 00".into()],
             }),
             ..Found::default()
         }

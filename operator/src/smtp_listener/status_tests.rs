@@ -66,6 +66,7 @@ fn found(pods: Vec<Seen>) -> Found {
         not_before: 0,
         not_after: 4_000_000_000,
         names: vec!["mail.example.com".into()],
+        tlsa: vec!["3 1 1 00".into()],
     };
     Found {
         replicas: i32::try_from(pods.len()).unwrap(),

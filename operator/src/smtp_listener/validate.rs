@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::Secret;
 use postroad_config::{
     Access, Dnssec, DomainName, Durability, Endpoint, Filter, HeaderEdits, Headers, Limits, Octets, Period,
     Port, ProxyMode, ProxyProtocol, QueueSection, Reports, Role, Sections, TextError, TlsMode, TlsVersion,
-    User, Verification, endpoint_mistake,
+    TrustAnchor, User, Verification, endpoint_mistake,
 };
 use postroad_crds::SmtpListenerSpec;
 use postroad_crds::common::{HostPort, Network};
@@ -82,8 +82,17 @@ pub struct Valid {
     pub resolvers: Vec<SocketAddr>,
     /// Whether they are believed when they say that an answer is proven.
     pub dnssec: Dnssec,
+    /// Keys that the pods validate from.
+    pub trust_anchors: Vec<TrustAnchor>,
     /// What mail leaves from.
     pub egress: Vec<IpNet>,
+}
+
+impl Valid {
+    /// Whether clients may come inside TLS.
+    pub fn takes_tls(&self) -> bool {
+        self.ports.iter().any(|port| port.tls != TlsMode::Disabled)
+    }
 }
 
 /// Parses a spec. Errors: the first field that is wrong in a way that the schema cannot show.
@@ -125,6 +134,7 @@ pub fn validate(spec: &SmtpListenerSpec) -> Result<Valid, Invalid> {
         filters: filter::of(&spec.filters)?,
         resolvers: resolvers.map(|text| server(text)).collect::<Result<_, _>>()?,
         dnssec: dnssec(spec),
+        trust_anchors: trust_anchors(spec)?,
         egress: egress
             .map(|text| network("spec.egress.addresses", text))
             .collect::<Result<_, _>>()?,
@@ -133,10 +143,21 @@ pub fn validate(spec: &SmtpListenerSpec) -> Result<Valid, Invalid> {
     Ok(valid)
 }
 
+fn trust_anchors(spec: &SmtpListenerSpec) -> Result<Vec<TrustAnchor>, Invalid> {
+    let given = spec.dns.iter().flat_map(|dns| &dns.trust_anchors);
+    let read = |text: &String| {
+        text.parse().map_err(|error: postroad_config::TrustAnchorError| {
+            Invalid::new("spec.dns.trustAnchors", error.to_string())
+        })
+    };
+    given.map(read).collect()
+}
+
 /// Whether the DNS servers of a listener are believed.
 pub fn dnssec(spec: &SmtpListenerSpec) -> Dnssec {
     match spec.dns.as_ref().and_then(|dns| dns.dnssec) {
         Some(crd::Dnssec::Trusted) => Dnssec::Trusted,
+        Some(crd::Dnssec::Validated) => Dnssec::Validated,
         Some(crd::Dnssec::Ignored) | None => Dnssec::Ignored,
     }
 }
@@ -486,8 +507,35 @@ mod tests {
     }
 
     #[test]
+    fn who_proves_answers_and_from_which_keys() {
+        let key = ". IN DNSKEY 257 3 15 l02Woi0iS8Aa25FQkUd9RMzZHJpBoRQwAQEX1SxZJA4=";
+        for (dns, dnssec, anchors) in [
+            (json!({}), Dnssec::Ignored, 0),
+            (json!({"dnssec": "Trusted"}), Dnssec::Trusted, 0),
+            (json!({"dnssec": "Validated"}), Dnssec::Validated, 0),
+            (
+                json!({"dnssec": "Validated", "trustAnchors": [key]}),
+                Dnssec::Validated,
+                1,
+            ),
+        ] {
+            let valid = validate(&spec(&json!({"dns": dns}))).unwrap();
+            assert_eq!(
+                (valid.dnssec, valid.trust_anchors.len()),
+                (dnssec, anchors),
+                "{dns}"
+            );
+        }
+    }
+
+    #[test]
     fn each_mistake_names_field_value_and_mend() {
         for (change, field, value) in [
+            (
+                json!({"dns": {"dnssec": "Validated", "trustAnchors": [". IN DS 20326 8 2 E06D44B8"]}}),
+                "spec.dns.trustAnchors",
+                "20326",
+            ),
             (
                 json!({"dns": {"resolvers": ["ns.example"]}}),
                 "spec.dns.resolvers",

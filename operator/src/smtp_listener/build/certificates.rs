@@ -2,6 +2,7 @@
 //!
 //! Time comes in as seconds since 1970. Keys are ECDSA P-256.
 
+use aws_lc_rs::digest;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PublicKeyData,
@@ -37,6 +38,8 @@ pub struct Facts {
     pub not_after: i64,
     /// DNS names.
     pub names: Vec<String>,
+    /// Data of its TLSA record, see [`tlsa`]; behind it those of keys to come.
+    pub tlsa: Vec<String>,
 }
 
 impl Facts {
@@ -77,7 +80,18 @@ pub fn facts(pem: &str) -> Option<Facts> {
         not_before: certificate.validity().not_before.timestamp(),
         not_after: certificate.validity().not_after.timestamp(),
         names: names.collect(),
+        tlsa: vec![tlsa(certificate.public_key().raw)],
     })
+}
+
+/// DANE-EE(3) SPKI(1) SHA2-256(1) of a key (RFC 6698 section 2), as zone files have it.
+fn tlsa(public_key: &[u8]) -> String {
+    let digest = digest::digest(&digest::SHA256, public_key);
+    let digits = digest.as_ref().iter().flat_map(|octet| [octet >> 4, octet & 15]);
+    let digits: String = digits
+        .filter_map(|digit| char::from_digit(u32::from(digit), 16))
+        .collect();
+    format!("3 1 1 {digits}")
 }
 
 /// DER prefixes a zero octet where the first bit is set; it is no part of the number.
@@ -124,7 +138,16 @@ fn parameters(name: &str, now: i64, days: i64) -> Result<CertificateParams, rcge
 
 /// A self-signed certificate for a host name, good for 90 days.
 pub fn self_signed(host: &str, now: i64) -> Result<Pair, rcgen::Error> {
-    let key = KeyPair::generate()?;
+    self_signed_with(KeyPair::generate()?, host, now)
+}
+
+/// The same with the key of before.
+pub fn self_signed_again(before: &Pair, host: &str, now: i64) -> Result<Pair, rcgen::Error> {
+    self_signed_with(KeyPair::from_pem(&before.key)?, host, now)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is made for this")]
+fn self_signed_with(key: KeyPair, host: &str, now: i64) -> Result<Pair, rcgen::Error> {
     let mut parameters = parameters(host, now, 90)?;
     parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     Ok(Pair {
@@ -222,6 +245,7 @@ mod tests {
             not_before: 0,
             not_after: 1,
             names: vec!["*.example.com".into()],
+            tlsa: vec![],
         };
         assert!(
             facts.covers("mail.example.com")

@@ -240,6 +240,7 @@ fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
         queue: valid.queue,
         resolvers: valid.resolvers.clone(),
         dnssec: valid.dnssec,
+        trust_anchors: valid.trust_anchors.clone(),
         domains: Vec::new(),
         shards: shards
             .iter()

@@ -1,12 +1,21 @@
 //! The Certificate that cert-manager is asked for.
 
-use postroad_crds::smtp_listener::IssuerRef;
+use postroad_crds::smtp_listener::{IssuerRef, KeyRotation};
 use serde_json::{Value, json};
 
 use crate::smtp_listener::names::Names;
 
 /// For the listener's host name. Owned by the listener; the Secret that comes of it is cert-manager's, and outlives both.
-pub fn certificate(names: &Names, host: &str, issuer: &IssuerRef, owner: &Value) -> Value {
+pub fn certificate(
+    names: &Names,
+    host: &str,
+    (issuer, rotation): (&IssuerRef, KeyRotation),
+    owner: &Value,
+) -> Value {
+    let rotation = match rotation {
+        KeyRotation::Always => "Always",
+        KeyRotation::Never => "Never",
+    };
     json!({
         "apiVersion": "cert-manager.io/v1", "kind": "Certificate",
         "metadata": {
@@ -17,7 +26,7 @@ pub fn certificate(names: &Names, host: &str, issuer: &IssuerRef, owner: &Value)
             "secretName": names.issued(),
             "dnsNames": [host],
             "usages": ["digital signature", "key encipherment", "server auth"],
-            "privateKey": {"algorithm": "ECDSA", "size": 256, "rotationPolicy": "Always"},
+            "privateKey": {"algorithm": "ECDSA", "size": 256, "rotationPolicy": rotation},
             "issuerRef": {
                 "name": issuer.name,
                 "kind": issuer.kind.as_deref().unwrap_or("Issuer"),
@@ -43,7 +52,16 @@ mod tests {
             group: group.map(str::to_owned),
         };
         let owner = json!({"uid": "u"});
-        let usual = certificate(&names, "mail.example.com", &issuer(None, None), &owner);
+        let always = KeyRotation::Always;
+        let usual = certificate(&names, "mail.example.com", (&issuer(None, None), always), &owner);
+        let kept = certificate(
+            &names,
+            "mail.example.com",
+            (&issuer(None, None), KeyRotation::Never),
+            &owner,
+        );
+        let policy = |made: &Value| made["spec"]["privateKey"]["rotationPolicy"].clone();
+        assert_eq!((policy(&usual), policy(&kept)), (json!("Always"), json!("Never")));
         assert_eq!(usual["metadata"]["ownerReferences"][0]["uid"], "u");
         assert_eq!(
             usual["metadata"]["labels"]["app.kubernetes.io/managed-by"],
@@ -60,7 +78,7 @@ mod tests {
         let other = certificate(
             &names,
             "h",
-            &issuer(Some("StepIssuer"), Some("certmanager.step.sm")),
+            (&issuer(Some("StepIssuer"), Some("certmanager.step.sm")), always),
             &owner,
         );
         assert_eq!(

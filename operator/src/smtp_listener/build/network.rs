@@ -14,12 +14,14 @@ use crate::smtp_listener::names::{LISTENER, Names, container_port};
 
 /// Ports (TCP) that mail leaves through: 25 for mail by MX, which is the way of all that no policy takes, then smart hosts,
 /// the hosts that received mail is delivered to, the addresses where tokens for smart hosts are given, and the one that MTA-STS
-/// policies are fetched from (RFC 8461 section 3.3), which reports about TLS are posted to as well; and those of filters.
+/// policies are fetched from (RFC 8461 section 3.3), which reports about TLS are posted to as well; and those of filters. `tls`: clients
+/// may come inside TLS, and so ask for REQUIRETLS, for which such a policy is asked for whatever the route says.
 pub fn mail_ports(
     policies: &[Policy],
     domains: &[Domain],
     filters: &[Filter],
     reports: &Reports,
+    tls: bool,
 ) -> BTreeSet<u16> {
     let routes = policies.iter().flat_map(|policy| &policy.routes);
     let hops = routes.flat_map(|route| match &route.to {
@@ -39,6 +41,7 @@ pub fn mail_ports(
         FilterService::MilterSocket(_) => None,
     });
     std::iter::once(25)
+        .chain(tls.then_some(HTTPS))
         .chain(hops)
         .chain(stores)
         .chain(tokens)
@@ -162,7 +165,7 @@ mod tests {
         ]))
         .unwrap();
         let none = Reports::default();
-        let ports = mail_ports(&policies, &domains, &filters, &none);
+        let ports = mail_ports(&policies, &domains, &filters, &none, false);
         assert_eq!(
             ports.into_iter().collect::<Vec<_>>(),
             [24, 25, 465, 587, 1025, 2525, 7357, 11333]
@@ -174,25 +177,27 @@ mod tests {
             }},
         }]));
         assert_eq!(
-            mail_ports(&[tokens], &[], &[], &none)
+            mail_ports(&[tokens], &[], &[], &none, false)
                 .into_iter()
                 .collect::<Vec<_>>(),
             [25, 443, 587]
         );
         let automatic = policy(&json!([{"to": {"direct": {}}, "tls": "Automatic"}]));
         assert_eq!(
-            mail_ports(&[automatic], &[], &[], &none)
+            mail_ports(&[automatic], &[], &[], &none, false)
                 .into_iter()
                 .collect::<Vec<_>>(),
             [25, 443]
         );
-        assert_eq!(
-            mail_ports(&[], &[], &[], &none).into_iter().collect::<Vec<_>>(),
-            [25]
-        );
+        let ports = |tls| {
+            mail_ports(&[], &[], &[], &none, tls)
+                .into_iter()
+                .collect::<Vec<_>>()
+        };
+        assert_eq!((ports(false), ports(true)), (vec![25], vec![25, 443]));
         let mut reports = Reports::default();
         reports.tls.mode = ReportMode::Daily;
-        let posting = mail_ports(&[], &[], &[], &reports);
+        let posting = mail_ports(&[], &[], &[], &reports, false);
         assert_eq!(posting.into_iter().collect::<Vec<_>>(), [25, 443]);
     }
 
