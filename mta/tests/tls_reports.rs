@@ -116,7 +116,7 @@ impl Node {
         let queue = Queue::start_with(parts);
         let told = queue.clone();
         let intake = Intake::new(spool.clone(), live, metrics.clone(), move |entry| {
-            told.accepted(entry)
+            told.accepted(entry);
         });
         let writer: Arc<dyn Writer> = Arc::new(TlsWriter::new(dns.clone(), Https::new(dns, &setup.tls)));
         reports

@@ -76,13 +76,14 @@ fn wanted() -> Vec<(&'static str, String)> {
     let tls = TLS
         .iter()
         .map(|(sample, want)| (*sample, format!("{TLS_HEAD}{want}")));
-    let failures: String = FAILURES
+    let failures: Vec<_> = FAILURES
         .iter()
         .zip(1..)
         .map(|(what, count)| {
             format!("; {what} {count} 192.0.2.7 2001:db8::19 mx.a.example mail.a.example why: \"<this>\"")
         })
         .collect();
+    let failures = failures.concat();
     let policy = "sts a.example [version: STSv1 mode: testing max_age: 86400 mx: *.a.example] 0/66";
     let failed = ("tls-failures", format!("{TLS_HEAD}{policy}{failures}"));
     dmarc.chain(tls).chain([failed]).collect()
