@@ -133,7 +133,8 @@ async fn the_author_s_domain_is_told_of_its_mail_where_it_wants_and_may() {
         pem()
             .lines()
             .map(|line| format!("            {line}\n"))
-            .collect::<String>()
+            .collect::<Vec<_>>()
+            .concat()
     );
     let stage = Play {
         more: format!(

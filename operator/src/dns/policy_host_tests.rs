@@ -86,9 +86,9 @@ fn patience() -> Patience {
     }
 }
 
-fn at(address: [u8; 4]) -> Option<Line> {
+fn at(address: [u8; 4]) -> Line {
     let [a, b, c, d] = address;
-    Some(Line::Records(vec![RData::A(A::new(a, b, c, d))]))
+    Line::Records(vec![RData::A(A::new(a, b, c, d))])
 }
 
 fn answer(status: &str, kind: &str, body: &str) -> String {
@@ -118,7 +118,7 @@ async fn what_others_would_take_is_given_and_all_else_is_named() {
         let port = serve_once(tls, given).await;
         let hosts = PolicyHosts::trusting(roots, port, |_| true).unwrap();
         let served = hosts
-            .ask("example.com", &resolver(at([127, 0, 0, 1])).await)
+            .ask("example.com", &resolver(Some(at([127, 0, 0, 1]))).await)
             .await;
         match words {
             None => assert_eq!(served, Served::Text(text.into())),
@@ -136,7 +136,7 @@ async fn a_host_proves_its_name_before_it_is_asked() {
     let port = serve_once(tls, answer("200 OK", "text/plain", "x")).await;
     let hosts = PolicyHosts::trusting(roots, port, |_| true).unwrap();
     let served = hosts
-        .ask("example.com", &resolver(at([127, 0, 0, 1])).await)
+        .ask("example.com", &resolver(Some(at([127, 0, 0, 1]))).await)
         .await;
     assert!(
         matches!(&served, Served::Not(why) if why.contains("certificate")),
@@ -164,7 +164,7 @@ async fn no_address_is_a_fault_and_no_answer_is_none() {
     let (_, roots) = certificate(NAME);
     let hosts = PolicyHosts::trusting(roots, 1, |_| true).unwrap();
     let served = hosts
-        .ask("example.com", &resolver(at([127, 0, 0, 1])).await)
+        .ask("example.com", &resolver(Some(at([127, 0, 0, 1]))).await)
         .await;
     assert_eq!(
         served,
