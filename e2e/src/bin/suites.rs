@@ -9,7 +9,7 @@ use postroad_e2e::{beside, checks};
 /// The public suites, and their scores.
 #[derive(Parser)]
 struct Args {
-    /// Asks mail-auth, pyspf, Mail::SPF and dkimpy the same cases, and writes docs/verifiers.md; runs no test.
+    /// Asks mail-auth, pyspf, `Mail::SPF` and dkimpy the same cases, and writes docs/verifiers.md; runs no test.
     #[arg(long)]
     beside: bool,
 }

@@ -141,7 +141,7 @@ impl Policies {
         let own = demand::is_proven(to, &server.host);
         let proven = match named {
             Named::Unproven => own,
-            Named::Proven(names) if names.contains(&server.host) => true,
+            Named::Proven(hosts) if hosts.contains(&server.host) => true,
             // The answer that named it is forged, or is no longer that of the domain.
             Named::Proven(_) => return (false, Dane::Unknown(mx(to))),
             Named::Unknown(question) => return (false, Dane::Unknown(question.clone())),

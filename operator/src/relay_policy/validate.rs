@@ -433,9 +433,18 @@ mod tests {
         }
     }
 
+    /// Specifications, the field that is wrong, and what its sentence names.
+    fn each_is_told(mistakes: &[(serde_json::Value, &str, &str)]) {
+        for (spec, field, value) in mistakes {
+            let error = validate(&policy(spec)).unwrap_err();
+            assert_eq!(error.field, *field);
+            assert!(error.sentence.contains(value), "{error}");
+        }
+    }
+
     #[test]
-    fn each_mistake_names_field_value_and_mend() {
-        for (spec, field, value) in [
+    fn a_mistake_in_where_a_route_leads_names_field_value_and_mend() {
+        each_is_told(&[
             (
                 json!({"routes": [{"provider": {"name": "AmazonSES", "region": "eu west"}}]}),
                 "spec.routes.provider.region",
@@ -486,50 +495,16 @@ mod tests {
                 "spec.routes.limits.messageSize",
                 "1Ki",
             ),
-            (
-                json!({"match": {"recipientDomains": ["a..b"]}}),
-                "spec.match.recipientDomains",
-                "a..b",
-            ),
-            (
-                json!({"match": {"users": ["system:serviceaccount:a:b"]}}),
-                "spec.match.users",
-                "system:serviceaccount:a:b",
-            ),
-            (
-                json!({"match": {"users": ["alice"], "serviceAccounts": [{"namespace": "shop", "name": "orders"}]}}),
-                "spec.match",
-                "at once",
-            ),
+        ]);
+    }
+
+    #[test]
+    fn a_mistake_in_what_a_route_allows_names_field_value_and_mend() {
+        each_is_told(&[
             (
                 json!({"routes": [{"direct": {"allowedNetworks": ["10.0.0.0/99"]}}]}),
                 "spec.routes.direct.allowedNetworks",
                 "10.0.0.0/99",
-            ),
-            (
-                json!({"envelope": {"sender": "not an address"}}),
-                "spec.envelope.sender",
-                "not an address",
-            ),
-            (
-                json!({"headers": {"add": {"From": "x"}}}),
-                "spec.headers.add",
-                "From",
-            ),
-            (
-                json!({"headers": {"remove": ["Received"]}}),
-                "spec.headers.remove",
-                "Received",
-            ),
-            (
-                json!({"headers": {"add": {"X-A": "a\r\nBcc: b"}}}),
-                "spec.headers.add",
-                "printable",
-            ),
-            (
-                json!({"retry": {"first": "2h", "max": "5m"}}),
-                "spec.retry.max",
-                "5m",
             ),
             (
                 json!({"routes": [{"direct": {}, "limits": {"messages": [{"count": 5, "per": "101d"}]}}]}),
@@ -558,16 +533,58 @@ mod tests {
                 "spec.routes.credentials.region",
                 "EU West",
             ),
+        ]);
+    }
+
+    #[test]
+    fn a_mistake_beside_the_routes_names_field_value_and_mend() {
+        each_is_told(&[
+            (
+                json!({"match": {"recipientDomains": ["a..b"]}}),
+                "spec.match.recipientDomains",
+                "a..b",
+            ),
+            (
+                json!({"match": {"users": ["system:serviceaccount:a:b"]}}),
+                "spec.match.users",
+                "system:serviceaccount:a:b",
+            ),
+            (
+                json!({"match": {"users": ["alice"], "serviceAccounts": [{"namespace": "shop", "name": "orders"}]}}),
+                "spec.match",
+                "at once",
+            ),
+            (
+                json!({"envelope": {"sender": "not an address"}}),
+                "spec.envelope.sender",
+                "not an address",
+            ),
+            (
+                json!({"headers": {"add": {"From": "x"}}}),
+                "spec.headers.add",
+                "From",
+            ),
+            (
+                json!({"headers": {"remove": ["Received"]}}),
+                "spec.headers.remove",
+                "Received",
+            ),
+            (
+                json!({"headers": {"add": {"X-A": "a\r\nBcc: b"}}}),
+                "spec.headers.add",
+                "printable",
+            ),
+            (
+                json!({"retry": {"first": "2h", "max": "5m"}}),
+                "spec.retry.max",
+                "5m",
+            ),
             (
                 json!({"retry": {"lifetime": "999999999d"}}),
                 "spec.retry.lifetime",
                 "999999999d",
             ),
-        ] {
-            let error = validate(&policy(&spec)).unwrap_err();
-            assert_eq!(error.field, field);
-            assert!(error.sentence.contains(value), "{error}");
-        }
+        ]);
     }
 
     #[test]

@@ -385,13 +385,13 @@ mod tests {
 
     #[test]
     fn what_was_done_instead_has_its_reason() {
+        use ReasonKind::{LocalPolicy, PolicyTestMode, TrustedForwarder};
         let of = |record: &str, change: &dyn Fn(&mut Seen<'_>)| {
             let outcome = judged(record, "a.example", &[]);
             let mut seen = seen(&outcome);
             change(&mut seen);
             shown(&Row::of(&seen).unwrap())
         };
-        use ReasonKind::{LocalPolicy, PolicyTestMode, TrustedForwarder};
         let testing = "v=DMARC1; p=reject; t=y; rua=mailto:d@a.example";
         let testing_less = "v=DMARC1; p=quarantine; t=y; rua=mailto:d@a.example";
         let nothing = "v=DMARC1; p=none; rua=mailto:d@a.example";
