@@ -165,7 +165,11 @@ mod tests {
         let alias = |from: &str, to: &str| Record::from_rdata(name(from), 60, RData::CNAME(CNAME(name(to))));
         let address = |of: &str| Record::from_rdata(name(of), 60, RData::A(A(Ipv4Addr::LOCALHOST)));
         let kept = |answers: Vec<Record>| {
-            let reply = judged(std::slice::from_ref(&asked), reply(&[asked.clone()], answers)).unwrap();
+            let reply = judged(
+                std::slice::from_ref(&asked),
+                reply(std::slice::from_ref(&asked), answers),
+            )
+            .unwrap();
             let names: Vec<String> = reply
                 .answers
                 .iter()

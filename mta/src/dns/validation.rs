@@ -260,20 +260,16 @@ mod tests {
         record(owner, RData::SOA(soa), proof)
     }
 
-    fn reply(
-        code: ResponseCode,
-        answers: Vec<Record>,
-        authorities: Vec<Record>,
-    ) -> Result<Message, NetError> {
+    fn reply(code: ResponseCode, answers: Vec<Record>, authorities: Vec<Record>) -> Message {
         let mut reply = Message::query();
         reply.metadata.response_code = code;
         reply.insert_answers(answers);
         reply.insert_authorities(authorities);
-        Ok(reply)
+        reply
     }
 
     fn told(answers: Vec<Record>, authorities: Vec<Record>) -> Part {
-        let reply = reply(ResponseCode::NoError, answers, authorities);
+        let reply = Ok(reply(ResponseCode::NoError, answers, authorities));
         read(&name("mx.example"), RecordType::A, &reply)
     }
 
@@ -360,12 +356,12 @@ mod tests {
             ResponseCode::Refused,
             ResponseCode::YXDomain,
         ] {
-            let reply = reply(code, vec![], vec![]);
+            let reply = Ok(reply(code, vec![], vec![]));
             assert_eq!(read(&name(HOST), RecordType::A, &reply), Part::Failure, "{code}");
         }
         let nsec = Err(NetError::from(HickoryDnsError::DnssecBogus));
         assert_eq!(read(&name(HOST), RecordType::A, &nsec), Part::Failure);
-        let absent = reply(ResponseCode::NXDomain, vec![], vec![]);
+        let absent = Ok(reply(ResponseCode::NXDomain, vec![], vec![]));
         assert_eq!(read(&name(HOST), RecordType::A, &absent), Part::Nothing);
     }
 

@@ -155,7 +155,7 @@ async fn no_address_is_a_fault_and_no_answer_is_none() {
         ([127, 0, 0, 1], "can be asked"),
         ([169, 254, 169, 254], "can be asked"),
     ] {
-        let served = hosts.ask("example.com", &resolver(at(address)).await).await;
+        let served = hosts.ask("example.com", &resolver(Some(at(address))).await).await;
         assert!(
             matches!(&served, Served::Unknown(why) if why.contains(words)),
             "{served:?}"

@@ -188,7 +188,7 @@ mod tests {
     use crate::mta_sts;
     use crate::tls_rpt::ResultType;
 
-    fn report<'a>(sessions: &'a [(Session, u64)]) -> Report<'a> {
+    fn report(sessions: &[(Session, u64)]) -> Report<'_> {
         Report {
             organization: "Moor \"Mail\"",
             submitter: "moor.example",
