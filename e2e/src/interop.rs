@@ -4,6 +4,7 @@
 //!   peers    client ─► ours ─► tap ─► peer ─► sink        client ─► peer ─► tap ─► ours ─► sink
 //!            a store keeps what it gets; look-alikes of the end of data arrive as one message each
 //!   dovecot  a reply for each recipient, full mailboxes; a server for submission that logs in to ours
+//!   smarthosts  client ─► ours ─► Postfix, Dovecot, Exim, with a login or a certificate ─► sink
 //!   clients  swaks, msmtp, smtplib … ─► ours (AUTH, STARTTLS or implicit TLS) ─► sink
 //!   reports  ours ─► parsedmarc: policy, rows, results
 //!   notices  ours ─► sisimai, flufl.bounce, BounceParser: recipient, status, action
@@ -28,6 +29,7 @@ mod peers;
 mod reports;
 mod signatures;
 mod sink;
+mod smarthosts;
 mod stage;
 mod tap;
 mod way;
@@ -154,6 +156,10 @@ const PARTS: &[Part] = &[
     Part {
         name: "dovecot",
         play: dovecot::play,
+    },
+    Part {
+        name: "smarthosts",
+        play: smarthosts::play,
     },
     Part {
         name: "clients",
