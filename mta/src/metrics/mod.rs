@@ -550,6 +550,10 @@ mod tests {
         metrics.doubt(Doubt::NoReply, 1);
         metrics.hand_over(Side::Source, 1);
         metrics.admit(Admitted::Yes);
+        metrics
+            .reports
+            .ended(crate::reports::Kind::Dmarc, reports::End::Queued);
+        metrics.reports.left_out(crate::reports::Kind::Dmarc, 1);
         let text = metrics.text().unwrap();
         let page = include_str!("../../../docs/reference/metrics.md");
         let mut count = 0;
