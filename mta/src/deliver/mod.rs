@@ -17,6 +17,7 @@ mod body;
 pub mod callout;
 pub(crate) mod connect;
 mod control;
+mod course;
 mod dane_certificate;
 pub mod demand;
 pub mod exchanges;
@@ -51,14 +52,14 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use postroad_config::Credentials;
-use postroad_config::provider::{Kind, Reaction};
+use postroad_config::provider::Kind;
 use postroad_smtp::ByMode;
-use postroad_smtp::client::Stage;
 use postroad_spool::{EntryId, Item, Spool};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::control::Passing;
+use self::course::Course;
 use self::demand::{Demand, Terms};
 use self::exchanges::{Exchangers, NoExchange};
 use self::hosts::{Finder, Server};
@@ -66,7 +67,7 @@ use self::lanes::{Lane, Lanes};
 use self::link::{Link, Target, Trouble};
 use self::login::Key;
 use self::patience::Patience;
-use self::plan::{Plan, Protocol, To, Way};
+use self::plan::{Plan, To, Way};
 use self::policies::{Found, Policies};
 use self::pool::Pool;
 use self::protection::{Protection, Refusal};
@@ -551,200 +552,8 @@ fn set_back(way: &Way, servers: &[Server], refused: &[(usize, Refusal)]) -> Opti
     setback
 }
 
-/// An attempt under way.
-#[derive(Debug)]
-struct Course {
-    /// Recipients without a verdict.
-    left: Vec<u32>,
-    /// When it ends at the latest, unless a server has asked for the data by then.
-    until: Instant,
-    outcomes: Vec<(u32, Outcome)>,
-    feedback: Option<Feedback>,
-    store: bool,
-    /// Why those that are left are left: the last reason, or a hold.
-    setback: Option<Setback>,
-    /// A way that can never work does not hide one that may work later.
-    may_work_later: bool,
-    /// Trying on could deliver twice, or is of no use.
-    closed: bool,
-    doubtful: u64,
-    transaction: Duration,
-    way: Taking,
-    /// How many ways rest, and until when the first of them does.
-    rested: usize,
-    rests_until: Option<u64>,
-}
-
-/// The way that is taken now.
-#[derive(Debug, Default)]
-struct Taking {
-    /// It rests since it was taken.
-    resting: bool,
-    /// A server of it took part.
-    heard: bool,
-    /// One of it could not be talked to.
-    dead: bool,
-    /// Why those that are left are left: the last reason.
-    why: String,
-}
-
-impl Course {
-    fn new(recipients: Vec<u32>, within: Duration) -> Self {
-        Self {
-            left: recipients,
-            until: Instant::now() + within,
-            outcomes: vec![],
-            feedback: None,
-            store: false,
-            setback: None,
-            may_work_later: false,
-            closed: false,
-            doubtful: 0,
-            transaction: Duration::ZERO,
-            way: Taking::default(),
-            rested: 0,
-            rests_until: None,
-        }
-    }
-
-    fn takes_way(&mut self) {
-        self.way = Taking::default();
-    }
-
-    /// Nobody of the way that was taken could be talked to.
-    fn is_way_dead(&self) -> bool {
-        self.way.dead && !self.way.heard
-    }
-
-    /// The way that is taken rests: those that are left go the next one, or wait for the end of it.
-    fn rests(&mut self, until: u64, outcome: Outcome) {
-        if !std::mem::replace(&mut self.way.resting, true) {
-            self.rested = self.rested.saturating_add(1);
-            self.rests_until = Some(self.rests_until.map_or(until, |first| first.min(until)));
-        }
-        // A moment is waited for; the other ways are for more than that.
-        let is_short = until.saturating_sub(clock::now()) <= SHORT_REST;
-        if is_short && outcome.reaction == Some(Kind::Throttle) {
-            (self.closed, self.rested) = (true, usize::MAX);
-        }
-        let setback = Setback::resting(outcome, self.setback.as_ref());
-        self.set_back(setback);
-    }
-
-    /// Its time is over, in vain. What the servers before said is no longer of use; `at`: the one that it ended with.
-    fn is_late(&mut self, at: Option<&Target<'_>>) {
-        self.closed = true;
-        let setback = Setback::tardy();
-        self.set_back(match at {
-            Some(target) => setback.at(target.hop()),
-            None => setback,
-        });
-    }
-
-    /// Gives a recipient its verdict.
-    fn settle(&mut self, recipient: u32, outcome: Outcome) {
-        self.left.retain(|left| *left != recipient);
-        self.outcomes.push((recipient, outcome));
-    }
-
-    /// A server took part: the site lives, or asks to slow down.
-    fn heard(&mut self, feedback: Feedback, protocol: Protocol) {
-        self.way.heard = true;
-        self.store = protocol == Protocol::Lmtp;
-        if self.feedback != Some(Feedback::Busy) {
-            self.feedback = Some(feedback);
-        }
-    }
-
-    fn is_over(&self) -> bool {
-        self.closed || self.left.is_empty() || Instant::now() >= self.until
-    }
-
-    fn untouched(&self) -> bool {
-        self.outcomes.is_empty()
-    }
-
-    fn trouble(&mut self, target: &Target<'_>, trouble: Trouble) {
-        self.closed |= !trouble.is_repeatable();
-        self.may_work_later &= !trouble.is_damage();
-        if trouble.is_doubtful() {
-            self.doubtful += self.left.len() as u64;
-        }
-        let judged = trouble.refusal().and_then(|(stage, reply)| {
-            let lane = target.lane?;
-            // Refused logins pause by themselves; some say in their place that the quota is used up.
-            if stage == Stage::Auth && !matches!(lane.reaction(stage, reply), Reaction::Quota(_)) {
-                return None;
-            }
-            let (reaction, until) = lane.judge(stage, reply, clock::now())?;
-            let outcome = reply::by_reaction(reaction, reply, &target.hop());
-            Some((reaction, until, outcome))
-        });
-        match judged {
-            Some((_, Some(until), outcome)) => self.rests(until, outcome),
-            Some((Reaction::Concurrency, None, outcome)) => self.set_back(Setback {
-                outcome,
-                feedback: Some(Feedback::Busy),
-            }),
-            _ => self.set_back(trouble.setback(target)),
-        }
-    }
-
-    fn set_back(&mut self, setback: Setback) {
-        self.way.dead |= setback.feedback == Some(Feedback::Dead) && !self.way.resting;
-        let permanent = setback.outcome.verdict == crate::outcome::Verdict::Failed;
-        if permanent && self.may_work_later {
-            return;
-        }
-        self.may_work_later |= !permanent;
-        setback.outcome.source.text().clone_into(&mut self.way.why);
-        // What has to be mended says more than the trouble of others.
-        match &mut self.setback {
-            Some(known) if known.outcome.is_on_hold() && !setback.outcome.is_on_hold() => {
-                known.feedback = setback.feedback.or(known.feedback);
-            }
-            last => *last = Some(setback),
-        }
-    }
-
-    /// `ways`: how many there are.
-    fn end(mut self, stopped: bool, ways: usize) -> Attempted {
-        if stopped {
-            // What was not tried to the end stays as it was.
-            self.left.clear();
-        }
-        let setback = self.setback.take();
-        let all_rest = self.rests_until.filter(|_| self.rested >= ways);
-        let feedback = all_rest.map(resting_until).or(self.feedback);
-        let feedback = feedback.or_else(|| setback.as_ref().and_then(|setback| setback.feedback));
-        if !self.left.is_empty() {
-            let outcome = setback.map_or_else(
-                || Setback::ours("no server was tried").outcome,
-                |setback| setback.outcome,
-            );
-            for recipient in std::mem::take(&mut self.left) {
-                self.outcomes.push((recipient, outcome.clone()));
-            }
-        }
-        Attempted {
-            outcomes: self.outcomes,
-            feedback: if stopped { None } else { feedback },
-            store: self.store,
-            doubtful: self.doubtful,
-            transaction: self.transaction,
-        }
-    }
-}
-
 /// Where policies of domains are (RFC 8461 section 3.3).
 const HTTPS: u16 = 443;
-/// In milliseconds.
-const SHORT_REST: u64 = 60_000;
-/// `until`: in milliseconds.
-fn resting_until(until: u64) -> Feedback {
-    Feedback::Resting(u32::try_from(until.div_ceil(1_000)).unwrap_or(u32::MAX))
-}
-
 /// Servers of an MX that are spoken to in one attempt.
 const MOST_SESSIONS: usize = 2;
 /// Addresses of them that are tried.
