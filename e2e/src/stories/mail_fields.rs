@@ -305,8 +305,8 @@ impl<'a> Lives<'a> {
         })
     }
 
-    /// The one without a sender goes, the other waits on. Mail that is accepted under a `queue.lifetime` of a minute is back
-    /// with its sender after it; that from before still waits, and arrives when its servers are there.
+    /// The one without a sender goes, the other waits on. Under a `queue.lifetime` of a minute mail is back with its
+    /// sender after it, that from before as well; under one of an hour it arrives when its servers are there.
     fn end(self) -> Outcome {
         let clerk = Clerk::new(self.desk.scene, &self.desk.pod)?;
         let waiting = |to: &str| -> Outcome<bool> {
@@ -327,13 +327,12 @@ impl<'a> Lives<'a> {
         let server = self.desk.room.server_at("edge-0")?;
         self.desk.room.send(&server, &brief)?;
         self.desk.is_returned(&brief, "Action: failed")?;
-        if !waiting(&self.users.to)? {
-            return Err(Failure::wrong(
-                "mail from before went with the new `queue.lifetime`",
-            ));
-        }
+        self.desk.is_returned(&self.users, "Action: failed")?;
+        self.desk.listener(&json!({"queue": {"lifetime": "1h"}}))?;
+        let patient = self.desk.mail("patient", &self.away.user("patient"));
+        self.desk.room.send(&server, &patient)?;
         self.away.open()?;
-        self.desk.arrived(&self.users.to, &self.users).map(drop)
+        self.desk.arrived(&patient.to, &patient).map(drop)
     }
 }
 

@@ -87,17 +87,17 @@ impl Play<'_> {
     /// Its ports follow the policies and domains; it goes with the field.
     fn network_policy(&self) -> Outcome {
         self.set(&json!({"networkPolicy": {"egressPorts": [2424]}}))?;
-        // 25 of mail by MX, 24 of the domain's store.
-        self.await_egress(&[24, 25, 2424])?;
+        // 25 of mail by MX, 24 of the domain's store, 443 of policies that REQUIRETLS may ask for.
+        self.await_egress(&[24, 25, 443, 2424])?;
         let host = json!({"host": "relay.example", "port": 2525});
         let routes = json!([{"smartHosts": [host], "tls": {"mode": "Opportunistic"}}]);
         let before = self.namespace.get(["relaypolicy/far"])?["spec"]["routes"].clone();
         self.namespace
             .patch("relaypolicy/far", &json!({"spec": {"routes": routes}}))?;
-        self.await_egress(&[24, 25, 2424, 2525])?;
+        self.await_egress(&[24, 25, 443, 2424, 2525])?;
         self.namespace
             .patch("relaypolicy/far", &json!({"spec": {"routes": before}}))?;
-        self.await_egress(&[24, 25, 2424])?;
+        self.await_egress(&[24, 25, 443, 2424])?;
         self.set(&json!({"networkPolicy": null}))?;
         until(LIMIT, || Ok(!self.namespace.exists(POLICY)?))
             .map_err(|_| Failure::wrong("the NetworkPolicy is still there"))
