@@ -305,6 +305,7 @@ impl Committer {
                 // Before the index is.
                 self.shared.set_ahead(late);
                 active.used += self.buffer.len();
+                self.shared.count_octets(self.buffer.len());
                 let (epoch, used) = (active.epoch, active.used);
                 self.committed(batch, (epoch, at), used);
             }

@@ -61,6 +61,8 @@ pub struct Shared {
     read_only: OnceLock<String>,
     /// Messages stored or held since the start.
     mail: AtomicU64,
+    /// Octets committed to segments since the start.
+    octets: AtomicU64,
     /// Since when the committer has been at its present batch.
     at_work: Mutex<Option<Instant>>,
     /// Where the last checkpoint ended; who writes one holds it.
@@ -131,6 +133,7 @@ impl Shared {
             marks: Mutex::default(),
             keeping: Mutex::default(),
             mail: AtomicU64::new(0),
+            octets: AtomicU64::new(0),
             unwritten: AtomicBool::new(false),
             fullness: Mutex::default(),
             damaged: Mutex::default(),
@@ -152,7 +155,17 @@ impl Shared {
         self.mail.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many were.
+    /// Octets were committed to a segment.
+    pub fn count_octets(&self, octets: usize) {
+        self.octets.fetch_add(octets as u64, Ordering::Relaxed);
+    }
+
+    /// How many octets were.
+    pub fn octets(&self) -> u64 {
+        self.octets.load(Ordering::Relaxed)
+    }
+
+    /// How many messages were.
     pub fn mail(&self) -> u64 {
         self.mail.load(Ordering::Relaxed)
     }

@@ -35,6 +35,11 @@ pub trait File: Send + Sync + Debug {
     fn fill_with_zeros(&self, offset: u64, len: u64) -> io::Result<()> {
         zeros(offset, len, |zeros, at| self.write_at(zeros, at))
     }
+    /// The range reads as zeros and has its place on the device, without having to be written; the sync of what is written
+    /// there later is dearer, as the file system then notes that it was. The file ends before the range.
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.fill_with_zeros(offset, len)
+    }
     /// Bytes of the file.
     fn len(&self) -> io::Result<u64>;
     /// The file has no bytes.
@@ -144,6 +149,14 @@ impl File for DiskFile {
         }
         zeros(offset, len, |zeros, at| self.write_at(zeros, at))?;
         self.sync()
+    }
+
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), offset, len) {
+            // The file system cannot.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.fill_with_zeros(offset, len),
+            done => Ok(done?),
+        }
     }
 
     fn len(&self) -> io::Result<u64> {
@@ -270,7 +283,8 @@ mod tests {
             let block = BLOCK as u64;
             file.write_at(&[7; 3 * BLOCK], 0).unwrap();
             file.fill_with_zeros(block, PIECES * block).unwrap();
-            assert_eq!(file.len().unwrap(), (PIECES + 1) * block, "{}", parent.display());
+            file.reserve((PIECES + 1) * block, block).unwrap();
+            assert_eq!(file.len().unwrap(), (PIECES + 2) * block, "{}", parent.display());
             let mut all = vec![1; usize::try_from(file.len().unwrap()).unwrap() + 1];
             assert_eq!(file.read_at(&mut all, 0).unwrap(), all.len() - 1);
             let (kept, filled) = all[..all.len() - 1].split_at(BLOCK);

@@ -11,6 +11,7 @@ use crate::format::BLOCK;
 use crate::format::header::Header;
 use crate::index::{Epoch, Free};
 use crate::io::File;
+use crate::keeper::pace::Filling;
 use crate::shared::{Shared, segment_name};
 
 /// A new segment is filled in steps of so many octets: a commit waits for one step at most.
@@ -34,7 +35,8 @@ pub fn write_header(shared: &Shared, file: &dyn File, format: u32) -> io::Result
     Epoch::try_from(header.epoch).map_err(io::Error::other)
 }
 
-/// Makes a new segment: written with zeros, so that later syncs need no change of metadata.
+/// Makes a new segment: written with zeros, so that later syncs need no change of metadata. Where mail
+/// needs all of the device, only its beginning is.
 pub fn create(shared: &Shared) -> io::Result<Free> {
     let size = shared.segment_size;
     let space = shared.io.space(&shared.dir)?;
@@ -66,15 +68,27 @@ pub fn create(shared: &Shared) -> io::Result<Free> {
 fn fill(shared: &Shared, path: &Path, format: u32) -> io::Result<(Arc<dyn File>, Epoch)> {
     let file = shared.io.create(path)?;
     let size = u64::from(shared.segment_size);
-    let mut at = 0;
-    while at < size {
-        let step = FILL_STEP.min(size - at);
+    let (start, before) = (Instant::now(), shared.octets());
+    let mut filling = Filling::default();
+    while filling.octets < size {
+        let step = FILL_STEP.min(size - filling.octets);
         let began = Instant::now();
         // Not left to the sync at the end: it would hold up the commits of that moment.
-        file.fill_with_zeros(at, step)?;
-        at += step;
+        file.fill_with_zeros(filling.octets, step)?;
+        let took = began.elapsed();
+        filling.step(step, took);
         if shared.index().free.len() > RESERVE {
-            shared.pause_keeper((began.elapsed() * FILL_YIELD).min(LONGEST_YIELD));
+            shared.pause_keeper((took * FILL_YIELD).min(LONGEST_YIELD));
+        }
+        let left = size - filling.octets;
+        let waits = shared.pressing().is_some() && filling.keeps_waiting(left);
+        if left > 0 && (waits || filling.is_in_the_way(shared.octets() - before, start.elapsed())) {
+            tracing::debug!(
+                left,
+                "mail needs the device: the rest of a segment is not written beforehand"
+            );
+            file.reserve(filling.octets, left)?;
+            break;
         }
     }
     let epoch = write_header(shared, file.as_ref(), format)?;
