@@ -12,6 +12,8 @@ mod desk;
 mod every_provider_relays;
 mod examples_accepted;
 mod fields_followed;
+mod filters_asked;
+mod guest;
 mod hibernated;
 mod image_rolled;
 mod install_and_send;
@@ -31,6 +33,7 @@ mod pod_killed;
 mod queue_ordered;
 mod relay_cases;
 mod relay_login;
+mod reports_sent;
 mod roles;
 mod scale_down;
 mod self_tests;
@@ -71,7 +74,9 @@ pub const ALL: &[Story] = &[
     story("every_provider_relays", every_provider_relays::play),
     story("senders_judged", senders_judged::play),
     story("access_lists_followed", access_lists::play),
+    story("filters_asked_or_closed", filters_asked::play),
     story("mail_signed_with_made_keys", mail_signed::play),
+    story("reports_sent_once_and_dane_validated", reports_sent::play),
     story("queue_ordered_and_expired", queue_ordered::play),
     story("pod_killed_in_mid_transaction", pod_killed::play),
     story("scale_down_with_deferred_mail", scale_down::play),

@@ -35,7 +35,7 @@ pub fn play(scene: &Scene<'_>) -> Outcome {
 
 impl Desk<'_> {
     /// A record for each of two keys, whose Secret belongs to the domain.
-    fn records_to_publish(&self) -> Outcome<Vec<Value>> {
+    pub(super) fn records_to_publish(&self) -> Outcome<Vec<Value>> {
         let namespace = self.room.namespace();
         let found = namespace.wait_for(DOMAIN, "the keys' records", LIMIT, |domain| {
             key_records(domain).len() == 2 && reason(domain) == "RecordNotSeen"
@@ -49,7 +49,7 @@ impl Desk<'_> {
     }
 
     /// Publishes them as the status has them, and waits until the domain says that all is well.
-    fn publish_keys(&self, records: &[Value]) -> Outcome {
+    pub(super) fn publish_keys(&self, records: &[Value]) -> Outcome {
         let namespace = self.room.namespace();
         let mut zone = zone(&self.scene.domain, &peers::address(namespace, LISTENER)?);
         for record in records {
@@ -73,14 +73,18 @@ impl Desk<'_> {
 
     /// Both signatures pass at dkimpy, which asks DNS for the keys.
     fn is_signed(&self, mark: &str) -> Outcome {
-        let message = self.sent(mark)?;
+        self.signatures_hold(&self.sent(mark)?)
+    }
+
+    /// The message has the domain's two signatures, and both pass.
+    pub(super) fn signatures_hold(&self, message: &[u8]) -> Outcome {
         let peers = &self.scene.world.peers;
-        let input = json!({"dns": peers.dns, "message": STANDARD.encode(&message)}).to_string();
+        let input = json!({"dns": peers.dns, "message": STANDARD.encode(message)}).to_string();
         let command = ["python3", "-c", VERIFIER];
         let said = peers.namespace.exec("client", &command, input.as_bytes())?;
         let wanted = format!("{0}=pass {0}=pass", self.scene.domain);
         if said.trim() != wanted {
-            let header = header_of(&message);
+            let header = header_of(message);
             return Err(Failure::wrong(format!("dkimpy says `{}`: {header}", said.trim())));
         }
         Ok(())

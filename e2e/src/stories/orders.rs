@@ -20,13 +20,28 @@ pub(super) struct Clerk<'a> {
 impl<'a> Clerk<'a> {
     /// With a fresh token.
     pub(super) fn new(scene: &'a Scene<'a>, pod: &str) -> Outcome<Self> {
-        let namespace = &scene.namespace;
-        let account = format!("{LISTENER}-admin");
+        Self::with(
+            scene,
+            pod,
+            &token(&scene.namespace, &format!("{LISTENER}-admin"), "admin")?,
+        )
+    }
+
+    /// One that speaks as the pods among each other do.
+    pub(super) fn among_pods(scene: &'a Scene<'a>, pod: &str) -> Outcome<Self> {
+        Self::with(
+            scene,
+            pod,
+            &token(&scene.namespace, &format!("{LISTENER}-mta"), "peer")?,
+        )
+    }
+
+    fn with(scene: &'a Scene<'a>, pod: &str, token: &str) -> Outcome<Self> {
         Ok(Self {
             scene,
             pod: pod.to_owned(),
-            authority: secret(namespace, &format!("{LISTENER}-ca"), "ca.crt")?,
-            token: token(namespace, &account)?,
+            authority: secret(&scene.namespace, &format!("{LISTENER}-ca"), "ca.crt")?,
+            token: token.to_owned(),
         })
     }
 
@@ -35,7 +50,7 @@ impl<'a> Clerk<'a> {
         let other = Self {
             pod: self.pod.clone(),
             authority: self.authority.clone(),
-            token: token(&self.scene.namespace, "default")?,
+            token: token(&self.scene.namespace, "default", "admin")?,
             ..*self
         };
         let (status, said) = other.ask("GET", "/v1/queue", &Value::Null)?;
@@ -122,7 +137,8 @@ impl<'a> Clerk<'a> {
         Ok(found)
     }
 
-    fn call(&self, method: &str, path: &str, body: &Value) -> Outcome<Value> {
+    /// What is answered to an order that must be carried out.
+    pub(super) fn call(&self, method: &str, path: &str, body: &Value) -> Outcome<Value> {
         match self.ask(method, path, body)? {
             (200, said) => Ok(said),
             (status, said) => Err(Failure::wrong(format!("{method} {path}: {status} {said}"))),
@@ -144,9 +160,9 @@ impl<'a> Clerk<'a> {
     }
 }
 
-/// A token of an account for the queue commands of the listener.
-fn token(namespace: &Namespace, account: &str) -> Outcome<String> {
-    let audience = format!("admin.postroad.dev/{}/{LISTENER}", namespace.name);
+/// A token of an account for the listener's endpoint: `admin` for the queue commands, `peer` for what pods tell each other.
+fn token(namespace: &Namespace, account: &str, about: &str) -> Outcome<String> {
+    let audience = format!("{about}.postroad.dev/{}/{LISTENER}", namespace.name);
     let token = namespace.kubectl([
         "create",
         "token",
