@@ -58,6 +58,15 @@ pub fn mail_server() -> Result<PathBuf, ShellError> {
     Ok(place::target().join("debug/postroad-mta"))
 }
 
+/// What an example of the mail server's crate writes into the folder, for other readers than ours.
+pub(crate) fn mail_samples(example: &str, folder: &Path) -> Result<Said, ShellError> {
+    let package = ["--package", "postroad-mta", "--example", example, "--"];
+    cargo(["run", "--locked", "--quiet"])
+        .args(package)
+        .args([folder])
+        .run()
+}
+
 /// Unit and integration tests of all crates, with the public suites where `POSTROAD_SUITES` names them.
 pub fn tests(exhaustive: bool) -> Count {
     run_tests(&[], exhaustive).0

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{Table, Verdict};
+use crate::checks;
 use crate::kubectl::Outcome;
-use crate::place;
 use crate::rootfs::Rootfs;
-use crate::shell::Shell;
 
 const READERS: &str = include_str!("../../peers/readers.pl");
 const FLUFL: &str = include_str!("../../peers/readers.py");
@@ -40,7 +39,7 @@ pub(super) fn play() -> Outcome<Vec<Table>> {
     ];
     let root = Rootfs::with_wheels("notices", &packages, FLUFL_WHEELS)?;
     let (scratch, samples) = (tempfile::tempdir()?, tempfile::tempdir()?);
-    write_samples(samples.path())?;
+    checks::mail_samples("notices", samples.path())?;
     let jail = root.enter(scratch.path(), &[(samples.path(), "/samples")])?;
     jail.write("/readers.pl", READERS)?;
     jail.write("/readers.py", FLUFL)?;
@@ -52,22 +51,6 @@ pub(super) fn play() -> Outcome<Vec<Table>> {
         ],
     )?;
     Ok(vec![judge(&said)])
-}
-
-fn write_samples(folder: &std::path::Path) -> Outcome {
-    let mut build = Shell::new("cargo").dir(&place::tree());
-    build = build.args([
-        "run",
-        "--locked",
-        "--quiet",
-        "--package",
-        "postroad-mta",
-        "--example",
-        "notices",
-        "--",
-    ]);
-    build.args([folder]).run()?;
-    Ok(())
 }
 
 /// `said`: lines of sample, reader, and what it found, between tabs.

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{Table, Verdict};
+use crate::checks;
 use crate::kubectl::Outcome;
-use crate::place;
 use crate::rootfs::Rootfs;
-use crate::shell::Shell;
 
 const READER: &str = include_str!("../../peers/reports.py");
 /// Debian has no parsedmarc.
@@ -92,21 +91,7 @@ fn wanted() -> Vec<(&'static str, String)> {
 pub(super) fn play() -> Outcome<Vec<Table>> {
     let root = Rootfs::with_wheels("reports", PACKAGES, WHEELS)?;
     let (scratch, samples) = (tempfile::tempdir()?, tempfile::tempdir()?);
-    let args = [
-        "run",
-        "--locked",
-        "--quiet",
-        "--package",
-        "postroad-mta",
-        "--example",
-        "reports",
-        "--",
-    ];
-    Shell::new("cargo")
-        .dir(&place::tree())
-        .args(args)
-        .args([samples.path()])
-        .run()?;
+    checks::mail_samples("reports", samples.path())?;
     let jail = root.enter(scratch.path(), &[(samples.path(), "/samples")])?;
     jail.write("/reports.py", READER)?;
     let said = jail.run("sh", ["-c", "TZ=UTC python3 /reports.py /samples/*.eml"])?;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use postroad_e2e::kubectl::Outcome;
 use postroad_e2e::place::free_address;
-use postroad_e2e::rootfs::Rootfs;
+use postroad_e2e::rootfs::{Jail, Rootfs};
 
 use super::{Running, Server, Task, names};
 use crate::folder::Folder;
@@ -48,13 +48,10 @@ impl Server for Postfix {
     }
 
     fn start(&self, folder: Folder, task: Task) -> Outcome<Running> {
-        let (queue, layer) = (folder.path().join("queue"), folder.path().join("layer"));
-        std::fs::create_dir_all(&queue)?;
-        std::fs::create_dir_all(&layer)?;
-        let jail = root()?.enter(&layer, &[(&queue, "/var/spool/postfix")])?;
+        let jail = enter(&root()?, &folder)?;
         let address = free_address()?;
         jail.write("/etc/postfix/main.cf", main_cf(task, free_address()?))?;
-        jail.run("sh", ["-c", MASTER_CF, "master", &address.port().to_string()])?;
+        listen(&jail, address)?;
         jail.run("postfix", ["start"])?;
         Running::new(address, None, jail, folder)
     }
@@ -69,8 +66,21 @@ impl Server for Postfix {
     }
 }
 
+/// Its root file system with a layer of its own, its queue in the folder that is measured.
+pub(super) fn enter(root: &Rootfs, folder: &Folder) -> Outcome<Jail> {
+    let (queue, layer) = (folder.path().join("queue"), folder.path().join("layer"));
+    std::fs::create_dir_all(&queue)?;
+    std::fs::create_dir_all(&layer)?;
+    root.enter(&layer, &[(&queue, "/var/spool/postfix")])
+}
+
+/// Its only port, before it starts.
+pub(super) fn listen(jail: &Jail, address: SocketAddr) -> Outcome<String> {
+    jail.run("sh", ["-c", MASTER_CF, "master", &address.port().to_string()])
+}
+
 /// No service is chrooted within the jail, and smtpd listens on our port alone.
-pub(super) const MASTER_CF: &str = "postconf -F '*/*/chroot=n' && postconf -MX smtp/inet && \
+const MASTER_CF: &str = "postconf -F '*/*/chroot=n' && postconf -MX smtp/inet && \
     postconf -M \"$1/inet=$1 inet n - n - - smtpd\"";
 
 pub(super) fn main_cf(task: Task, down: SocketAddr) -> String {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use postroad_e2e::kubectl::Outcome;
 use postroad_e2e::place::free_address;
 
-use super::postfix::{MASTER_CF, Postfix, main_cf, milters};
+use super::postfix::{Postfix, enter, listen, main_cf, milters};
 use super::{Greets, Running, Server, Task};
 use crate::folder::Folder;
 use crate::load::probe::{PROBED, Probe};
@@ -37,10 +37,7 @@ impl Server for Judge<'_> {
     }
 
     fn start(&self, folder: Folder, task: Task) -> Outcome<Running> {
-        let (queue, layer) = (folder.path().join("queue"), folder.path().join("layer"));
-        std::fs::create_dir_all(&queue)?;
-        std::fs::create_dir_all(&layer)?;
-        let jail = milters()?.enter(&layer, &[(&queue, "/var/spool/postfix")])?;
+        let jail = enter(&milters()?, &folder)?;
         let (address, dkim, dmarc) = (free_address()?, free_address()?, free_address()?);
         let resolver = zone::ADDRESS.ip();
         jail.write("/etc/resolv.conf", format!("nameserver {resolver}\n"))?;
@@ -51,7 +48,7 @@ impl Server for Judge<'_> {
             "/etc/postfix/main.cf",
             main_cf(task, free_address()?) + &incoming(self.0.address, [dkim, dmarc]),
         )?;
-        jail.run("sh", ["-c", MASTER_CF, "master", &address.port().to_string()])?;
+        listen(&jail, address)?;
         jail.run("sh", ["-ec", PREPARE])?;
         jail.run("postfix", ["start"])?;
         Running::that(Greets::Proxied, address, None, jail, folder)

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use postroad_e2e::kubectl::Outcome;
 use postroad_e2e::place::free_address;
 
-use super::postfix::{MASTER_CF, Postfix, main_cf, milters};
+use super::postfix::{Postfix, enter, listen, main_cf, milters};
 use super::{Greets, Running, Server, Task};
 use crate::folder::Folder;
 use crate::load::probe::PROBED;
@@ -35,10 +35,7 @@ impl Server for Signer<'_> {
     }
 
     fn start(&self, folder: Folder, task: Task) -> Outcome<Running> {
-        let (queue, layer) = (folder.path().join("queue"), folder.path().join("layer"));
-        std::fs::create_dir_all(&queue)?;
-        std::fs::create_dir_all(&layer)?;
-        let jail = milters()?.enter(&layer, &[(&queue, "/var/spool/postfix")])?;
+        let jail = enter(&milters()?, &folder)?;
         let (address, milter) = (free_address()?, free_address()?);
         jail.write(
             "/etc/postfix/tls.pem",
@@ -53,7 +50,7 @@ impl Server for Signer<'_> {
         )?;
         let (user, password) = (self.0.login.user, self.0.login.password);
         jail.run("sh", ["-ec", PREPARE, "prepare", user, password])?;
-        jail.run("sh", ["-c", MASTER_CF, "master", &address.port().to_string()])?;
+        listen(&jail, address)?;
         jail.run("postfix", ["start"])?;
         Running::that(Greets::InTls, address, None, jail, folder)
     }
