@@ -165,7 +165,7 @@ impl Daemon {
             queue_stop.clone(),
         )?;
         let prober = Prober::new(dns.clone(), tls, logins);
-        let handover = handles.handover(&queue, &background, &stop);
+        let handover = handles.handover(&queue, &guard, &background, &stop);
         let directory = handles.live.current().set.file.spool.directory.clone();
         guard.start(&directory, &background, &stop).await;
         let intake = handles.intake(&queue);
@@ -314,12 +314,19 @@ impl Handles {
         )
     }
 
-    fn handover(&self, queue: &Queue, tracker: &TaskTracker, stop: &CancellationToken) -> Handover {
+    fn handover(
+        &self,
+        queue: &Queue,
+        guard: &Guard,
+        tracker: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Handover {
         let parts = handover::Parts {
             spool: self.spool.clone(),
             schedule: Arc::new(queue.clone()),
             live: self.live.clone(),
             metrics: Arc::clone(&self.metrics),
+            moving: Some((guard.moving(), Arc::new(guard.clone()))),
             timing: handover::Timing::default(),
             fault: None,
         };

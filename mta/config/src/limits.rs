@@ -105,7 +105,8 @@ pub struct RouteLimits {
     /// Connections open at once to one site, 1 to 1,000; absent = what the feedback of the site allows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<u32>,
-    /// Pods of `peers.fleet` that use a route to smart hosts at once, by turns, 1 to 1,000; absent = all of them.
+    /// Pods of `peers.fleet` that a route to smart hosts belongs to, 1 to 1,000; the others hand their mail over to these. Absent =
+    /// all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pods: Option<u32>,
     /// Recipients of one transaction, 1 to 1,000; absent = 100, or what the next hop says.

@@ -118,9 +118,6 @@ pub enum HandoverError {
     /// An offer of this entry stands already, or it is held for another.
     #[error("the entry is part of a hand-over already")]
     NotOwned,
-    /// Only a sealed spool offers.
-    #[error("the spool is not sealed")]
-    NotSealed,
     /// A sealed spool holds nothing for others.
     #[error("the spool is sealed")]
     Sealed,

@@ -431,7 +431,7 @@ impl Spool {
         self.shared.read_only().is_none() && self.shared.is_empty()
     }
 
-    /// Source, step 1: offers an entry of this sealed spool to `to`. The entry's outcomes must have been
+    /// Source, step 1: offers an entry of this spool, sealed or not, to `to`. The entry's outcomes must have been
     /// recorded before. Ready when OFFERED is durable: then send the message with the item ([`Spool::read`]).
     pub fn offer(&self, entry: EntryId, to: SpoolUuid) -> Completion<ToTarget, HandoverError> {
         self.ask(|reply| Job::Offer(entry, to, reply))

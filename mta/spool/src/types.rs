@@ -275,6 +275,18 @@ pub struct SealState {
     pub number: u64,
 }
 
+impl SealState {
+    /// The seal that offers made now belong to: before it is sealed, the one to come. What is said of an earlier seal, that the
+    /// spool was drained then, is not said of them.
+    pub const fn of_offers(self) -> u64 {
+        if self.sealed {
+            self.number
+        } else {
+            self.number.saturating_add(1)
+        }
+    }
+}
+
 /// When a new message counts as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Durability {

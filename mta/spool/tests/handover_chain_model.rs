@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use postroad_spool::handover::source::Source;
 use postroad_spool::handover::target::Target;
 use postroad_spool::handover::{ToSource, ToTarget, TransferId, source, target};
-use postroad_spool::{EntryId, SpoolUuid};
+use postroad_spool::{EntryId, SealState, SpoolUuid};
 
 const SPOOLS: [SpoolUuid; 3] = [SpoolUuid([0; 16]), SpoolUuid([1; 16]), SpoolUuid([2; 16])];
 
@@ -42,6 +42,8 @@ struct Bounds {
     given_blocks_empty: bool,
     /// A holder releases what it holds for a lost spool.
     lost_releases: bool,
+    /// A spool offers before it is sealed as well.
+    unsealed: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -330,11 +332,15 @@ impl World {
                 world.delivered += 1;
                 next.push((world, false));
                 let reach = if bounds.past_one { 0 } else { at.saturating_sub(1) };
-                if self.nodes[at].sealed && *generation < bounds.generations {
+                let state = SealState {
+                    sealed: self.nodes[at].sealed,
+                    number: self.nodes[at].seal,
+                };
+                if (state.sealed || bounds.unsealed) && *generation < bounds.generations {
                     let targets = (reach..at).filter(|to| !self.nodes[at].declared[*to]);
                     inputs.extend(targets.map(|to| source::Input::Offer {
                         source: SPOOLS[at],
-                        seal: self.nodes[at].seal,
+                        seal: state.of_offers(),
                         entry: *entry,
                         target: SPOOLS[to],
                     }));
@@ -553,6 +559,7 @@ const RULES: Bounds = Bounds {
     past_one: true,
     given_blocks_empty: true,
     lost_releases: true,
+    unsealed: false,
 };
 
 /// Walks with wide bounds; the whole of narrower ones where everything is wanted.
@@ -592,6 +599,23 @@ fn a_lost_volume_takes_nothing_with_it_that_another_spool_has() {
         ..lossy
     };
     holds(lossy, narrow);
+}
+
+#[test]
+fn a_chain_that_gives_before_it_is_sealed_has_exactly_one_owner_of_every_entry() {
+    let early = Bounds {
+        unsealed: true,
+        losses: 1,
+        ..RULES
+    };
+    let narrow = Bounds {
+        generations: 1,
+        seals: 1,
+        holds: 1,
+        past_one: false,
+        ..early
+    };
+    holds(early, narrow);
 }
 
 #[test]

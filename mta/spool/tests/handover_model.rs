@@ -18,7 +18,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use postroad_spool::handover::{ToSource, ToTarget, TransferId, source, target};
-use postroad_spool::{EntryId, SpoolUuid};
+use postroad_spool::{EntryId, SealState, SpoolUuid};
 
 const SOURCE: SpoolUuid = SpoolUuid([1; 16]);
 const TARGETS: [SpoolUuid; 2] = [SpoolUuid([2; 16]), SpoolUuid([3; 16])];
@@ -31,6 +31,24 @@ struct Bounds {
     seals: u64,
     holds: u64,
     given_blocks_empty: bool,
+    /// Offers are made before the spool is sealed as well.
+    unsealed: Option<Belonging>,
+}
+
+/// To which seal such offers belong; and the source was sealed and drained once, and came back: the others may hear of that
+/// late.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Belonging {
+    ToNext,
+    /// That breaks the rule.
+    ToLast,
+}
+
+impl Bounds {
+    /// The seal that the source was drained with before the search begins.
+    fn drained_before(self) -> u64 {
+        u64::from(self.unsealed.is_some())
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -87,11 +105,11 @@ impl Letters {
 }
 
 impl World {
-    fn start() -> Self {
+    fn start(bounds: Bounds) -> Self {
         Self {
             entry: Entry::Here(source::Source::Owned { generation: 0 }),
             sealed: false,
-            seal: 0,
+            seal: bounds.drained_before(),
             lowered: false,
             takers: [
                 Taker {
@@ -268,10 +286,16 @@ impl World {
                 world.takers[at].delivered += 1;
                 next.push(world);
             }
-            if self.lowered && self.takers[at].drained < self.seal {
+            let drained = if self.lowered {
+                self.seal
+            } else {
+                bounds.drained_before()
+            };
+            if self.takers[at].drained < drained {
                 let mut world = self.clone();
-                world.takers[at].drained = self.seal;
-                for transfer in self.takers[at].transfers.keys() {
+                world.takers[at].drained = drained;
+                let of_it = |transfer: &&TransferId| transfer.seal <= drained;
+                for transfer in self.takers[at].transfers.keys().filter(of_it) {
                     world = world.target_step(at, *transfer, &target::Input::Drained, letters);
                 }
                 next.push(world);
@@ -287,11 +311,16 @@ impl World {
                 entry: Entry::DeliveredHere,
                 ..self.clone()
             });
-            if self.sealed && *generation < bounds.generations {
+            let offers = self.sealed || bounds.unsealed.is_some();
+            if offers && *generation < bounds.generations {
+                let state = SealState {
+                    sealed: self.sealed || bounds.unsealed == Some(Belonging::ToLast),
+                    number: self.seal,
+                };
                 for target in TARGETS {
                     let input = source::Input::Offer {
                         source: SOURCE,
-                        seal: self.seal,
+                        seal: state.of_offers(),
                         entry: ENTRY,
                         target,
                     };
@@ -331,8 +360,8 @@ struct Found {
 
 fn search(bounds: Bounds) -> Found {
     let mut letters = Letters::default();
-    let mut numbers: HashMap<World, u32> = HashMap::from([(World::start(), 0)]);
-    let mut queue = VecDeque::from([(0, World::start())]);
+    let mut numbers: HashMap<World, u32> = HashMap::from([(World::start(bounds), 0)]);
+    let mut queue = VecDeque::from([(0, World::start(bounds))]);
     let mut before: Vec<Vec<u32>> = vec![Vec::new()];
     let mut ends = Vec::new();
     while let Some((number, world)) = queue.pop_front() {
@@ -377,7 +406,7 @@ fn sample(bounds: Bounds, walks: u32) -> Option<&'static str> {
     let mut letters = Letters::default();
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     for _ in 0..walks {
-        let mut world = World::start();
+        let mut world = World::start(bounds);
         for _ in 0..STEPS {
             let mut next = world.successors(bounds, &mut letters);
             if next.is_empty() {
@@ -404,6 +433,7 @@ const RULES: Bounds = Bounds {
     seals: 1,
     holds: 2,
     given_blocks_empty: true,
+    unsealed: None,
 };
 
 #[test]
@@ -444,6 +474,41 @@ fn every_entry_has_exactly_one_owner_over_three_generations() {
     });
     println!("{} states", found.states);
     assert_eq!(found.fault, None);
+}
+
+#[test]
+fn every_entry_has_exactly_one_owner_where_a_spool_gives_before_it_is_sealed() {
+    // The whole search takes most of a minute.
+    let is_wide = std::env::var_os("POSTROAD_EXHAUSTIVE").is_some();
+    let bounds = Bounds {
+        generations: 1,
+        seals: 2,
+        holds: if is_wide { 2 } else { 1 },
+        unsealed: Some(Belonging::ToNext),
+        ..RULES
+    };
+    let found = search(bounds);
+    println!("{} states", found.states);
+    assert_eq!(found.fault, None);
+    assert_eq!(found.stuck, 0, "states that cannot end any more");
+    let wide = Bounds {
+        generations: 2,
+        seals: 3,
+        holds: 2,
+        ..bounds
+    };
+    assert_eq!(sample(wide, 5_000), None);
+}
+
+#[test]
+fn an_offer_that_belongs_to_a_seal_of_the_past_is_lost_when_others_hear_of_that_seal() {
+    let found = search(Bounds {
+        generations: 1,
+        seals: 2,
+        unsealed: Some(Belonging::ToLast),
+        ..RULES
+    });
+    assert_eq!(found.fault, Some("given but not held"));
 }
 
 #[test]

@@ -12,6 +12,7 @@
 pub mod blocklist;
 pub mod greylist;
 mod journal;
+mod moving;
 mod owners;
 pub mod rates;
 pub mod reverse;
@@ -44,7 +45,7 @@ use self::shared::{MOST_FACTS, Question, Said};
 use self::turns::Turns;
 use self::verdict::Facts;
 use crate::dns::Dns;
-use crate::handover::host_name;
+use crate::handover::{Moving, host_name};
 use crate::metrics::{Answered, Metrics};
 use crate::settings::Live;
 
@@ -70,6 +71,8 @@ struct Inner {
     turns: Mutex<Turns>,
     /// Turns that this pod has, and until when.
     own_turns: Mutex<HashMap<String, u64>>,
+    /// Entries of routes that belong to other pods.
+    moving: Moving,
     /// Lists by zone and address family.
     sound: Mutex<HashMap<(String, bool), Sound>>,
     journal: mpsc::Sender<Fact>,
@@ -105,6 +108,7 @@ impl Guard {
             counts: Mutex::default(),
             turns: Mutex::default(),
             own_turns: Mutex::default(),
+            moving: Moving::default(),
             sound: Mutex::default(),
             journal,
             kept: Mutex::new(Some(kept)),

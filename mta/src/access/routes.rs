@@ -2,6 +2,7 @@
 //! for turns at routes that fewer pods may use at once than there are.
 
 use futures::future::{BoxFuture, FutureExt, join_all};
+use postroad_spool::EntryId;
 use tokio::time::sleep;
 
 use super::greylist::Key;
@@ -56,6 +57,10 @@ impl Guard {
 impl Turns for Guard {
     fn wait_for<'a>(&'a self, route: &'a str, most: u32) -> BoxFuture<'a, Option<u64>> {
         self.ask_for_turn(route, most).boxed()
+    }
+
+    fn moves(&self, route: &str, most: u32, entry: EntryId) -> bool {
+        self.is_to_move(route, most, entry)
     }
 }
 

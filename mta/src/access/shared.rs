@@ -7,6 +7,7 @@
 //! ```
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -189,10 +190,7 @@ impl Others {
             return None;
         }
         let connected = async {
-            let found = self.dns.addresses(&pod.admin.host, Scope::Configured).await;
-            let addresses = found.map_err(|error| error.to_string())?;
-            let address = addresses.first().ok_or("it has no address")?;
-            let address = std::net::SocketAddr::new(*address, pod.admin.port);
+            let address = self.address(pod).await?;
             let ourselves = Ourselves {
                 spool: self.spool,
                 address: None,
@@ -216,6 +214,14 @@ impl Others {
         link.idle.clear();
         link.away_until = Some(Instant::now() + self.patience.away);
         None
+    }
+
+    /// Where the admin endpoint of a pod is. Errors: a sentence.
+    pub(super) async fn address(&self, pod: &FleetPod) -> Result<SocketAddr, String> {
+        let found = self.dns.addresses(&pod.admin.host, Scope::Configured).await;
+        let addresses = found.map_err(|error| error.to_string())?;
+        let address = addresses.first().ok_or("it has no address")?;
+        Ok(SocketAddr::new(*address, pod.admin.port))
     }
 
     /// Forgets pods that are none of the fleet any more.

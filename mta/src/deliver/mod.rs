@@ -107,6 +107,9 @@ pub struct Deliverer {
 pub trait Turns: std::fmt::Debug + Send + Sync {
     /// `None`: this pod may begin. Otherwise for how long it waits, in milliseconds.
     fn wait_for<'a>(&'a self, route: &'a str, most: u32) -> BoxFuture<'a, Option<u64>>;
+
+    /// Whether the entry will be handed over to a pod that the route belongs to, and is not tried here.
+    fn moves(&self, route: &str, most: u32, entry: EntryId) -> bool;
 }
 
 /// What the DNS says of the ways of a plan that go by MX, in their order.
@@ -309,9 +312,16 @@ impl Deliverer {
             .take(plan.route(number), &way.limits, load, clock::now())
     }
 
+    /// Whether the entry, with nothing to deliver but by this plan, goes to a pod that its first route belongs to.
+    pub fn moves(&self, plan: &Plan, entry: EntryId) -> bool {
+        let most = plan.ways.first().and_then(Way::pods);
+        let told = most.zip(self.turns.as_ref());
+        told.is_some_and(|(most, turns)| turns.moves(&plan.route(0), most, entry))
+    }
+
     /// For how long another pod's turn is waited for, in milliseconds.
     async fn wait_for_turn(&self, way: &Way, route: &str) -> Option<u64> {
-        let most = way.limits.pods.filter(|_| way.habits.is_lane)?;
+        let most = way.pods()?;
         self.turns.as_ref()?.wait_for(route, most).await
     }
 

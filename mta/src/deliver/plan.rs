@@ -104,6 +104,11 @@ pub enum Protocol {
 }
 
 impl Way {
+    /// How many pods may use it at once, where that is fewer than all.
+    pub(super) fn pods(&self) -> Option<u32> {
+        self.limits.pods.filter(|_| self.habits.is_lane)
+    }
+
     /// What happens to one of its sites says nothing of the same servers under another policy.
     fn is_special(&self) -> bool {
         let networks = matches!(&self.to, To::Exchanges { allowed, .. } if !allowed.is_empty());

@@ -1,5 +1,5 @@
-//! Hand-over of the queue to other pods while this one is sealed: the messages and their order. What is durable when,
-//! and who owns an entry, is [`postroad_spool::handover`].
+//! Hand-over of the queue to other pods while this one is sealed, and of entries whose route belongs to other pods while it is
+//! not: the messages and their order. What is durable when, and who owns an entry, is [`postroad_spool::handover`].
 //!
 //! ```text
 //!   POST /v1/seal ─► Handover::seal ─► source: probe targets ─► withdraw ─► OFFER… RELEASE… FREED ─► exchange ─┐
@@ -17,6 +17,7 @@ mod keeper;
 mod lane;
 mod leaving;
 mod lost;
+mod moving;
 mod source;
 mod stream;
 mod target;
@@ -45,6 +46,7 @@ pub(crate) use client::{Ourselves, Peer};
 pub(crate) use leaving::host_name;
 pub use leaving::seal_if_leaving;
 pub use lost::LostError;
+pub use moving::{Moving, Pods};
 pub use target::router;
 
 /// What the hand-over needs of the queue.
@@ -113,6 +115,8 @@ pub struct Parts {
     pub live: Live,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// What goes to other pods while this one serves, and to which.
+    pub moving: Option<(Moving, Arc<dyn Pods>)>,
     /// Usually the default.
     pub timing: Timing,
     /// `None` outside tests.
@@ -128,6 +132,7 @@ struct Inner {
     schedule: Arc<dyn Schedule>,
     live: Live,
     metrics: Arc<Metrics>,
+    moving: Option<(Moving, Arc<dyn Pods>)>,
     timing: Timing,
     fault: Option<Fault>,
     dead: AtomicBool,
@@ -165,6 +170,7 @@ impl Handover {
             schedule: parts.schedule,
             live: parts.live,
             metrics: parts.metrics,
+            moving: parts.moving,
             timing: parts.timing,
             fault: parts.fault,
             dead: AtomicBool::new(false),

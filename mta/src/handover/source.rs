@@ -1,5 +1,5 @@
 //! The giving side: while the spool is sealed it moves what it owns to targets; what stands from before is settled
-//! first, with the same target.
+//! first, with the same target. While it is not, what is of routes of other pods goes (`moving.rs`).
 //!
 //! ```text
 //!   round: probe targets ─► settle what stands ─► best target: batch ─► withdraw ─► offer ─► exchange ─► … ─► round
@@ -21,7 +21,7 @@ use super::client::{Peer, PeerError};
 use super::lane::Lane;
 use super::targets::{Target, best, probe};
 use super::waiting::Waiting;
-use super::{Ended, Inner, Step};
+use super::{Ended, Inner, Step, moving};
 
 /// Why a round ended early.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +39,7 @@ pub(super) enum RoundError {
 }
 
 /// What a round came to.
-enum Round {
+pub(super) enum Round {
     /// Nothing to do until woken.
     Idle,
     /// Go on at once.
@@ -62,7 +62,18 @@ pub(super) async fn run(inner: &Arc<Inner>) {
                 inner.timing.pause
             }
         };
-        let _ = tokio::time::timeout(pause, inner.wake.notified()).await;
+        let _ = tokio::time::timeout(pause, woken(inner)).await;
+    }
+}
+
+/// Somebody wants something.
+async fn woken(inner: &Inner) {
+    match &inner.moving {
+        Some((moving, _)) => tokio::select! {
+            () = inner.wake.notified() => {}
+            () = moving.news() => {}
+        },
+        None => inner.wake.notified().await,
     }
 }
 
@@ -73,13 +84,15 @@ async fn round(inner: &Arc<Inner>, unreadable: &mut HashSet<EntryId>) -> Result<
     }
     let standing = inner.spool.standing();
     if !sealed && standing.is_empty() {
-        return Ok(Round::Idle);
+        return moving::round(inner, unreadable).await;
     }
     let (mut targets, mut silent) = probe(inner, &standing).await;
     silent.extend(settle(inner, &standing, &mut targets).await?);
     if !sealed || inner.is_turning() {
         inner.say((!silent.is_empty() && !inner.spool.standing().is_empty()).then(|| listed(silent)));
-        return Ok(Round::Waiting);
+        // What stands with a pod that is away holds up no other.
+        let moved = !sealed && matches!(moving::round(inner, unreadable).await?, Round::Moved);
+        return Ok(if moved { Round::Moved } else { Round::Waiting });
     }
     unreadable.retain(|entry| inner.spool.summary(*entry).is_some());
     let waiting = Waiting::read(&inner.spool, unreadable).await?;
@@ -223,7 +236,7 @@ async fn give(
 }
 
 /// Offers what is ours to offer; the rest goes back to the queue.
-async fn offer(
+pub(super) async fn offer(
     inner: &Arc<Inner>,
     entries: Vec<EntryId>,
     to: SpoolUuid,
@@ -253,7 +266,7 @@ async fn offer(
 }
 
 /// Batches of at most 64 entries and 4 MiB; a larger entry goes alone.
-fn batches(owned: &[Summary]) -> impl Iterator<Item = &[Summary]> {
+pub(super) fn batches(owned: &[Summary]) -> impl Iterator<Item = &[Summary]> {
     let mut rest = owned;
     std::iter::from_fn(move || {
         let mut octets = 0_u64;

@@ -33,6 +33,13 @@ pub(super) async fn probe(inner: &Arc<Inner>, standing: &[Standing]) -> (Vec<Tar
         let seen = locked(&inner.seen);
         addresses.extend(standing.iter().filter_map(|standing| seen.get(&standing.target)));
     }
+    // After a start nobody has told where they are.
+    if let Some((_, pods)) = &inner.moving
+        && !standing.is_empty()
+        && !inner.spool.seal_state().sealed
+    {
+        addresses.extend(pods.others().await);
+    }
     addresses.sort_unstable();
     addresses.dedup();
     let mut targets = Vec::new();
@@ -48,7 +55,7 @@ pub(super) async fn probe(inner: &Arc<Inner>, standing: &[Standing]) -> (Vec<Tar
     (targets, reasons)
 }
 
-async fn look(inner: &Arc<Inner>, address: SocketAddr) -> Result<Target, PeerError> {
+pub(super) async fn look(inner: &Arc<Inner>, address: SocketAddr) -> Result<Target, PeerError> {
     let ourselves = Ourselves {
         spool: inner.spool.uuid(),
         address: *locked(&inner.address),
@@ -104,9 +111,9 @@ pub(super) fn best(
 }
 
 /// Why a pod is no target.
-fn unfit(state: &State, itself: bool) -> Option<String> {
+pub(super) fn unfit(state: &State, itself: bool) -> Option<String> {
     if itself {
-        Some("this is the sealed pod itself".into())
+        Some("this is the giving pod itself".into())
     } else if state.seal.is_some() {
         Some("it is sealed".into())
     } else if !state.queue.below_high_water {

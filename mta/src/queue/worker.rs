@@ -181,6 +181,14 @@ impl Worker {
         let lost = message.lost.then(Outcome::body_lost);
         let why = lost.or_else(|| job.instead.as_deref().cloned());
         let instead = why.or_else(|| schedule.is_late(clock::now()).then(Outcome::late));
+        if instead.is_none() && by.is_none() && self.moves(&plan, job.entry, pending.len()) {
+            // Gone by then, or tried here.
+            let again = clock::now().saturating_add(AFTER_A_MOVE);
+            return Ended {
+                pending,
+                ..Ended::interrupted(job, again)
+            };
+        }
         let answers = self.ask(&plan, &settings, &message.item, &job, stop).await;
         let Some(answers) = answers else {
             // The settings changed since it was sorted, or the DNS names other servers now.
@@ -234,6 +242,14 @@ impl Worker {
             notice_at,
             job,
         }
+    }
+
+    /// Whether the entry goes to another pod, which its route belongs to. One that is for other routes as well is delivered here:
+    /// pods of two routes would give it back and forth.
+    fn moves(&self, plan: &Plan, entry: EntryId, pending: usize) -> bool {
+        let summary = self.spool.summary(entry);
+        let is_whole = summary.is_some_and(|summary| summary.pending == pending);
+        is_whole && self.deliverer.moves(plan, entry)
     }
 
     /// `Ok(None)`: the entry is gone or not ours. `Err`: when to look again.
@@ -589,3 +605,5 @@ fn waits_for(item: &Item, index: u32, job: &Job) -> bool {
 
 /// Wait after trouble with the spool, in milliseconds.
 const AGAIN_AFTER_TROUBLE: u64 = 300_000;
+/// One that is to be handed over and is here still is looked at again, in milliseconds.
+const AFTER_A_MOVE: u64 = 10_000;

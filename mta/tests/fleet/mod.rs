@@ -231,20 +231,6 @@ impl Fleet {
         let metrics = Arc::new(Metrics::new());
         let lifecycle = Lifecycle::new();
         lifecycle.enter(Phase::Serving);
-        let parts = Parts {
-            spool: spool.clone(),
-            schedule: book.clone(),
-            live: live.clone(),
-            metrics: metrics.clone(),
-            timing: Timing {
-                ask_after: start.ask_after.unwrap_or(Duration::from_millis(300)),
-                ask_every: Duration::from_millis(100),
-                pause: Duration::from_millis(50),
-                ..Timing::default()
-            },
-            fault: start.fault,
-        };
-        let handover = Handover::start(parts, &tracker, &stop);
         // A busy machine is no pod that is away.
         let patience = access::Patience {
             answer: LONG,
@@ -259,6 +245,21 @@ impl Fleet {
             spool.uuid(),
             patience,
         );
+        let parts = Parts {
+            spool: spool.clone(),
+            schedule: book.clone(),
+            live: live.clone(),
+            metrics: metrics.clone(),
+            moving: Some((guard.moving(), Arc::new(guard.clone()))),
+            timing: Timing {
+                ask_after: start.ask_after.unwrap_or(Duration::from_millis(300)),
+                ask_every: Duration::from_millis(100),
+                pause: Duration::from_millis(50),
+                ..Timing::default()
+            },
+            fault: start.fault,
+        };
+        let handover = Handover::start(parts, &tracker, &stop);
         guard
             .start(&self.directory.path().join(name), &tracker, &stop)
             .await;

@@ -1,4 +1,5 @@
-//! Hand-over of entries from a sealed spool to another, so that every entry has exactly one owner at any moment.
+//! Hand-over of entries from a spool to another, so that every entry has exactly one owner at any moment. A sealed spool gives all
+//! that it has; one that is not may give some, and its offers belong to the seal that is to come ([`crate::SealState::of_offers`]).
 //!
 //! Pure: [`source::step`] and [`target::step`] take a state and an input and return the next state and what to
 //! send. The spool makes the next state durable before anything is sent; a crash between the two is a lost
@@ -36,7 +37,7 @@ use crate::types::{EntryId, SpoolUuid};
 pub struct TransferId {
     /// The spool that offers.
     pub source: SpoolUuid,
-    /// Its seal number at that time.
+    /// Its seal number at that time, or the next one where it was not sealed.
     pub seal: u64,
     /// The entry there.
     pub entry: EntryId,

@@ -25,15 +25,12 @@ pub fn offer(
     let Some(entry) = index.entries.get(id).filter(|e| !e.finished) else {
         return refuse(reply, HandoverError::NoSuchEntry);
     };
-    if !seal.sealed {
-        return refuse(reply, HandoverError::NotSealed);
-    }
     if index.lost.contains(&to) {
         return refuse(reply, HandoverError::Lost);
     }
     let input = source::Input::Offer {
         source: uuid,
-        seal: seal.number,
+        seal: seal.of_offers(),
         entry: id,
         target: to,
     };
