@@ -20,7 +20,7 @@ use crate::log::clean;
 use crate::net::Rank;
 use crate::policy::{Accepted, Context, Refusal};
 use crate::queue::clock;
-use crate::verify::Pending;
+use crate::verify::{Pending, Rejection};
 
 /// A transaction that is not yet a message.
 pub(super) struct Draft {
@@ -136,7 +136,7 @@ impl Driver {
         }
         match Box::pin(self.sender_stands()).await {
             Ok(Ok(())) => {}
-            Ok(Err(refusal)) => return self.refuse("RCPT", &path, &refusal, session),
+            Ok(Err(rejection)) => return self.reject(&path, &rejection, session),
             Err(over) => return session.end(&over),
         }
         match Box::pin(self.may_come(let_in, &path, session)).await {
@@ -328,6 +328,25 @@ impl Driver {
     }
 
     fn refuse(&self, command: &str, path: &str, refusal: &Refusal, session: &mut Session) {
+        self.tell_refused(command, path, (refusal, ""), session);
+        session.answer(Reply::new(refusal.code, refusal.enhanced, refusal.text));
+    }
+
+    /// Refuses a recipient for its sender's SPF record, with what that says of it.
+    fn reject(&self, path: &str, rejection: &Rejection, session: &mut Session) {
+        let refusal = &rejection.refusal;
+        self.tell_refused("RCPT", path, (refusal, &rejection.explanation), session);
+        session.answer(Reply::new(refusal.code, refusal.enhanced, rejection.text()));
+    }
+
+    /// `explanation`: the sender's own, for the log.
+    fn tell_refused(
+        &self,
+        command: &str,
+        path: &str,
+        (refusal, explanation): (&Refusal, &str),
+        session: &Session,
+    ) {
         tracing::info!(
             event = "refused",
             port = self.port.name,
@@ -337,9 +356,9 @@ impl Driver {
             path = clean(path),
             code = refusal.code,
             reason = refusal.text,
+            explanation = (!explanation.is_empty()).then(|| clean(explanation)),
             "refused"
         );
-        session.answer(Reply::new(refusal.code, refusal.enhanced, refusal.text));
     }
 }
 

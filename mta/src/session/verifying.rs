@@ -10,7 +10,7 @@ use super::driver::Driver;
 use crate::accept::{Receiving, Transaction};
 use crate::policy::Refusal;
 use crate::reports::Kind;
-use crate::verify::{self, Pending, Sender, Spf, Verdicts};
+use crate::verify::{self, Pending, Rejection, Sender, Spf, Verdicts};
 
 impl Driver {
     /// Begins the checks where mail of strangers comes in: not for users, nor for clients that may relay.
@@ -41,7 +41,7 @@ impl Driver {
     }
 
     /// Whether the sender may go on, where the settings let a verdict refuse it. Errors: the session is over before it is known.
-    pub(super) async fn sender_stands(&mut self) -> Result<Result<(), Refusal>, Reply> {
+    pub(super) async fn sender_stands(&mut self) -> Result<Result<(), Rejection>, Reply> {
         let section = self.settings.set.file.verification.spf;
         let checks = self.draft.as_mut().and_then(|draft| draft.checks.take());
         let Some(mut checks) = checks else {

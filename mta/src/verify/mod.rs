@@ -21,7 +21,7 @@ mod spf;
 mod vouching;
 
 pub use reading::{Reading, Trouble};
-pub use spf::{Spf, may_refuse, refusal};
+pub use spf::{Rejection, Spf, may_refuse, refusal};
 
 use std::net::IpAddr;
 use std::sync::Arc;

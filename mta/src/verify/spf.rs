@@ -40,17 +40,52 @@ impl Spf {
     }
 }
 
+/// A sender that is refused by its SPF record, or for want of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// The reply.
+    pub refusal: Refusal,
+    /// What the domain itself says about it (RFC 7208 section 6.2): printable ASCII of bounded length; empty = nothing.
+    pub explanation: String,
+}
+
+impl Rejection {
+    /// The text of the reply. The domain's words have a line to themselves that says whose they are (RFC 7208 section 8.4),
+    /// so that nobody takes them for ours.
+    pub fn text(&self) -> String {
+        if self.explanation.is_empty() {
+            self.refusal.text.to_owned()
+        } else {
+            format!("{}\n{WHOSE}{}", self.refusal.text, self.explanation)
+        }
+    }
+}
+
 /// The refusal that the settings ask for.
-pub fn refusal(section: SpfSection, spf: &Spf) -> Option<Refusal> {
-    let fails = |outcome: &Outcome| outcome.verdict == Verdict::Fail;
+pub fn refusal(section: SpfSection, spf: &Spf) -> Option<Rejection> {
+    let deciding = spf.mail_from.as_ref().unwrap_or(&spf.helo);
+    let by = |refusal, outcome: &Outcome| Rejection {
+        refusal,
+        explanation: shown(outcome.explanation.as_deref().unwrap_or_default()),
+    };
     match section.mode {
         SpfMode::Disabled => return None,
-        SpfMode::Reject if spf.deciding() == Verdict::Fail => return Some(FAIL),
-        SpfMode::Reject if fails(&spf.helo) => return Some(HELO_FAIL),
+        SpfMode::Reject if deciding.verdict == Verdict::Fail => return Some(by(FAIL, deciding)),
+        SpfMode::Reject if spf.helo.verdict == Verdict::Fail => return Some(by(HELO_FAIL, &spf.helo)),
         SpfMode::Reject | SpfMode::Report => {}
     }
-    let unknown = spf.deciding() == Verdict::TempError;
-    (unknown && section.temporary_error == TemporaryError::Defer).then_some(NO_ANSWER)
+    let unknown = deciding.verdict == Verdict::TempError;
+    (unknown && section.temporary_error == TemporaryError::Defer).then(|| by(NO_ANSWER, deciding))
+}
+
+/// As much of an explanation as a reply has room for: a stranger's words do not become a page.
+fn shown(words: &str) -> String {
+    let words = words.trim();
+    if words.len() <= LONGEST_EXPLANATION {
+        return words.to_owned();
+    }
+    let cut: String = words.chars().take(LONGEST_EXPLANATION - MORE.len()).collect();
+    format!("{cut}{MORE}")
 }
 
 /// Whether the verdicts may refuse anything, so that they are waited for before a recipient is accepted.
@@ -87,6 +122,11 @@ async fn run(request: Request, sender: &Sender, budget: &Budget) -> Outcome {
 
 /// RFC 7208 section 4.6.4 allows 10 terms; an `mx` may stand for 10 names, each a question.
 const QUESTIONS: u32 = 150;
+/// Characters. RFC 5321 section 4.5.3.1.5 has 512 for a whole line.
+const LONGEST_EXPLANATION: usize = 400;
+const MORE: &str = "...";
+/// Before the explanation.
+const WHOSE: &str = "The domain's own words: ";
 
 /// RFC 7208 section 8.4, with X.7.23 of RFC 7372 section 3.2.
 const FAIL: Refusal = Refusal::new(
@@ -145,12 +185,13 @@ mod tests {
             let table = record(Table::default(), "mx.helo.example", "v=spf1 -all");
             record(table, "a.example", "v=spf1 ip4:192.0.2.1 -all")
         };
+        let by = |refusal: Option<Rejection>| refusal.map(|found| found.refusal);
         let spf = judged(table(), "ann@a.example").await;
         assert_eq!((spf.deciding(), spf.helo.verdict), (Verdict::Pass, Verdict::Fail));
-        assert_eq!(refusal(REJECT, &spf), Some(HELO_FAIL));
+        assert_eq!(by(refusal(REJECT, &spf)), Some(HELO_FAIL));
         let null = judged(table(), "").await;
         assert!(null.mail_from.is_none());
-        assert_eq!(refusal(REJECT, &null), Some(FAIL));
+        assert_eq!(by(refusal(REJECT, &null)), Some(FAIL));
     }
 
     #[tokio::test]
@@ -160,15 +201,56 @@ mod tests {
             "ann@a.example",
         )
         .await;
-        assert_eq!(refusal(REJECT, &fail), Some(FAIL));
+        let by = |refusal: Option<Rejection>| refusal.map(|found| found.refusal);
+        assert_eq!(by(refusal(REJECT, &fail)), Some(FAIL));
         assert_eq!(refusal(DEFER, &fail), None);
         let unknown = judged(Table::default().silent("a.example"), "ann@a.example").await;
         assert_eq!(unknown.deciding(), Verdict::TempError);
         assert_eq!(refusal(REJECT, &unknown), None);
-        assert_eq!(refusal(DEFER, &unknown), Some(NO_ANSWER));
+        assert_eq!(by(refusal(DEFER, &unknown)), Some(NO_ANSWER));
         let none = judged(Table::default(), "ann@a.example").await;
         assert_eq!(none.deciding(), Verdict::None);
         assert_eq!((refusal(REJECT, &none), refusal(DEFER, &none)), (None, None));
         assert!(may_refuse(REJECT) && may_refuse(DEFER) && !may_refuse(SpfSection::default()));
+    }
+
+    /// The reply to `ann@a.example`, whose record explains itself at `why.a.example`.
+    async fn said(explanation: &str) -> String {
+        let table = record(Table::default(), "a.example", "v=spf1 -all exp=why.a.example");
+        let spf = judged(record(table, "why.a.example", explanation), "ann@a.example").await;
+        refusal(REJECT, &spf).unwrap().text()
+    }
+
+    #[tokio::test]
+    async fn the_domain_explains_its_refusal_on_a_line_that_says_whose_words_they_are() {
+        let text = said("%{i} is none of ours, see https://a.example/?s=%{S}").await;
+        let (ours, theirs) = text.split_once('\n').unwrap();
+        assert_eq!(ours, FAIL.text);
+        assert_eq!(
+            theirs,
+            "The domain's own words: 192.0.2.1 is none of ours, see https://a.example/?s=ann%40a.example"
+        );
+        let helo = record(
+            Table::default(),
+            "mx.helo.example",
+            "v=spf1 -all exp=why.helo.example",
+        );
+        let helo = record(helo, "why.helo.example", "not this name");
+        let helo = record(helo, "a.example", "v=spf1 +all exp=why.a.example");
+        let text = refusal(REJECT, &judged(helo, "ann@a.example").await)
+            .unwrap()
+            .text();
+        assert_eq!(text, format!("{}\n{WHOSE}not this name", HELO_FAIL.text));
+    }
+
+    #[tokio::test]
+    async fn an_explanation_that_is_not_safe_is_left_out_or_cut() {
+        for unsafe_words in ["a\r\n250 2.0.0 fine", "caf\u{e9}", "tab\there", "100%", "  ", ""] {
+            assert_eq!(said(unsafe_words).await, FAIL.text, "{unsafe_words:?}");
+        }
+        let text = said(&"x".repeat(1_000)).await;
+        let (_, theirs) = text.split_once('\n').unwrap();
+        assert_eq!(theirs.len(), WHOSE.len() + LONGEST_EXPLANATION);
+        assert!(theirs.ends_with("xxx..."), "{theirs}");
     }
 }

@@ -85,8 +85,8 @@ const HEAD: &str = "\
 
 Every reply that a client can get, with its enhanced status code (RFC 3463, RFC 5248) and its sentence; made from the code, which a
 test holds to this page. 4yz: come again later, nothing is lost. 5yz: do not come again with the same. `421` ends the session. The
-greeting, EHLO, the challenges of a login (334), the texts that name this server or an entry, and what [filters](../how-to/filters.md)
-say are left out.
+greeting, EHLO, the challenges of a login (334), the texts that name this server or an entry, what [filters](../how-to/filters.md) say, and
+what an SPF record says for itself ([`exp=`](../how-to/verify-senders.md)) are left out.
 
 | Reply | Enhanced | Sentence |
 |---|---|---|

@@ -12,6 +12,8 @@ fn names(question: &Question) -> dns::Said {
     let answer = match (question.name.as_str(), question.kind) {
         ("good.example" | "mx.good.example", Kind::Txt) => record("v=spf1 ip4:192.0.2.7 -all"),
         ("bad.example" | "mx.bad.example", Kind::Txt) => record("v=spf1 -all"),
+        ("shy.example", Kind::Txt) => record("v=spf1 -all exp=why.shy.example"),
+        ("why.shy.example", Kind::Txt) => record("%{i} sends nothing for %{d}"),
         ("broken.example", _) => Answer::Failure,
         ("empty.example", _) => Answer::NoData,
         _ => Answer::NxDomain,
@@ -125,8 +127,17 @@ async fn a_fail_refuses_where_that_was_chosen() {
         assert!(refused.code == 550 && refused.has("5.7.23"), "{refused:?}");
     }
     client
+        .expect(&[("DATA", 503), ("RSET", 250), ("MAIL FROM:<ann@shy.example>", 250)])
+        .await;
+    // RFC 7208 section 8.4: the domain explains itself, and the reply says whose words these are.
+    let refused = client.say("RCPT TO:<alice@example.com>").await;
+    let lines = [
+        "5.7.23 The sender's domain does not let this client send its mail (SPF)",
+        "5.7.23 The domain's own words: 192.0.2.8 sends nothing for shy.example",
+    ];
+    assert!(refused.code == 550 && refused.lines == lines, "{refused:?}");
+    client
         .expect(&[
-            ("DATA", 503),
             ("RSET", 250),
             ("MAIL FROM:<ann@broken.example>", 250),
             ("RCPT TO:<alice@example.com>", 250),
