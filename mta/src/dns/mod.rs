@@ -14,6 +14,7 @@ mod cache;
 mod matching;
 mod proof;
 mod records;
+mod redirection;
 pub mod resolver;
 pub mod table;
 mod validation;
