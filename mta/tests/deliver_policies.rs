@@ -290,6 +290,63 @@ async fn a_policy_that_is_kept_outlives_a_restart_its_record_and_its_host() {
     bench.stop().await;
 }
 
+/// A world whose policy names another server, and a spool with a message that waits for it.
+async fn barred() -> (World, tempfile::TempDir) {
+    let world = world(Shows::Good, policy("enforce", "mx.moved.example")).await;
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, _) = Spool::open(dir.path(), &deliver_support::options()).unwrap();
+    store(&spool, mail(), message("x")).await;
+    drop(spool);
+    waits(&world, &dir, world.dns("1"), 2).await;
+    assert_eq!(world.host.asked().len(), 1, "however often it is tried");
+    (world, dir)
+}
+
+/// Runs until the message was tried so often, and waits.
+async fn waits(world: &World, dir: &tempfile::TempDir, dns: Table, times: u64) {
+    let bench = Bench::start(dir.path(), world.setup("Automatic", dns));
+    eventually("it is tried", || {
+        bench.figure("deliveries_total{outcome=\"Deferred\"}") >= times
+    })
+    .await;
+    bench.stop().await;
+    assert_eq!(world.sink.taken().len(), 0);
+}
+
+/// Runs until the message is delivered.
+async fn leaves(world: &World, dir: &tempfile::TempDir, dns: Table) {
+    let bench = Bench::start(dir.path(), world.setup("Automatic", dns));
+    assert!(world.sink.wait_for(1).await[0].tls);
+    bench.empty().await;
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_id_brings_the_new_policy_though_only_its_servers_are_others() {
+    let (world, dir) = barred().await;
+    world.host.answers(policy("enforce", MX));
+    leaves(&world, &dir, world.dns("2")).await;
+    assert_eq!(world.host.asked().len(), 2);
+}
+
+/// RFC 8461 section 5.1: no mail fails for good before somebody has looked for a newer policy.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_bars_every_server_is_fetched_again_though_its_id_is_the_same() {
+    for dns in [
+        |world: &World| world.dns("1"),
+        |world: &World| world.plain().silent("_mta-sts.to.example"),
+    ] {
+        let (world, dir) = barred().await;
+        // One that cannot be had takes nothing away.
+        world.host.answers(Answer::status("500 Trouble"));
+        waits(&world, &dir, dns(&world), 1).await;
+        assert_eq!(world.host.asked().len(), 2);
+        world.host.answers(policy("enforce", MX));
+        leaves(&world, &dir, dns(&world)).await;
+        assert_eq!(world.host.asked().len(), 3);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn dane_needs_the_certificate_that_is_recorded() {
     for (what, shows, good, wrong, mode, want, counted) in [

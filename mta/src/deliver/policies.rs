@@ -14,7 +14,7 @@ use futures::future::join_all;
 use postroad_config::TlsMode;
 use postroad_spool::Spool;
 use postroad_verify::dane::{self, Answer, Dane, Kind, Question};
-use postroad_verify::mta_sts::Policy;
+use postroad_verify::mta_sts::{Mode, Policy};
 use postroad_verify::{dns, tls_rpt};
 
 use super::demand::{self, Terms};
@@ -61,7 +61,7 @@ impl Policies {
             };
         }
         let (policy, servers, wants_report) = tokio::join!(
-            self.policy(&way.to, terms),
+            self.policy(&way.to, terms, servers),
             self.servers(&way.to, servers, load.validated && wants_dane(way)),
             self.wants_report(&way.to),
         );
@@ -89,11 +89,15 @@ impl Policies {
         }
     }
 
-    async fn policy(&self, to: &To, terms: &[Terms]) -> Result<Option<Policy>, NoPolicy> {
+    async fn policy(&self, to: &To, terms: &[Terms], servers: &[Server]) -> Result<Option<Policy>, NoPolicy> {
         match to {
             _ if terms.iter().all(|terms| terms.tls == TlsMode::DaneOnly) => Ok(None),
             To::Exchanges { domain, allowed } if !domain.starts_with('[') => {
-                self.sts.policy(domain, allowed).await
+                let policy = self.sts.policy(domain, allowed).await?;
+                if policy.as_ref().is_some_and(|policy| bars(policy, servers)) {
+                    return Ok(self.sts.again(domain, allowed).await);
+                }
+                Ok(policy)
             }
             _ => Ok(None),
         }
@@ -216,6 +220,11 @@ fn mx(to: &To) -> Question {
         To::Hosts { .. } => String::new(),
     };
     Question { name, kind: Kind::Mx }
+}
+
+/// Whether none of the servers may be used: the domain has moved, or somebody has forged its MX records.
+fn bars(policy: &Policy, servers: &[Server]) -> bool {
+    policy.mode == Mode::Enforce && !servers.iter().any(|server| policy.names(&server.host))
 }
 
 /// A host that the configuration names is judged as the route says, unless that says to look it up.

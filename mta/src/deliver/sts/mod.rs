@@ -5,7 +5,8 @@
 //!                                                            └─ fetch.rs, once per domain at a time ─► store.rs
 //! ```
 //!
-//! A version that could not be fetched is tried again after five minutes at the earliest (RFC 8461 section 3.3).
+//! A version is fetched again after five minutes at the earliest (RFC 8461 section 3.3): one that could not be had, one that is
+//! old, and one that names none of the servers that mail is about to go to.
 
 mod fetch;
 mod store;
@@ -121,6 +122,17 @@ impl Sts {
             (None, Some(trouble)) => Err(trouble),
             (None, None) => Ok(None),
         }
+    }
+
+    /// The policy of a domain once more, before mail waits for what it says: whoever corrects its text may leave the id as it
+    /// was, and mail is not to fail for good by a policy that is no longer theirs (RFC 8461 section 5.1). Another id was seen
+    /// by [`Sts::policy`] already. `None`: there is none that holds.
+    pub async fn again(&self, domain: &str, allowed: &[IpNet]) -> Option<Policy> {
+        let place = self.place(domain);
+        let kept = self.kept(domain, &place).await?;
+        self.renew(domain, &kept.id, &place, allowed).await;
+        let kept = self.kept(domain, &place).await?;
+        kept.holds(seconds()).then(|| kept.policy.clone())
     }
 
     fn place(&self, domain: &str) -> Arc<Place> {
