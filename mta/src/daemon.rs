@@ -167,10 +167,18 @@ impl Daemon {
         let prober = Prober::new(dns.clone(), tls, logins);
         let handover = handles.handover(&queue, &guard, &background, &stop);
         let directory = handles.live.current().set.file.spool.directory.clone();
-        guard.start(&directory, &background, &stop).await;
+        guard
+            .start(&directory, handover.sealed(), &background, &stop)
+            .await;
         let intake = handles.intake(&queue);
         reports
-            .start(&directory, writers, intake.clone(), &background, &stop)
+            .start(
+                &directory,
+                writers,
+                (intake.clone(), handover.sealed()),
+                &background,
+                &stop,
+            )
             .await;
         let ports = Ports::new(handles.sessions(intake, dns, (guard.clone(), reports.clone()))?);
         let told = handles.admin_parts(handover, queue.clone(), ports.clone(), (prober, guard, reports));

@@ -98,6 +98,23 @@ async fn three_pods_delay_a_sender_once_and_one_that_leaves_gives_its_tuples_on(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sealed_pod_gives_its_tuples_on_before_anybody_tells_it_of_another_fleet() {
+    let fleet = Fleet::new();
+    let start = async |name: &str| fleet.start(name, Start::default()).await;
+    let (one, two) = (start("one").await, start("two").await);
+    tell(&fleet, &[&one, &two], &[&one, &two]);
+    for number in 0..TUPLES {
+        assert!(one.guard.waits(tuple(number)).await > 0);
+    }
+    assert!(known(&one) > 0 && one.guard.is_given(), "it stays");
+    one.seal(&[]).await;
+    until("all is given", async || one.guard.is_given()).await;
+    one.end().await;
+    assert_eq!(known(&two), u32::from(TUPLES));
+    two.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_is_counted_once_for_all_pods_and_goes_on_where_its_pod_is_away() {
     let fleet = Fleet::new();
     let start = async |name: &str| fleet.start(name, Start::default()).await;

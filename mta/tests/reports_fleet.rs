@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use fleet::http::api;
 use fleet::{Fleet, Pod, Start};
+use postroad_config::admin::{SealState, State};
 use postroad_config::{Endpoint, FleetPod};
 use postroad_mta::reports::{Day, Kind, Letter, NotNow, Writer, Writing, Written};
 use postroad_mta::settings::Settings;
@@ -78,6 +80,11 @@ impl Play {
     }
 
     async fn start(&self, name: &str) -> Pod {
+        self.start_leaving(name, None).await
+    }
+
+    /// A pod that, when it leaves, waits for others so long.
+    async fn start_leaving(&self, name: &str, leave: Option<Duration>) -> Pod {
         let scribe = Scribe {
             days: self.days.clone(),
             able: self.able.clone(),
@@ -85,6 +92,7 @@ impl Play {
         let start = Start {
             writers: vec![Arc::new(scribe)],
             clock: Some(self.clock.clone()),
+            leave,
             ..Start::default()
         };
         self.fleet.start(name, start).await
@@ -246,4 +254,86 @@ async fn what_nobody_wants_or_is_too_old_goes_without_a_word_to_anybody() {
     assert!(play.reported().is_empty());
     assert_eq!(pod.book.queued(), 0);
     pod.end().await;
+}
+
+/// What the admin API of a pod says of its seal.
+async fn seal(play: &Play, pod: &Pod) -> SealState {
+    let operator = play.fleet.operator();
+    let (status, text) = api(
+        &play.fleet,
+        pod.address(),
+        "GET",
+        "/v1/state",
+        Some(&operator),
+        "",
+    )
+    .await;
+    assert_eq!(status, 200, "{text}");
+    let state: State = serde_json::from_str(&text).unwrap();
+    state.seal.unwrap()
+}
+
+/// Tells a pod that another one is of its fleet, and where it is.
+fn tell_of(play: &Play, pod: &Pod, other: &Pod, port: u16) {
+    play.tell(&[pod], &[pod, other], None);
+    let mut set = pod.live.current().set.clone();
+    let member = set.file.peers.fleet.last_mut().unwrap();
+    member.admin.port = port;
+    pod.live.swap(Settings::new(set).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_that_leaves_is_not_empty_before_another_one_has_its_counts() {
+    let play = Play::new();
+    let (one, two) = (play.start("one").await, play.start("two").await);
+    // Nobody listens there.
+    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = nowhere.local_addr().unwrap().port();
+    drop(nowhere);
+    tell_of(&play, &one, &two, closed);
+    play.tell(&[&two], &[&one, &two], None);
+    for number in 0..DOMAINS {
+        one.reports.count(Kind::Tls, &domain(number), &"row");
+    }
+    // The configuration still says that it stays: the seal alone says that it leaves.
+    one.seal(&[]).await;
+    for _ in 0..3 {
+        let seal = seal(&play, &one).await;
+        assert!(!seal.empty && seal.remaining > 0, "{seal:?}");
+        assert!(seal.stuck.unwrap().contains("counts"));
+    }
+    assert!(one.spool.is_empty(), "it has no mail");
+    tell_of(&play, &one, &two, two.address().port());
+    let end = Instant::now() + Duration::from_mins(1);
+    while !seal(&play, &one).await.empty {
+        assert!(Instant::now() < end, "it is never empty");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    one.end().await;
+    // All of it, those that would have been the other's too.
+    until("the other has all", || rows(&two) == DOMAINS).await;
+    play.tell(&[&two], &[&two], None);
+    play.days_later(1);
+    until("all is reported", || play.reported().len() as u64 == DOMAINS).await;
+    two.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_is_not_held_up_for_ever_by_counts_that_nobody_takes() {
+    let play = Play::new();
+    let one = play.start_leaving("one", Some(Duration::ZERO)).await;
+    let two = play.start("two").await;
+    play.tell(&[&one], &[&one, &two], None);
+    let address = two.address();
+    two.end().await;
+    one.reports.count(Kind::Tls, "a.example", &"row");
+    one.seal(&[address]).await;
+    assert!(seal(&play, &one).await.empty);
+    one.end().await;
+    // Who has nobody to give to waits for nobody.
+    let one = play.start("one").await;
+    until("it was kept on the volume", || rows(&one) == 1).await;
+    play.tell(&[&one], &[&one], None);
+    assert!(seal(&play, &one).await.empty);
+    one.end().await;
 }

@@ -34,6 +34,7 @@ use postroad_verify::tls_rpt::{Policy, Session};
 use rustls::RootCertStore;
 use serde_json::{Value, json};
 use sink::{Script, Sink, Taken, eventually};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -50,6 +51,8 @@ struct Node {
     metrics: Arc<Metrics>,
     reports: Reports,
     clock: Arc<AtomicU64>,
+    /// Nobody seals it.
+    _sealing: watch::Sender<bool>,
     stop: CancellationToken,
     tracker: TaskTracker,
 }
@@ -118,9 +121,16 @@ impl Node {
         let intake = Intake::new(spool.clone(), live, metrics.clone(), move |entry| {
             told.accepted(entry);
         });
+        let sealing = watch::Sender::new(false);
         let writer: Arc<dyn Writer> = Arc::new(TlsWriter::new(dns.clone(), Https::new(dns, &setup.tls)));
         reports
-            .start(dir.path(), vec![writer], intake, &tracker, &stop)
+            .start(
+                dir.path(),
+                vec![writer],
+                (intake, sealing.subscribe()),
+                &tracker,
+                &stop,
+            )
             .await;
         Self {
             _dir: dir,
@@ -129,6 +139,7 @@ impl Node {
             metrics,
             reports,
             clock,
+            _sealing: sealing,
             stop,
             tracker,
         }

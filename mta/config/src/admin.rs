@@ -300,7 +300,8 @@ pub struct QueueState {
 pub struct SealState {
     /// Number of the seal, counted up for each new one.
     pub number: u64,
-    /// Nothing is owned, offered, held, given and not yet freed, or released to this spool and not yet confirmed.
+    /// Nothing is owned, offered, held, given and not yet freed, or released to this spool and not yet confirmed; and what
+    /// was counted for reports, and what greylisting knows, is with pods that stay, where any takes it within five minutes.
     pub empty: bool,
     /// Entries still to go.
     pub remaining: u64,

@@ -243,6 +243,11 @@ impl Greylist {
         }
     }
 
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.seen.is_empty() && self.clients.is_empty()
+    }
+
     /// Tuples that are known.
     pub fn tuples(&self) -> usize {
         self.seen.len()

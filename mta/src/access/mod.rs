@@ -10,6 +10,7 @@
 //! The decisions are pure and stand in files of their own; this one asks the DNS and keeps what is known.
 
 pub mod blocklist;
+mod departure;
 pub mod greylist;
 mod journal;
 mod moving;
@@ -33,7 +34,7 @@ use futures::future::join_all;
 use postroad_config::{Access, DnsBlocklist, FleetPod, SendingRates};
 use postroad_spool::SpoolUuid;
 use postroad_verify::dns::{Answer, Question as Asked};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -49,6 +50,7 @@ use crate::handover::{Moving, host_name};
 use crate::metrics::{Answered, Metrics};
 use crate::settings::Live;
 
+pub(crate) use departure::{Departure, LEAVE, SOON};
 pub(crate) use owners::owner;
 pub use serve::router;
 pub(crate) use shared::Others;
@@ -62,8 +64,7 @@ struct Inner {
     live: Live,
     dns: Dns,
     metrics: Arc<Metrics>,
-    /// Names of this pod in `peers.fleet`.
-    ourselves: [String; 2],
+    departure: Departure,
     others: Others,
     greylist: Arc<Mutex<Greylist>>,
     counts: Mutex<Counts>,
@@ -103,7 +104,7 @@ impl Guard {
             live,
             dns,
             metrics,
-            ourselves: [host_name(), spool.to_string()],
+            departure: Departure::new([host_name(), spool.to_string()]),
             greylist: Arc::default(),
             counts: Mutex::default(),
             turns: Mutex::default(),
@@ -115,8 +116,16 @@ impl Guard {
         }))
     }
 
-    /// Reads what an earlier run kept in this directory, and keeps what comes there, on `tracker` until `stop`.
-    pub async fn start(&self, directory: &Path, tracker: &TaskTracker, stop: &CancellationToken) {
+    /// Reads what an earlier run kept in this directory, and keeps what comes there, on `tracker` until `stop`. While the spool is
+    /// `sealed`, this pod leaves.
+    pub async fn start(
+        &self,
+        directory: &Path,
+        sealed: watch::Receiver<bool>,
+        tracker: &TaskTracker,
+        stop: &CancellationToken,
+    ) {
+        self.0.departure.follow(sealed.clone());
         let path = directory.join(journal::FILE);
         let (from, list) = (path.clone(), Arc::clone(&self.0.greylist));
         let read = tokio::task::spawn_blocking(move || journal::read(&from, &mut locked(&list))).await;
@@ -128,7 +137,7 @@ impl Guard {
             let list = Arc::clone(&self.0.greylist);
             tracker.spawn(journal::keep(path, list, kept, stop.clone()));
         }
-        tracker.spawn(stop.clone().run_until_cancelled_owned(self.clone().tidy()));
+        tracker.spawn(stop.clone().run_until_cancelled_owned(self.clone().tidy(sealed)));
         tracker.spawn(stop.clone().run_until_cancelled_owned(self.clone().tell_routes()));
     }
 
@@ -261,7 +270,7 @@ impl Guard {
     }
 
     fn is_this(&self, pod: &FleetPod) -> bool {
-        self.0.ourselves.contains(&pod.name)
+        self.0.departure.is_this(pod)
     }
 
     fn keep(&self, facts: impl IntoIterator<Item = Fact>) {
@@ -285,24 +294,36 @@ impl Guard {
             .set(i64::try_from(known).unwrap_or(i64::MAX));
     }
 
-    /// Gives what belongs to other pods to them, whenever the fleet changes, and lets go of what is over.
-    async fn tidy(self) {
+    /// Gives what belongs to other pods to them, whenever the fleet changes or this pod leaves, and lets go of what is over.
+    async fn tidy(self, mut sealed: watch::Receiver<bool>) {
         let mut changed = self.0.live.changed();
         loop {
             let settings = self.0.live.current();
-            let fleet = &settings.set.file.peers.fleet;
-            self.0.others.follow(fleet);
-            let settled = self.hand_over(fleet).await;
+            let peers = &settings.set.file.peers;
+            self.0.others.follow(&peers.fleet);
+            let settled = self.hand_over(&self.0.departure.staying(peers)).await;
             if let Some(terms) = &settings.set.file.access.greylisting {
                 locked(&self.0.greylist).forget(terms, now() / 1_000);
             }
             self.show_size();
-            let pause = if settled { TIDY } else { AGAIN };
+            let pause = match (settled, self.0.departure.leaves(&peers.fleet)) {
+                (_, true) => SOON,
+                (true, false) => TIDY,
+                (false, false) => AGAIN,
+            };
             tokio::select! {
                 changed = changed.changed() => if changed.is_err() { return },
+                changed = sealed.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    /// Whether a pod that leaves has nothing any more that another one would know.
+    pub fn is_given(&self) -> bool {
+        let settings = self.0.live.current();
+        let is_held = !locked(&self.0.greylist).is_empty();
+        self.0.departure.is_over(&settings.set.file.peers, is_held, LEAVE)
     }
 
     /// Whether nothing of others is left here.

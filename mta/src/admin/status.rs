@@ -6,9 +6,11 @@ use postroad_config::admin::{QueueState, SealState, SpoolFormatState, State};
 use postroad_spool::{NEWEST_FORMAT, Spool, Usage};
 
 use super::Parts;
+use crate::access::Guard;
 use crate::deliver::lanes::Lanes;
 use crate::handover::Handover;
 use crate::lifecycle::Lifecycle;
+use crate::reports::Reports;
 use crate::settings::Live;
 
 /// The process is ending, or the thread that looked at the spool failed.
@@ -26,6 +28,8 @@ pub struct Status {
     spool: Spool,
     handover: Handover,
     lanes: Lanes,
+    reports: Option<Reports>,
+    guard: Option<Guard>,
 }
 
 impl Status {
@@ -39,6 +43,8 @@ impl Status {
             spool: parts.spool.clone(),
             handover: parts.handover.clone(),
             lanes: parts.metrics.lanes.clone(),
+            reports: parts.reports.clone(),
+            guard: parts.guard.clone(),
         }
     }
 
@@ -91,11 +97,17 @@ impl Status {
     }
 
     fn seal(&self, looked: &Looked) -> Option<SealState> {
-        looked.seal.map(|number| SealState {
+        let number = looked.seal?;
+        // What belongs to all pods goes to those that stay, like its mail.
+        let is_given = self.reports.as_ref().is_none_or(Reports::is_given)
+            && self.guard.as_ref().is_none_or(Guard::is_given);
+        let empty = looked.empty && is_given;
+        let waits = (looked.empty && !is_given).then(|| NOT_GIVEN.to_owned());
+        Some(SealState {
             number,
-            empty: looked.empty,
-            remaining: if looked.empty { 0 } else { looked.messages() },
-            stuck: self.handover.stuck(),
+            empty,
+            remaining: if empty { 0 } else { looked.messages() },
+            stuck: waits.or_else(|| self.handover.stuck()),
         })
     }
 }
@@ -144,6 +156,8 @@ fn queue(looked: &Looked, damaged: u64) -> QueueState {
     }
 }
 
+const NOT_GIVEN: &str =
+    "its counts for reports, or what greylisting knows, are on their way to the other pods";
 const STALLED: &str = "the volume of the spool does not answer";
 
 /// Why no new session is served; empty while one is.

@@ -26,12 +26,12 @@ pub mod clock;
 pub mod dmarc;
 pub mod journal;
 pub mod letter;
+mod postponed;
 pub mod reporter;
 pub mod shared;
 pub mod store;
 pub mod tls;
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,15 +41,17 @@ use futures::StreamExt;
 use postroad_config::FleetPod;
 use postroad_spool::{CommitError, EntryId, SpoolUuid};
 use serde::Serialize;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::journal::Journal;
+use self::postponed::Postponed;
 use self::shared::{Batch, Known, Outgoing, Taken, VERB, batches, owner_of};
 use self::store::{Entry, Store};
 use crate::accept::Intake;
 use crate::access::greylist::Key;
-use crate::access::{Others, Patience};
+use crate::access::{Departure, LEAVE, Others, Patience, SOON};
 use crate::dns::Dns;
 use crate::handover::host_name;
 use crate::metrics::Metrics;
@@ -108,8 +110,10 @@ pub struct Timing {
     pub look: Duration,
     /// Between two writes of the journal.
     pub keep: Duration,
-    /// After a report that could not be written or queued.
+    /// After a report that could not be written or queued for the first time; the pauses grow (`postponed.rs`).
     pub again: Duration,
+    /// Longest that a pod which leaves is not empty because nobody takes its rows.
+    pub leave: Duration,
     /// Seconds since 1970, by the machine's clock.
     pub now: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
@@ -120,6 +124,7 @@ impl Default for Timing {
             look: Duration::from_secs(30),
             keep: Duration::from_secs(5),
             again: Duration::from_mins(15),
+            leave: LEAVE,
             now: Arc::new(|| u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0)),
         }
     }
@@ -133,13 +138,11 @@ struct Inner {
     live: Live,
     metrics: Arc<Metrics>,
     others: Others,
-    /// Names of this pod in `peers.fleet`.
-    ourselves: [String; 2],
     timing: Timing,
     store: Mutex<Store>,
     known: Mutex<Known>,
-    /// Reports that are not to be tried before a time.
-    postponed: Mutex<HashMap<Subject, u64>>,
+    postponed: Mutex<Postponed>,
+    departure: Departure,
 }
 
 impl Reports {
@@ -155,11 +158,11 @@ impl Reports {
             others: Others::new(live.clone(), system, spool, patience),
             live,
             metrics,
-            ourselves: [host_name(), spool.to_string()],
             timing,
             store: Mutex::default(),
             known: Mutex::default(),
             postponed: Mutex::default(),
+            departure: Departure::new([host_name(), spool.to_string()]),
         }))
     }
 
@@ -179,22 +182,23 @@ impl Reports {
     }
 
     /// Reads what an earlier run kept in this directory, keeps what comes there, and sends what is due, on `tracker` until
-    /// `stop`. Without a writer of a kind nothing of that kind is sent.
+    /// `stop`. Without a writer of a kind nothing of that kind is sent. While the spool is `sealed`, this pod leaves.
     pub async fn start(
         &self,
         directory: &Path,
         writers: Vec<Arc<dyn Writer>>,
-        intake: Intake,
+        (intake, sealed): (Intake, watch::Receiver<bool>),
         tracker: &TaskTracker,
         stop: &CancellationToken,
     ) {
+        self.0.departure.follow(sealed.clone());
         let journal = Arc::new(Mutex::new(Journal::within(directory)));
         let (from, reports) = (Arc::clone(&journal), self.clone());
         let read = tokio::task::spawn_blocking(move || locked(&from).read(&reports.0.store));
         if let Err(error) = read.await.map_err(std::io::Error::other).flatten() {
             tracing::warn!(%error, "rows of reports cannot be read: days up to now are reported in part");
         }
-        tracker.spawn(self.clone().run(journal, writers, intake, stop.clone()));
+        tracker.spawn(self.clone().run(journal, writers, (intake, sealed), stop.clone()));
     }
 
     /// Keeps and sends until `stop`; what was counted until then is kept last.
@@ -202,7 +206,7 @@ impl Reports {
         self,
         journal: Arc<Mutex<Journal>>,
         writers: Vec<Arc<dyn Writer>>,
-        intake: Intake,
+        (intake, sealed): (Intake, watch::Receiver<bool>),
         stop: CancellationToken,
     ) {
         let keeping = async {
@@ -212,7 +216,7 @@ impl Reports {
             }
         };
         tokio::select! {
-            _ = stop.run_until_cancelled(self.look(&writers, &intake)) => {}
+            _ = stop.run_until_cancelled(self.look(&writers, &intake, sealed)) => {}
             () = keeping => {}
         }
         self.keep(&journal).await;
@@ -224,38 +228,45 @@ impl Reports {
     }
 
     /// Looks again and again at what is due, or another pod's.
-    async fn look(&self, writers: &[Arc<dyn Writer>], intake: &Intake) {
+    async fn look(&self, writers: &[Arc<dyn Writer>], intake: &Intake, mut sealed: watch::Receiver<bool>) {
         let mut changed = self.0.live.changed();
         let mut outgoing = Vec::new();
         loop {
             let settings = self.0.live.current();
-            let fleet = &settings.set.file.peers.fleet;
-            self.0.others.follow(fleet);
-            self.give(fleet, &mut outgoing).await;
+            let peers = &settings.set.file.peers;
+            self.0.others.follow(&peers.fleet);
+            let sharing = self.0.departure.staying(peers);
+            let leaves = self.0.departure.leaves(&peers.fleet);
+            self.give(&sharing, leaves, &mut outgoing).await;
             self.forget();
-            self.send(&settings, writers, intake).await;
+            self.send(&settings, &sharing, writers, intake).await;
             let rows = self.store().rows();
             self.0
                 .metrics
                 .reports
                 .rows
                 .set(i64::try_from(rows).unwrap_or(i64::MAX));
+            let pause = if leaves {
+                self.0.timing.look.min(SOON)
+            } else {
+                self.0.timing.look
+            };
             tokio::select! {
                 changed = changed.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(self.0.timing.look) => {}
+                changed = sealed.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
 
     /// Gives rows to the pods that they belong to.
-    async fn give(&self, fleet: &[FleetPod], outgoing: &mut Vec<Outgoing>) {
+    async fn give(&self, fleet: &[FleetPod], leaves: bool, outgoing: &mut Vec<Outgoing>) {
         let today = clock::day_of(self.now());
         let is_old = |out: &Outgoing| out.batch.rows.iter().any(|row| is_old(&row.of, today));
         let is_of_fleet = |name: &str| fleet.iter().any(|pod| pod.name == name);
         for gone in outgoing.extract_if(.., |out| !is_of_fleet(&out.pod) || is_old(out)) {
             self.store().put_back(gone.batch.rows);
         }
-        let leaves = !fleet.is_empty() && !fleet.iter().any(|pod| self.is_this(pod));
         let mut subjects = self.store().subjects();
         subjects.retain(|of| (leaves || of.day < today) && !self::is_old(of, today));
         for of in &subjects {
@@ -309,8 +320,7 @@ impl Reports {
             self.0.metrics.reports.ended(of.kind, End::TooOld);
             left_out(of, "it could not be sent for days");
         }
-        let mut postponed = locked(&self.0.postponed);
-        postponed.retain(|of, _| subjects.contains(of) && !is_old(of, today));
+        locked(&self.0.postponed).keep(|of| subjects.contains(of) && !is_old(of, today));
     }
 
     fn drop_rows(&self, of: &Subject) {
@@ -319,15 +329,20 @@ impl Reports {
         store.settle(&rows);
     }
 
-    async fn send(&self, settings: &Settings, writers: &[Arc<dyn Writer>], intake: &Intake) {
+    async fn send(
+        &self,
+        settings: &Settings,
+        fleet: &[FleetPod],
+        writers: &[Arc<dyn Writer>],
+        intake: &Intake,
+    ) {
         let now = self.now();
-        let fleet = &settings.set.file.peers.fleet;
         let is_ours = |of: &Subject| owner_of(fleet, of).is_none_or(|pod| self.is_this(pod));
         let mut due = self.store().subjects();
         due.retain(|of| is_ours(of) && clock::due(of, settings.hostname()) <= now);
         {
             let postponed = locked(&self.0.postponed);
-            due.retain(|of| postponed.get(of).is_none_or(|until| *until <= now));
+            due.retain(|of| !postponed.waits(of, now));
         }
         let mut sending = Vec::with_capacity(due.len());
         for of in &due {
@@ -361,7 +376,10 @@ impl Reports {
             Err(NotNow(reason)) => Err(reason),
         };
         match sent {
-            Ok(()) => self.store().settle(&rows),
+            Ok(()) => {
+                self.store().settle(&rows);
+                locked(&self.0.postponed).sent(of);
+            }
             Err(reason) => {
                 tracing::info!(
                     event = "report-postponed",
@@ -371,8 +389,7 @@ impl Reports {
                     reason,
                     "report-postponed"
                 );
-                let until = self.now().saturating_add(self.0.timing.again.as_secs());
-                locked(&self.0.postponed).insert(of.clone(), until);
+                locked(&self.0.postponed).failed(of, self.0.timing.again, self.now());
                 self.store().put_back(rows);
             }
         }
@@ -417,8 +434,16 @@ impl Reports {
         intake.own(envelope, letter.compose(self.now())).await
     }
 
+    /// Whether a pod that leaves has nothing any more that another one would report.
+    pub fn is_given(&self) -> bool {
+        let settings = self.0.live.current();
+        let peers = &settings.set.file.peers;
+        let is_held = self.store().held() > 0;
+        self.0.departure.is_over(peers, is_held, self.0.timing.leave)
+    }
+
     fn is_this(&self, pod: &FleetPod) -> bool {
-        self.0.ourselves.contains(&pod.name)
+        self.0.departure.is_this(pod)
     }
 
     fn now(&self) -> u64 {

@@ -147,6 +147,11 @@ impl Store {
         self.days.values().map(HashMap::len).sum()
     }
 
+    /// Rows that are here, and rows that are out and may be here again.
+    pub fn held(&self) -> usize {
+        self.rows() + self.out
+    }
+
     /// What the journal does not know yet.
     pub fn changes(&mut self) -> Vec<Entry> {
         let changes = std::mem::take(&mut self.changes).into_iter();
@@ -261,13 +266,14 @@ mod tests {
         journal(&mut kept, &mut store);
         assert_eq!(kept[&(one.clone(), "a".to_owned())], 7);
         assert!(store.whole().is_none(), "nothing is lost by writing anew");
+        assert_eq!((store.rows(), store.held()), (1, 3));
         store.put_back(taken);
         let taken = store.take(&one);
         assert_eq!(taken.iter().map(|entry| entry.count).sum::<i64>(), 8);
         store.settle(&taken);
         journal(&mut kept, &mut store);
         assert!(kept.is_empty(), "{kept:?}");
-        assert_eq!(store.whole(), Some(vec![]));
+        assert_eq!((store.whole(), store.held()), (Some(vec![]), 0));
     }
 
     #[test]

@@ -79,6 +79,8 @@ pub struct Start {
     /// Who writes reports, and by which clock.
     pub writers: Vec<Arc<dyn reports::Writer>>,
     pub clock: Option<Arc<AtomicU64>>,
+    /// Longest that its leaving waits for other pods to take its rows.
+    pub leave: Option<Duration>,
 }
 
 /// Stands for the queue: which entries would be delivered.
@@ -238,6 +240,7 @@ impl Fleet {
             ..access::Patience::default()
         };
         let dns = Dns::new(Table::default());
+        let directory = self.directory.path().join(name);
         let guard = Guard::new(
             live.clone(),
             (dns.clone(), dns.clone()),
@@ -260,23 +263,26 @@ impl Fleet {
             fault: start.fault,
         };
         let handover = Handover::start(parts, &tracker, &stop);
-        guard
-            .start(&self.directory.path().join(name), &tracker, &stop)
-            .await;
+        guard.start(&directory, handover.sealed(), &tracker, &stop).await;
         let reports = Reports::new(
             live.clone(),
             dns,
             metrics.clone(),
             spool.uuid(),
-            (patience, timing(start.clock)),
+            (patience, timing(start.clock, start.leave)),
         );
         let queue = book.clone();
         let intake = Intake::new(spool.clone(), live.clone(), metrics.clone(), move |entry| {
             queue.accepted(vec![entry]);
         });
-        let directory = self.directory.path().join(name);
         reports
-            .start(&directory, start.writers, intake, &tracker, &stop)
+            .start(
+                &directory,
+                start.writers,
+                (intake, handover.sealed()),
+                &tracker,
+                &stop,
+            )
             .await;
         let parts = admin::Parts {
             boot_id: "boot".into(),
@@ -310,7 +316,7 @@ impl Fleet {
 }
 
 /// Looks and writes at once, so that a test does not wait.
-fn timing(clock: Option<Arc<AtomicU64>>) -> reports::Timing {
+fn timing(clock: Option<Arc<AtomicU64>>, leave: Option<Duration>) -> reports::Timing {
     let usual = reports::Timing::default();
     let now = clock.map(|clock| -> Arc<dyn Fn() -> u64 + Send + Sync> {
         Arc::new(move || clock.load(Ordering::Relaxed))
@@ -319,6 +325,7 @@ fn timing(clock: Option<Arc<AtomicU64>>) -> reports::Timing {
         look: Duration::from_millis(50),
         keep: Duration::from_millis(50),
         again: Duration::from_secs(1),
+        leave: leave.unwrap_or(usual.leave),
         now: now.unwrap_or(usual.now),
     }
 }
