@@ -10,6 +10,7 @@ use fleet::{Fleet, Pod, Start};
 use postroad_config::{Endpoint, FleetPod};
 use postroad_mta::access::Whose;
 use postroad_mta::access::greylist::{Key, Tuple};
+use postroad_mta::access::rates::Counted;
 use postroad_mta::deliver::Turns as _;
 use postroad_mta::settings::Settings;
 
@@ -120,8 +121,9 @@ async fn a_client_is_counted_once_for_all_pods_and_goes_on_where_its_pod_is_away
     let start = async |name: &str| fleet.start(name, Start::default()).await;
     let (one, two) = (start("one").await, start("two").await);
     tell(&fleet, &[&one, &two], &[&one, &two]);
-    let keys: Vec<Key> = (0..20)
+    let keys: Vec<Counted> = (0..20)
         .map(|number: u8| Key::of(&["client", &number.to_string()]))
+        .map(|of| Counted { of, site: of })
         .collect();
     for key in &keys {
         let mut taken = 0;

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Only an accepted message makes a tuple pass (RFC 6647 section 5): what ends before it proves nothing. Times are seconds
-//! since 1970. Bounded: of many, what has not passed goes first, the oldest of it before the rest.
+//! since 1970. Bounded: of many, what has not passed goes first, of the sites with most of it (`room.rs`) the oldest.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -18,6 +18,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use aws_lc_rs::digest::{SHA256, digest};
 use postroad_config::Greylisting;
 use serde::{Deserialize, Serialize};
+
+use super::room::{site, thin};
 
 /// Names a tuple or a client network, the same in every pod and after a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -31,6 +33,10 @@ pub struct Tuple {
     pub tuple: Key,
     /// The network.
     pub client: Key,
+    /// The site that it is in. What was kept over a restart, and what an older version asks about, has none: then it is one to
+    /// itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<Key>,
 }
 
 impl Tuple {
@@ -41,6 +47,7 @@ impl Tuple {
         Self {
             tuple: Key::of(&[network.as_str(), from.as_str(), to.as_str()]),
             client: Key::of(&[network.as_str()]),
+            site: Some(site(client)),
         }
     }
 }
@@ -107,6 +114,7 @@ pub enum Fact {
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     client: Key,
+    site: Key,
     first: u64,
     passed: u64,
 }
@@ -146,6 +154,7 @@ impl Greylist {
         self.make_room();
         let seen = Seen {
             client: of.client,
+            site: of.site.unwrap_or(of.client),
             first: now,
             passed: 0,
         };
@@ -188,6 +197,7 @@ impl Greylist {
                 }
                 let seen = self.seen.entry(of.tuple).or_insert(Seen {
                     client: of.client,
+                    site: of.site.unwrap_or(of.client),
                     first,
                     passed,
                 });
@@ -257,20 +267,14 @@ impl Greylist {
         if self.seen.len() < MOST {
             return;
         }
-        let times = self
-            .seen
-            .values()
-            .filter(|seen| seen.passed == 0)
-            .map(|seen| seen.first);
-        let mut times: Vec<u64> = times.collect();
-        if times.len() < MOST / 8 {
-            halve(&mut self.seen, |seen| seen.passed);
-            return;
+        let waiting = self.seen.values().filter(|seen| seen.passed == 0).count();
+        if waiting < MOST / 8 {
+            thin(&mut self.seen, MOST / 2, |seen| Some((seen.site, seen.passed)));
+        } else {
+            thin(&mut self.seen, waiting / 2, |seen| {
+                (seen.passed == 0).then_some((seen.site, seen.first))
+            });
         }
-        let middle = times.len() / 2;
-        let (_, middle, _) = times.select_nth_unstable(middle);
-        let middle = *middle;
-        self.seen.retain(|_, seen| seen.passed > 0 || seen.first > middle);
     }
 }
 
@@ -290,6 +294,7 @@ fn fact(tuple: Key, seen: &Seen) -> Fact {
         of: Tuple {
             tuple,
             client: seen.client,
+            site: Some(seen.site),
         },
         first: seen.first,
         passed: seen.passed,
@@ -421,6 +426,7 @@ mod tests {
             let to = Tuple {
                 tuple: Key(u128::from(number)),
                 client: Key(7),
+                site: None,
             };
             list.look(&terms, to, 1_000 + number / 1_000);
         }
@@ -430,5 +436,30 @@ mod tests {
         assert_eq!(list.tuples(), 1, "what never came again");
         list.forget(&terms, 401 + 2 * DAY);
         assert_eq!(list.tuples(), 0);
+    }
+
+    #[test]
+    fn a_crowd_of_one_site_makes_nobody_else_wait_anew() {
+        let (terms, mut list) = (terms(), Greylist::default());
+        let others: Vec<Tuple> = (0..100_u8)
+            .map(|number| of(&format!("198.51.{number}.1"), "a@a.example", "b@us.example"))
+            .collect();
+        for other in &others {
+            assert_eq!(list.look(&terms, *other, 1_000).0, 300);
+        }
+        // One network, and one site whose every mail comes from another network.
+        for (number, is_wide) in (0..2 * MOST as u64).map(|number| (number, number % 2 == 0)) {
+            let number = u128::from(number);
+            let crowd = Tuple {
+                tuple: Key(number),
+                client: Key(if is_wide { number } else { 7 }),
+                site: Some(Key(if is_wide { 8 } else { 7 })),
+            };
+            list.look(&terms, crowd, 1_001);
+        }
+        assert!(list.tuples() <= MOST);
+        for other in &others {
+            assert_eq!(list.look(&terms, *other, 1_300).0, 0);
+        }
     }
 }

@@ -48,6 +48,7 @@ pub fn fact(line: &str) -> Option<Fact> {
             of: Tuple {
                 tuple: Key(number(32)?),
                 client: Key(number(32)?),
+                site: None,
             },
             first: u64::try_from(number(16)?).ok()?,
             passed: u64::try_from(number(16)?).ok()?,
@@ -165,6 +166,7 @@ mod tests {
             of: Tuple {
                 tuple: Key(number),
                 client: Key(u128::MAX - number),
+                site: None,
             },
             first,
             passed: 0,

@@ -17,6 +17,7 @@ mod moving;
 mod owners;
 pub mod rates;
 pub mod reverse;
+pub(crate) mod room;
 mod routes;
 pub mod rules;
 mod serve;
@@ -41,7 +42,7 @@ use tokio_util::task::TaskTracker;
 
 use self::blocklist::Word;
 use self::greylist::{Fact, Greylist, Key, Tuple};
-use self::rates::{Counts, Excess};
+use self::rates::{Counted, Counts, Excess};
 use self::shared::{MOST_FACTS, Question, Said};
 use self::turns::Turns;
 use self::verdict::Facts;
@@ -181,9 +182,11 @@ impl Guard {
     }
 
     /// Counts a message (where this is its first recipient) and a recipient of a client or user.
-    pub async fn count(&self, of: Key, whose: Whose, is_first: bool) -> Result<(), Excess> {
+    pub async fn count(&self, counted: Counted, whose: Whose, is_first: bool) -> Result<(), Excess> {
+        let Counted { of, site } = counted;
         let question = Question::Count {
             of,
+            site: Some(site),
             whose,
             messages: u32::from(is_first),
             recipients: 1,
@@ -219,12 +222,15 @@ impl Guard {
             }
             Question::Count {
                 of,
+                site,
                 whose,
                 messages,
                 recipients,
             } => {
                 let rates = of_whom(access, whose);
-                match locked(&self.0.counts).take(rates, of, (messages, recipients), now()) {
+                let site = site.unwrap_or(of);
+                let counted = Counted { of, site };
+                match locked(&self.0.counts).take(rates, counted, (messages, recipients), now()) {
                     Ok(()) => Said::default(),
                     Err(excess) => Said {
                         wait: excess.wait,

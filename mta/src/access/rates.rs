@@ -1,7 +1,7 @@
 //! How much one client or user may bring (`access.rates`). Pure: the clock is passed in.
 //!
 //! A window begins with its first message or recipient and holds its number of them; when its time is over, the next one
-//! begins a new one. Bounded: of many, those whose windows began longest ago go.
+//! begins a new one. Bounded: of many, those of the sites with most of them go, whose windows began longest ago (`room.rs`).
 
 use std::collections::HashMap;
 
@@ -9,6 +9,7 @@ use postroad_config::{Rate, SendingRates};
 use serde::{Deserialize, Serialize};
 
 use super::greylist::Key;
+use super::room::thin;
 
 /// What there was too much of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,9 +29,31 @@ pub struct Excess {
     pub wait: u64,
 }
 
+/// Who is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Client or user.
+    pub of: Key,
+    /// The site that the client is in; of a user the user.
+    pub site: Key,
+}
+
 /// Open windows of all clients and users.
 #[derive(Debug, Default)]
-pub struct Counts(HashMap<Key, Vec<Window>>);
+pub struct Counts(HashMap<Key, Open>);
+
+/// Those of one.
+#[derive(Clone, Debug)]
+struct Open {
+    site: Key,
+    windows: Vec<Window>,
+}
+
+impl Open {
+    fn began(&self) -> u64 {
+        self.windows.iter().map(|window| window.began).max().unwrap_or(0)
+    }
+}
 
 /// One rate's window; times are milliseconds.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +79,7 @@ impl Counts {
     pub fn take(
         &mut self,
         rates: &SendingRates,
-        of: Key,
+        Counted { of, site }: Counted,
         (messages, recipients): (u32, u32),
         now: u64,
     ) -> Result<(), Excess> {
@@ -64,7 +87,11 @@ impl Counts {
             self.make_room(now);
         }
         let wanted = || rates.messages.iter().chain(&rates.recipients);
-        let windows = self.0.entry(of).or_default();
+        let open = self.0.entry(of).or_insert(Open {
+            site,
+            windows: Vec::new(),
+        });
+        let windows = &mut open.windows;
         // Other rates than before: what was counted says nothing of them.
         if !windows.iter().map(|window| &window.rate).eq(wanted()) {
             let begin = |rate: &Rate| Window {
@@ -104,15 +131,10 @@ impl Counts {
             return;
         }
         self.0
-            .retain(|_, windows| windows.iter().any(|window| now < window.ends()));
-        if self.0.len() < MOST {
-            return;
+            .retain(|_, open| open.windows.iter().any(|window| now < window.ends()));
+        if self.0.len() >= MOST {
+            thin(&mut self.0, MOST / 2, |open| Some((open.site, open.began())));
         }
-        let began = |windows: &Vec<Window>| windows.iter().map(|window| window.began).max().unwrap_or(0);
-        let mut times: Vec<u64> = self.0.values().map(began).collect();
-        let (_, middle, _) = times.select_nth_unstable(MOST / 2);
-        let middle = *middle;
-        self.0.retain(|_, windows| began(windows) > middle);
     }
 }
 
@@ -136,20 +158,28 @@ mod tests {
         serde_saphyr::from_str(text).unwrap()
     }
 
-    const ANN: Key = Key(1);
+    const ANN: Counted = one(1);
+
+    /// A client of a site of its own.
+    const fn one(number: u128) -> Counted {
+        Counted {
+            of: Key(number),
+            site: Key(number),
+        }
+    }
 
     #[test]
     fn a_window_holds_its_number_and_then_a_new_one_begins() {
         let rates = rates("{messages: [{count: 2, per: 1m}], recipients: [{count: 3, per: 10s}]}");
         let mut counts = Counts::default();
-        let mut take = |of: Key, much: (u32, u32), now: u64| counts.take(&rates, of, much, now);
+        let mut take = |of: Counted, much: (u32, u32), now: u64| counts.take(&rates, of, much, now);
         assert_eq!(take(ANN, (1, 1), 5_000), Ok(()));
         assert_eq!(take(ANN, (0, 1), 5_001), Ok(()));
         assert_eq!(take(ANN, (0, 1), 5_002), Ok(()));
         let much = |what, wait| Err(Excess { what, wait });
         assert_eq!(take(ANN, (0, 1), 14_999), much(What::Recipients, 1));
         assert_eq!(
-            take(Key(2), (1, 1), 14_999),
+            take(one(2), (1, 1), 14_999),
             Ok(()),
             "each has a count of its own"
         );
@@ -195,18 +225,37 @@ mod tests {
 
     #[test]
     fn a_crowd_does_not_grow_it() {
-        let one = rates("{messages: [{count: 1, per: 1d}]}");
+        let rate = rates("{messages: [{count: 1, per: 1d}]}");
         let mut counts = Counts::default();
         for number in 0..3 * MOST as u64 {
             counts
-                .take(&one, Key(u128::from(number)), (1, 1), number)
+                .take(&rate, one(u128::from(number)), (1, 1), number)
                 .unwrap();
         }
         assert!(counts.0.len() <= MOST);
-        assert!(
+        let newest = one(3 * MOST as u128 - 1);
+        assert!(counts.take(&rate, newest, (1, 1), 3 * MOST as u64).is_err());
+    }
+
+    #[test]
+    fn a_crowd_of_one_site_sets_nobody_else_free() {
+        let rate = rates("{messages: [{count: 1, per: 1d}]}");
+        let mut counts = Counts::default();
+        for number in 0..100 {
+            counts.take(&rate, one(number), (1, 1), 0).unwrap();
+        }
+        for number in 1_000..1_000 + 3 * MOST as u128 {
+            let of = Counted {
+                of: Key(number),
+                site: Key(7_777),
+            };
             counts
-                .take(&one, Key(3 * MOST as u128 - 1), (1, 1), 3 * MOST as u64)
-                .is_err()
-        );
+                .take(&rate, of, (1, 1), u64::try_from(number).unwrap())
+                .unwrap();
+        }
+        assert!(counts.0.len() <= MOST);
+        for number in 0..100 {
+            assert!(counts.take(&rate, one(number), (1, 1), 1).is_err(), "{number}");
+        }
     }
 }

@@ -39,6 +39,9 @@ pub enum Question {
     Count {
         /// Client or user.
         of: Key,
+        /// The site that it is of (`access::room`); an older version does not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        site: Option<Key>,
         /// Which rates.
         whose: Whose,
         /// Messages.
@@ -266,12 +269,14 @@ mod tests {
         let tuple = Tuple {
             tuple: Key(u128::MAX),
             client: Key(1),
+            site: None,
         };
         for question in [
             Question::Wait(tuple),
             Question::Passed(tuple),
             Question::Count {
                 of: Key(3),
+                site: Some(Key(4)),
                 whose: Whose::User,
                 messages: 1,
                 recipients: 2,
@@ -297,6 +302,10 @@ mod tests {
                 "{text}"
             );
         }
+        // What an older version asks.
+        let old = r#"{"ask":"count","of":"00000000000000000000000000000003","whose":"User","messages":1,"recipients":2}"#;
+        let read: Question = serde_json::from_str(old).unwrap();
+        assert!(matches!(read, Question::Count { site: None, .. }), "{read:?}");
         let said = Said {
             wait: 3,
             of: Some(What::Recipients),

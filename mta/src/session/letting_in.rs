@@ -16,6 +16,8 @@ use postroad_smtp::server::Session;
 
 use super::driver::Driver;
 use crate::access::greylist::{Key, Tuple};
+use crate::access::rates::Counted;
+use crate::access::room::site;
 use crate::access::rules::{Ruling, Subject, ruling};
 use crate::access::verdict::{Denied, Facts};
 use crate::access::{Guard, Whose};
@@ -134,18 +136,22 @@ impl Driver {
                 draft.admission.tuples.push(tuple);
             }
         }
-        let (whose, rates, key) = match let_in {
+        let (whose, rates, counted) = match let_in {
             LetIn::Known => return Ok(Ok(())),
             LetIn::User => {
                 let user = session.identity().unwrap_or_default();
-                (Whose::User, &access.rates.user, Key::of(&["user", user]))
+                let of = Key::of(&["user", user]);
+                (Whose::User, &access.rates.user, Counted { of, site: of })
             }
             LetIn::Stranger | LetIn::Counted => {
                 let client = network(self.client.ip()).to_string();
                 (
                     Whose::Client,
                     &access.rates.client,
-                    Key::of(&["client", client.as_str()]),
+                    Counted {
+                        of: Key::of(&["client", client.as_str()]),
+                        site: site(self.client.ip()),
+                    },
                 )
             }
         };
@@ -157,7 +163,7 @@ impl Driver {
             .as_ref()
             .is_some_and(|draft| !draft.admission.is_counted);
         let counted = self
-            .unless_over(self.shared.guard.count(key, whose, is_first))
+            .unless_over(self.shared.guard.count(counted, whose, is_first))
             .await?;
         if let Err(excess) = counted {
             self.tell(Some(format!(
