@@ -3,6 +3,9 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use postroad_mta::auth::Verifier;
 use serde_json::Value;
 
 use crate::filtering::bring;
@@ -88,6 +91,67 @@ async fn acceptance_and_refusals_are_lines_with_an_event_and_the_acceptance_has_
         }
     }
     stage.stop().await;
+}
+
+/// On one thread, like the one above; every line of every part of the process.
+#[tokio::test]
+async fn no_line_has_what_a_message_says_or_what_a_user_logs_in_with() {
+    let page = Page::default();
+    let to = page.clone();
+    let _another = tracing::Dispatch::new(tracing_subscriber::registry());
+    let log = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_max_level(tracing::Level::DEBUG)
+        .with_writer(move || to.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(log);
+    let users = vec![("bob", Verifier::argon2id("pass-phrase-3").unwrap())];
+    let stage = Play {
+        users,
+        ..Play::default()
+    }
+    .start()
+    .await;
+    let told = "From: a@else.example\r\nSubject: secret-1\r\n\r\nsecret-2\r\n";
+    let mut client = stage.smtp().await;
+    client.expect(&[("EHLO client.example", 250)]).await;
+    for (message, code) in [
+        (told.to_owned(), 250),
+        (format!("{}{told}", "Received: by x\r\n".repeat(101)), 554),
+        (format!("{told}bare\nsecret-2\r\n"), 550),
+    ] {
+        client
+            .expect(&[
+                ("MAIL FROM:<a@else.example>", 250),
+                ("RCPT TO:<bob@example.com>", 250),
+            ])
+            .await;
+        assert_eq!(client.data(&message).await.code, code);
+    }
+    let mut logins = Vec::new();
+    for (password, code) in [("wrong-phrase-4", 535), ("pass-phrase-3", 235)] {
+        let response = STANDARD.encode(format!("\0bob\0{password}"));
+        let mut user = stage.submissions().await;
+        user.expect(&[
+            ("EHLO client.example", 250),
+            (&format!("AUTH PLAIN {response}"), code),
+        ])
+        .await;
+        logins.push(response);
+    }
+    stage.stop().await;
+    let page = page.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let page = String::from_utf8(page).unwrap();
+    assert!(page.contains("\"accepted\"") && page.contains("\"refused\""));
+    let response = logins.iter().map(String::as_str);
+    for secret in ["secret-1", "secret-2", "phrase-3", "phrase-4"]
+        .into_iter()
+        .chain(response)
+    {
+        let line = page.lines().find(|line| line.contains(secret));
+        assert_eq!(line, None, "it has {secret}");
+    }
 }
 
 #[tokio::test]

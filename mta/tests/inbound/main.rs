@@ -8,6 +8,7 @@
 )]
 
 mod accepting;
+mod attacks;
 mod authenticating;
 mod binding;
 mod calling_out;
