@@ -30,6 +30,10 @@ fn number(spool: SpoolUuid) -> usize {
 
 /// How far it goes, and which rules hold.
 #[derive(Clone, Copy)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a rule that holds or does not"
+)]
 struct Bounds {
     generations: u32,
     seals: u64,
