@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::PartialObjectMeta;
@@ -29,6 +29,7 @@ use crate::smtp_listener::build::config::Issuer;
 use crate::smtp_listener::selftest::{Nodes, Rounds};
 use crate::smtp_listener::volumes::Refusals;
 use crate::tenancy::Labels;
+use crate::versions::Versions;
 
 /// Shared by all reconciles.
 pub struct Ctx {
@@ -64,6 +65,8 @@ pub struct Ctx {
     pub refusals: Refusals,
     /// Signing keys of the domains, as last read.
     pub signing_keys: SigningKeys,
+    /// Versions of the Secrets of namespaces with domains that sign.
+    pub secret_versions: Arc<Versions>,
     /// Makes signing keys.
     pub maker: Maker,
     /// What routes log in with, as last read.

@@ -30,3 +30,4 @@ pub mod reviews;
 mod secrets;
 pub mod smtp_listener;
 pub mod tenancy;
+pub mod versions;

@@ -103,6 +103,7 @@ pub async fn run(args: Args, client: Client, asked: impl Future<Output = ()> + S
         failures: driver::Failures::default(),
         refusals: smtp_listener::volumes::Refusals::default(),
         signing_keys: mail_domain::keys::SigningKeys::default(),
+        secret_versions: Arc::default(),
         maker: mail_domain::keys::Maker::default(),
         logins: relay_policy::logins::Kept::default(),
         upstream_tests: relay_policy::probe::Rounds::default(),
@@ -252,7 +253,7 @@ async fn controllers(
     let ours = watcher::Config::default().labels(LISTENER);
     let all = watcher::Config::default();
     let listeners = listeners
-        .reconcile_on(secrets::changes(client.clone(), ctx.listeners.clone()))
+        .reconcile_on(secrets::changes(client.clone(), ctx.listeners.clone(), None))
         .reconcile_on(woken(
             api::<PartialObjectMeta<StatefulSet>>(client, args),
             ours.clone(),
@@ -292,7 +293,11 @@ async fn controllers(
         ));
     let (known, news) = (ctx.domains.clone(), News::new(ctx));
     let domains = domains
-        .reconcile_on(secrets::changes(client.clone(), known.clone()))
+        .reconcile_on(secrets::changes(
+            client.clone(),
+            known.clone(),
+            Some(ctx.secret_versions.clone()),
+        ))
         .reconcile_on(woken(
             api::<Guarded<SmtpListener>>(client, args),
             all.clone(),
@@ -308,7 +313,7 @@ async fn controllers(
         ));
     let (known, news) = (ctx.policies.clone(), News::new(ctx));
     let policies = policies
-        .reconcile_on(secrets::changes(client.clone(), known.clone()))
+        .reconcile_on(secrets::changes(client.clone(), known.clone(), None))
         .reconcile_on(woken(
             api::<Guarded<SmtpListener>>(client, args),
             all,

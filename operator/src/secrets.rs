@@ -9,6 +9,7 @@
 //! object looks at its Secrets all the same, only later.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::channel::mpsc::{self, Sender};
@@ -27,6 +28,7 @@ use crate::driver::Guarded;
 use crate::mail_domain::signing::secret_name;
 use crate::relay_policy::credentials::wanted;
 use crate::smtp_listener::names::{LISTENER, Names};
+use crate::versions::Versions;
 
 /// A kind of object that uses Secrets of its namespace.
 pub trait Uses: Resource<DynamicType = ()> + Clone + Send + Sync + 'static {
@@ -85,19 +87,26 @@ const LOOK: Duration = Duration::from_secs(5);
 /// How long a watch rests that was refused: a namespace that did not opt in costs one request in that time.
 const REFUSED: Duration = Duration::from_mins(2);
 
-/// Objects whose Secrets changed. Ends only with the stream.
+/// Objects whose Secrets changed. Ends only with the stream. `versions`: told which versions there are.
 pub fn changes<K: Uses>(
     client: Client,
     objects: Store<Guarded<K>>,
+    versions: Option<Arc<Versions>>,
 ) -> impl Stream<Item = Woken<K>> + Send + 'static {
     let (sender, receiver) = mpsc::channel(64);
     // The keeper gives nothing itself: it runs as long as somebody reads.
-    let keeper = stream::once(keep(client, objects, sender)).filter_map(|()| std::future::ready(None));
+    let keeper =
+        stream::once(keep(client, objects, versions, sender)).filter_map(|()| std::future::ready(None));
     stream::select(receiver, keeper)
 }
 
 /// A watch for each namespace with objects that use Secrets.
-async fn keep<K: Uses>(client: Client, objects: Store<Guarded<K>>, sender: Sender<Woken<K>>) {
+async fn keep<K: Uses>(
+    client: Client,
+    objects: Store<Guarded<K>>,
+    versions: Option<Arc<Versions>>,
+    sender: Sender<Woken<K>>,
+) {
     let mut tasks = JoinSet::new();
     let mut watches: HashMap<String, AbortHandle> = HashMap::new();
     loop {
@@ -111,13 +120,23 @@ async fn keep<K: Uses>(client: Client, objects: Store<Guarded<K>>, sender: Sende
             let kept = wanted.contains(namespace) && !watch.is_finished();
             if !kept {
                 watch.abort();
+                if let Some(versions) = &versions {
+                    versions.forget(namespace);
+                }
             }
             kept
         });
         while tasks.try_join_next().is_some() {}
         for namespace in wanted {
             watches.entry(namespace).or_insert_with_key(|namespace| {
-                let watch = watch(client.clone(), namespace.clone(), objects.clone(), sender.clone());
+                let (versions, sender) = (versions.clone(), sender.clone());
+                let watch = watch(
+                    client.clone(),
+                    namespace.clone(),
+                    objects.clone(),
+                    versions,
+                    sender,
+                );
                 tasks.spawn(watch)
             });
         }
@@ -129,10 +148,16 @@ async fn watch<K: Uses>(
     client: Client,
     namespace: String,
     objects: Store<Guarded<K>>,
+    versions: Option<Arc<Versions>>,
     mut sender: Sender<Woken<K>>,
 ) {
     let secrets: Api<PartialObjectMeta<Secret>> = Api::namespaced(client, &namespace);
     let changed = watcher(secrets, watcher::Config::default())
+        .inspect(|said| {
+            if let Some(versions) = &versions {
+                versions.hear(&namespace, said);
+            }
+        })
         .touched_objects()
         // Behind the above: a list that begins is no success yet, and would begin the waits anew.
         .default_backoff()

@@ -336,7 +336,7 @@ fn build(listener: &SmtpListener, valid: &Valid, domain: Option<Domain>, policy:
         kept_policies: std::collections::BTreeSet::new(),
     };
     // Rules in CEL are not judged here: what they would have refused, the daemon's own rules may.
-    match config::rendered(parts, None, None) {
+    match config::rendered(parts, None, None, &|_| None) {
         Ok(rendered) => assert_eq!(rendered.generation, 1),
         Err(refused) => assert!(!refused.to_string().is_empty()),
     }

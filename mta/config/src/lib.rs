@@ -63,7 +63,7 @@ pub use filter::{Filter, FilterService, FilterTimeouts, FilteredMail, OnFailure}
 pub use limits::{Durability, Limits, QueueSection, Rate, RouteLimits};
 pub use reports::{DmarcReports, ReportMode, Reports, TlsReports};
 pub use rewriting::{Rewriting, check_sender};
-pub use set::{AssembleError, ConfigSet, assemble};
+pub use set::{AssembleError, ConfigSet, assemble, assemble_onto};
 pub use shard::{SHARDS, ShardFile, hash, shard_file_name, shard_of};
 pub use spool::{NEWEST_SPOOL_FORMAT, OLDEST_SPOOL_FORMAT, SpoolSection};
 pub use text::{Octets, Period, TextError};

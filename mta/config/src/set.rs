@@ -3,11 +3,11 @@
 //! A set is used whole or not at all: while a shard is missing or is of another version than the base names, the
 //! daemon stays on the set that it has (the files of a projected volume may arrive one after the other).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::check::{self, Problems};
 use crate::file::{ConfigFile, FORMAT};
-use crate::shard::{ShardFile, hash, shard_file_name};
+use crate::shard::{ShardFile, hash, shard_file_name, shard_of};
 
 /// A complete, checked configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,9 +44,31 @@ pub enum AssembleError {
 ///
 /// Errors: see [`AssembleError`]; the set that runs stays.
 pub fn assemble(base: &str, shards: &BTreeMap<u8, String>) -> Result<ConfigSet, AssembleError> {
+    assemble_onto(base, shards, None)
+}
+
+/// The same. `known`: a set that was assembled before, of a base that names no domains itself; its shards that have the wanted hash
+/// are not read again.
+pub fn assemble_onto(
+    base: &str,
+    shards: &BTreeMap<u8, String>,
+    known: Option<&ConfigFile>,
+) -> Result<ConfigSet, AssembleError> {
     let mut file: ConfigFile = read("base", base)?;
     check_format(file.format)?;
-    for (&number, wanted) in &file.shards {
+    let kept = |number: u8| known.is_some_and(|known| known.shards.get(&number) == file.shards.get(&number));
+    let kept: BTreeSet<u8> = file
+        .shards
+        .keys()
+        .copied()
+        .filter(|number| kept(*number))
+        .collect();
+    for domain in known.into_iter().flat_map(|known| &known.domains) {
+        if kept.contains(&shard_of(&domain.name)) {
+            file.domains.push(domain.clone());
+        }
+    }
+    for (&number, wanted) in file.shards.iter().filter(|(number, _)| !kept.contains(*number)) {
         let name = shard_file_name(number);
         let text = shards.get(&number).filter(|text| hash(text) == *wanted);
         let text = text.ok_or_else(|| AssembleError::Incomplete(name.clone()))?;
@@ -81,7 +103,6 @@ fn check_format(format: u32) -> Result<(), AssembleError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shard::shard_of;
     use crate::{Domain, render};
 
     const LAPTOP: &str = "\
@@ -150,6 +171,22 @@ domains:
         let set = assemble(&render(&base).unwrap(), &texts).unwrap();
         let names: Vec<_> = set.file.domains.iter().map(|d| d.name.as_str()).collect();
         assert_eq!(names, ["a.example", "b.example", "c.example"]);
+    }
+
+    #[test]
+    fn shards_that_are_known_are_not_read_again_and_the_others_are() {
+        let (base, texts) = sharded(&["a.example", "b.example", "c.example"]);
+        let known = assemble(&render(&base).unwrap(), &texts).unwrap().file;
+        let (more, mut all) = sharded(&["a.example", "b.example", "c.example", "d.example"]);
+        let text = render(&more).unwrap();
+        let whole = assemble(&text, &all).unwrap();
+        assert_eq!(assemble_onto(&text, &all, Some(&known)).unwrap(), whole);
+        // What is known needs no text; what is not known, does.
+        let changed = shard_of(&"d.example".parse().unwrap());
+        all.retain(|number, _| *number == changed);
+        assert_eq!(assemble_onto(&text, &all, Some(&known)).unwrap(), whole);
+        all.clear();
+        assert!(assemble_onto(&text, &all, Some(&known)).is_err());
     }
 
     #[test]

@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use jiff::Timestamp;
@@ -59,11 +60,21 @@ pub async fn gather(object: &MailDomain, ctx: &Arc<Ctx>) -> Result<Option<Gather
         ..Gathered::default()
     };
     let namespace = object.namespace().unwrap_or_default();
+    if let Some(keys) = ctx.signing_keys.current(object, &gathered.secret, ctx) {
+        gathered.keys = keys.to_vec();
+        return Ok(Some(gathered));
+    }
     match secret_of(ctx, &namespace, &gathered.secret).await {
         Ok(found) => match judged(object, dkim, found.as_ref(), &gathered.secret) {
             Ok((keys, missing)) => {
                 if !keys.is_empty() {
-                    ctx.signing_keys.put(ctx, uid, keys.clone());
+                    let version = found.as_ref().and_then(ResourceExt::resource_version);
+                    let read = version.filter(|_| missing.is_empty()).map(|version| Read {
+                        generation: object.metadata.generation,
+                        version,
+                        at: Instant::now(),
+                    });
+                    ctx.signing_keys.put(ctx, uid, keys.clone(), read);
                 }
                 gathered.keys = keys;
                 if !missing.is_empty() {
@@ -97,7 +108,7 @@ pub async fn load(object: &MailDomain, ctx: &Ctx) -> Option<Arc<Vec<Held>>> {
     if keys.is_empty() {
         return None;
     }
-    ctx.signing_keys.put(ctx, uid.clone(), keys);
+    ctx.signing_keys.put(ctx, uid.clone(), keys, None);
     ctx.signing_keys.get(&uid)
 }
 
@@ -165,10 +176,45 @@ fn is_own(secret: &Secret, object: &MailDomain) -> bool {
 
 /// Keys by the uid of their MailDomain, so that a listener with thousands of domains need not read them anew each time.
 #[derive(Default)]
-pub struct SigningKeys(Mutex<HashMap<String, Arc<Vec<Held>>>>);
+pub struct SigningKeys(Mutex<HashMap<String, Kept>>);
+
+struct Kept {
+    keys: Arc<Vec<Held>>,
+    read: Option<Read>,
+}
+
+/// Of what keys were read that lacked nothing.
+#[derive(Clone, Debug)]
+struct Read {
+    /// Of the MailDomain.
+    generation: Option<i64>,
+    /// Of the Secret.
+    version: String,
+    at: Instant,
+}
+
+impl Read {
+    /// A Secret is read again after this time, whatever its watch says.
+    const OLD: Duration = Duration::from_hours(6);
+
+    /// Whether it is of the object as it is now, and young enough.
+    fn is_of(&self, object: &MailDomain) -> bool {
+        self.generation == object.metadata.generation && self.at.elapsed() < Self::OLD
+    }
+}
 
 impl SigningKeys {
-    fn put(&self, ctx: &Ctx, uid: String, keys: Vec<Held>) {
+    /// Keys of a Secret that is as it was when they were read, by its watch.
+    fn current(&self, object: &MailDomain, secret: &str, ctx: &Ctx) -> Option<Arc<Vec<Held>>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = known.get(object.metadata.uid.as_deref()?)?;
+        let read = kept.read.as_ref().filter(|read| read.is_of(object))?;
+        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+        let holds = ctx.secret_versions.holds(namespace, secret, &read.version);
+        holds.then(|| Arc::clone(&kept.keys))
+    }
+
+    fn put(&self, ctx: &Ctx, uid: String, keys: Vec<Held>, read: Option<Read>) {
         /// Keys of objects that are gone may stay until so many are there.
         const SPARE: usize = 64;
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -176,12 +222,13 @@ impl SigningKeys {
         if known.len() > objects.len() + SPARE {
             known.retain(|uid, _| objects.iter().any(|object| object.uid().as_ref() == Some(uid)));
         }
-        known.insert(uid, Arc::new(keys));
+        let keys = Arc::new(keys);
+        known.insert(uid, Kept { keys, read });
     }
 
     fn get(&self, uid: &str) -> Option<Arc<Vec<Held>>> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(uid).cloned()
+        known.get(uid).map(|kept| Arc::clone(&kept.keys))
     }
 
     fn forget(&self, uid: &str) {

@@ -152,7 +152,8 @@ async fn write(
         &inputs.valid.reports,
         inputs.valid.takes_tls(),
     );
-    let rendered = match config::rendered(parts, before.as_deref(), previous.as_ref()) {
+    let live = |number| children.text(&names.shard(number), &postroad_config::shard_file_name(number));
+    let rendered = match config::rendered(parts, before.as_deref(), previous.as_ref(), &live) {
         Ok(rendered) => rendered,
         Err(error) => return Ok(Err(Obstacle::stalled(error.reason(), error.to_string()))),
     };
@@ -466,18 +467,15 @@ async fn admin_certificates(names: &Names, children: &Children, ctx: &Ctx) -> Re
     let now = Timestamp::now().as_second();
     let secret = names.authority();
     let whole = |pair: &Pair| certificates::belong_together(pair);
-    let authority = children.pair(&secret, "ca.crt", "ca.key").filter(whole);
+    let kept = children.pair(&secret, "ca.crt", "ca.key").filter(whole);
+    let name = format!("postroad {}/{}", names.namespace, names.listener);
+    let authority = certificates::authority_at(kept.as_ref(), &name, now).map_err(made)?;
     let leaf = children.pair(&secret, "tls.crt", "tls.key").filter(|leaf| {
-        authority.is_some()
+        kept.as_ref() == Some(&authority)
             && whole(leaf)
             && certificates::facts(&leaf.certificate)
                 .is_some_and(|facts| facts.covers(&names.admin_name()) && !facts.is_due(now))
     });
-    let authority = match authority {
-        Some(authority) => authority,
-        None => certificates::authority(&format!("postroad {}/{}", names.namespace, names.listener), now)
-            .map_err(made)?,
-    };
     let leaf = match leaf {
         Some(leaf) => leaf,
         None => certificates::leaf(&authority, &names.admin_name(), now).map_err(made)?,

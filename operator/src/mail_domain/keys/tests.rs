@@ -108,3 +108,17 @@ fn an_algorithm_that_is_added_later_gets_its_key_and_a_bad_entry_a_sentence() {
         "{message}"
     );
 }
+
+#[test]
+fn keys_are_of_the_spec_that_they_were_read_for() {
+    let mut object = domain(&json!({}), &Value::Null);
+    object.metadata.generation = Some(3);
+    let read = |generation| Read {
+        generation,
+        version: "7".into(),
+        at: Instant::now(),
+    };
+    assert!(read(Some(3)).is_of(&object));
+    assert!(!read(Some(2)).is_of(&object), "algorithms may be others now");
+    assert!(!read(None).is_of(&object));
+}

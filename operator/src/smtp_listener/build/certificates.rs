@@ -169,6 +169,28 @@ pub fn authority(name: &str, now: i64) -> Result<Pair, rcgen::Error> {
     })
 }
 
+/// The authority to go on with: the one that is there, or, when a third of its life or less is left, a new one. The certificate of
+/// the old one stands behind that of the new one: pods that have not heard of the new one yet are known by it.
+pub fn authority_at(kept: Option<&Pair>, name: &str, now: i64) -> Result<Pair, rcgen::Error> {
+    let Some(kept) = kept else {
+        return authority(name, now);
+    };
+    if facts(&kept.certificate).is_some_and(|facts| !facts.is_due(now)) {
+        return Ok(kept.clone());
+    }
+    let next = authority(name, now)?;
+    Ok(Pair {
+        certificate: format!("{}{}", next.certificate, first(&kept.certificate)),
+        key: next.key,
+    })
+}
+
+/// The first certificate of a chain or bundle of ours.
+fn first(pem: &str) -> &str {
+    const END: &str = "-----END CERTIFICATE-----";
+    pem.split_inclusive(END).next().unwrap_or(pem)
+}
+
 /// A leaf of that authority, good for 90 days.
 pub fn leaf(authority: &Pair, name: &str, now: i64) -> Result<Pair, rcgen::Error> {
     let issuer_key = KeyPair::from_pem(&authority.key)?;
@@ -236,6 +258,25 @@ mod tests {
         let (ca, leaf) = (ca.parse_x509().unwrap(), leaf.parse_x509().unwrap());
         assert_eq!(leaf.issuer(), ca.subject());
         assert!(ca.is_ca() && !leaf.is_ca());
+    }
+
+    #[test]
+    fn an_authority_is_followed_by_a_new_one_that_knows_the_old_one() {
+        let first = authority_at(None, "edge", NOW).unwrap();
+        let years = |years: i64| NOW + years * 365 * DAY;
+        assert_eq!(authority_at(Some(&first), "edge", years(6)).unwrap(), first);
+        let blocks = |pair: &Pair| -> Vec<Vec<u8>> {
+            let blocks = Pem::iter_from_buffer(pair.certificate.as_bytes());
+            blocks.map(|block| block.unwrap().contents).collect()
+        };
+        let second = authority_at(Some(&first), "edge", years(7)).unwrap();
+        assert!(belong_together(&second) && second.key != first.key);
+        assert_eq!(blocks(&second)[1..], blocks(&first));
+        let signed = leaf(&second, "edge-peers.mail.svc", years(7)).unwrap();
+        assert!(belong_together(&signed));
+        // Of those before, the last one alone.
+        let third = authority_at(Some(&second), "edge", years(14)).unwrap();
+        assert_eq!(blocks(&third)[1..], blocks(&second)[..1]);
     }
 
     #[test]

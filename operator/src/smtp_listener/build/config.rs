@@ -6,7 +6,7 @@ use std::sync::Arc;
 use postroad_config::{
     AdminApi, AdminSection, AssembleError, Authentication, ConfigFile, Domain, FORMAT, LoginSecret, Peers,
     Policy, Review, ServiceAccounts, ShardFile, SpoolSection, TlsSection, TlsSource, TokenAuthority,
-    TokenRole, TokenRule, User, assemble, hash, render, shard_of,
+    TokenRole, TokenRule, User, assemble, assemble_onto, hash, render, shard_of,
 };
 use postroad_crds::conditions::reason;
 
@@ -106,14 +106,17 @@ impl RenderError {
 }
 
 /// Renders the files, and reads them back as a pod does. `before`: the base file that is there now; its generation is
-/// kept when nothing else changed, and counted up otherwise. `known`: what `before` and its shards say, where it was read already.
+/// kept when nothing else changed, and counted up otherwise. `known`: what `before` and its shards say, where it was read already;
+/// `live`: the text of a shard that is there now. Shards whose domains are those that are known are not written anew: of thousands
+/// of domains few change.
 pub fn rendered(
     mut parts: Parts<'_>,
     before: Option<&str>,
     known: Option<&Arc<ConfigFile>>,
+    live: &dyn Fn(u8) -> Option<String>,
 ) -> Result<Rendered, RenderError> {
     let domains = std::mem::take(&mut parts.domains);
-    let shards = shards(&domains)?;
+    let shards = shards(&domains, known.map(|known| &**known), live)?;
     let last = before.and_then(generation_of).unwrap_or(0);
     let mut file = base(parts, &shards);
     file.generation = last;
@@ -124,7 +127,7 @@ pub fn rendered(
     }
     let set = match known.filter(|_| before == Some(text.as_str())) {
         Some(known) => Arc::clone(known),
-        None => Arc::new(assemble(&text, &shards)?.file),
+        None => Arc::new(assemble_onto(&text, &shards, known.map(|known| &**known))?.file),
     };
     Ok(Rendered {
         set,
@@ -147,26 +150,41 @@ pub fn read(base: &str, shards: &BTreeMap<u8, String>) -> Option<ConfigFile> {
     assemble(base, shards).map(|set| set.file).ok()
 }
 
-fn shards(domains: &[Domain]) -> Result<BTreeMap<u8, String>, RenderError> {
-    let mut by_shard: BTreeMap<u8, Vec<Domain>> = BTreeMap::new();
-    for domain in domains {
-        by_shard
-            .entry(shard_of(&domain.name))
-            .or_default()
-            .push(domain.clone());
-    }
-    let file = |mut domains: Vec<Domain>| {
-        domains.sort_by(|a, b| a.name.cmp(&b.name));
-        render(&ShardFile {
-            format: FORMAT,
-            domains,
-        })
-        .map_err(RenderError::Write)
+fn shards(
+    domains: &[Domain],
+    known: Option<&ConfigFile>,
+    live: &dyn Fn(u8) -> Option<String>,
+) -> Result<BTreeMap<u8, String>, RenderError> {
+    let before = known.map(|known| by_shard(&known.domains)).unwrap_or_default();
+    let is_known = |number: &u8, text: &String| {
+        let named = known.and_then(|known| known.shards.get(number));
+        named.is_some_and(|named| hash(text) == *named)
     };
-    by_shard
-        .into_iter()
-        .map(|(number, domains)| Ok((number, file(domains)?)))
-        .collect()
+    let file = |number: u8, domains: Vec<&Domain>| {
+        if before.get(&number) == Some(&domains)
+            && let Some(text) = live(number).filter(|text| is_known(&number, text))
+        {
+            return Ok((number, text));
+        }
+        let domains = domains.into_iter().cloned().collect();
+        let format = FORMAT;
+        let text = render(&ShardFile { format, domains }).map_err(RenderError::Write)?;
+        Ok((number, text))
+    };
+    let all = by_shard(domains).into_iter();
+    all.map(|(number, domains)| file(number, domains)).collect()
+}
+
+/// Each sorted by name.
+fn by_shard(domains: &[Domain]) -> BTreeMap<u8, Vec<&Domain>> {
+    let mut found: BTreeMap<u8, Vec<&Domain>> = BTreeMap::new();
+    for domain in domains {
+        found.entry(shard_of(&domain.name)).or_default().push(domain);
+    }
+    for domains in found.values_mut() {
+        domains.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+    found
 }
 
 fn base(parts: Parts<'_>, shards: &BTreeMap<u8, String>) -> ConfigFile {
@@ -297,6 +315,15 @@ mod tests {
     }
 
     fn render_with(domains: Vec<Domain>, before: Option<&str>) -> Rendered {
+        render_onto(domains, before, None, &|_| None)
+    }
+
+    fn render_onto(
+        domains: Vec<Domain>,
+        before: Option<&str>,
+        known: Option<&Arc<ConfigFile>>,
+        live: &dyn Fn(u8) -> Option<String>,
+    ) -> Rendered {
         let names = Names {
             namespace: "mail".into(),
             listener: "edge".into(),
@@ -331,7 +358,31 @@ mod tests {
             spool_format: None,
             review: None,
         };
-        rendered(parts, before, None).unwrap()
+        rendered(parts, before, known, live).unwrap()
+    }
+
+    #[test]
+    fn shards_that_are_known_are_not_written_anew_and_come_to_the_same() {
+        let three = || vec![domain("a.example"), domain("b.example"), domain("c.example")];
+        let first = render_with(three(), None);
+        let base = Some(first.base.as_str());
+        let asked = std::cell::RefCell::new(Vec::new());
+        let live = |number| {
+            asked.borrow_mut().push(number);
+            first.shards.get(&number).cloned()
+        };
+        // The order in which domains come is not theirs in the file.
+        let mut next = vec![domain("d.example")];
+        next.extend(three());
+        let found = render_onto(next.clone(), base, Some(&first.set), &live);
+        assert_eq!(found, render_with(next, base));
+        let changed = shard_of(&"d.example".parse().unwrap());
+        let asked = asked.into_inner();
+        assert!(!asked.is_empty() && !asked.contains(&changed), "{asked:?}");
+        // What somebody wrote into a shard is no text of ours.
+        let spoilt = |_| Some("format: 1\ndomains: []\n".to_owned());
+        let found = render_onto(three(), base, Some(&first.set), &spoilt);
+        assert_eq!(found, first);
     }
 
     #[test]
@@ -398,7 +449,7 @@ mod tests {
                     authorities: "c".into(),
                 }),
             };
-            let rendered = rendered(parts, None, None).unwrap();
+            let rendered = rendered(parts, None, None, &|_| None).unwrap();
             assemble(&rendered.base, &rendered.shards).unwrap().file
         };
         let mut valid = valid();
@@ -444,7 +495,7 @@ mod tests {
             spool_format: Some(2),
             review: None,
         };
-        let rendered = rendered(parts, None, None).unwrap();
+        let rendered = rendered(parts, None, None, &|_| None).unwrap();
         let set = assemble(&rendered.base, &rendered.shards).unwrap();
         assert_eq!(set.file.spool.format(), 2);
         let secret = set.file.login_secret.unwrap();

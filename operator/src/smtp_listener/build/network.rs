@@ -134,6 +134,9 @@ pub fn network_policy(
 }
 
 #[cfg(test)]
+mod flows;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
