@@ -35,6 +35,7 @@ mod relay_cases;
 mod relay_login;
 mod reports_sent;
 mod roles;
+mod rolled_under_load;
 mod scale_down;
 mod self_tests;
 mod senders_judged;

@@ -1,5 +1,6 @@
 //! A new image goes pod by pod, highest first, under mail that waits and a client in the middle of a mail: that mail is accepted,
-//! and all of it arrives once. An image that cannot be had stops the rollout at one pod, and says so; the way back mends it.
+//! and all of it arrives once. An image that cannot be had stops the rollout at one pod, and says so; the way back
+//! mends it, under fifty messages a second.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::rolled_under_load;
 use crate::images::{self, Image, Product};
 use crate::install;
 use crate::kubectl::{Failure, Outcome, condition, is, until};
@@ -27,11 +29,17 @@ pub fn play(scene: &Scene<'_>) -> Outcome {
     let result = with_far_down(scene, &room, &next);
     // Whatever happened, the next story has the usual image.
     scene.world.peers.set_far_running(true)?;
-    let usual = install(scene, &scene.world.product.mta);
-    let mails = result?;
-    usual?;
-    room.expect_at_far(&mails, Duration::from_mins(3))?;
-    await_rolled_out(&room, &scene.world.product.mta)
+    let usual = &scene.world.product.mta;
+    let back = || install(scene, usual);
+    let mails = match result {
+        Ok(mails) => mails,
+        Err(failure) => return back().and(Err(failure)),
+    };
+    rolled_under_load::play(scene, &room, || {
+        back()?;
+        await_rolled_out(&room, usual)
+    })?;
+    room.expect_at_far(&mails, Duration::from_mins(3))
 }
 
 fn with_far_down(scene: &Scene<'_>, room: &Mailroom<'_>, next: &Image) -> Outcome<Vec<Mail>> {
