@@ -73,6 +73,13 @@ pub fn providers() -> Outcome<(Image, PathBuf)> {
     ))
 }
 
+/// The operator's program as it is released.
+pub fn operator() -> Outcome<PathBuf> {
+    // With the mail server, as the stories want both: what they share is compiled once.
+    compile(&[])?;
+    Ok(binaries().join("postroad-operator"))
+}
+
 fn binaries() -> PathBuf {
     place::target().join(TRIPLE).join("release")
 }

@@ -19,12 +19,25 @@ pub enum Verdict {
 /// Plays a case. All of them are on one thread; what runs beside it are the proxies.
 pub type Play = Box<dyn FnOnce(Arc<World>) -> LocalBoxFuture<'static, Said<Verdict>>>;
 
+/// When a case is played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Turn {
+    /// Before the others, as it takes longest: they are played beside it.
+    First,
+    /// With the others.
+    Any,
+    /// With nothing beside it, as its figures are told.
+    Alone,
+}
+
 /// A case.
 pub struct Case {
     /// The check, `check_NN_what_must_hold`.
     pub check: &'static str,
     /// Which of its cases.
     pub what: String,
+    /// When.
+    pub turn: Turn,
     /// How.
     pub play: Play,
 }
@@ -42,9 +55,21 @@ impl Case {
         Self {
             check,
             what: what.into(),
+            turn: Turn::Any,
             play: Box::new(move |world| Box::pin(play(world))),
         }
     }
+
+    /// The same at another time.
+    pub fn at(self, turn: Turn) -> Self {
+        Self { turn, ..self }
+    }
+}
+
+/// Cases that may be played together, in their order, and those that are played alone.
+pub fn turns(mut cases: Vec<Case>) -> (Vec<Case>, Vec<Case>) {
+    cases.sort_by_key(|case| case.turn);
+    cases.into_iter().partition(|case| case.turn != Turn::Alone)
 }
 
 /// Picks `size` cases by a seed, or more where there are more checks than that: of each check at least one, in the order of the list.
@@ -99,6 +124,22 @@ mod tests {
             .chain(of("check_02", 1))
             .chain(of("check_26", 9))
             .collect()
+    }
+
+    #[test]
+    fn the_longest_begin_and_what_is_measured_has_nothing_beside_it() {
+        let mut cases = cases();
+        cases.push(Case::new("check_41", "many", async |_| Ok(Verdict::Held)).at(Turn::Alone));
+        cases.push(Case::new("check_41", "some", async |_| Ok(Verdict::Held)).at(Turn::First));
+        let (together, alone) = turns(cases);
+        let names = |cases: &[Case]| -> Vec<String> {
+            let of = |case: &Case| format!("{} {}", case.check, case.what);
+            cases.iter().map(of).collect()
+        };
+        assert_eq!(names(&alone), ["check_41 many"]);
+        let together = names(&together);
+        assert_eq!(together[..3], ["check_41 some", "check_01 0", "check_01 1"]);
+        assert_eq!(together.len(), 41);
     }
 
     #[test]

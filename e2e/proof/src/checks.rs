@@ -1,5 +1,6 @@
 //! The checks by number. Each module gives its cases; [`all`] is the one list.
 
+pub mod autoscaled;
 pub mod away;
 pub mod clock;
 pub mod deletion;
@@ -11,6 +12,7 @@ pub mod forever;
 pub mod interrupted;
 pub mod leaders;
 pub mod many;
+pub mod rivals;
 pub mod signing;
 pub mod stale;
 pub mod state;
@@ -24,11 +26,10 @@ use std::sync::Arc;
 
 use crate::case::Case;
 use crate::operation::{Operation, Reference};
-use crate::rig::World;
 use crate::server::Said;
 
 /// All cases. `exhaustive`: those too that take many minutes each.
-pub async fn all(world: &World, references: &[Arc<Reference>], exhaustive: bool) -> Said<Vec<Case>> {
+pub fn all(references: &[Arc<Reference>], exhaustive: bool) -> Said<Vec<Case>> {
     let of = |operation| {
         references
             .iter()
@@ -38,11 +39,7 @@ pub async fn all(world: &World, references: &[Arc<Reference>], exhaustive: bool)
     let created = of(Operation::Create)?;
     let mut cases = interrupted::cases(references);
     cases.extend(drift::cases(created));
-    cases.extend(faults::cases(
-        created,
-        of(Operation::Rename)?,
-        &faults::used(world).await?,
-    ));
+    cases.extend(faults::cases(created, of(Operation::Rename)?));
     cases.extend(deletion::cases(references));
     cases.extend(state::cases(created));
     cases.extend(fields::cases()?);
@@ -52,6 +49,11 @@ pub async fn all(world: &World, references: &[Arc<Reference>], exhaustive: bool)
     cases.extend(stale::cases(created, of(Operation::ScaleUp)?));
     cases.extend(away::cases(of(Operation::Rename)?));
     cases.extend(clock::cases(of(Operation::Rename)?));
+    cases.extend(rivals::cases());
+    cases.extend(autoscaled::cases(
+        of(Operation::ScaleUp)?,
+        of(Operation::ScaleDown)?,
+    ));
     cases.extend(surroundings::cases(created, of(Operation::Rename)?));
     cases.extend(uninstalled::cases(created, of(Operation::Delete)?));
     cases.extend(unsatisfiable::cases(created));

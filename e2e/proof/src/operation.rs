@@ -1,5 +1,6 @@
 //! What a person does to a listener, from which state, and what it comes to when nothing goes wrong.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -57,6 +58,8 @@ pub struct Reference {
     pub writes: usize,
     /// What is there at the end.
     pub objects: Objects,
+    /// Verbs and kinds that it took, but for the Lease.
+    pub used: BTreeSet<(String, String)>,
 }
 
 /// Objects that stay the same for this long are the end.
@@ -67,9 +70,12 @@ impl Reference {
     pub async fn of(world: &World, operation: Operation) -> Said<Self> {
         let rig = Rig::new(world).await?;
         operation.prepare(&rig).await?;
-        rig.proxy.begin(Vec::new(), None);
+        if operation != Operation::Create {
+            rig.proxy.begin(Vec::new(), None);
+        } // Before it nothing is written; what an operator asks for at its start is used as well.
         operation.act(&rig).await?;
         rig.quiet(1).await?;
+        let used = used(&rig);
         // The controllers of the cluster come after: what is owned is collected, pods are made.
         let mut objects = rig.objects().await?;
         loop {
@@ -85,8 +91,18 @@ impl Reference {
             operation,
             writes: rig.proxy.writes(),
             objects,
+            used,
         })
     }
+}
+
+fn used(rig: &Rig) -> BTreeSet<(String, String)> {
+    let seen = rig.proxy.seen();
+    let calls = seen.into_iter().map(|seen| seen.call);
+    calls
+        .filter(|call| !call.kind.is_empty() && call.kind != "leases")
+        .map(|call| (format!("{:?}", call.verb), call.kind))
+        .collect()
 }
 
 impl Operation {
@@ -102,7 +118,7 @@ impl Operation {
             Ok(pods["items"].as_array().is_some_and(|pods| pods.len() == 2))
         })
         .await?;
-        rig.quiet(1).await
+        rig.settles().await
     }
 
     /// Does it.

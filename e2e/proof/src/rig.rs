@@ -17,6 +17,10 @@ use crate::server::{self, PLACES, Said, Server};
 
 /// No write but the Lease's for this long is quiet.
 pub const QUIET: Duration = Duration::from_secs(5);
+/// The same where nothing is judged yet, before a case begins: three looks at a listener whose pods do not serve.
+const SETTLED: Duration = Duration::from_secs(3);
+/// An operator that has written nothing for this long may have done all that it has to do.
+const PAUSE: Duration = Duration::from_millis(700);
 /// Longest time until a state is reached. Generous: the computer may be busy.
 pub const REACHED: Duration = Duration::from_secs(150);
 
@@ -166,10 +170,19 @@ impl Rig {
 
     /// Waits until the operator goes quiet; `least`: writes that must have come before.
     pub async fn quiet(&self, least: usize) -> Said<()> {
+        self.still(least, QUIET).await
+    }
+
+    /// Waits until the operator has written, and is done with what a case begins with.
+    pub async fn settles(&self) -> Said<()> {
+        self.still(1, SETTLED).await
+    }
+
+    async fn still(&self, least: usize, long: Duration) -> Said<()> {
         let started = Instant::now();
         loop {
             let written = self.proxy.last_write().unwrap_or(started);
-            if self.proxy.writes() >= least && written.elapsed() >= QUIET && started.elapsed() >= QUIET {
+            if self.proxy.writes() >= least && written.elapsed() >= long && started.elapsed() >= long {
                 return Ok(());
             }
             if started.elapsed() > REACHED {
@@ -194,6 +207,7 @@ impl Rig {
     pub async fn reaches(&self, wanted: &Objects) -> Said<()> {
         let started = Instant::now();
         loop {
+            self.pauses(started).await;
             let differences = objects::differences(wanted, &self.objects().await?);
             if differences.is_empty() {
                 self.quiet(0).await?;
@@ -206,6 +220,13 @@ impl Rig {
                 return Err(format!("the state is not reached: {}", shown.join("; ")));
             }
             tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    }
+
+    /// Waits while the operator writes: to list everything meanwhile takes more of the computer than the operator does.
+    async fn pauses(&self, started: Instant) {
+        while started.elapsed() <= REACHED && self.proxy.last_write().is_some_and(|at| at.elapsed() < PAUSE) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 

@@ -10,6 +10,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use postroad_e2e::cluster::Cluster;
+use postroad_e2e::images;
 use postroad_e2e::place;
 use postroad_e2e::shell::Shell;
 use tokio::process::{Child, Command};
@@ -17,7 +18,7 @@ use tokio::process::{Child, Command};
 use crate::api::Api;
 
 /// Cases that may run against one server: each has a user and a namespace of its own.
-pub const PLACES: usize = 1_000;
+pub const PLACES: usize = 4_000;
 /// Token of the one who may do everything.
 pub const ADMIN: &str = "admin-of-the-proof";
 
@@ -64,6 +65,8 @@ impl Server {
                 "--data-dir",
                 &data,
                 "--unsafe-no-fsync",
+                // A thousand cases one after the other, and thousands of objects, with all that they were.
+                "--quota-backend-bytes=8589934592",
                 "--log-level",
                 "warn",
                 "--listen-client-urls",
@@ -124,7 +127,8 @@ impl Server {
                 "--secure-port=0",
                 "--kube-api-qps=500",
                 "--kube-api-burst=1000",
-                "--controllers=statefulset-controller,garbage-collector-controller,namespace-controller,persistentvolumeclaim-protection-controller",
+                "--controllers=statefulset-controller,garbage-collector-controller,namespace-controller,persistentvolumeclaim-protection-controller,horizontal-pod-autoscaler-controller",
+                "--horizontal-pod-autoscaler-sync-period=2s",
             ],
         )?;
         server.prepare()?;
@@ -325,8 +329,11 @@ fn tail(log: &str) -> String {
     lines[lines.len().saturating_sub(15)..].join("\n")
 }
 
-/// Where the operator is, built from the tree.
-pub fn operator() -> Said<PathBuf> {
+/// Where the operator is, built from the tree; `released`: as it is released.
+pub fn operator(released: bool) -> Said<PathBuf> {
+    if released {
+        return images::operator().map_err(text);
+    }
     Shell::new(place::cargo())
         .args(["build", "--locked", "--quiet", "--package", "postroad-operator"])
         .dir(&place::tree())

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::case::{Case, Verdict};
 use crate::operation::{Operation, Reference, listener};
+use crate::proxy::{Fault, Pick, Rule};
 use crate::request::Verb;
 use crate::rig::{Rig, World};
 use crate::server::Said;
@@ -38,6 +39,8 @@ pub fn cases(references: &[Arc<Reference>]) -> Vec<Case> {
         for (what, when) in [
             ("while the operator is down", When::Down),
             ("while it is created", When::Creating),
+            ("while its pods are replaced", When::Upgrading),
+            ("while a write is refused for good", When::Failing),
         ] {
             let deleted = deleted.clone();
             cases.push(Case::new("check_30_a_deletion_ends", what, move |world| {
@@ -117,6 +120,8 @@ async fn renewed(world: Arc<World>, created: Arc<Reference>) -> Said<Verdict> {
 enum When {
     Down,
     Creating,
+    Upgrading,
+    Failing,
 }
 
 async fn ends(world: Arc<World>, deleted: Arc<Reference>, when: When) -> Said<Verdict> {
@@ -128,6 +133,7 @@ async fn ends(world: Arc<World>, deleted: Arc<Reference>, when: When) -> Said<Ve
             Operation::Delete.act(&rig).await?;
             rig.operator.up();
             rig.reaches(&deleted.objects).await?;
+            return Ok(Verdict::Held);
         }
         When::Creating => {
             Operation::Create.prepare(&rig).await?;
@@ -135,23 +141,50 @@ async fn ends(world: Arc<World>, deleted: Arc<Reference>, when: When) -> Said<Ve
             Operation::Create.act(&rig).await?;
             rig.until("some writes", async |rig| Ok(rig.proxy.writes() > 3))
                 .await?;
-            Operation::Delete.act(&rig).await?;
-            // Pods and their claims may not have been made at all: what may be left is less.
-            rig.until("the listener is gone", async |rig| {
-                Ok(rig.api.find(&rig.path("smtplisteners", "edge")).await?.is_none())
+        }
+        When::Upgrading => {
+            Operation::Upgrade.prepare(&rig).await?;
+            rig.proxy.begin(Vec::new(), None);
+            Operation::Upgrade.act(&rig).await?;
+            rig.until("some writes", async |rig| Ok(rig.proxy.writes() > 2))
+                .await?;
+        }
+        When::Failing => {
+            Operation::Rename.prepare(&rig).await?;
+            let rule = Rule {
+                pick: Pick::Call(Verb::Patch, "services".into()),
+                fault: Fault::Answer(403),
+                times: usize::MAX,
+            };
+            rig.proxy.begin(vec![rule], None);
+            // Changed by somebody, it is applied anew.
+            let service = rig.path("services", "edge");
+            rig.api
+                .merge(&service, &json!({"spec": {"type": "NodePort"}}))
+                .await?;
+            rig.until("the listener says so", async |rig| {
+                let listener = rig.api.get(&rig.path("smtplisteners", "edge")).await?;
+                Ok(listener.to_string().contains("ApiError"))
             })
             .await?;
-            rig.quiet(0).await?;
-            let left = rig.objects().await?;
-            let owned = |name: &&String| {
-                !deleted.objects.contains_key(*name) && !name.starts_with("persistentvolumeclaims/")
-            };
-            let left: Vec<_> = left.keys().filter(owned).collect();
-            if !left.is_empty() {
-                return Err(format!("left behind: {left:?}"));
-            }
         }
     }
+    Operation::Delete.act(&rig).await?;
+    // Pods and their claims may not have been made at all: what may be left is less.
+    rig.until("the listener is gone", async |rig| {
+        Ok(rig.api.find(&rig.path("smtplisteners", "edge")).await?.is_none())
+    })
+    .await?;
+    rig.quiet(0).await?;
+    // What is owned is collected by the cluster, a moment later.
+    rig.until("nothing of it is left", async |rig| {
+        let left = rig.objects().await?;
+        let is_left = |name: &String| {
+            !deleted.objects.contains_key(name) && !name.starts_with("persistentvolumeclaims/")
+        };
+        Ok(!left.keys().any(is_left))
+    })
+    .await?;
     Ok(Verdict::Held)
 }
 

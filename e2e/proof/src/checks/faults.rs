@@ -12,11 +12,7 @@ use crate::rig::{Rig, World};
 use crate::server::Said;
 
 /// Every verb on every kind that the creation of a listener uses, each with each fault; storms; watches.
-pub fn cases(
-    created: &Arc<Reference>,
-    renamed: &Arc<Reference>,
-    used: &BTreeSet<(String, String)>,
-) -> Vec<Case> {
+pub fn cases(created: &Arc<Reference>, renamed: &Arc<Reference>) -> Vec<Case> {
     let mut cases = Vec::new();
     let faults = [
         Fault::Answer(403),
@@ -28,7 +24,7 @@ pub fn cases(
         Fault::Cut,
         Fault::Delay(Duration::from_secs(30)),
     ];
-    for (verb, kind) in used {
+    for (verb, kind) in &created.used {
         for fault in faults {
             for (how, times) in [("once", 1), ("five times", 5)] {
                 if times > 1 && matches!(fault, Fault::Delay(_)) {
@@ -108,21 +104,6 @@ pub fn cases(
         }
     }
     cases
-}
-
-/// The verbs and kinds that an undisturbed creation uses.
-pub async fn used(world: &World) -> Said<BTreeSet<(String, String)>> {
-    let rig = Rig::new(world).await?;
-    Operation::Create.prepare(&rig).await?;
-    rig.proxy.begin(Vec::new(), None);
-    Operation::Create.act(&rig).await?;
-    rig.quiet(1).await?;
-    let seen = rig.proxy.seen();
-    Ok(seen
-        .iter()
-        .filter(|seen| !seen.call.kind.is_empty() && seen.call.kind != "leases")
-        .map(|seen| (format!("{:?}", seen.call.verb), seen.call.kind.clone()))
-        .collect())
 }
 
 /// How long everything is refused.
