@@ -88,6 +88,10 @@ pub const ALL: &[Story] = &[
     story("orphaned_spool_adopted", spool_adopted::play),
     Story {
         exhaustive: true,
+        ..story("image_rolled_under_load", rolled_under_load::play)
+    },
+    Story {
+        exhaustive: true,
         ..story("spool_format_forward_and_back", spool_format::play)
     },
     // The rest need what only the local cluster has.

@@ -61,6 +61,7 @@ impl Case {
     }
 
     /// The same at another time.
+    #[must_use]
     pub fn at(self, turn: Turn) -> Self {
         Self { turn, ..self }
     }

@@ -1,6 +1,5 @@
 //! A new image goes pod by pod, highest first, under mail that waits and a client in the middle of a mail: that mail is accepted,
-//! and all of it arrives once. An image that cannot be had stops the rollout at one pod, and says so; the way back
-//! mends it, under fifty messages a second.
+//! and all of it arrives once. An image that cannot be had stops the rollout at one pod, and says so; the way back mends it.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -8,7 +7,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::rolled_under_load;
 use crate::images::{self, Image, Product};
 use crate::install;
 use crate::kubectl::{Failure, Outcome, condition, is, until};
@@ -29,17 +27,11 @@ pub fn play(scene: &Scene<'_>) -> Outcome {
     let result = with_far_down(scene, &room, &next);
     // Whatever happened, the next story has the usual image.
     scene.world.peers.set_far_running(true)?;
-    let usual = &scene.world.product.mta;
-    let back = || install(scene, usual);
-    let mails = match result {
-        Ok(mails) => mails,
-        Err(failure) => return back().and(Err(failure)),
-    };
-    rolled_under_load::play(scene, &room, || {
-        back()?;
-        await_rolled_out(&room, usual)
-    })?;
-    room.expect_at_far(&mails, Duration::from_mins(3))
+    let usual = install(scene, &scene.world.product.mta);
+    let mails = result?;
+    usual?;
+    room.expect_at_far(&mails, Duration::from_mins(3))?;
+    await_rolled_out(&room, &scene.world.product.mta)
 }
 
 fn with_far_down(scene: &Scene<'_>, room: &Mailroom<'_>, next: &Image) -> Outcome<Vec<Mail>> {
@@ -66,7 +58,7 @@ fn budget_restored(room: &Mailroom<'_>) -> Outcome {
 }
 
 /// Upgrades the release to another image of the mail server.
-fn install(scene: &Scene<'_>, mta: &Image) -> Outcome {
+pub(super) fn install(scene: &Scene<'_>, mta: &Image) -> Outcome {
     upgrade(scene, mta)()
 }
 
@@ -218,7 +210,8 @@ fn stopped_at_one_pod(scene: &Scene<'_>, room: &Mailroom<'_>) -> Outcome<Mail> {
     Ok(mail)
 }
 
-fn await_rolled_out(room: &Mailroom<'_>, mta: &Image) -> Outcome {
+/// Waits until every pod serves with an image, and the listener says that it is rolled out.
+pub(super) fn await_rolled_out(room: &Mailroom<'_>, mta: &Image) -> Outcome {
     until(ROLLED, || {
         let pods = look(room)?;
         Ok(pods.len() == PODS.len() && pods.values().all(|pod| pod.serves && pod.image == mta.name()))

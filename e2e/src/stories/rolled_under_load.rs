@@ -10,20 +10,38 @@ use std::thread;
 
 use serde_json::{Value, json};
 
+use super::image_rolled::{await_rolled_out, install};
+use crate::images;
 use crate::kubectl::{Failure, Outcome};
-use crate::mailroom::{Mailroom, dovecot};
+use crate::mailroom::{LISTENER, Mailroom, dovecot};
 use crate::peers::{self, FAR};
 use crate::story::Scene;
 
 /// Messages a second.
 const RATE: u64 = 50;
 
+/// Plays the story.
+pub fn play(scene: &Scene<'_>) -> Outcome {
+    let room = Mailroom::new(scene, 3).open()?;
+    let usual = &scene.world.product.mta;
+    let next = images::next_mta(&scene.world.product)?;
+    scene.world.cluster.load(&[next.archive.as_path()])?;
+    let rolled = under_load(scene, &room, || {
+        install(scene, &next)?;
+        await_rolled_out(&room, &next)
+    });
+    // Whatever happened, the next story has the usual image.
+    install(scene, usual)?;
+    rolled?;
+    await_rolled_out(&room, usual)
+}
+
 /// Replaces the pods by `roll`, under load.
-pub(super) fn play(scene: &Scene<'_>, room: &Mailroom<'_>, roll: impl FnOnce() -> Outcome) -> Outcome {
+fn under_load(scene: &Scene<'_>, room: &Mailroom<'_>, roll: impl FnOnce() -> Outcome) -> Outcome {
     let peers = &scene.world.peers;
     let client = &peers.namespace;
     let input = json!({
-        "host": peers::address(room.namespace(), crate::mailroom::LISTENER)?, "rate": RATE, "stop": STOP,
+        "host": peers::address(room.namespace(), LISTENER)?, "rate": RATE, "stop": STOP,
         "mark": room.mark("load"), "from": format!("someone@{FAR}"),
         "to": format!("load-{}@{}", std::process::id(), scene.domain), "store": dovecot(peers),
     });

@@ -305,7 +305,8 @@ fn moving(wanted: i32, serving: &[&Seen], found: &Found, config: &NewCondition) 
     } else if !found.growth.growing.is_empty() {
         Some(format!("volumes grow: {}", found.growth.growing.join(", ")))
     } else {
-        (config.status != Some(true)).then(|| config.message.clone())
+        // Where no pod is wanted, nobody is waited for.
+        (wanted > 0 && config.status != Some(true)).then(|| config.message.clone())
     }
 }
 

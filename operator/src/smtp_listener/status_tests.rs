@@ -524,6 +524,20 @@ fn a_rollout_is_work_under_way_until_it_stops() {
 }
 
 #[test]
+fn a_listener_that_wants_no_pod_is_ready_and_moves_no_more() {
+    let mut leaves = found(vec![pod("edge-0", |_| {})]);
+    leaves.pods[0].stays = false;
+    let ending = status(&listener(0), &leaves, now());
+    assert_eq!(status_of(&ending.conditions, RECONCILING), Some(true));
+    let none = status(&listener(0), &found(vec![]), now());
+    assert_eq!(status_of(&none.conditions, RECONCILING), Some(false));
+    assert_eq!(status_of(&none.conditions, READY), Some(true));
+    assert_eq!(reason_of(&none, READY), reason::SCALED_TO_ZERO);
+    let missing = status(&listener(1), &found(vec![]), now());
+    assert_eq!(status_of(&missing.conditions, RECONCILING), Some(true));
+}
+
+#[test]
 fn a_hibernating_listener_is_not_ready_and_tells_what_it_keeps() {
     let mut listener = listener(2);
     let holds = |state: &mut State| state.queue.messages = 6;

@@ -1,4 +1,4 @@
-//! Check 36, without mail: a HorizontalPodAutoscaler scales the custom resource itself, and the pods follow its number. The one of the
+//! Check 36, without mail: an autoscaler of pods (`HorizontalPodAutoscaler`) scales the custom resource itself, and the pods follow its number. The one of the
 //! cluster does it; figures of load are not there, so it is its bounds that move.
 
 use std::sync::Arc;
