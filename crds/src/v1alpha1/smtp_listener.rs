@@ -69,6 +69,8 @@ use crate::common::{Network, Period, SecretRef, Size};
 #[x_kube(
     validation = Rule::new("has(self.tls) || self.ports.all(p, p.tls == 'Disabled')").message("tls: a port that uses TLS needs a certificate; add tls.secretName, tls.issuerRef or tls.selfSigned"),
     validation = Rule::new("has(self.authentication) || self.ports.all(p, p.role != 'Submission')").message("authentication: a port of role Submission needs clients; add authentication.users or authentication.serviceAccounts"),
+    validation = Rule::new("!has(self.verification) || !has(self.verification.dmarc) || self.verification.dmarc.mode != 'Disabled' || !has(self.verification.arc) || !has(self.verification.arc.trustedSealers) || size(self.verification.arc.trustedSealers) == 0").message("verification.arc.trustedSealers are believed where DMARC fails, and verification.dmarc.mode: Disabled does not ask for it: say Report or Enforce there, or leave them out"),
+    validation = Rule::new("!has(self.verification) || !has(self.verification.dmarc) || self.verification.dmarc.mode != 'Disabled' || !has(self.reports) || !has(self.reports.dmarc) || self.reports.dmarc.mode == 'Disabled'").message("reports.dmarc.mode: Daily tells what DMARC said, and verification.dmarc.mode: Disabled does not ask for it: say Report or Enforce there, or Disabled here"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct SmtpListenerSpec {

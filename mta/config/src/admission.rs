@@ -485,6 +485,7 @@ mod tests {
             reports: &file.reports,
             filters: &file.filters,
             headers: &file.headers,
+            verification: &file.verification,
             limits: &file.limits,
             queue: &file.queue,
         };

@@ -14,7 +14,11 @@ use crate::limits::{Limits, QueueSection};
 use crate::reports::Reports;
 use crate::spool::{NEWEST_SPOOL_FORMAT, OLDEST_SPOOL_FORMAT};
 use crate::text::shorten;
-use crate::{access, admission, authentication, credentials, dkim, endpoint, filter, limits, reports, users};
+use crate::verification::Verification;
+use crate::{
+    access, admission, authentication, credentials, dkim, endpoint, filter, limits, reports, users,
+    verification,
+};
 
 /// One breach of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,6 +125,8 @@ pub struct Sections<'a> {
     pub access: &'a Access,
     /// `headers`.
     pub headers: &'a Headers,
+    /// `verification`.
+    pub verification: &'a Verification,
     /// `reports`.
     pub reports: &'a Reports,
     /// `filters`.
@@ -148,6 +154,7 @@ impl Sections<'_> {
         access::check_proxy(self.proxy_protocol, found);
         admission::check(self.access, found);
         access::check_headers(self.headers, found);
+        verification::check(self.verification, self.reports, found);
         reports::check(self.reports, found);
         filter::check(self.filters, found);
         limits::check_limits(self.limits, found);
@@ -239,6 +246,7 @@ fn check_sections(file: &ConfigFile, found: &mut Findings) {
         proxy_protocol: &file.proxy_protocol,
         access: &file.access,
         headers: &file.headers,
+        verification: &file.verification,
         reports: &file.reports,
         filters: &file.filters,
         limits: &file.limits,
@@ -641,6 +649,16 @@ policies:
             ),
             ("users:", "reports: {from: nobody}\nusers:", "reports.from"),
             ("users:", "reports: {contact: ''}\nusers:", "reports.contact"),
+            (
+                "users:",
+                "reports: {dmarc: {mode: Daily}}\nverification: {dmarc: {mode: Disabled}}\nusers:",
+                "reports.dmarc.mode",
+            ),
+            (
+                "users:",
+                "verification: {arc: {trustedSealers: [list.example]}, dmarc: {mode: Disabled}}\nusers:",
+                "verification.arc.trustedSealers",
+            ),
             ("users:", "relayFrom: [0.0.0.0/0]\nusers:", "relayFrom[0]"),
             ("users:", "relayFrom: ['::/0']\nusers:", "relayFrom[0]"),
             (

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::check::Findings;
 use crate::domain::DomainName;
 use crate::file::unset;
+use crate::reports::{ReportMode, Reports};
 
 /// How mail at ports of role Transfer is judged. Clients of `relayFrom` and of this machine are not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +23,29 @@ pub struct Verification {
     /// The policy of the author's domain (RFC 9989).
     #[serde(skip_serializing_if = "unset")]
     pub dmarc: DmarcSection,
+}
+
+/// What stands on DMARC says nothing where that is not asked for: then it is refused, as nobody means it so.
+pub(crate) fn check(given: &Verification, reports: &Reports, found: &mut Findings) {
+    let is_asked = given.dmarc.mode != DmarcMode::Disabled;
+    found.require(
+        is_asked || given.arc.trusted_sealers.is_empty(),
+        || "verification.arc.trustedSealers".into(),
+        || {
+            "they are believed where DMARC fails, and with `verification.dmarc.mode: Disabled` it is not asked for: say Report or \
+             Enforce there, or leave them out"
+                .into()
+        },
+    );
+    found.require(
+        is_asked || reports.dmarc.mode == ReportMode::Disabled,
+        || "reports.dmarc.mode".into(),
+        || {
+            "they tell what DMARC said, and with `verification.dmarc.mode: Disabled` it is not asked for: say Report or Enforce \
+             there, or Disabled here"
+                .into()
+        },
+    );
 }
 
 /// Whether a check is made for its own sake.
@@ -49,7 +74,7 @@ pub struct ArcSection {
     /// Whether they are told of.
     #[serde(skip_serializing_if = "unset")]
     pub mode: CheckMode,
-    /// Forwarders whose word is taken that a message passed DMARC when they got it: `d=` of their seals.
+    /// Forwarders whose word is taken that a message passed DMARC when they got it: `d=` of their seals. Not where DMARC is `Disabled`.
     #[serde(skip_serializing_if = "unset")]
     pub trusted_sealers: Vec<DomainName>,
 }

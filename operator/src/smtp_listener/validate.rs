@@ -181,6 +181,7 @@ fn sections(valid: &Valid) -> Result<(), Invalid> {
         proxy_protocol: &valid.proxy_protocol,
         access: &valid.access,
         headers: &valid.headers,
+        verification: &valid.verification,
         reports: &valid.reports,
         filters: &valid.filters,
         limits: &valid.limits,
@@ -611,6 +612,11 @@ mod tests {
                 json!({"access": {"deny": [{"networks": []}]}}),
                 "spec.access.deny[0]",
                 "has no term",
+            ),
+            (
+                json!({"reports": {"dmarc": {"mode": "Daily"}}, "verification": {"dmarc": {"mode": "Disabled"}}}),
+                "spec.reports.dmarc.mode",
+                "not asked for",
             ),
             (
                 json!({"reports": {"from": "a b@example.com"}}),

@@ -33,7 +33,7 @@ pub struct Reports {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct DmarcReports {
-    /// Whether they are sent. They stand on `verification.dmarc`, whose `mode` must not be `Disabled` then.
+    /// Whether they are sent. They stand on `verification.dmarc`, whose `mode` may not be `Disabled` then.
     #[serde(default)]
     pub mode: ReportMode,
 }

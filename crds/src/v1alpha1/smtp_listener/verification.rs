@@ -41,6 +41,7 @@ pub struct ArcCheck {
     pub mode: CheckMode,
     /// Forwarders, such as mailing lists, whose word is taken that a message passed DMARC when they got it: the `d=` of their seals. A
     /// message for which one of them vouches is not refused though it fails DMARC, if all who sealed it since are of this list.
+    /// Not with `dmarc.mode: Disabled`, which asks for nothing that they could vouch for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 100),
