@@ -31,6 +31,8 @@ pub const PORT_25_REACHABLE: &str = "Port25Reachable";
 pub const MX_VALID: &str = "MXValid";
 /// The SPF record lets the listeners' egress addresses send.
 pub const SPF_VALID: &str = "SPFValid";
+/// The DMARC record asks for what the owner wants.
+pub const DMARC_VALID: &str = "DMARCValid";
 /// A record says that there is an MTA-STS policy.
 pub const MTASTS_VALID: &str = "MTASTSValid";
 /// The record of TLS-RPT is right.

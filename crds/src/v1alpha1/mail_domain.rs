@@ -79,6 +79,10 @@ pub struct MailDomainSpec {
     /// keys where the old ones are lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dkim: Option<Dkim>,
+    /// What other servers are asked to do with mail that has this domain in From and is not its own (DMARC, RFC 9989); absent =
+    /// nothing is looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dmarc: Option<DomainDmarc>,
     /// What other servers are asked to keep to when they reach this domain's mail servers (MTA-STS, RFC 8461); absent = nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mta_sts: Option<MtaSts>,
@@ -210,6 +214,34 @@ pub enum DkimAlgorithm {
     Ed25519,
 }
 
+/// What others do with mail that has the domain in From and for which neither DKIM nor SPF speaks. The record that says so is judged
+/// and shown, and published by its owner.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DomainDmarc {
+    /// What they are asked to do.
+    pub policy: DmarcPolicy,
+    /// Where they report each day what came in the domain's name: `mailto:ADDRESS`. The record may have others beside them. An address
+    /// of another organisation gets reports where a record of that one consents.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 8),
+        inner(length(max = 255), regex(pattern = r"^mailto:[^\s,;!@]+@[^\s,;!@]+$"))
+    )]
+    pub report_to: Vec<String>,
+}
+
+/// What others are asked to do with mail that is not the domain's own (RFC 9989 section 4.7, `p`).
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DmarcPolicy {
+    /// Nothing but reports.
+    None,
+    /// To treat it with suspicion.
+    Quarantine,
+    /// To refuse it.
+    Reject,
+}
+
 /// The MTA-STS policy of the domain: `status.records` has policy and record to publish. The policy is on a web server of the domain's
 /// owner; it is fetched as others fetch it, and both are judged.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
@@ -273,6 +305,9 @@ pub struct Checks {
     /// The records of the keys, where the domain has `dkim`. `Ignored`: the keys sign whether their records are seen or not.
     #[serde(default)]
     pub dkim: Check,
+    /// The record of `dmarc`, where the domain has that.
+    #[serde(default = "advised")]
+    pub dmarc: Check,
     /// The record and the policy of `mtaSts`, where the domain has that.
     #[serde(default = "advised")]
     pub mta_sts: Check,
@@ -291,6 +326,7 @@ impl Default for Checks {
             mx: Check::default(),
             spf: Check::default(),
             dkim: Check::default(),
+            dmarc: advised(),
             mta_sts: advised(),
             tls_rpt: advised(),
             dane: ignored(),
@@ -337,7 +373,7 @@ pub struct MailDomainStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dkim: Option<DkimStatus>,
     /// Conditions: Ready, Reconciling, Stalled, MXValid, SPFValid, DKIMValid and DKIMKeysCurrent where it signs,
-    /// MTASTSValid with `mtaSts`, TLSRPTValid with `tlsRpt`, DANEValid where `dns.checks.dane` asks for it, and OwnershipProven where a proof is asked for.
+    /// DMARCValid with `dmarc`, MTASTSValid with `mtaSts`, TLSRPTValid with `tlsRpt`, DANEValid where `dns.checks.dane` asks for it, and OwnershipProven where a proof is asked for.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[serde(default)]
     pub conditions: Vec<Condition>,

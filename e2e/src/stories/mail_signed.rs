@@ -1,5 +1,6 @@
-//! A domain asks for signatures: the operator makes the keys and says which records to publish; once they are seen, mail that
-//! users submit is signed, and a verifier of others that asks DNS is content. A lost Secret changes nothing until a person says so.
+//! A domain asks for signatures, a policy of DMARC and reports about TLS: the operator makes the keys and says which records to
+//! publish; once they are seen, mail that users submit is signed, and a verifier of others that asks DNS is content. A lost Secret
+//! changes nothing until a person says so.
 
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ use crate::story::Scene;
 pub fn play(scene: &Scene<'_>) -> Outcome {
     let mut room = Mailroom::new(scene, 1);
     room.domain["spec"]["dkim"] = json!({});
+    room.domain["spec"]["dmarc"] = json!({"policy": "Reject", "reportTo": ["mailto:dmarc@signed.example"]});
+    room.domain["spec"]["tlsRpt"] = json!({"reportTo": ["mailto:tls@signed.example"]});
     room.apply()?;
     room.await_ready()?;
     let desk = Desk::new(&room, scene)?;
@@ -27,7 +30,14 @@ pub fn play(scene: &Scene<'_>) -> Outcome {
     if header_of(&unsigned).contains("DKIM-Signature:") {
         return Err(Failure::wrong("a key signs whose record nobody has seen"));
     }
-    desk.publish_keys(&records)?;
+    let mut wanted = records;
+    for (name, judged, missing) in ASKED_OF_OTHERS {
+        wanted.push(desk.record_that_is_missing(name, judged, missing)?);
+    }
+    desk.publish_keys(&wanted)?;
+    for (_, judged, _) in ASKED_OF_OTHERS {
+        scene.namespace.wait_condition(DOMAIN, judged, "True", SEEN)?;
+    }
     desk.is_signed("published")?;
     desk.lost_keys_are_not_made_anew()?;
     desk.same_process()
@@ -46,6 +56,19 @@ impl Desk<'_> {
             return Err(Failure::wrong(format!("the Secret is {owner}'s")));
         }
         Ok(key_records(&found))
+    }
+
+    /// A row that is shown, and of which the condition says that it is not in the DNS.
+    fn record_that_is_missing(&self, name: &str, judged: &str, missing: &str) -> Outcome<Value> {
+        let namespace = self.room.namespace();
+        let found = namespace.wait_for(DOMAIN, &format!("{judged}=False/{missing}"), LIMIT, |domain| {
+            condition(domain, judged)
+                .is_some_and(|found| found["status"] == "False" && found["reason"] == missing)
+        })?;
+        let mut rows = found["status"]["records"].as_array().into_iter().flatten();
+        let is_it = |row: &&Value| row["name"].as_str().is_some_and(|its| its.starts_with(name));
+        let row = rows.find(is_it).cloned();
+        row.ok_or_else(|| Failure::wrong(format!("no record {name} is shown: {:#}", found["status"])))
     }
 
     /// Publishes them as the status has them, and waits until the domain says that all is well.
@@ -148,6 +171,11 @@ for at in range(count):
 print(*said)
 "#;
 
+/// Records beside those of keys: their names' beginning, the condition about them, and why it is False at first.
+const ASKED_OF_OTHERS: [(&str, &str, &str); 2] = [
+    ("_dmarc.", "DMARCValid", "DMARCMissing"),
+    ("_smtp._tls.", "TLSRPTValid", "TLSRPTMissing"),
+];
 const DOMAIN: &str = "maildomain/domain";
 const SECRET: &str = "secret/domain-dkim";
 /// How long the operator may take for what it is told of at once.

@@ -11,6 +11,7 @@ use std::fmt::{self, Write as _};
 
 mod dane;
 mod dkim;
+mod dmarc;
 mod mta_sts;
 mod mta_sts_policy;
 mod proof;
@@ -21,6 +22,7 @@ use super::exchange::{Found, Trouble, exchangers};
 use super::resolver::Observation;
 pub use dane::{DaneWanted, Proof, dane};
 pub use dkim::{DkimWanted, dkim};
+pub use dmarc::{DmarcWanted, dmarc};
 pub use mta_sts::{MtaStsWanted, mta_sts};
 pub use mta_sts_policy::{Served, policy};
 pub use proof::{ProofWanted, proof};
@@ -80,6 +82,18 @@ pub mod reasons {
     pub const DKIM_INVALID: &str = "DKIMInvalid";
     /// It has another key.
     pub const DKIM_OTHER_KEY: &str = "DKIMOtherKey";
+    /// The record asks for the policy that is wanted, and has every place that reports are wanted at.
+    pub const DMARC_FOUND: &str = "DMARCFound";
+    /// There is no such record.
+    pub const DMARC_MISSING: &str = "DMARCMissing";
+    /// There is more than one.
+    pub const DMARC_SEVERAL: &str = "DMARCSeveralRecords";
+    /// It cannot be read.
+    pub const DMARC_INVALID: &str = "DMARCInvalid";
+    /// It asks for another policy.
+    pub const DMARC_POLICY_DIFFERS: &str = "DMARCPolicyDiffers";
+    /// It lacks a place.
+    pub const DMARC_ELSEWHERE: &str = "DMARCElsewhere";
     /// A record says that there is an MTA-STS policy.
     pub const MTASTS_RECORD_FOUND: &str = "MTASTSRecordFound";
     /// There is no such record.

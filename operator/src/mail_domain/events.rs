@@ -11,12 +11,13 @@ use crate::context::Ctx;
 use crate::driver::event;
 
 /// Conditions whose changes are Events.
-const TOLD: [&str; 9] = [
+const TOLD: [&str; 10] = [
     types::MX_VALID,
     types::SPF_VALID,
     types::OWNERSHIP_PROVEN,
     types::DKIM_VALID,
     types::DKIM_KEYS_CURRENT,
+    types::DMARC_VALID,
     types::MTASTS_VALID,
     types::TLSRPT_VALID,
     types::DANE_VALID,

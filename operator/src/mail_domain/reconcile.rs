@@ -10,8 +10,9 @@ use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use postroad_config::{Domain, DomainName};
 use postroad_crds::conditions::{self, NewCondition, set_condition};
-use postroad_crds::mail_domain::{Check as Wish, Checks, DkimStatus, RecordStatus};
+use postroad_crds::mail_domain::{Check as Wish, Checks, DkimStatus, DmarcPolicy, DomainDmarc, RecordStatus};
 use postroad_crds::{MailDomain, MailDomainStatus, SmtpListener};
+use postroad_verify::dmarc::Policy;
 
 use super::keys;
 use super::records::{self, Row};
@@ -22,8 +23,10 @@ use super::{events, pace, proof, providers, tls_records, validate};
 use crate::apply;
 use crate::attached;
 use crate::context::Ctx;
-use crate::dns::judge::{self, DkimWanted, Judgement, MxWanted, ProofWanted, Ruling, SpfWanted};
-use crate::dns::{resolver, spf};
+use crate::dns::exchange::Trouble;
+use crate::dns::judge::{self, DkimWanted, DmarcWanted, Judgement, MxWanted, ProofWanted, Ruling, SpfWanted};
+use crate::dns::resolver::Server;
+use crate::dns::{Resolver, resolver, spf};
 use crate::error::Error;
 use crate::rendered::was_served;
 use crate::smtp_listener::validate as listeners;
@@ -259,6 +262,7 @@ struct Severities {
     mx: Option<Severity>,
     spf: Option<Severity>,
     dkim: Option<Severity>,
+    dmarc: Option<Severity>,
     mta_sts: Option<Severity>,
     tls_rpt: Option<Severity>,
     dane: Option<Severity>,
@@ -271,6 +275,7 @@ impl Severities {
             mx: severity(wishes.mx).filter(|_| domain.inbound.is_some()),
             spf: severity(wishes.spf),
             dkim: severity(wishes.dkim).filter(|_| !keys.is_empty()),
+            dmarc: severity(wishes.dmarc).filter(|_| object.spec.dmarc.is_some()),
             mta_sts: severity(wishes.mta_sts).filter(|_| object.spec.mta_sts.is_some()),
             tls_rpt: severity(wishes.tls_rpt).filter(|_| object.spec.tls_rpt.is_some()),
             dane: severity(wishes.dane).filter(|_| domain.inbound.is_some()),
@@ -297,11 +302,12 @@ async fn judge_all(
         mx,
         spf: spf_wish,
         dkim,
+        dmarc,
         mta_sts,
         tls_rpt,
         dane,
     } = *asked.severities;
-    if [mx, spf_wish, dkim, mta_sts, tls_rpt, dane]
+    if [mx, spf_wish, dkim, dmarc, mta_sts, tls_rpt, dane]
         .iter()
         .all(Option::is_none)
     {
@@ -363,6 +369,10 @@ async fn judge_all(
             list.push((types::DKIM_VALID, severity, judge::dkim(&wanted, &seen)));
         }
     }
+    if let (Some(severity), Some(given)) = (dmarc, &object.spec.dmarc) {
+        let judgement = judge_dmarc(given, name, &resolver, &servers).await;
+        list.push((types::DMARC_VALID, severity, judgement));
+    }
     list.extend(
         tls_records::judge_all(
             object,
@@ -378,6 +388,29 @@ async fn judge_all(
         list.extend(tls_records::judge_dane((name, found), severity, &resolver, named).await);
     }
     list
+}
+
+async fn judge_dmarc(
+    given: &DomainDmarc,
+    domain: &str,
+    resolver: &Resolver,
+    servers: &Result<Vec<Server>, Trouble>,
+) -> Judgement {
+    let name = format!("_dmarc.{domain}");
+    let seen = match servers {
+        Ok(servers) => Ok(resolver.observe(servers, &name, crate::dns::TXT).await),
+        Err(trouble) => Err(trouble.clone()),
+    };
+    let wanted = DmarcWanted {
+        name: &name,
+        policy: match given.policy {
+            DmarcPolicy::None => Policy::None,
+            DmarcPolicy::Quarantine => Policy::Quarantine,
+            DmarcPolicy::Reject => Policy::Reject,
+        },
+        report_to: &given.report_to,
+    };
+    judge::dmarc(&wanted, &seen)
 }
 
 fn hostnames(found: &[SmtpListener]) -> Vec<String> {
@@ -494,6 +527,7 @@ const _: () = assert!(
         && same(types::OWNERSHIP_PROVEN, conditions::OWNERSHIP_PROVEN)
         && same(types::DKIM_VALID, conditions::DKIM_VALID)
         && same(types::DKIM_KEYS_CURRENT, conditions::DKIM_KEYS_CURRENT)
+        && same(types::DMARC_VALID, conditions::DMARC_VALID)
         && same(types::MTASTS_VALID, conditions::MTASTS_VALID)
         && same(types::TLSRPT_VALID, conditions::TLSRPT_VALID)
         && same(types::DANE_VALID, conditions::DANE_VALID)

@@ -20,6 +20,8 @@ pub mod types {
     pub const MX_VALID: &str = "MXValid";
     /// The SPF record lets the mail out.
     pub const SPF_VALID: &str = "SPFValid";
+    /// The DMARC record asks for what the owner wants.
+    pub const DMARC_VALID: &str = "DMARCValid";
     /// A record says that there is an MTA-STS policy.
     pub const MTASTS_VALID: &str = "MTASTSValid";
     /// The record that says where reports about TLS go is right.

@@ -54,6 +54,10 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
         "in what is said of DNS records: unit tests of `dns`",
     ),
     (
+        "maildomains/dmarc",
+        "in what is said of DNS records: unit tests of `dns`",
+    ),
+    (
         "maildomains/mtaSts",
         "in what is said of DNS records: unit tests of `dns`",
     ),
