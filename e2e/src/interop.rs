@@ -8,9 +8,9 @@
 //!   clients  swaks, msmtp, smtplib … ─► ours (AUTH, STARTTLS or implicit TLS) ─► sink
 //!   reports  ours ─► parsedmarc: policy, rows, results
 //!   notices  ours ─► sisimai, flufl.bounce, BounceParser: recipient, status, action
-//!   filters  client ─► ours, which asks OpenDKIM (milter) and rspamd (HTTP) ─► sink
+//!   filters  client ─► ours, which asks OpenDKIM, rspamd and ClamAV ─► sink
 //!   dane     ours ─► servers of signed zones, of zones without signatures and of broken ones; what is delivered and what waits
-//!   signatures  ours ─► dkimpy, Mail::DKIM, OpenDKIM: what we sign and seal passes
+//!   signatures  ours ─► dkimpy, Mail::DKIM, OpenDKIM, rspamd: what we sign and seal passes
 //! ```
 //!
 //! A tap writes down what both sides say, so that an extension counts as used only where it was seen. Bodies are compared

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   client ─► ours ─┬─► OpenDKIM signs ─► OpenDKIM verifies ─► sink: signed, and the second one says that it holds
-//!                   └─► rspamd: the pattern that it knows is refused, and plain mail is not
+//!                   ├─► rspamd, over HTTP or as a milter: what it knows is refused, marked or renamed, and plain mail is not
+//!                   └─► ClamAV: what is infected is refused
 //! ```
 //!
 //! One that verifies what another one signed has seen every octet of header and body as it will leave; and so has the one that
@@ -23,7 +24,7 @@ use crate::rootfs::{Jail, Rootfs};
 use crate::shell::{Background, Shell};
 
 pub(super) fn play() -> Outcome<Vec<Table>> {
-    Ok(vec![open_dkim()?, rspamd()?])
+    Ok(vec![open_dkim()?, rspamd()?, clamav()?])
 }
 
 /// The first filter signs and the second verifies.
@@ -149,23 +150,57 @@ fn service(protocol: &str, at: SocketAddr) -> String {
     format!("{{{protocol}: {{host: 127.0.0.1, port: {}}}}}", at.port())
 }
 
-/// rspamd with its test pattern, and nothing that needs a network.
+/// rspamd with its test patterns (`enable_test_patterns` in Debian's 3.4, `gtube_patterns` since 3.8), and nothing that needs a
+/// network: its normal worker over HTTP, and its proxy as a milter.
 fn rspamd() -> Outcome<Table> {
     let scratch = tempfile::tempdir()?;
-    let jail = Rootfs::cached("rspamd", &["rspamd"])?.enter(scratch.path(), &[])?;
-    let at = free_address()?;
-    let worker = format!("bind_socket = \"127.0.0.1:{}\";\ncount = 1;\n", at.port());
-    for (file, text) in [
+    let jail = Rootfs::cached("rspamd", RSPAMD)?.enter(scratch.path(), &[])?;
+    let (http, milter) = (free_address()?, free_address()?);
+    let proxy =
+        format!("bind_socket = \"{milter}\";\nupstream \"local\" {{ default = yes; self_scan = yes; }}\n");
+    let program = start_rspamd(
+        &jail,
+        http,
+        &[
+            ("worker-proxy.inc", &proxy),
+            // Without a score of its own it is no action that rspamd takes.
+            ("actions.conf", "rewrite_subject = 8;\nsubject = \"[junk] %s\";\n"),
+        ],
+        "enable_test_patterns = true;\ndns { nameserver = [\"127.0.0.1:1\"]; timeout = 0.1s; retransmits = 1; }\n",
+    )?;
+    listens(milter)?;
+    let columns = [("rspamd", http), ("milter", milter)].map(|(protocol, at)| acted(protocol, at));
+    let [http, milter] = columns;
+    let (http, milter) = (http?, milter?);
+    let mut table = Table::new("done as rspamd says", &["over HTTP", "as a milter"]);
+    for (number, (row, ..)) in SPAM.iter().enumerate() {
+        let cells = [&http, &milter].map(|column| column[number].clone());
+        table.rows.push(((*row).to_owned(), cells.to_vec()));
+    }
+    drop(program);
+    Ok(table)
+}
+
+/// Starts rspamd with its normal worker there, no fuzzy storage and no controller.
+pub(super) fn start_rspamd(
+    jail: &Jail,
+    at: SocketAddr,
+    more: &[(&str, &str)],
+    options: &str,
+) -> Outcome<Background> {
+    let worker = format!("bind_socket = \"{at}\";\ncount = 1;\n");
+    let options = format!("{options}disable_hyperscan = true;\nurl_tld = \"/etc/rspamd/local.d/tld\";\n");
+    let usual = [
         ("worker-normal.inc", worker.as_str()),
         ("worker-controller.inc", "enabled = false;\n"),
         ("worker-proxy.inc", "enabled = false;\n"),
         ("worker-fuzzy.inc", "enabled = false;\n"),
-        (
-            "options.inc",
-            "gtube_patterns = \"all\";\ndns { nameserver = [\"127.0.0.1:1\"]; timeout = 0.1s; retransmits = 1; }\n",
-        ),
+        ("options.inc", &options),
+        // Thousands of names are compiled for many seconds otherwise.
+        ("tld", "com\ntest\n"),
         ("logging.inc", "type = \"console\";\nlevel = \"warning\";\n"),
-    ] {
+    ];
+    for (file, text) in usual.iter().chain(more) {
         jail.write(&format!("/etc/rspamd/local.d/{file}"), text)?;
     }
     jail.run(
@@ -177,29 +212,99 @@ fn rspamd() -> Outcome<Table> {
         let log = jail.run("tail", ["-n", "30", "/rspamd.log"]).unwrap_or_default();
         Failure::wrong(format!("rspamd: {error}\n{log}"))
     })?;
+    Ok(program)
+}
+
+/// What became of each row of [`SPAM`], by a filter in that protocol.
+fn acted(protocol: &str, at: SocketAddr) -> Outcome<Vec<Verdict>> {
     let filters = format!(
         "filters:\n\x20 - {{name: spam, service: {}}}\n",
-        service("rspamd", at)
+        service(protocol, at)
     );
     let sink = Sink::start()?;
     let ours = Ours::start_with(free_address()?, &[], sink.address, &filters)?;
-    let mut table = Table::new("rspamd over HTTP", &["done as it said"]);
-    for (row, pattern, code, mark) in SPAM {
-        let reply = hand_in(ours.smtp, row, pattern);
-        let verdict = match reply {
-            Ok(reply) if !reply.starts_with(code) => Verdict::Fail(format!("{reply}\n{}", ours.log())),
-            Ok(_) if *code != "250" => Verdict::Yes,
-            Ok(_) => match arrived(&sink, row) {
-                Some(text) if text.contains(mark) && (!mark.is_empty() || !text.contains("X-Spam:")) => {
-                    Verdict::Yes
-                }
-                text => Verdict::Fail(format!("{}\n{}", text.unwrap_or_default(), ours.log())),
-            },
-            Err(error) => Verdict::Fail(format!("{error}\n{}", ours.log())),
+    let became = |(row, pattern, code, mark): &(&str, &str, &str, &str)| {
+        let reply = match hand_in(ours.smtp, row, pattern) {
+            Ok(reply) => reply,
+            Err(error) => return Verdict::Fail(format!("{error}\n{}", ours.log())),
         };
-        table.rows.push(((*row).to_owned(), vec![verdict]));
-    }
-    drop(program);
+        if !reply.starts_with(code) {
+            return Verdict::Fail(format!("{reply}\n{}", ours.log()));
+        }
+        if *code != "250" {
+            return Verdict::Yes;
+        }
+        match arrived(&sink, row) {
+            Some(text) if text.contains(mark) && (!mark.is_empty() || !text.contains("X-Spam:")) => {
+                Verdict::Yes
+            }
+            text => Verdict::Fail(format!("{}\n{}", text.unwrap_or_default(), ours.log())),
+        }
+    };
+    Ok(SPAM.iter().map(became).collect())
+}
+
+/// clamav-milter with one signature of ours and no other.
+fn clamav() -> Outcome<Table> {
+    let scratch = tempfile::tempdir()?;
+    let jail = Rootfs::cached("clamav", &["clamav-daemon", "clamav-milter"])?.enter(scratch.path(), &[])?;
+    let (scanner, milter) = (free_address()?, free_address()?);
+    let hex: Vec<_> = INFECTED.bytes().map(|octet| format!("{octet:02x}")).collect();
+    let hex = hex.concat();
+    jail.write("/db/test.ndb", format!("Postroad.Test:0:*:{hex}\n"))?;
+    jail.write(
+        "/clamd.conf",
+        format!(
+            "Foreground yes\nTCPSocket {}\nTCPAddr 127.0.0.1\nDatabaseDirectory /db\n",
+            scanner.port()
+        ),
+    )?;
+    jail.write(
+        "/milter.conf",
+        format!(
+            "Foreground yes\nMilterSocket inet:{}@127.0.0.1\nClamdSocket tcp:{scanner}\nOnInfected Reject\nAddHeader Replace\n",
+            milter.port()
+        ),
+    )?;
+    let spawn = |name: &str, command: &str, at: SocketAddr| -> Outcome<Background> {
+        let program = jail.spawn("sh", ["-c", &format!("exec {command} >/{name}.log 2>&1")])?;
+        listens(at).map_err(|error| {
+            let log = jail.run("cat", [&format!("/{name}.log")]).unwrap_or_default();
+            Failure::wrong(format!("{name}: {error}\n{log}"))
+        })?;
+        Ok(program)
+    };
+    let programs = [
+        spawn("clamd", "clamd --config-file=/clamd.conf", scanner)?,
+        spawn(
+            "clamav-milter",
+            "clamav-milter --config-file=/milter.conf",
+            milter,
+        )?,
+    ];
+    let filters = format!(
+        "filters:\n\x20 - {{name: virus, service: {}}}\n",
+        service("milter", milter)
+    );
+    let sink = Sink::start()?;
+    let ours = Ours::start_with(free_address()?, &[], sink.address, &filters)?;
+    let mut table = Table::new("clamav-milter", &["done as it said"]);
+    let clean = match hand_in(ours.smtp, "clean", "hello") {
+        Ok(reply) if reply.starts_with("250") => match arrived(&sink, "clean") {
+            Some(text) if text.contains("\r\nX-Virus-Status: Clean\r\n") => Verdict::Yes,
+            text => Verdict::Fail(text.unwrap_or_default()),
+        },
+        reply => Verdict::Fail(format!("{reply:?}\n{}", ours.log())),
+    };
+    let infected = match hand_in(ours.smtp, "infected", INFECTED) {
+        Ok(reply) if reply.starts_with('5') => Verdict::Yes,
+        reply => Verdict::Fail(format!("{reply:?}\n{}", ours.log())),
+    };
+    table.rows = vec![
+        ("clean: taken, and says so".to_owned(), vec![clean]),
+        ("infected: refused".to_owned(), vec![infected]),
+    ];
+    drop(programs);
     Ok(table)
 }
 
@@ -221,6 +326,10 @@ fn arrived(sink: &Sink, subject: &str) -> Option<String> {
     mail.map(|mail| text(&mail.content))
 }
 
+pub(super) const RSPAMD: &[&str] = &["rspamd"];
+/// What the scanner's one signature is of.
+const INFECTED: &str = "THIS-IS-NO-VIRUS-BUT-POSTROADS-TEST-OF-ONE";
+
 /// A row, what stands in the body, the reply, and what has to stand in the message that comes out.
 const SPAM: &[(&str, &str, &str, &str)] = &[
     ("no action", "hello", "250", ""),
@@ -229,5 +338,17 @@ const SPAM: &[(&str, &str, &str, &str)] = &[
         "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X",
         "554",
         "",
+    ),
+    (
+        "add header",
+        "YJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X",
+        "250",
+        "\r\nX-Spam: Yes\r\n",
+    ),
+    (
+        "rewrite subject",
+        "ZJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X",
+        "250",
+        "\r\nSubject: [junk] rewrite subject\r\n",
     ),
 ];

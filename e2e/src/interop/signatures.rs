@@ -1,10 +1,14 @@
 //! Messages that we sign and seal, verified by the programs that others verify with.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
+use serde_json::Value;
+
+use super::filters::{RSPAMD, start_rspamd};
 use super::{Table, Verdict};
 use crate::kubectl::Outcome;
-use crate::place;
+use crate::place::{self, free_address};
 use crate::rootfs::Rootfs;
 use crate::shell::Shell;
 
@@ -39,11 +43,53 @@ pub(super) fn play() -> Outcome<Vec<Table>> {
     jail.write("/verifiers.pl", MAIL_DKIM)?;
     let script =
         format!("python3 /verifiers.py /samples/*.eml; perl /verifiers.pl /samples/*.eml; {OPENDKIM}");
-    let said = jail.run("sh", ["-c", &script])?;
+    let said = jail.run("sh", ["-c", &script])? + "\n" + &rspamd(samples.path())?;
     Ok(vec![judge(&said)])
 }
 
-fn write_samples(folder: &std::path::Path) -> Outcome {
+/// rspamd, whose keys come from its settings in place of DNS. Says how many signatures pass, and of a chain whether it does.
+fn rspamd(samples: &Path) -> Outcome<String> {
+    let scratch = tempfile::tempdir()?;
+    let jail = Rootfs::cached("rspamd", RSPAMD)?.enter(scratch.path(), &[(samples, "/samples")])?;
+    let zone = std::fs::read_to_string(samples.join("zone"))?;
+    let records = zone.lines().filter_map(|line| line.split_once(' '));
+    let records =
+        records.map(|(name, text)| format!("{{ name = \"{name}\"; type = txt; replies = [\"{text}\"]; }},"));
+    let options = format!(
+        "dns {{ nameserver = [\"127.0.0.1:1\"]; timeout = 0.1s; retransmits = 1; fake_records = [{}]; }}\n",
+        records.collect::<String>()
+    );
+    let at = free_address()?;
+    let program = start_rspamd(&jail, at, &[], &options)?;
+    let ask = format!(
+        "for file in /samples/*.eml; do
+             printf '%s\\t' \"$(basename \"$file\" .eml)\"
+             rspamc --connect {at} --ip 203.0.113.7 --json --compact symbols \"$file\" | tr -d '\\n'
+             echo
+         done"
+    );
+    let said = jail.run("sh", ["-c", &ask])?;
+    drop(program);
+    let found = said.lines().filter_map(|line| {
+        let (sample, answer) = line.split_once('\t')?;
+        let answer: Value = serde_json::from_str(answer).unwrap_or_default();
+        let symbols = &answer["symbols"];
+        let words = if sample.starts_with("arc-") {
+            if symbols["ARC_ALLOW"].is_object() {
+                "pass".to_owned()
+            } else {
+                symbols.to_string()
+            }
+        } else {
+            let passed = symbols["R_DKIM_ALLOW"]["options"].as_array().map_or(0, Vec::len);
+            passed.to_string()
+        };
+        Some(format!("{sample}\trspamd\t{words}\n"))
+    });
+    Ok(found.collect())
+}
+
+fn write_samples(folder: &Path) -> Outcome {
     let args = [
         "run",
         "--locked",
@@ -61,7 +107,10 @@ fn write_samples(folder: &std::path::Path) -> Outcome {
 
 /// `said`: lines of sample, verifier, and what it found, between tabs.
 fn judge(said: &str) -> Table {
-    let mut table = Table::new("signed by Postroad", &["dkimpy", "Mail::DKIM", "OpenDKIM"]);
+    let mut table = Table::new(
+        "signed by Postroad",
+        &["dkimpy", "Mail::DKIM", "OpenDKIM", "rspamd"],
+    );
     let mut found: BTreeMap<(&str, &str), &str> = BTreeMap::new();
     for line in said.lines() {
         let mut parts = line.splitn(3, '\t');
@@ -75,7 +124,7 @@ fn judge(said: &str) -> Table {
         ("both", "both, with an end"),
         ("arc", "two ARC sets"),
     ] {
-        let cells = ["dkimpy", "maildkim", "opendkim"].map(|verifier| match (verifier, kind) {
+        let cells = ["dkimpy", "maildkim", "opendkim", "rspamd"].map(|verifier| match (verifier, kind) {
             // It knows no chains; that of Debian 12 no Ed25519.
             ("opendkim", "arc") | ("maildkim", "ed25519") => Verdict::Absent,
             _ => verdict(&found, kind, verifier),
@@ -99,8 +148,8 @@ fn verdict(found: &BTreeMap<(&str, &str), &str>, kind: &str, verifier: &str) -> 
                 .copied()
                 .unwrap_or("nothing");
             let wanted = match (verifier, kind) {
-                ("opendkim", "both") => "2",
-                ("opendkim", _) => "1",
+                ("opendkim" | "rspamd", "both") => "2",
+                ("opendkim", _) | ("rspamd", "rsa" | "ed25519") => "1",
                 ("maildkim", "both") => "pass invalid",
                 (_, "both") => "pass pass",
                 _ => "pass",
