@@ -74,7 +74,7 @@ pub struct RouteState {
     pub route: String,
     /// `Quota`: the account may send no more; `Throttle`: it was too fast; `Configuration`: the account or the route is not
     /// set up right; `Unreachable`: it cannot be reached, and there is another; `Sender`: the route goes on, but the mail of some
-    /// sender is refused.
+    /// sender is refused; the name of a [`LoginFault`]: nobody is let in.
     pub reason: String,
     /// Since when, milliseconds since 1970.
     pub since: u64,

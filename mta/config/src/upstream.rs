@@ -83,6 +83,24 @@ pub enum LoginFault {
 }
 
 impl LoginFault {
+    /// All that this version knows.
+    pub const ALL: [Self; 14] = [
+        Self::CredentialsRefused,
+        Self::BasicAuthenticationDisabled,
+        Self::SmtpAuthenticationDisabled,
+        Self::AppPasswordRequired,
+        Self::MechanismNotOffered,
+        Self::LoginsThrottled,
+        Self::ServerNotTrusted,
+        Self::KeyInvalid,
+        Self::DelegationMissing,
+        Self::ClockSkew,
+        Self::TokenRefused,
+        Self::TokenUnavailable,
+        Self::CredentialsMissing,
+        Self::Other,
+    ];
+
     /// Its name, as in JSON.
     pub fn name(self) -> &'static str {
         match self {
@@ -103,6 +121,12 @@ impl LoginFault {
         }
     }
 
+    /// The fault of this name, of those that this version knows.
+    pub fn named(name: &str) -> Option<Self> {
+        let fault = serde_json::from_value(name.into()).unwrap_or(Self::Other);
+        (fault.name() == name).then_some(fault)
+    }
+
     /// Whether it may pass without anybody mending something.
     pub fn is_passing(self) -> bool {
         matches!(self, Self::LoginsThrottled | Self::TokenUnavailable)
@@ -115,26 +139,13 @@ mod tests {
 
     #[test]
     fn a_fault_has_one_name_and_those_of_later_versions_are_read() {
-        for fault in [
-            LoginFault::CredentialsRefused,
-            LoginFault::BasicAuthenticationDisabled,
-            LoginFault::SmtpAuthenticationDisabled,
-            LoginFault::AppPasswordRequired,
-            LoginFault::MechanismNotOffered,
-            LoginFault::LoginsThrottled,
-            LoginFault::ServerNotTrusted,
-            LoginFault::KeyInvalid,
-            LoginFault::DelegationMissing,
-            LoginFault::ClockSkew,
-            LoginFault::TokenRefused,
-            LoginFault::TokenUnavailable,
-            LoginFault::CredentialsMissing,
-            LoginFault::Other,
-        ] {
+        for fault in LoginFault::ALL {
             let written = serde_json::to_string(&fault).unwrap();
             assert_eq!(written, format!("\"{}\"", fault.name()));
+            assert_eq!(LoginFault::named(fault.name()), Some(fault));
         }
         let later: LoginFault = serde_json::from_str("\"SomethingNew\"").unwrap();
         assert_eq!(later, LoginFault::Other);
+        assert_eq!(LoginFault::named("Quota"), None);
     }
 }

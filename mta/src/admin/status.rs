@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use postroad_config::admin::{QueueState, SealState, SpoolFormatState, State};
+use postroad_config::admin::{QueueState, RouteState, SealState, SpoolFormatState, State};
 use postroad_spool::{NEWEST_FORMAT, Spool, Usage};
 
 use super::Parts;
@@ -10,6 +10,7 @@ use crate::access::Guard;
 use crate::deliver::lanes::Lanes;
 use crate::handover::Handover;
 use crate::lifecycle::Lifecycle;
+use crate::logins::Logins;
 use crate::reports::Reports;
 use crate::settings::Live;
 
@@ -28,6 +29,7 @@ pub struct Status {
     spool: Spool,
     handover: Handover,
     lanes: Lanes,
+    logins: Option<Logins>,
     reports: Option<Reports>,
     guard: Option<Guard>,
 }
@@ -43,6 +45,7 @@ impl Status {
             spool: parts.spool.clone(),
             handover: parts.handover.clone(),
             lanes: parts.metrics.lanes.clone(),
+            logins: parts.prober.as_ref().map(|prober| prober.logins().clone()),
             reports: parts.reports.clone(),
             guard: parts.guard.clone(),
         }
@@ -71,8 +74,17 @@ impl Status {
             accepting: reasons.is_empty(),
             not_accepting: reasons.join("; "),
             lost: self.handover.lost(),
-            routes: self.lanes.view(crate::queue::clock::now()),
+            routes: self.routes(),
         })
+    }
+
+    /// Routes that something is the matter with: that rest, and where nobody is let in.
+    fn routes(&self) -> Vec<RouteState> {
+        let mut routes = self.lanes.view(crate::queue::clock::now());
+        if let Some(logins) = &self.logins {
+            routes.extend(logins.refusals(&self.live.current().set.file));
+        }
+        routes
     }
 
     /// Why no new session is served; empty while one is. Cheaper than the whole state: asked often.

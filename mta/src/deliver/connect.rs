@@ -93,10 +93,11 @@ pub struct NoTls {
 impl NoTls {
     /// What TLS itself finds wrong.
     pub fn found(error: &rustls::Error) -> Self {
+        let fault = TlsFault::of(error);
         Self {
-            reason: one_line(&error.to_string(), Charset::Ascii, LONGEST_REASON),
-            lasting: true,
-            fault: TlsFault::of(error),
+            reason: told(&error.to_string(), fault),
+            lasting: fault != TlsFault::NotYetValid,
+            fault,
         }
     }
 }
@@ -125,11 +126,11 @@ pub async fn handshake(
         Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(stream))),
         // What TLS itself finds wrong comes as this kind; all else is of the connection.
         // It may repeat names of the certificate, of which there can be thousands.
-        Ok(Err(error)) => Err(no(
-            one_line(&error.to_string(), Charset::Ascii, LONGEST_REASON),
-            error.kind() == io::ErrorKind::InvalidData,
-            TlsFault::of_handshake(&error),
-        )),
+        Ok(Err(error)) => {
+            let fault = TlsFault::of_handshake(&error);
+            let is_lasting = error.kind() == io::ErrorKind::InvalidData && fault != TlsFault::NotYetValid;
+            Err(no(told(&error.to_string(), fault), is_lasting, fault))
+        }
         Err(_) => Err(no(
             "the handshake took too long".to_owned(),
             false,
@@ -172,6 +173,14 @@ impl AsyncWrite for Stream {
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
+}
+
+fn told(error: &str, fault: TlsFault) -> String {
+    format!(
+        "{}{}",
+        one_line(error, Charset::Ascii, LONGEST_REASON),
+        fault.hint()
+    )
 }
 
 /// Octets.

@@ -39,6 +39,11 @@ impl Prober {
         Self { dns, tls, logins }
     }
 
+    /// How logins stand, by those tries and by mail.
+    pub fn logins(&self) -> &Logins {
+        &self.logins
+    }
+
     /// Tries every route of a policy that leads to smart hosts. `None`: there is no policy of that name.
     pub async fn test(&self, config: &ConfigFile, policy: &str) -> Option<Vec<UpstreamTested>> {
         let policy = config.policies.iter().find(|known| known.name == policy)?;

@@ -106,7 +106,7 @@ impl Setback {
     }
 
     /// A fault of the configuration: its mail is on hold.
-    fn until_mended(mut self) -> Self {
+    pub(super) fn until_mended(mut self) -> Self {
         self.outcome.reaction = Some(Kind::Configuration);
         self
     }
@@ -253,5 +253,28 @@ impl Setback {
             Status::new(5, 1, 2),
             format!("mail to {domain} is not passed on; `allowedNetworks` of a policy may name its network"),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postroad_config::admin::LoginFault;
+
+    use super::*;
+    use crate::logins::fault::advice;
+
+    #[test]
+    fn no_fault_of_a_login_returns_mail_and_one_that_somebody_has_to_mend_puts_it_on_hold() {
+        for fault in LoginFault::ALL {
+            let no = NoLogin::new(fault, format!("why; {}", advice(fault)));
+            let outcome = Setback::not_logged_in("smtp.example", &no).outcome;
+            assert_eq!(outcome.verdict, Verdict::Deferred, "{fault:?}");
+            assert_eq!(outcome.is_on_hold(), !fault.is_passing(), "{fault:?}");
+            let text = outcome.source.text();
+            assert!(
+                text.contains(fault.name()) && text.contains(advice(fault)),
+                "{text}"
+            );
+        }
     }
 }

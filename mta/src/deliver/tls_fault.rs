@@ -18,6 +18,8 @@ pub enum TlsFault {
     Name,
     /// The certificate is of the past.
     Expired,
+    /// The certificate is of the future, or our clock is behind.
+    NotYetValid,
     /// No authority that is trusted issued the certificate, or not properly.
     Untrusted,
     /// No TLSA record tells of the certificate.
@@ -41,11 +43,27 @@ impl TlsFault {
                     Self::Name
                 }
                 CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired,
+                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                    Self::NotYetValid
+                }
                 // `dane_certificate.rs` says so.
                 CertificateError::ApplicationVerificationFailure => Self::NoRecord,
                 _ => Self::Untrusted,
             },
             _ => Self::Handshake,
+        }
+    }
+
+    /// What else is to be said to a person: clocks that are wrong look like this.
+    pub const fn hint(self) -> &'static str {
+        match self {
+            Self::NotYetValid => {
+                "; its time has not come by our clock: set the clocks of the nodes by NTP, or wait"
+            }
+            Self::Expired => {
+                "; its time is over by our clock: renew it, or set the clocks of the nodes by NTP"
+            }
+            _ => "",
         }
     }
 
@@ -55,7 +73,7 @@ impl TlsFault {
             Self::NotOffered => ResultType::StarttlsNotSupported,
             Self::Name => ResultType::CertificateHostMismatch,
             Self::Expired => ResultType::CertificateExpired,
-            Self::Untrusted => ResultType::CertificateNotTrusted,
+            Self::Untrusted | Self::NotYetValid => ResultType::CertificateNotTrusted,
             Self::NoRecord => ResultType::TlsaInvalid,
             Self::Refused | Self::Handshake => ResultType::ValidationFailure,
         }

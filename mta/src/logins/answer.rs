@@ -5,7 +5,8 @@ use std::time::Duration;
 use postroad_config::admin::LoginFault;
 use serde::Deserialize;
 
-use super::fault::{LONGEST, NoLogin, advice, of_authority};
+use super::ask::NoAnswer;
+use super::fault::{LONGEST, NoLogin, TOLERATED_SKEW, advice, of_authority};
 use crate::dsn::text::{Charset, one_line};
 
 /// A token, and how long it holds.
@@ -111,14 +112,25 @@ impl Said {
         };
         let said = one_line(&said, Charset::Ascii, LONGEST);
         let clock = match skew {
-            Some(skew) if fault == LoginFault::ClockSkew => {
-                format!(" (our clock is {} s off its clock)", skew.unsigned_abs())
+            Some(skew) if fault == LoginFault::ClockSkew && skew.unsigned_abs() > TOLERATED_SKEW => {
+                let way = if skew > 0 { "behind" } else { "ahead of" };
+                format!(" (our clock is {} s {way} its clock)", skew.unsigned_abs())
             }
             _ => String::new(),
         };
         let reason = format!("{whom} gives no token ({said}){clock}; {}", advice(fault));
         NoLogin::new(fault, reason)
     }
+}
+
+/// There is no answer.
+pub fn unanswered(whom: &str, no: &NoAnswer) -> NoLogin {
+    if !no.is_of_the_clock {
+        return unavailable(whom, &no.why);
+    }
+    // What to do about it is in these words.
+    let why = one_line(&no.why, Charset::Ascii, 2 * LONGEST);
+    NoLogin::new(LoginFault::ClockSkew, format!("no token from {whom}: {why}"))
 }
 
 /// It cannot be asked now, or answers nonsense.
@@ -216,5 +228,35 @@ mod tests {
         assert!(error.reason.contains("3600 s off"), "{}", error.reason);
         let error = said(400, "nonsense").token("login.example", 1_000).unwrap_err();
         assert!(error.reason.contains("status 400"), "{}", error.reason);
+    }
+
+    #[test]
+    fn an_authority_whose_certificate_is_of_the_future_is_a_matter_of_the_clock() {
+        let no = |is_of_the_clock| {
+            let why = "no TLS: not valid yet".to_owned();
+            unanswered("login.example", &NoAnswer { why, is_of_the_clock })
+        };
+        assert_eq!(no(true).fault, LoginFault::ClockSkew);
+        assert_eq!(no(false).fault, LoginFault::TokenUnavailable);
+        assert!(no(true).reason.contains("login.example") && no(true).reason.contains("not valid yet"));
+    }
+
+    #[test]
+    fn the_clock_that_is_wrong_and_by_how_much_stands_in_the_reason() {
+        let body = r#"{"error": "invalid_grant", "error_description": "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. Check your iat and exp values"}"#;
+        for (now, words) in [
+            (5_000, "our clock is 4000 s ahead of its clock"),
+            (200, "our clock is 800 s behind its clock"),
+        ] {
+            let no = said(400, body).token("oauth2.example", now).unwrap_err();
+            assert_eq!(no.fault, LoginFault::ClockSkew);
+            assert!(
+                no.reason.contains(words) && no.reason.contains("NTP"),
+                "{}",
+                no.reason
+            );
+        }
+        let no = said(400, body).token("oauth2.example", 1_001).unwrap_err();
+        assert!(!no.reason.contains("our clock"), "{}", no.reason);
     }
 }

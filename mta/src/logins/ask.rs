@@ -18,18 +18,37 @@ use std::net::SocketAddr;
 
 use super::answer::Said;
 use crate::deliver::connect::{self, Stream};
+use crate::deliver::tls_fault::TlsFault;
 use crate::dns::{Dns, Scope};
 
-/// Sends a form. Errors: why there is no answer, in a few words.
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoAnswer {
+    /// In a few words.
+    pub why: String,
+    /// Its certificate is of the future by our clock.
+    pub is_of_the_clock: bool,
+}
+
+impl From<String> for NoAnswer {
+    fn from(why: String) -> Self {
+        Self {
+            why,
+            is_of_the_clock: false,
+        }
+    }
+}
+
+/// Sends a form.
 pub async fn post(
     dns: &Dns,
     tls: Arc<ClientConfig>,
     to: TokenEndpoint<'_>,
     form: String,
-) -> Result<Said, String> {
+) -> Result<Said, NoAnswer> {
     match tokio::time::timeout(LONGEST, exchange(dns, tls, to, form)).await {
         Ok(said) => said,
-        Err(_) => Err(format!("no answer within {} s", LONGEST.as_secs())),
+        Err(_) => Err(format!("no answer within {} s", LONGEST.as_secs()).into()),
     }
 }
 
@@ -38,7 +57,7 @@ async fn exchange(
     tls: Arc<ClientConfig>,
     to: TokenEndpoint<'_>,
     form: String,
-) -> Result<Said, String> {
+) -> Result<Said, NoAnswer> {
     let stream = stream(dns, tls, to).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
@@ -76,7 +95,7 @@ async fn exchange(
 }
 
 /// The first of its addresses that answers.
-async fn stream(dns: &Dns, tls: Arc<ClientConfig>, to: TokenEndpoint<'_>) -> Result<Stream, String> {
+async fn stream(dns: &Dns, tls: Arc<ClientConfig>, to: TokenEndpoint<'_>) -> Result<Stream, NoAnswer> {
     let addresses = dns
         .addresses(to.host, Scope::Configured)
         .await
@@ -87,12 +106,15 @@ async fn stream(dns: &Dns, tls: Arc<ClientConfig>, to: TokenEndpoint<'_>) -> Res
             Ok(stream) if !to.is_tls => return Ok(Stream::Plain(stream)),
             Ok(stream) => {
                 let secured = connect::handshake(stream, to.host, tls, CONNECT).await;
-                return secured.map_err(|no| format!("no TLS: {}", no.reason));
+                return secured.map_err(|no| NoAnswer {
+                    why: format!("no TLS: {}", no.reason),
+                    is_of_the_clock: no.fault == TlsFault::NotYetValid,
+                });
             }
             Err(no) => why = format!("no connection to {address}: {}", no.reason),
         }
     }
-    Err(why)
+    Err(why.into())
 }
 
 const LONGEST: Duration = Duration::from_secs(20);

@@ -14,6 +14,8 @@ use super::fault::NoLogin;
 pub struct Hold {
     /// The refusal.
     pub why: NoLogin,
+    /// When the first of the refusals was that came in a row. Milliseconds on the clock of the caller.
+    pub since: u64,
     /// Milliseconds on the clock of the caller.
     until: u64,
     failures: u32,
@@ -34,9 +36,15 @@ impl Hold {
         let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         Self {
             why,
+            since: before.map_or(now, |before| before.since),
             until: now.saturating_add(wait).saturating_add(draw % (wait / 4).max(1)),
             failures,
         }
+    }
+
+    /// When somebody may try again.
+    pub const fn until(&self) -> u64 {
+        self.until
     }
 
     /// Whether it still holds.
@@ -59,6 +67,7 @@ mod tests {
             for _ in 0..8 {
                 let next = Hold::after(hold.as_ref(), NoLogin::new(fault, "x"), 1_000, 0);
                 assert!(next.holds(next.until - 1) && !next.holds(next.until));
+                assert_eq!(next.since, 1_000);
                 waits.push((next.until - 1_000) / 1_000);
                 hold = Some(next);
             }

@@ -123,6 +123,28 @@ impl Keeper {
         }
     }
 
+    /// Why there is no token, where there is none and nobody tries to get one for now. It makes no slot.
+    pub(super) fn hold(&self, id: Id) -> Option<Hold> {
+        let slot = self
+            .slots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&id)?
+            .clone();
+        let now = clock::now();
+        let kept = slot.kept();
+        let has_token = kept.token.as_ref().is_some_and(|timed| now < timed.ends);
+        kept.failed.clone().filter(|_| !has_token)
+    }
+
+    /// Nobody has asked for a token.
+    pub(super) fn is_idle(&self) -> bool {
+        self.slots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
+    }
+
     fn slot(&self, id: Id) -> Arc<Slot> {
         let now = clock::now();
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use postroad_config::admin::LoginFault;
 use postroad_config::{ClientProof, Credentials, OauthClient, token_endpoint};
 
-use super::answer::{Said, Token, unavailable};
+use super::answer::{Said, Token, unanswered};
 use super::ask;
 use super::assertion::{form, of_account, of_client};
 use super::fault::{NoLogin, TOLERATED_SKEW, advice};
@@ -40,7 +40,7 @@ pub async fn mint(way: &Way, credentials: &Credentials, skew: &mut i64) -> Resul
             |authorities| way.tls.vouched(authorities),
         );
         let said = ask::post(&way.dns, proven, endpoint, form).await;
-        let said = said.map_err(|why| unavailable(endpoint.host, &why))?;
+        let said = said.map_err(|no| unanswered(endpoint.host, &no))?;
         match said.token(endpoint.host, now) {
             Err(no) if again && is_of_the_clock(&no, &said, now, *skew) => {
                 *skew = said.skew(now).unwrap_or(0);

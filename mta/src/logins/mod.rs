@@ -24,16 +24,18 @@ use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use aws_lc_rs::digest;
-use postroad_config::Credentials;
-use postroad_config::admin::{LoginFault, TokenState};
+use postroad_config::admin::{LoginFault, RouteState, TokenState};
+use postroad_config::{ConfigFile, Credentials};
 use postroad_smtp::sasl::client::Proof;
 
 use self::fault::NoLogin;
 use self::hold::Hold;
 use self::keeper::Keeper;
 use self::mint::Way;
+use crate::deliver::plan::route_name;
 use crate::deliver::tls::ClientTls;
 use crate::dns::Dns;
+use crate::dsn::text::{Charset, one_line};
 use crate::queue::clock;
 
 /// Names credentials by all that they hold; in this process alone, so that nobody can try passwords on a name that is shown.
@@ -105,6 +107,38 @@ impl Logins {
         let standings = self.standings();
         let hold = standings.get(&id)?.hold.as_ref()?;
         hold.holds(clock::now()).then(|| hold.why.clone())
+    }
+
+    /// Routes where nobody logs in for now, and why: of passwords, tokens and certificates alike.
+    pub fn refusals(&self, config: &ConfigFile) -> Vec<RouteState> {
+        let now = clock::now();
+        let mut found = Vec::new();
+        for policy in &config.policies {
+            for (number, route) in policy.routes.iter().enumerate() {
+                let hold = route.credentials.as_ref().and_then(|given| self.hold(given));
+                if let Some(hold) = hold.filter(|hold| hold.holds(now)) {
+                    found.push(RouteState {
+                        route: route_name(&policy.name, number),
+                        reason: hold.why.fault.name().to_owned(),
+                        since: hold.since,
+                        until: hold.until(),
+                        reply: one_line(&hold.why.reason, Charset::Unicode, LONGEST_REASON),
+                    });
+                }
+            }
+        }
+        found
+    }
+
+    fn hold(&self, credentials: &Credentials) -> Option<Hold> {
+        let is_idle = self.standings().is_empty() && self.keeper.is_idle();
+        if is_idle {
+            return None;
+        }
+        let id = Id::of(credentials);
+        let standing = self.standings().get(&id).and_then(|known| known.hold.clone());
+        // While an old token holds, that there is no new one is no trouble yet.
+        standing.or_else(|| self.keeper.hold(id))
     }
 
     /// Waits for the turn to log in, where that is still to be proved: twenty connections at once must not say the same wrong
@@ -193,6 +227,8 @@ impl Logins {
 }
 
 const MOST_STANDINGS: usize = 256;
+/// Of a refusal, where the operator is told.
+const LONGEST_REASON: usize = 400;
 
 #[cfg(test)]
 mod tests {
@@ -237,5 +273,37 @@ mod tests {
         logins.refused(id, &NoLogin::new(LoginFault::CredentialsRefused, "no"));
         assert!(logins.held(id).is_some() && logins.turn(id).await.is_some());
         assert!(logins.held(Id::of(&password("ann", "other"))).is_none());
+    }
+
+    #[test]
+    fn a_refused_login_is_told_by_route_until_it_is_taken() {
+        let text = "format: 1\nhostname: m.example\nspool: {directory: /x}\npolicies:\n  - name: mail/p\n    routes:\n      \
+                    - {to: {direct: {}}, tls: Opportunistic}\n      \
+                    - to: {smartHosts: [{host: h.example, port: 587}]}\n        tls: Verified\n        \
+                    credentials: {password: {user: ann, password: secret}}\n";
+        let config = postroad_config::assemble(text, &std::collections::BTreeMap::new())
+            .unwrap()
+            .file;
+        let dns = Dns::new(crate::dns::table::Table::default());
+        let logins = Logins::new(dns, ClientTls::public().unwrap());
+        assert!(logins.refusals(&config).is_empty());
+        let id = Id::of(config.policies[0].routes[1].credentials.as_ref().unwrap());
+        logins.refused(
+            id,
+            &NoLogin::new(LoginFault::CredentialsRefused, "the login was refused"),
+        );
+        let [told] = logins.refusals(&config).try_into().unwrap();
+        assert_eq!(
+            (told.route.as_str(), told.reason.as_str(), told.reply.as_str()),
+            ("mail/p#1", "CredentialsRefused", "the login was refused")
+        );
+        assert!(told.since > 0 && told.until > told.since);
+        logins.refused(
+            Id::of(&password("ann", "other")),
+            &NoLogin::new(LoginFault::Other, "no"),
+        );
+        assert_eq!(logins.refusals(&config).len(), 1, "those are of no route");
+        logins.passed(id);
+        assert!(logins.refusals(&config).is_empty());
     }
 }
