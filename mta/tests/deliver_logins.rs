@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use authority::Authority;
-use deliver_support::{Bench, SOON, Setup, certificate, certificate_between, envelope, message, settings};
+use deliver_support::{Bench, SOON, Setup, certificate, envelope, message, settings};
 use postroad_config::admin::LoginFault;
 use postroad_mta::deliver::probe::Prober;
 use postroad_mta::deliver::tls::ClientTls;
@@ -400,42 +400,6 @@ async fn a_route_whose_host_does_not_exist_holds_the_mail() {
     let holds = bench.metrics.lanes.holds().view();
     assert_eq!(holds[0].0, "test/all");
     bench.stop().await;
-}
-
-#[tokio::test]
-async fn a_smart_host_without_the_tls_of_its_route_holds_the_mail_and_a_clock_that_is_wrong_is_named() {
-    for (years, word) in [
-        (Some((4_000, 4_096)), "has not come by our clock"),
-        (Some((1_990, 2_001)), "is over by our clock"),
-        (None, "STARTTLS"),
-    ] {
-        let directory = tempfile::tempdir().unwrap();
-        let (acceptor, certificate) = match years {
-            Some((first, last)) => {
-                let made = certificate_between(&["localhost", "127.0.0.1"], first, last);
-                (Some(made.0), made.1)
-            }
-            None => (None, certificate().1),
-        };
-        let host = Sink::start(script("AUTH PLAIN", acceptor, yes())).await;
-        let bench = bench(
-            directory.path(),
-            policy(&[route(&host, "Verified", ANN)]),
-            trusting(certificate),
-        );
-        let entry = bench
-            .submit(envelope("a@from.example", &["b@to.example"]), message("one"))
-            .await;
-        eventually("its reason is kept", || {
-            let read = bench.spool.read(entry).unwrap();
-            read.item.recipients[0].reply.contains(word)
-        })
-        .await;
-        let holds = bench.metrics.lanes.holds().view();
-        assert_eq!(holds.len(), 1, "{word}: {holds:?}");
-        assert!(host.logins().is_empty(), "{word}");
-        bench.stop().await;
-    }
 }
 
 /// A certificate of a client, and it as credentials.

@@ -63,12 +63,15 @@ use crate::apply;
 use crate::context::Ctx;
 use crate::driver::event;
 use crate::error::Error;
+use crate::relay_policy;
 use names::{FINALIZER, Names};
 
 /// While something moves.
 const SOON: Duration = Duration::from_secs(1);
 /// While something is missing that somebody has to give, or mail is queued whose figure moves.
 const LATER: Duration = Duration::from_secs(5);
+/// While pods log in at smart hosts: a login that is refused is to be told soon.
+const LOGINS: Duration = Duration::from_secs(15);
 /// While all is quiet.
 const CALM: Duration = Duration::from_secs(30);
 
@@ -158,7 +161,9 @@ async fn conclude(listener: &SmtpListener, found: &status::Found, ctx: &Ctx) -> 
     announce_rollout(listener, &next, ctx).await;
     write_status(listener, &next, ctx).await?;
     let before = listener.status.as_ref().and_then(|status| status.spool_format);
-    Ok(Action::requeue(pause(found, &next, before)))
+    let pause = pause(found, &next, before);
+    let is_let_in = relay_policy::logins::log_in_anywhere(listener, ctx);
+    Ok(Action::requeue(if is_let_in { pause.min(LOGINS) } else { pause }))
 }
 
 /// What the API server refuses, and what is not ours, stands in the status; other errors pass by themselves, and stand there

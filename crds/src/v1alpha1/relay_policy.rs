@@ -262,8 +262,9 @@ pub struct RouteLimits {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4))]
     pub recipients: Vec<Rate>,
-    /// Connections open at once to one site (the hosts of one MX set, or of this route). Where there are fewer than pods, so many
-    /// pods use smart hosts at once, by turns; of a direct route every pod may have one.
+    /// Connections open at once to one site (the hosts of one MX set, or of this route). Where there are fewer than pods, a
+    /// route to smart hosts belongs to so many pods, and the others hand their mail over to these; of a direct route every pod may
+    /// have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub connections: Option<i32>,
@@ -395,7 +396,7 @@ pub struct RouteStatus {
     pub provider: Option<String>,
     /// `Usable`; `Resting`: nothing is sent there until then; `Refusing`: some sender's mail is refused there.
     pub state: String,
-    /// Why: `Quota`, `Throttle`, `Configuration`, `Unreachable` or `Sender`.
+    /// Why: `Quota`, `Throttle`, `Configuration`, `Unreachable`, `Sender`, or the reason of `UpstreamAuthenticated` where nobody is let in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// When a message is tried there again (RFC 3339).

@@ -475,17 +475,7 @@ impl Trouble {
                 Setback::dead(Status::new(4, 4, 2), reason)
             }
             Self::Tls(no) if target.require_tls => Setback::unprotected(&whom, &no),
-            Self::Tls(no) => {
-                // Of a smart host that somebody has named: host, authorities or clock are to be mended, and nothing is returned
-                // for it.
-                let is_fault = no.lasting || no.fault == TlsFault::NotYetValid;
-                let setback = Setback::no_tls(&whom, &no, target.tls.by);
-                if is_fault && target.lane.is_some() && target.tls.by == Asked::Route {
-                    setback.until_mended()
-                } else {
-                    setback
-                }
-            }
+            Self::Tls(no) => Setback::no_tls(&whom, &no, target.tls.by),
             Self::Login(no) => Setback::not_logged_in(&whom, &no),
             Self::Lacks(lack) => Setback::lacks(&whom, lack),
             // RFC 3463 section 3.5, X.4.6.

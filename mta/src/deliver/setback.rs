@@ -106,7 +106,7 @@ impl Setback {
     }
 
     /// A fault of the configuration: its mail is on hold.
-    pub(super) fn until_mended(mut self) -> Self {
+    fn until_mended(mut self) -> Self {
         self.outcome.reaction = Some(Kind::Configuration);
         self
     }

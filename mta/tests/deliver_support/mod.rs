@@ -200,14 +200,8 @@ pub fn certificate_for(names: &[&str]) -> (TlsAcceptor, CertificateDer<'static>)
 
 /// The same up to the beginning of a year.
 pub fn certificate_until(names: &[&str], year: i32) -> (TlsAcceptor, CertificateDer<'static>) {
-    certificate_between(names, 1975, year)
-}
-
-/// The same between the beginnings of two years.
-pub fn certificate_between(names: &[&str], first: i32, year: i32) -> (TlsAcceptor, CertificateDer<'static>) {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut params = rcgen::CertificateParams::new(names).unwrap();
-    params.not_before = rcgen::date_time_ymd(first, 1, 1);
     params.not_after = rcgen::date_time_ymd(year, 1, 1);
     let signing_key = rcgen::KeyPair::generate().unwrap();
     let certificate = params.self_signed(&signing_key).unwrap();

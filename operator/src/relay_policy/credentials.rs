@@ -355,6 +355,14 @@ fn pair(entries: &Entries<'_>, now: Timestamp) -> Result<ClientCertificate, Inva
     if facts.not_after < now.as_second() {
         return Err(entry("tls.crt", "is past its end; renew the certificate"));
     }
+    if facts.not_before > now.as_second() {
+        return Err(entry(
+            "tls.crt",
+            format!(
+                "is of the future by our clock, which says {now:.0}; wait, or set the clocks of the nodes by NTP"
+            ),
+        ));
+    }
     Ok(ClientCertificate {
         certificate: pair.certificate,
         key: pair.key,

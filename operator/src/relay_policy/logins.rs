@@ -187,17 +187,28 @@ pub fn proves_by_pods(object: &RelayPolicy) -> bool {
 
 /// Whether the pods of a listener need a token for the authority of a policy of its own namespace.
 pub fn need_platform_token(listener: &SmtpListener, ctx: &Ctx) -> bool {
+    let namespace = listener.namespace();
+    any_policy(listener, ctx, |policy| {
+        policy.namespace() == namespace && proves_by_pods(policy)
+    })
+}
+
+/// Whether pods of the listener log in at smart hosts.
+pub fn log_in_anywhere(listener: &SmtpListener, ctx: &Ctx) -> bool {
+    any_policy(listener, ctx, |policy| {
+        policy.spec.routes.iter().any(|route| wanted(route).is_some())
+    })
+}
+
+/// Whether one of the policies that name the listener is such.
+fn any_policy(listener: &SmtpListener, ctx: &Ctx, is_such: impl Fn(&RelayPolicy) -> bool) -> bool {
     let namespace = listener.namespace().unwrap_or_default();
     let name = listener.name_any();
     ctx.policies.state().iter().any(|object| {
         object.0.as_ref().is_ok_and(|policy| {
-            policy.namespace().as_deref() == Some(namespace.as_str())
-                && policy
-                    .spec
-                    .listener_refs
-                    .iter()
-                    .any(|reference| reference.names(&namespace, &namespace, &name))
-                && proves_by_pods(policy)
+            let own = policy.namespace().unwrap_or_default();
+            let mut references = policy.spec.listener_refs.iter();
+            references.any(|reference| reference.names(&own, &namespace, &name)) && is_such(policy)
         })
     })
 }

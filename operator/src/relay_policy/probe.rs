@@ -5,10 +5,11 @@
 //!            └─► due? ─► a task: for each listener, a serving pod connects, logs in and leaves ─► kept, read by the next reconcile
 //! ```
 //!
-//! A round is due when the policy or a Secret of it has changed and the pods have taken that up; five minutes after a good one; and
-//! after a bad one soon, then later and later.
+//! A round is due when the policy or a Secret of it has changed and the pods have taken that up; when mail was not let in since the
+//! last one; five minutes after a good one; and after a bad one soon, then later and later. Pods that were not let in try as well: a
+//! login that is taken ends their pause.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use postroad_config::admin::{UpstreamTest, UpstreamTested};
 
-use super::upstream::Known;
+use super::upstream::{Known, Refused};
 use crate::context::Ctx;
 use crate::smtp_listener::admin::Fleet;
 use crate::smtp_listener::gather;
@@ -37,6 +38,8 @@ struct Kept {
     is_under_way: bool,
     /// What the round was about: spec and Secrets.
     about: String,
+    /// Names of the refused logins of mail that were known when it began.
+    refused: BTreeSet<String>,
     bad: u32,
     tests: Tests,
 }
@@ -51,6 +54,29 @@ pub struct Subject {
     pub listeners: Vec<Names>,
     /// Spec and Secrets: a round about others is no answer.
     pub about: String,
+    /// Logins of mail that were refused.
+    pub refused: Vec<Refused>,
+}
+
+impl Subject {
+    fn names(&self) -> BTreeSet<String> {
+        self.refused.iter().map(Refused::name).collect()
+    }
+
+    /// Pods of a listener that were not let in.
+    fn turned_away(&self, listener: &Names) -> BTreeSet<&str> {
+        let names = [
+            format!("{}/{}", listener.namespace, listener.listener),
+            listener.listener.clone(),
+        ];
+        let of_it = self
+            .refused
+            .iter()
+            .filter(|refused| names.contains(&refused.listener));
+        of_it
+            .flat_map(|refused| refused.row.pods.iter().map(String::as_str))
+            .collect()
+    }
 }
 
 impl Rounds {
@@ -78,9 +104,11 @@ impl Rounds {
 
     fn begin(&self, subject: &Subject) -> bool {
         let is_due = self.rest(&subject.uid, &subject.about).is_zero();
+        let names = subject.names();
         let mut rounds = self.lock();
         let kept = rounds.entry(subject.uid.clone()).or_default();
-        if kept.is_under_way || !is_due {
+        let is_news = !names.is_subset(&kept.refused);
+        if kept.is_under_way || !(is_due || is_news) {
             return false;
         }
         if kept.about != subject.about {
@@ -90,6 +118,7 @@ impl Rounds {
             };
         }
         kept.is_under_way = true;
+        kept.refused = names;
         kept.began = Some(Instant::now());
         true
     }
@@ -134,7 +163,7 @@ pub fn look(subject: Subject, ctx: &Arc<Ctx>) {
         let ctx = Arc::clone(ctx);
         tokio::spawn(async move {
             let asked = subject.listeners.iter().map(async |names| {
-                let tested = tokio::time::timeout(LONGEST, ask(names, &subject.policy, &ctx)).await;
+                let tested = tokio::time::timeout(LONGEST, ask(names, &subject, &ctx)).await;
                 let tested = tested.unwrap_or_else(|_| Err("it took too long".to_owned()));
                 (names.listener.clone(), tested)
             });
@@ -144,8 +173,8 @@ pub fn look(subject: Subject, ctx: &Arc<Ctx>) {
     }
 }
 
-/// Has the first serving pod of a listener that can do it try.
-async fn ask(names: &Names, policy: &str, ctx: &Ctx) -> Result<Vec<UpstreamTested>, String> {
+/// Has the serving pods of a listener try that were not let in, or where there are none the first that can do it.
+async fn ask(names: &Names, subject: &Subject, ctx: &Ctx) -> Result<Vec<UpstreamTested>, String> {
     let said = |error: &dyn std::fmt::Display| error.to_string();
     let secrets: Api<Secret> = Api::namespaced(ctx.client.clone(), &names.namespace);
     let pods: Api<Pod> = Api::namespaced(ctx.client.clone(), &names.namespace);
@@ -165,18 +194,25 @@ async fn ask(names: &Names, policy: &str, ctx: &Ctx) -> Result<Vec<UpstreamTeste
     let token = token.map_err(|error| said(&error))?;
     let fleet = Fleet::new(&authority, &names.admin_name(), token).map_err(|error| said(&error))?;
     let test = UpstreamTest {
-        policy: policy.to_owned(),
+        policy: subject.policy.clone(),
     };
     let mut why = "no pod serves".to_owned();
     let pods = pods.list(&ours).await.map_err(|error| said(&error))?;
     let is_serving = |pod: &&Pod| gather::is_ready(pod) && names.ordinal(&pod.name_any()).is_some();
-    for address in pods
+    let turned_away = subject.turned_away(names);
+    let (first, others): (Vec<&Pod>, Vec<&Pod>) = pods
         .items
         .iter()
         .filter(is_serving)
-        .filter_map(gather::admin_address)
-        .take(2)
-    {
+        .partition(|pod| turned_away.contains(pod.name_any().as_str()));
+    let asked = addresses(first)
+        .take(MOST_AT_ONCE)
+        .map(async |address| fleet.upstream_test(&address, &test).await);
+    let found: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
+    if let Some(tested) = worst(found) {
+        return Ok(tested);
+    }
+    for address in addresses(others).take(2) {
         match fleet.upstream_test(&address, &test).await {
             Ok(tested) => return Ok(tested),
             Err(error) => why = error.to_string(),
@@ -185,7 +221,24 @@ async fn ask(names: &Names, policy: &str, ctx: &Ctx) -> Result<Vec<UpstreamTeste
     Err(why)
 }
 
-const LONGEST: Duration = Duration::from_secs(75);
+fn addresses(pods: Vec<&Pod>) -> impl Iterator<Item = String> {
+    pods.into_iter().filter_map(gather::admin_address)
+}
+
+/// Of what several pods found, that of the first which is not let in somewhere.
+fn worst(found: Vec<Vec<UpstreamTested>>) -> Option<Vec<UpstreamTested>> {
+    let is_bad = |tested: &Vec<UpstreamTested>| {
+        tested
+            .iter()
+            .any(|one| !one.reachable || one.authenticated == Some(false))
+    };
+    let bad = found.iter().position(is_bad);
+    found.into_iter().nth(bad.unwrap_or(0))
+}
+
+/// Pods of one listener that try at once.
+const MOST_AT_ONCE: usize = 4;
+const LONGEST: Duration = Duration::from_secs(90);
 const FORGOTTEN: Duration = Duration::from_hours(2);
 
 #[cfg(test)]
@@ -198,7 +251,56 @@ mod tests {
             policy: "mail/p".into(),
             listeners: vec![],
             about: about.into(),
+            refused: vec![],
         }
+    }
+
+    fn refused(since: &str) -> Refused {
+        let row = serde_json::json!({"policy": "mail/p", "route": 0, "reason": "CredentialsRefused", "since": since,
+                                     "reply": "535 no", "pods": ["edge-1"]});
+        Refused::of("mail/edge", &serde_json::from_value(row).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_login_of_mail_that_is_refused_is_tested_at_once_and_once() {
+        let rounds = Rounds::default();
+        assert!(rounds.begin(&subject("1")));
+        rounds.end("u", good());
+        let with = |since| Subject {
+            refused: vec![refused(since)],
+            ..subject("1")
+        };
+        assert!(
+            rounds.begin(&with("a")),
+            "the last round was good, and is of the past"
+        );
+        rounds.end("u", vec![("edge".into(), Err("x".into()))]);
+        assert!(!rounds.begin(&with("a")), "it was tested");
+        assert!(!rounds.begin(&subject("1")), "and is over");
+        assert!(rounds.begin(&with("b")), "that is another one");
+    }
+
+    #[test]
+    fn pods_that_were_not_let_in_try_and_the_worst_is_told() {
+        let names = |namespace: &str| Names {
+            namespace: namespace.into(),
+            listener: "edge".into(),
+        };
+        let subject = Subject {
+            refused: vec![refused("a")],
+            ..subject("1")
+        };
+        assert_eq!(subject.turned_away(&names("mail")), ["edge-1"].into());
+        let tested = |let_in| {
+            vec![UpstreamTested {
+                reachable: true,
+                authenticated: Some(let_in),
+                ..UpstreamTested::default()
+            }]
+        };
+        assert_eq!(worst(vec![tested(true), tested(false)]), Some(tested(false)));
+        assert_eq!(worst(vec![tested(true)]), Some(tested(true)));
+        assert_eq!(worst(vec![]), None);
     }
 
     fn good() -> Tests {

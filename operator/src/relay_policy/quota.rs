@@ -6,6 +6,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
+use postroad_config::admin::LoginFault;
 use postroad_config::provider::preset;
 use postroad_config::{Policy, RouteTarget};
 use postroad_crds::conditions::{NewCondition, QUOTA_AVAILABLE, UPSTREAM_ACCEPTING, reason};
@@ -123,6 +124,9 @@ fn sentence(policy: &Policy, told: &Told) -> String {
     let what = match (&row.until, row.reason.as_str()) {
         (Some(until), "Quota" | "Throttle") => {
             format!("takes no more for now; {next}, and a message is tried again at {until}")
+        }
+        (Some(until), fault) if LoginFault::named(fault).is_some() => {
+            format!("lets nobody log in; {next}, nothing is returned, and it is tried again at {until}")
         }
         (Some(until), "Unreachable") => {
             format!("cannot be reached; {next}, and it is tried again at {until}")
@@ -278,6 +282,17 @@ mod tests {
             assert_eq!((accepting.status, accepting.reason.as_str()), (Some(false), why));
             assert_eq!(routes(&policy(), &told)[0].state, state);
         }
+        // A login that is refused has a condition of its own.
+        let refused = [told("CredentialsRefused", Some("2026-01-01T00:05:00Z"))];
+        let [quota, accepting] = conditions(&policy(), &refused, true);
+        assert_eq!((quota.status, accepting.status), (Some(true), Some(true)));
+        let row = &routes(&policy(), &refused)[0];
+        assert_eq!(row.state, "Resting");
+        assert!(
+            row.message
+                .as_ref()
+                .is_some_and(|text| text.contains("lets nobody log in"))
+        );
         let [quota, _] = conditions(&policy(), &[], false);
         assert_eq!(quota.status, None);
     }

@@ -11,7 +11,7 @@ use kube::runtime::events::EventType;
 use postroad_config::{Dnssec, Route, RouteTarget, TlsMode};
 use postroad_crds::conditions::{
     ACCEPTED, CONFLICTED, NewCondition, QUOTA_AVAILABLE, READY, RECONCILING, STALLED, UPSTREAM_ACCEPTING,
-    reason, set_condition,
+    UPSTREAM_AUTHENTICATED, UPSTREAM_REACHABLE, UPSTREAM_SECURED, reason, set_condition,
 };
 use postroad_crds::relay_policy::{CredentialsUsed, RouteStatus};
 use postroad_crds::{RelayPolicy, RelayPolicyStatus};
@@ -19,7 +19,7 @@ use postroad_crds::{RelayPolicy, RelayPolicyStatus};
 use super::probe::{self, Subject};
 use super::quota::{self, Told};
 use super::rank::{Standing, first_over, winner_over};
-use super::upstream::Known;
+use super::upstream::{Known, Refused};
 use super::{logins, validate};
 use crate::apply;
 use crate::attached;
@@ -59,6 +59,8 @@ pub struct Found {
     pub providers: Vec<NewCondition>,
     /// When the first route that rests is tried again.
     pub ends: Option<Timestamp>,
+    /// Logins of mail that were refused.
+    pub refused: Vec<Refused>,
 }
 
 /// Judges a policy and says so in its status.
@@ -95,7 +97,14 @@ pub async fn reconcile(object: Arc<RelayPolicy>, ctx: Arc<Ctx>) -> Result<Action
 
 /// An Event for each condition that people wait for, when it changes. What is on its way ends by itself, and is not told.
 async fn announce(object: &RelayPolicy, next: &RelayPolicyStatus, ctx: &Ctx) {
-    for kind in [READY, QUOTA_AVAILABLE, UPSTREAM_ACCEPTING] {
+    for kind in [
+        READY,
+        UPSTREAM_REACHABLE,
+        UPSTREAM_SECURED,
+        UPSTREAM_AUTHENTICATED,
+        QUOTA_AVAILABLE,
+        UPSTREAM_ACCEPTING,
+    ] {
         let was = object.status.as_ref().and_then(|status| told(status, kind));
         let Some(is) = told(next, kind) else {
             continue;
@@ -194,6 +203,10 @@ fn look(object: &RelayPolicy, ctx: &Ctx) -> Found {
     found.routes = quota::routes(&policy, &told);
     found.providers = quota::conditions(&policy, &told, used).into();
     found.ends = quota::ends(&told);
+    let refused = told
+        .iter()
+        .filter_map(|told| Refused::of(&told.listener, &told.row));
+    found.refused = refused.collect();
     found
 }
 
@@ -218,6 +231,7 @@ async fn upstreams(
     let logins = logins::gather(object, &policy, ctx).await?;
     found.secret = logins.trouble().cloned();
     known.secret.clone_from(&found.secret);
+    known.refused.clone_from(&found.refused);
     let used = logins.used.clone();
     let uid = object.uid().unwrap_or_default();
     let about = format!("{:?} {used:?}", object.metadata.generation);
@@ -230,6 +244,7 @@ async fn upstreams(
             policy: policy.name,
             listeners: listeners(object, ctx),
             about: about.clone(),
+            refused: found.refused.clone(),
         };
         probe::look(subject, ctx);
     }

@@ -12,6 +12,7 @@ use postroad_crds::conditions::{
     NewCondition, UPSTREAM_AUTHENTICATED, UPSTREAM_REACHABLE, UPSTREAM_SECURED, reason,
 };
 use postroad_crds::relay_policy::Upstream;
+use postroad_crds::smtp_listener::RouteTrouble;
 
 /// What is known of a policy's smart hosts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +25,46 @@ pub struct Known {
     pub secret: Option<(&'static str, String)>,
     /// What was found by the pods of each listener; or why nothing was.
     pub tests: Vec<(String, Result<Vec<UpstreamTested>, String>)>,
+    /// Logins of mail that were refused since.
+    pub refused: Vec<Refused>,
+}
+
+/// What a listener says of a route where its pods are not let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The listener.
+    pub listener: String,
+    /// The fault.
+    pub fault: LoginFault,
+    /// Its row.
+    pub row: RouteTrouble,
+}
+
+impl Refused {
+    /// The row, where it tells of a login.
+    pub fn of(listener: &str, row: &RouteTrouble) -> Option<Self> {
+        Some(Self {
+            listener: listener.to_owned(),
+            fault: LoginFault::named(&row.reason)?,
+            row: row.clone(),
+        })
+    }
+
+    /// Tells this refusal from others, and from later ones.
+    pub fn name(&self) -> String {
+        format!("{} {} {}", self.listener, self.row.route, self.row.since)
+    }
+
+    fn sentence(&self) -> String {
+        let until = self.row.until.as_deref().unwrap_or("the next message");
+        format!(
+            "mail over listener {} ({}) since {}: {}; it is tried again at {until}",
+            self.listener,
+            self.row.pods.join(", "),
+            self.row.since,
+            self.row.reply,
+        )
+    }
 }
 
 impl Known {
@@ -129,6 +170,15 @@ impl Known {
             };
             return condition(Some(false), fault.name(), sentence);
         }
+        // Newer than the last tests, which may have been good.
+        if let Some(refused) = self.refused.first() {
+            let sentence = refused.sentence();
+            let sentence = match field(refused.fault) {
+                Some(field) => format!("spec.routes[{}].{field}: {sentence}", refused.row.route),
+                None => sentence,
+            };
+            return condition(Some(false), refused.fault.name(), sentence);
+        }
         if let Some((why, sentence)) = untested {
             return condition(None, why, sentence.clone());
         }
@@ -183,7 +233,7 @@ impl Known {
     }
 }
 
-/// The field that has to do with a fault; a clock has none.
+/// The field that has to do with a fault.
 const fn field(fault: LoginFault) -> Option<&'static str> {
     Some(match fault {
         LoginFault::CredentialsRefused
@@ -194,10 +244,9 @@ const fn field(fault: LoginFault) -> Option<&'static str> {
         LoginFault::BasicAuthenticationDisabled | LoginFault::MechanismNotOffered => "credentials.type",
         LoginFault::SmtpAuthenticationDisabled | LoginFault::DelegationMissing => "credentials.user",
         LoginFault::TokenUnavailable => "credentials.tokenEndpoint",
-        LoginFault::ServerNotTrusted
-        | LoginFault::LoginsThrottled
-        | LoginFault::ClockSkew
-        | LoginFault::Other => return None,
+        // Nothing is wrong with them but the time at which they are used.
+        LoginFault::ClockSkew => "credentials",
+        LoginFault::ServerNotTrusted | LoginFault::LoginsThrottled | LoginFault::Other => return None,
     })
 }
 
@@ -257,6 +306,7 @@ mod tests {
             logs_in: true,
             secret: None,
             tests: vec![("edge".into(), Ok(vec![tested]))],
+            refused: vec![],
         }
     }
 
@@ -413,5 +463,63 @@ mod tests {
             known.rows()[0].token_expires.as_deref(),
             Some("2027-01-15T08:00:00Z")
         );
+    }
+
+    #[test]
+    fn a_login_of_mail_that_was_refused_since_the_last_test_is_told_at_once() {
+        let row = |reason: &str| RouteTrouble {
+            policy: "mail/p".into(),
+            route: 1,
+            reason: reason.into(),
+            since: "2026-01-01T00:00:00Z".into(),
+            until: Some("2026-01-01T00:01:00Z".into()),
+            reply: "the login as ann by PLAIN was refused (535 no)".into(),
+            pods: vec!["edge-1".into()],
+        };
+        assert_eq!(Refused::of("mail/edge", &row("Quota")), None);
+        let mut known = known(tested(true, Some(true), Some(true)));
+        known.refused = vec![Refused::of("mail/edge", &row("CredentialsRefused")).unwrap()];
+        let condition = &known.conditions()[2];
+        assert_eq!(
+            (condition.status, condition.reason.as_str()),
+            (Some(false), "CredentialsRefused")
+        );
+        for part in [
+            "spec.routes[1].credentials.secretRef",
+            "edge-1",
+            "535 no",
+            "00:01:00Z",
+        ] {
+            assert!(condition.message.contains(part), "{part}: {}", condition.message);
+        }
+        // Who was never tested is told of as well.
+        known.tests.clear();
+        assert_eq!(known.conditions()[2].status, Some(false));
+    }
+
+    #[test]
+    fn every_fault_of_a_login_is_told_by_its_name_and_the_field_that_is_to_be_mended() {
+        for fault in LoginFault::ALL {
+            let one = UpstreamTested {
+                fault: Some(fault),
+                route: 2,
+                ..tested(true, Some(true), Some(false))
+            };
+            let condition = &known(one).conditions()[2];
+            assert_eq!(
+                (condition.status, condition.reason.as_str()),
+                (Some(false), fault.name())
+            );
+            let field = match fault {
+                // The server is at fault, or the moment.
+                LoginFault::ServerNotTrusted | LoginFault::LoginsThrottled | LoginFault::Other => {
+                    "route 2 at"
+                }
+                LoginFault::ClockSkew => "spec.routes[2].credentials: ",
+                _ => "spec.routes[2].credentials.",
+            };
+            assert!(condition.message.starts_with(field), "{}", condition.message);
+            assert!(condition.message.contains("said so"), "{}", condition.message);
+        }
     }
 }

@@ -18,7 +18,12 @@ fn made(value: Value, host: &str, entries: &[(&str, &str)]) -> Result<Credential
         .iter()
         .map(|(name, value)| (*name, value.as_bytes()))
         .collect();
-    credentials(&given(value), &hosts(host), &entries, Timestamp::UNIX_EPOCH)
+    credentials(&given(value), &hosts(host), &entries, now())
+}
+
+/// A moment in the life of the certificates.
+fn now() -> Timestamp {
+    Timestamp::from_second(1_600_000_000).unwrap()
 }
 
 /// An RSA pair, in PEM.
@@ -243,12 +248,17 @@ fn each_wrong_entry_is_named_and_never_shown() {
 }
 
 #[test]
-fn a_certificate_past_its_end_is_not_shown_to_anybody() {
+fn a_certificate_past_its_end_or_of_the_future_is_not_shown_to_anybody() {
     let (certificate, key) = rsa();
     let entries: Entries<'_> = [("tls.crt", certificate.as_bytes()), ("tls.key", key.as_bytes())].into();
     let late = Timestamp::from_second(200_000_000_000).unwrap();
     let given = given(json!({"type": "ClientCertificate", "secretRef": {"name": "s"}}));
-    assert!(credentials(&given, &hosts("h"), &entries, Timestamp::UNIX_EPOCH).is_ok());
+    assert!(credentials(&given, &hosts("h"), &entries, now()).is_ok());
     let error = credentials(&given, &hosts("h"), &entries, late).unwrap_err();
     assert!(error.sentence.contains("past its end"), "{error}");
+    let error = credentials(&given, &hosts("h"), &entries, Timestamp::UNIX_EPOCH).unwrap_err();
+    assert!(
+        error.sentence.contains("1970-01-01T00:00:00Z") && error.sentence.contains("NTP"),
+        "{error}"
+    );
 }
