@@ -63,6 +63,8 @@ pub struct Shared {
     mail: AtomicU64,
     /// Octets committed to segments since the start.
     octets: AtomicU64,
+    /// The volume had no room for one segment more when the keeper last tried.
+    short: AtomicBool,
     /// Since when the committer has been at its present batch.
     at_work: Mutex<Option<Instant>>,
     /// Where the last checkpoint ended; who writes one holds it.
@@ -134,6 +136,7 @@ impl Shared {
             keeping: Mutex::default(),
             mail: AtomicU64::new(0),
             octets: AtomicU64::new(0),
+            short: AtomicBool::new(false),
             unwritten: AtomicBool::new(false),
             fullness: Mutex::default(),
             damaged: Mutex::default(),
@@ -163,6 +166,16 @@ impl Shared {
     /// How many octets were.
     pub fn octets(&self) -> u64 {
         self.octets.load(Ordering::Relaxed)
+    }
+
+    /// Whether it had none.
+    pub fn set_short(&self, short: bool) {
+        self.short.store(short, Ordering::Relaxed);
+    }
+
+    /// The free segments are those that new mail leaves alone, and the volume has no room for others.
+    pub fn is_down_to(&self, reserve: usize) -> bool {
+        self.short.load(Ordering::Relaxed) && self.index().free.len() < reserve
     }
 
     /// How many messages were.

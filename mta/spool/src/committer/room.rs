@@ -12,6 +12,10 @@ impl Committer {
     /// The record fits in the batch behind what is there, perhaps after a commit and in a new segment. A segment of
     /// another format than the present one is gone on with only where there is no other, and if it can say the record.
     pub(super) fn make_room(&mut self, space: usize, message: bool, needs: u32) -> bool {
+        // Else mail would fill up what an outcome or a copy has begun of the reserve.
+        if message && self.shared.is_down_to(RESERVE) {
+            return false;
+        }
         let fits = |active: Option<&Active>, buffered: usize| {
             active.is_some_and(|a| a.used + (buffered + space).next_multiple_of(BLOCK) <= a.size)
         };

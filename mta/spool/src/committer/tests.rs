@@ -209,6 +209,43 @@ fn tried(committer: &mut Committer) {
     committer.commit();
 }
 
+#[test]
+fn mail_does_not_fill_up_what_an_outcome_has_begun_of_the_reserve() {
+    let (volume, spool, mut committer) = open(Durability::Durable);
+    provided(&spool);
+    let mut free = without_room(&volume, &spool);
+    spool.shared().index().free = free.split_off(free.len() - RESERVE);
+    provided(&spool);
+    let _only = spool.shared().keeping();
+    assert!(committer.roll(false), "an outcome may");
+    committer.commit();
+    let mail = |committer: &mut Committer| {
+        let (tell, told) = channel();
+        let drafts = drafts(committer, 1);
+        committer.write(
+            drafts,
+            Some(Box::new(move |result| drop(tell.send(result)))),
+            true,
+        );
+        told
+    };
+    let told = mail(&mut committer);
+    assert!(
+        committer.records.is_empty(),
+        "there is room for it in the segment"
+    );
+    tried(&mut committer);
+    assert_eq!(told.try_recv().unwrap(), Err(CommitError::Full));
+    let outcome = write(&mut committer, 1);
+    committer.commit();
+    assert_eq!(outcome.try_recv().unwrap(), Ok(()));
+
+    spool.shared().index().free.append(&mut free);
+    let told = mail(&mut committer);
+    committer.commit();
+    assert_eq!(told.try_recv().unwrap(), Ok(()));
+}
+
 /// The log holds them in their order: at the next start the last one of an entry counts.
 #[test]
 fn an_outcome_does_not_overtake_one_that_waits_for_room() {

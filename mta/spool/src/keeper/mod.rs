@@ -144,7 +144,9 @@ impl Keeper {
     fn provide(&mut self) {
         let (mut best, mut vain) = (self.free(), 0);
         while best < SPARE && vain < VAIN {
-            match create(&self.shared) {
+            let created = create(&self.shared);
+            self.shared.set_short(created.is_err());
+            match created {
                 Ok(free) => self.shared.index().add_free(free),
                 Err(error) => {
                     tracing::debug!(%error, "no new segment");

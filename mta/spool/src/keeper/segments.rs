@@ -40,7 +40,7 @@ pub fn write_header(shared: &Shared, file: &dyn File, format: u32) -> io::Result
 pub fn create(shared: &Shared) -> io::Result<Free> {
     let size = shared.segment_size;
     let space = shared.io.space(&shared.dir)?;
-    if space.available < u64::from(size) + shared.keep_free {
+    if space.available < u64::from(size) + kept_free(shared) {
         return Err(io::ErrorKind::StorageFull.into());
     }
     let dir = shared.segments_dir();
@@ -63,6 +63,16 @@ pub fn create(shared: &Shared) -> io::Result<Free> {
         let _ = shared.io.remove(&temporary);
     }
     filled
+}
+
+/// Octets of the volume that a new segment leaves alone. None where somebody waits and not one is left: without the outcomes of
+/// what was delivered, which are what makes room, a full spool would stay full for ever. New mail does not get that segment.
+fn kept_free(shared: &Shared) -> u64 {
+    if shared.pressing().is_some() && shared.index().free.is_empty() {
+        0
+    } else {
+        shared.keep_free
+    }
 }
 
 fn fill(shared: &Shared, path: &Path, format: u32) -> io::Result<(Arc<dyn File>, Epoch)> {

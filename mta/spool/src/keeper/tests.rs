@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::*;
+use crate::format::BLOCK_U32;
 use crate::io::memory::Memory;
 use crate::spool::Spool;
-use crate::types::{EntryId, Envelope, Options};
+use crate::types::{EntryId, Envelope, Options, Recipient, RecipientState, RecipientUpdate};
 
 /// A volume, and a spool on it that writes no checkpoints by itself, with small segments.
 fn open() -> (Memory, Spool) {
@@ -48,6 +49,49 @@ fn provided(spool: &Spool) {
     while !spool.shared().answered(asked) {
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn a_full_spool_without_a_segment_to_write_outcomes_to_gets_room_again() {
+    let (volume, spool) = open();
+    let large = put(&spool, 4 << 20);
+    let waits = {
+        let envelope = Envelope {
+            recipients: vec![Recipient::default()],
+            ..Envelope::default()
+        };
+        spool.begin().commit(envelope, Vec::new()).wait().unwrap()
+    };
+    provided(&spool);
+    let segment = u64::from(spool.shared().segment_size);
+    {
+        // Outcomes have used up what new mail had left them, and the volume has less to give than is kept free.
+        let _only = spool.shared().keeping();
+        spool.shared().index().free.clear();
+        let space = spool.shared().io.space(Path::new("/s")).unwrap();
+        volume.set_capacity(space.total - space.available + segment);
+        assert!(spool.shared().keep_free > segment);
+    }
+    for attempts in 1..=u32::try_from(segment).unwrap() / BLOCK_U32 {
+        let state = RecipientState {
+            attempts,
+            ..RecipientState::default()
+        };
+        spool
+            .record(waits, &[RecipientUpdate { index: 0, state }])
+            .unwrap();
+        assert_eq!(spool.flush().wait(), Ok(()), "{:?}", spool.usage());
+    }
+    let refused = spool.begin().write(&vec![b'x'; 4 << 20]);
+    assert_eq!(
+        refused,
+        Err(CommitError::Full),
+        "what is kept free is not for mail"
+    );
+    spool.finish(large).unwrap();
+    assert_eq!(spool.flush().wait(), Ok(()));
+    provided(&spool);
+    put(&spool, 100);
 }
 
 #[test]
