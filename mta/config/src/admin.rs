@@ -515,6 +515,14 @@ pub struct Carried {
     /// There are more that fit; give the order again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,
+    /// Retry only: so many are on hold, and stay there until they are released.
+    #[serde(default, skip_serializing_if = "is_none_held")]
+    pub held: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_none_held(held: &u64) -> bool {
+    *held == 0
 }
 
 #[cfg(test)]

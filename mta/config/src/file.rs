@@ -502,7 +502,7 @@ pub enum TokenRole {
     Operator,
     /// What pods ask each other: hand-over, greylisting, rates, rows of reports.
     Peer,
-    /// The queue: list, show, hold, release, retry, bounce.
+    /// The queue: list, show, hold, release, retry, bounce, move; suspend and resume.
     Admin,
 }
 

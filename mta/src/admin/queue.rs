@@ -191,7 +191,7 @@ async fn hold(state: State<Desk>, by: Extension<By>, selection: Asked<Selection>
 }
 
 async fn release(state: State<Desk>, by: Extension<By>, selection: Asked<Selection>) -> Response {
-    carry_out(state, by, ("release", Order::Retry), selection).await
+    carry_out(state, by, ("release", Order::Release), selection).await
 }
 
 async fn retry(state: State<Desk>, by: Extension<By>, selection: Asked<Selection>) -> Response {
@@ -222,10 +222,15 @@ async fn carry_out(
     if selection.to.is_some() {
         return refuse(StatusCode::BAD_REQUEST, &"`to` belongs to a move");
     }
-    let (ids, more) = match select(&desk, selection, |_| true).await {
+    let (mut ids, more) = match select(&desk, selection, |_| true).await {
         Ok(found) => found,
         Err((status, sentence)) => return refuse(status, &sentence),
     };
+    let all = ids.len();
+    if order == Order::Retry {
+        ids.retain(|id| !desk.queue.is_held(*id));
+    }
+    let held = (all - ids.len()) as u64;
     if sealed && !are_unreadable(&desk.spool, ids.clone()).await {
         return refuse(StatusCode::CONFLICT, &SEALED);
     }
@@ -244,7 +249,7 @@ async fn carry_out(
         );
     }
     let ids = done.iter().map(EntryId::to_string).collect();
-    Json(Carried { ids, more }).into_response()
+    Json(Carried { ids, more, held }).into_response()
 }
 
 /// Whether none of them can be read. Such a message cannot be handed over either: it is thrown away where it is, or holds its pod.
@@ -288,7 +293,7 @@ async fn move_to(
         tracing::info!(event = "order", queue_id = %id, order = "move", to, by = clean(&by), "carried out by hand");
     }
     let ids = done.iter().map(EntryId::to_string).collect();
-    Json(Carried { ids, more }).into_response()
+    Json(Carried { ids, more, held: 0 }).into_response()
 }
 
 /// The policy that `to` names, none for the usual routes. Errors: a sentence with what there is.

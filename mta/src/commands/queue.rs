@@ -162,7 +162,17 @@ async fn fulfil(socket: &Path, wish: Wish, json: bool) -> Result<(), String> {
             } else {
                 ""
             };
-            eprintln!("{verb}: {}{more}", counted(done.ids.len() as u64, "message"));
+            let held = match done.held {
+                0 => String::new(),
+                some => format!(
+                    "; {} on hold stay there, `queue release` lets them go",
+                    counted(some, "message")
+                ),
+            };
+            eprintln!(
+                "{verb}: {}{held}{more}",
+                counted(done.ids.len() as u64, "message")
+            );
             Ok(())
         }
     }

@@ -32,7 +32,9 @@ pub const HELD: u64 = u64::MAX;
 pub enum Order {
     /// Not tried until it is released. Durable, and handed over with the entry.
     Hold,
-    /// Tried now, and again by its schedule; its sites are probed at once where they are dead.
+    /// On hold no more: tried now, and again by its schedule; its sites are probed at once where they are dead.
+    Release,
+    /// Tried now, and its sites probed, as when it is released; one that is held stays so.
     Retry,
     /// Its route is another one: tried now by that, unless it is held.
     Reroute,
@@ -118,6 +120,11 @@ impl Queue {
             })
         };
         tokio::spawn(work).await.map_err(io::Error::from)?
+    }
+
+    /// Whether all that it waits for is an order: nothing of it is tried until it is released.
+    pub fn is_held(&self, entry: EntryId) -> bool {
+        is_held(entry, &self.0.spool)
     }
 
     /// Where entries are moved to.
@@ -234,8 +241,8 @@ fn note(order: Order, entry: EntryId, spool: &Spool) -> Option<Vec<RecipientUpda
         // Its verdict is known: an order does not take that back.
         _ if is_owed(state) => {}
         Order::Hold => state.next_attempt = HELD,
-        Order::Retry => state.next_attempt = now,
-        Order::Reroute => {
+        Order::Release => state.next_attempt = now,
+        Order::Retry | Order::Reroute => {
             if state.next_attempt != HELD {
                 state.next_attempt = now;
             }
@@ -266,7 +273,11 @@ fn enforce(order: Order, entry: EntryId, index: &mut Index, spool: &Spool) -> bo
             wake(entry, index, spool);
             true
         }
-        Order::Retry => {
+        Order::Retry if is_held(entry, spool) => {
+            wake(entry, index, spool);
+            true
+        }
+        Order::Release | Order::Retry => {
             if rest_ends(entry, index) {
                 index.retry(entry, clock::now());
             }
@@ -307,6 +318,15 @@ fn resume(entry: EntryId, index: &mut Index, spool: &Spool) {
     if let Some(next) = pending.map(|state| due_at(state.next_attempt)).min() {
         index.add(entry, next.max(clock::now()));
     }
+}
+
+fn is_held(entry: EntryId, spool: &Spool) -> bool {
+    let states = spool.states(entry).unwrap_or_default();
+    let mut pending = states
+        .iter()
+        .filter(|state| state.status == State::Pending)
+        .peekable();
+    pending.peek().is_some() && pending.all(|state| state.next_attempt == HELD)
 }
 
 fn is_owned(spool: &Spool, entry: EntryId) -> bool {

@@ -54,8 +54,9 @@ const SCHEDULED: Tally = Tally {
     suspended: 0,
 };
 
-const ALL: [Order; 5] = [
+const ALL: [Order; 6] = [
     Order::Hold,
+    Order::Release,
     Order::Retry,
     Order::Reroute,
     Order::Return,
@@ -131,6 +132,9 @@ async fn an_order_holds_once_it_is_answered() {
     assert_eq!((tally(&queue).await.held, tally(&queue).await.scheduled), (1, 0));
     assert_eq!(spool.states(gone), None);
     assert!(queue.order(Order::Hold, vec![gone]).await.unwrap().is_empty());
+    assert_eq!(queue.order(Order::Retry, vec![held]).await.unwrap(), [held]);
+    assert!(queue.is_held(held), "a retry is no release");
+    assert_eq!(tally(&queue).await.held, 1);
     let crashed = open(&Memory::crash(&memory.log(), memory.log().len(), 7));
     assert_eq!(crashed.states(held).unwrap()[0].next_attempt, HELD);
     shutdown.cancel();

@@ -273,7 +273,7 @@ impl Scheduler {
             }
             Command::Suspend(names) => self.index.suspend(names),
             Command::Order(order) => {
-                if order.order == Order::Retry {
+                if matches!(order.order, Order::Release | Order::Retry) {
                     self.lanes.probe(clock::now());
                 }
                 self.stop_attempts(&order.entries);

@@ -10,7 +10,7 @@ use std::fmt::Debug;
 use std::fs;
 use std::io;
 use std::num::NonZeroU64;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt, MetadataExt, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -200,7 +200,8 @@ impl Lock for DiskLock {}
 
 impl Io for Disk {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(path)
+        // Mail is nobody else's business: none but its owner (and the volume's group, where Kubernetes sets one) reads it.
+        fs::DirBuilder::new().recursive(true).mode(0o770).create(path)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<(String, u64)>> {
@@ -229,6 +230,7 @@ impl Io for Disk {
             .write(true)
             .create(true)
             .truncate(true)
+            .mode(0o660)
             .open(path)?;
         Ok(Arc::new(DiskFile(file)))
     }
@@ -250,6 +252,7 @@ impl Io for Disk {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(0o660)
             .open(path)?;
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Box::new(DiskLock { _file: file }))),
@@ -286,6 +289,19 @@ mod tests {
     use super::*;
 
     const PIECES: u64 = 3 * 64 + 5;
+
+    #[test]
+    fn nobody_else_reads_what_is_written() {
+        let above = tempfile::tempdir().unwrap();
+        let dir = above.path().join("spool").join("segments");
+        Disk.create_dir(&dir).unwrap();
+        Disk.create(&dir.join("a")).unwrap();
+        let _lock = Disk.lock(&dir.join("lock")).unwrap().unwrap();
+        for made in [dir.clone(), dir.join("a"), dir.join("lock")] {
+            let mode = fs::metadata(&made).unwrap().mode();
+            assert_eq!(mode & 0o007, 0, "{}: {mode:o}", made.display());
+        }
+    }
 
     /// `/dev/shm` is a tmpfs, which older kernels do not write past the page cache.
     #[test]
