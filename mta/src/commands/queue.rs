@@ -148,34 +148,37 @@ async fn fulfil(socket: &Path, wish: Wish, json: bool) -> Result<(), String> {
             eprintln!("{verb}: {suspended} suspended now");
             Ok(())
         }
-        Wish::Order(verb, selection) => {
-            let body = serde_json::to_vec(&selection).map_err(|error| error.to_string())?;
-            let done: Carried = ask(socket, Method::POST, &format!("/v1/queue/{verb}"), Some(body)).await?;
-            if json {
-                return print_json(&done);
-            }
-            for id in &done.ids {
-                say(&format_args!("{id}"));
-            }
-            let more = if done.more {
-                "; there are more, give the order again"
-            } else {
-                ""
-            };
-            let held = match done.held {
-                0 => String::new(),
-                some => format!(
-                    "; {} on hold stay there, `queue release` lets them go",
-                    counted(some, "message")
-                ),
-            };
-            eprintln!(
-                "{verb}: {}{held}{more}",
-                counted(done.ids.len() as u64, "message")
-            );
-            Ok(())
-        }
+        Wish::Order(verb, selection) => give(socket, verb, &selection, json).await,
     }
+}
+
+/// Gives an order about messages, and tells for which it was carried out.
+async fn give(socket: &Path, verb: &str, selection: &Selection, json: bool) -> Result<(), String> {
+    let body = serde_json::to_vec(selection).map_err(|error| error.to_string())?;
+    let done: Carried = ask(socket, Method::POST, &format!("/v1/queue/{verb}"), Some(body)).await?;
+    if json {
+        return print_json(&done);
+    }
+    for id in &done.ids {
+        say(&format_args!("{id}"));
+    }
+    let more = if done.more {
+        "; there are more, give the order again"
+    } else {
+        ""
+    };
+    let held = match done.held {
+        0 => String::new(),
+        some => format!(
+            "; {} on hold stay there, `queue release` lets them go",
+            counted(some, "message")
+        ),
+    };
+    eprintln!(
+        "{verb}: {}{held}{more}",
+        counted(done.ids.len() as u64, "message")
+    );
+    Ok(())
 }
 
 /// One request. Errors: a sentence, of the mail server where it said one.
