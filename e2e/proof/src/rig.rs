@@ -2,7 +2,7 @@
 //!
 //! The verdict of every case: the desired state is reached, it stays, and the operator goes quiet.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -65,11 +65,11 @@ pub struct Rig {
 impl Rig {
     /// An empty namespace with its operator.
     pub async fn new(world: &World) -> Said<Self> {
-        Self::behind(world, Vec::new()).await
+        Self::with(world, &world.program, Vec::new()).await
     }
 
-    /// The same with these words in front of the operator's command line.
-    pub async fn behind(world: &World, before: Vec<String>) -> Said<Self> {
+    /// The same with that operator, these words in front of its command line.
+    pub async fn with(world: &World, program: &Path, before: Vec<String>) -> Said<Self> {
         let place = world.places.fetch_add(1, Ordering::SeqCst);
         if place >= PLACES {
             return Err(format!("more than {PLACES} places"));
@@ -81,7 +81,7 @@ impl Rig {
         world.server.grant(&namespace)?;
         let proxy = Proxy::start(api.clone()).await?;
         let start = Start {
-            program: world.program.clone(),
+            program: program.to_owned(),
             folder: world.server.folder().to_owned(),
             namespace: namespace.clone(),
             token: server::token(place),
