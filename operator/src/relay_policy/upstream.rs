@@ -370,7 +370,7 @@ mod tests {
             (LoginFault::DelegationMissing, "credentials.user"),
             (LoginFault::SmtpAuthenticationDisabled, "credentials.user"),
             (LoginFault::TokenUnavailable, "credentials.tokenEndpoint"),
-            (LoginFault::ClockSkew, ""),
+            (LoginFault::ClockSkew, "credentials"),
             (LoginFault::LoginsThrottled, ""),
             (LoginFault::ServerNotTrusted, ""),
             (LoginFault::Other, ""),
