@@ -288,6 +288,15 @@ impl<'a> Play<'a> {
             ));
         }
         self.stand_ins.order_all("overQuota", false)?;
+        // Who refuses a login for a quota is asked again by the next test; until then no pod logs in there, whoever wants it.
+        for name in &names {
+            self.room.namespace().wait_for(
+                &format!("relaypolicy/{name}"),
+                "a login that is not refused",
+                LIMIT,
+                |policy| !is(policy, "UpstreamAuthenticated", "False"),
+            )?;
+        }
         self.try_now()?;
         for name in &names {
             self.stand_ins
