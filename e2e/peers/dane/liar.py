@@ -8,7 +8,7 @@ import struct
 import sys
 import threading
 
-A, CNAME, SOA, MX, DNAME, TLSA = 1, 5, 6, 15, 39, 52
+A, SOA, MX, TLSA = 1, 6, 15, 52
 
 
 def wire(name):
@@ -34,12 +34,6 @@ def lie(name, kind):
         return [], [ELSEWHERE]
     if name == "mx.left.secure" and kind == A:
         return [record(name, A, bytes([127, 0, 1, 7]))], []
-    if name == "mx.astray.secure" and kind == A:
-        return [
-            record("astray.secure", DNAME, wire("far.insecure")),
-            record(name, CNAME, wire("mx.far.insecure")),
-            record("mx.far.insecure", A, bytes([127, 0, 1, 7])),
-        ], []
     return None
 
 

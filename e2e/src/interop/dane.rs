@@ -101,32 +101,12 @@ const CASES: &[Case] = &[
         Waits,
     ),
     ("shared-none.secure", "TLSA: an alias of nothing", Plain, Waits),
-    ("led-within.secure", "a server below a DNAME record", Dane, Dane),
-    (
-        "led-far.secure",
-        "a server below a DNAME record into a zone without DNSSEC",
-        Plain,
-        Waits,
-    ),
-    ("led-records.secure", "TLSA below a DNAME record", Dane, Dane),
-    (
-        "led-none.secure",
-        "TLSA below a DNAME record: nothing",
-        Plain,
-        Waits,
-    ),
     ("clear.secure", "3 1 1, no STARTTLS", Waits, Waits),
     ("wild.secure", "TLSA by a wildcard", Dane, Dane),
     ("itself.secure", "no MX, TLSA of the domain", Dane, Dane),
     ("key.hashed", "NSEC3: 3 1 1 matches", Dane, Dane),
     ("none.hashed", "NSEC3: no TLSA, proven", Plain, Waits),
     ("wild.hashed", "NSEC3: TLSA by a wildcard", Dane, Dane),
-    (
-        "led-within.hashed",
-        "NSEC3: a server below a DNAME record",
-        Dane,
-        Dane,
-    ),
     (
         "unproven.hashed",
         "NSEC3: TLSA in a zone without DNSSEC",
@@ -151,12 +131,6 @@ const LIES: &[Case] = &[
         Waits,
     ),
     ("left.secure", "the address of another server", Waits, Waits),
-    (
-        "astray.secure",
-        "a DNAME record to a server without DNSSEC",
-        Waits,
-        Waits,
-    ),
 ];
 
 pub(super) fn play() -> Outcome<Vec<Table>> {

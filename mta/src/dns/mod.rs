@@ -14,7 +14,6 @@ mod cache;
 mod matching;
 mod proof;
 mod records;
-mod redirection;
 pub mod resolver;
 pub mod table;
 mod validation;

@@ -2,8 +2,7 @@
 //!
 //! ```text
 //!   question ─► records of this very name ─┬─ of the type ─► found: proven, or of a zone without DNSSEC
-//!                                          ├─ an alias ────► the same question of what it leads to; one that a server made of
-//!                                          │                 a DNAME record is made here again (`redirection.rs`)
+//!                                          ├─ an alias ────► the same question of what it leads to
 //!                                          ├─ none ────────► nothing, where that is proven, or of a zone without DNSSEC
 //!                                          └─ anything else: bogus, indeterminate, no answer ─► failure
 //! ```
@@ -29,7 +28,6 @@ use postroad_config::TrustAnchor;
 use postroad_verify::dane::Answer;
 
 use super::proof::{LONGEST, MOST_RECORDS, Told, datum};
-use super::redirection::{self, Redirection};
 use super::{records, wildcard};
 
 /// Asks and validates. Cheap to clone.
@@ -150,14 +148,6 @@ fn said(name: &Name, kind: RecordType, reply: &Message) -> Option<Part> {
             .collect()
     };
     let (found, aliases) = (own(kind), own(RecordType::CNAME));
-    let mut both = found.iter().chain(&aliases);
-    if !both.any(|record| record.proof == Proof::Secure) {
-        match redirection::of(name, reply) {
-            Redirection::Absent => {}
-            Redirection::To { name, lifetime } => return Some(redirected(kind, name, lifetime)),
-            Redirection::Wrong => return Some(Part::Failure),
-        }
-    }
     let told = if found.is_empty() { &aliases } else { &found };
     if told.is_empty() {
         return None;
@@ -191,19 +181,6 @@ fn said(name: &Name, kind: RecordType, reply: &Message) -> Option<Part> {
         }),
         _ => Part::Failure,
     })
-}
-
-/// What a proven DNAME record says is as good as an alias with a signature of its own.
-fn redirected(kind: RecordType, to: Name, lifetime: Duration) -> Part {
-    let (proven, lifetime) = (true, lifetime.min(LONGEST));
-    if kind == RecordType::CNAME {
-        return Part::Records(Records {
-            proven,
-            lifetime,
-            data: vec![vec![]],
-        });
-    }
-    Part::Alias(Alias { proven, lifetime, to })
 }
 
 /// Whether these are proven, and how long they hold. None: they are bogus, or it is not known.
@@ -256,7 +233,7 @@ const MOST_VALIDATED: usize = 4_096;
 
 #[cfg(test)]
 mod tests {
-    use hickory_resolver::proto::rr::rdata::{A, CNAME, NULL, SOA};
+    use hickory_resolver::proto::rr::rdata::{A, CNAME, SOA};
 
     use super::*;
 
@@ -350,45 +327,6 @@ mod tests {
         ] {
             assert_eq!(told(answers, vec![]), Part::Failure);
         }
-    }
-
-    /// `example` leads to `test`, as a record of that proof says.
-    fn led(proof: Proof) -> Record {
-        let data = RData::Unknown {
-            code: RecordType::DNAME,
-            rdata: NULL::with(b"\x04test\0".to_vec()),
-        };
-        record("example", data, proof)
-    }
-
-    #[test]
-    fn an_alias_that_a_server_made_of_a_proven_dname_record_is_as_good_as_that() {
-        let led_to = Part::Alias(Alias {
-            proven: true,
-            lifetime: Duration::from_mins(1),
-            to: name("mx.test"),
-        });
-        let made = |proof| alias(HOST, "mx.test", proof);
-        let dname = || led(Proof::Secure);
-        // Where the alias has no signature it is for nothing, whatever hickory makes of that.
-        for proof in [Proof::Bogus, Proof::Indeterminate, Proof::Insecure] {
-            let behind = address("mx.test", Proof::Secure);
-            assert_eq!(told(vec![dname(), made(proof), behind], vec![]), led_to);
-        }
-        let forged = alias(HOST, "mx.evil", Proof::Bogus);
-        assert_eq!(told(vec![dname(), forged], vec![]), Part::Failure);
-        // What stands at the name without proof cannot, below that record.
-        let insecure = address(HOST, Proof::Insecure);
-        assert_eq!(told(vec![dname(), made(Proof::Bogus), insecure], vec![]), led_to);
-        for proof in [Proof::Bogus, Proof::Indeterminate, Proof::Insecure] {
-            assert_eq!(told(vec![led(proof), made(Proof::Bogus)], vec![]), Part::Failure);
-        }
-        let reply = Ok(reply(
-            ResponseCode::NoError,
-            vec![dname(), made(Proof::Bogus)],
-            vec![],
-        ));
-        assert_eq!(read(&name(HOST), RecordType::CNAME, &reply), found(true));
     }
 
     #[test]
