@@ -47,8 +47,10 @@ running_nodes() {
   done
 }
 
-# loops: the loop devices of `bounded` volumes that are attached.
-loops() { losetup --list --noheadings --output NAME,BACK-FILE | awk -v dir="$state/" 'index($2, dir) == 1 { print $1 }'; }
+# loops FOLDER: the loop devices that are attached to files below that folder of $state, as `/volumes/`.
+loops() {
+  losetup --list --noheadings --output NAME,BACK-FILE | awk -v dir="$state$1" 'index($2, dir) == 1 { print $1 }'
+}
 
 # await SECONDS WHAT COMMAND...: polls the command. If it never succeeds, its last words are shown.
 await() {

@@ -18,6 +18,10 @@ fi
 "$here/down.sh" # what a crash or an older cluster left
 mkdir -p "$state"/{pki,volumes}
 echo "$here" >"$state/made-by"
+# The volumes have a file system of their own: how full this computer's disk is decides nothing about a queue.
+truncate --size 32G "$state/volumes.img"
+mkfs.ext4 -q -N 65536 -m 0 -J size=64 "$state/volumes.img"
+mount -o loop,discard "$state/volumes.img" "$state/volumes"
 pki=$state/pki
 chmod 700 "$pki"
 

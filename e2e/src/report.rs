@@ -40,7 +40,7 @@ impl Steps {
         if self.done.len() == before {
             self.done.push((name.to_owned(), start.elapsed()));
         }
-        eprintln!("    {name} took {}", seconds(start.elapsed()));
+        eprintln!("    {name} took {}{}", seconds(start.elapsed()), disk());
         result
     }
 
@@ -93,6 +93,17 @@ impl std::fmt::Display for Count {
             self.passed, self.failed, self.skipped
         )
     }
+}
+
+/// How full the disk of this folder is, as df(1) counts it: a full one makes mail servers refuse mail. Empty if it does not say.
+fn disk() -> String {
+    let Ok(disk) = rustix::fs::statvfs(".") else {
+        return String::new();
+    };
+    let used = disk.f_blocks.saturating_sub(disk.f_bfree);
+    let all = used.saturating_add(disk.f_bavail).max(1);
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize) / 1_000_000_000;
+    format!(" (the disk is {} % full, {free} GB are free)", used * 100 / all)
 }
 
 #[cfg(test)]

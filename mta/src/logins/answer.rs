@@ -225,7 +225,11 @@ mod tests {
         let body = r#"{"error":"invalid_grant","error_description":"in a reasonable timeframe"}"#;
         let error = said(400, body).token("login.example", 4_600).unwrap_err();
         assert_eq!(error.fault, LoginFault::ClockSkew);
-        assert!(error.reason.contains("3600 s ahead of its clock"), "{}", error.reason);
+        assert!(
+            error.reason.contains("3600 s ahead of its clock"),
+            "{}",
+            error.reason
+        );
         let error = said(400, "nonsense").token("login.example", 1_000).unwrap_err();
         assert!(error.reason.contains("status 400"), "{}", error.reason);
     }
