@@ -1,17 +1,34 @@
 //! JSON lines on standard output. Text from a peer goes through [`clean`] first; secrets never come here.
+//!
+//! A thread of its own writes them, many at once where many wait: whoever reads them may be slow (a pipe that is full, a disk
+//! that is busy), and no session waits for that. None is left out: with [`MOST_LINES`] waiting, the next one waits as well.
 
+use std::io::BufWriter;
+
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
-/// Starts the log of the process. `POSTROAD_LOG` overrides the level (`info`), in the syntax of `EnvFilter`.
-pub fn start() {
+/// Lines that wait to be written, at most: a few megabytes.
+const MOST_LINES: usize = 8_192;
+
+/// Starts the log of the process; what is given back is kept to its end, when it writes what is left. `POSTROAD_LOG` overrides
+/// the level (`info`), in the syntax of `EnvFilter`.
+#[must_use = "lines at the end of the process would be lost"]
+pub fn start() -> WorkerGuard {
+    let (lines, written) = NonBlockingBuilder::default()
+        .lossy(false)
+        .buffered_lines_limit(MOST_LINES)
+        .thread_name("log")
+        .finish(BufWriter::new(std::io::stdout()));
     let filter = EnvFilter::try_from_env("POSTROAD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     // A second start (tests in one process) keeps the first.
     let _ = tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
         .with_env_filter(filter)
-        .with_writer(std::io::stdout)
+        .with_writer(lines)
         .try_init();
+    written
 }
 
 /// Text of a peer for a log line: at most 200 characters, control characters and line ends shown as `?`.

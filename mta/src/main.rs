@@ -42,7 +42,7 @@ fn main() -> ExitCode {
             } => commands::spool::cat(&directory, &id, envelope),
         },
         (None, Some(config)) => {
-            log::start();
+            let _written = log::start();
             match daemon::run(&config) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {

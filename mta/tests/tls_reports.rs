@@ -70,7 +70,8 @@ struct Setup {
 
 impl Node {
     async fn start(setup: Setup) -> Self {
-        postroad_mta::log::start();
+        // To the end of all tests of the process.
+        std::mem::forget(postroad_mta::log::start());
         let dir = tempfile::tempdir().unwrap();
         let (spool, _) = Spool::open(dir.path(), &options()).unwrap();
         let domain = setup.domain;

@@ -95,7 +95,8 @@ impl Bench {
     }
 
     pub fn on(spool: Spool, directory: &Path, setup: Setup) -> Self {
-        postroad_mta::log::start();
+        // To the end of all tests of the process.
+        std::mem::forget(postroad_mta::log::start());
         let live = Live::new(settings(directory, &setup.policies));
         let metrics = Arc::new(Metrics::new());
         let shutdown = CancellationToken::new();

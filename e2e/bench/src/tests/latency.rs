@@ -2,8 +2,9 @@
 //!
 //! Beside ours, right afterwards, the same load against a sink that keeps nothing (what the generator takes of it), and,
 //! before and after, the same messages in a bare group commit without sessions (what the disk takes of it). Where the disk
-//! alone takes longer than the bar, a turn says nothing of the server: it is told as `disturbed` and made again, so many
-//! times and no more; the last one counts whatever the disk did.
+//! alone takes longer than the bar, or the whole machine stood still for so long that this makes a good part of the slowest
+//! hundredth, a turn says nothing of the server: it is told as `disturbed` and made again, so many times and no more; the last
+//! one counts whatever disk and machine did.
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::bench::{Bench, OURS, SIZE};
 use crate::disk::group_commits;
 use crate::figures::{Sample, per_mille, rate};
 use crate::load::generator::{Given, Load};
+use crate::pulse::Pulse;
 use crate::servers::{Running, Server, Task};
 use crate::sink::Sink;
 
@@ -28,7 +30,11 @@ const LOOK: f64 = 3.0;
 const FULL: u64 = 20_000;
 
 /// Turns of one round at most.
-const TURNS: u64 = 5;
+const TURNS: u64 = 8;
+
+/// Percent of a turn that the machine may stand still: messages that are due meanwhile are late by that, and so are those
+/// behind them, and the hundredth that is slowest is to be the server's.
+const STILL: f64 = 0.3;
 
 pub(super) fn run(bench: &mut Bench) -> Outcome {
     bench.in_turns("B9 latency", Task::Keep, |bench, server, running| {
@@ -60,13 +66,18 @@ fn measure(bench: &mut Bench, server: &dyn Server, running: &Running, pace: f64,
         ..load(running, 0)
     };
     let watch = Watch::start(&running.jail)?;
+    let pulse = Pulse::start();
     let given = bench.generate(half.clone())?;
     let load = watch.sample(rate(messages, given.took))?;
+    let still = still(pulse, given.took);
     let after = if ours { disk(bench, pace, SECONDS)? } else { vec![] };
     let slow = |times: &[Duration]| p99(times) > ACCEPT_MILLISECONDS;
-    if turn < TURNS && (slow(&before) || slow(&after)) {
-        note(bench, "disturbed", taken(&given));
-        note(bench, "disturbing", if slow(&after) { after } else { before });
+    if turn < TURNS && (slow(&before) || slow(&after) || still > STILL) {
+        if ours {
+            note(bench, "disturbed", taken(&given));
+            note(bench, "disturbing", if slow(&after) { after } else { before });
+            bench.note_ours("B9", &["disturbing", "standstill"], "%", still);
+        }
         return Ok(false);
     }
     for (series, time) in ranks(taken(&given)) {
@@ -75,10 +86,22 @@ fn measure(bench: &mut Bench, server: &dyn Server, running: &Running, pace: f64,
     }
     bench.note("B9", &["load"], server.name(), "/s", load);
     if ours {
+        bench.note_ours("B9", &["standstill"], "%", still);
         note(bench, "disk", after);
         sink(bench, half)?;
     }
     Ok(true)
+}
+
+/// Percent of that time in which the machine stood still; 0 where it cannot be told.
+fn still(pulse: Outcome<Pulse>, took: Duration) -> f64 {
+    match pulse.and_then(Pulse::end) {
+        Ok(still) => still.as_secs_f64() / took.as_secs_f64() * 100.0,
+        Err(error) => {
+            eprintln!("      whether the machine stood still is not known: {error}");
+            0.0
+        }
+    }
 }
 
 /// The bare group commit of the messages of so many seconds.
