@@ -88,7 +88,8 @@ where
         if live.annotations().get(APPLIED) == Some(&fingerprint) && unchanged(ctx, &live, &fingerprint) {
             return Ok(live);
         }
-        mend(ctx, namespace, &live, &object).await?;
+        // Seldom anything to do: boxed, so that every apply need not have room for it.
+        Box::pin(mend(ctx, namespace, &live, &object)).await?;
     }
     let parameters = PatchParams::apply(MANAGER).force();
     let applied = write(
@@ -97,6 +98,7 @@ where
         api.patch(&name, &parameters, &Patch::Apply(&object)),
     )
     .await?;
+    let applied = Box::pin(take_out(ctx, namespace, applied, &object)).await?;
     ctx.applied.remember(
         &key::<K>(namespace, &name),
         &fingerprint,
@@ -114,14 +116,54 @@ where
         + DeserializeOwned
         + Debug,
 {
-    let whole = serde_json::to_value(live).map_err(|error| Error::Made(error.to_string()))?;
-    let Some(mut change) = lists::mended(&K::kind(&()), &whole, object) else {
+    let Some(mut change) = whole(live)?.and_then(|live| lists::mended(&K::kind(&()), &live, object)) else {
         return Ok(());
     };
     change["metadata"]["resourceVersion"] = Value::from(live.resource_version());
     merge::<K>(ctx, namespace, &live.name_any(), &change)
         .await
         .map(drop)
+}
+
+/// Takes out what the apply has left of ours under other names. Gives the object as it is then.
+async fn take_out<K>(ctx: &Ctx, namespace: &str, applied: K, object: &Value) -> Result<K, Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Serialize
+        + DeserializeOwned
+        + Debug,
+{
+    let found = whole(&applied)?.and_then(|live| lists::renamed(&K::kind(&()), &live, object));
+    let Some(mut change) = found else {
+        return Ok(applied);
+    };
+    let name = applied.name_any();
+    tracing::info!(
+        namespace,
+        name,
+        "a container of ours had another name; it is taken out"
+    );
+    change["metadata"]["resourceVersion"] = Value::from(applied.resource_version());
+    let api: Api<K> = Api::namespaced(ctx.client.clone(), namespace);
+    let parameters = PatchParams::default();
+    let change = Patch::Strategic(&change);
+    write(
+        ctx,
+        "taking a container out",
+        api.patch(&name, &parameters, &change),
+    )
+    .await
+}
+
+/// An object whose lists are looked at; none of another kind.
+fn whole<K: Resource<DynamicType = ()> + Serialize>(object: &K) -> Result<Option<Value>, Error> {
+    if !lists::are_in(&K::kind(&())) {
+        return Ok(None);
+    }
+    serde_json::to_value(object)
+        .map(Some)
+        .map_err(|error| Error::Made(error.to_string()))
 }
 
 /// Whether an object was made by the operator: by its label, or, where somebody took that away, by the API server's record of who

@@ -129,11 +129,12 @@ async fn paused(listener: &SmtpListener, ctx: &Ctx) -> Result<Action, Error> {
 async fn step(listener: &SmtpListener, names: &Names, ctx: &Arc<Ctx>) -> Result<status::Found, Error> {
     let children = gather::children(ctx, names).await?;
     let holder = namesake::holder(listener, &ctx.known_listeners());
-    let prepared = match namesake::obstacle(holder.as_ref()) {
+    let valid = validate::validate(&listener.spec).ok();
+    // What is wrong with the spec itself is told first.
+    let prepared = match namesake::obstacle(holder.as_ref()).filter(|_| valid.is_some()) {
         Some(obstacle) => Err(obstacle),
         None => prepare::prepare(listener, names, &children, ctx).await?,
     };
-    let valid = validate::validate(&listener.spec).ok();
     let self_tests = selftest::look(
         listener,
         names,

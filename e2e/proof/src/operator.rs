@@ -256,6 +256,8 @@ impl Keeper {
             // Nobody listens there: what DNS says is Unknown at once.
             .args(["--resolver", "127.0.0.1:1", "--http", "127.0.0.1:0"])
             .args(["--service-account", "postroad", "--review-port", "0"])
+            // Of a listener that asks for reviews; there are no pods here that would come.
+            .args(["--pod-ip", "127.0.0.1"])
             .env("KUBECONFIG", &self.config)
             .env_remove("KUBERNETES_SERVICE_HOST")
             .stdin(Stdio::null())

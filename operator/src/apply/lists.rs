@@ -3,6 +3,9 @@
 //! The API server merges an applied list into the one that is there by the keys of the entries. Who changes a key of an entry of
 //! ours (a port of the Service from TCP to UDP) makes it an entry of theirs: ours would come back beside it. Of one name twice,
 //! the API server refuses both; of another name, clients reach what nobody asked for.
+//!
+//! A container that was renamed is theirs as well, and would run beside ours, on our ports and our volume. Containers that others
+//! add stay: only one that says it has every port of ours is ours under another name, as the containers of a pod share its addresses.
 
 use serde_json::{Value, json};
 
@@ -22,6 +25,44 @@ pub fn mended(kind: &str, live: &Value, wanted: &Value) -> Option<Value> {
         }
         _ => None,
     }
+}
+
+/// Whether an object of this kind has such lists at all.
+pub fn are_in(kind: &str) -> bool {
+    matches!(kind, "Service" | "StatefulSet")
+}
+
+/// The strategic merge patch that takes out containers of ours that were renamed; `None` where there are none. `applied`: the object
+/// with ours back in it, so that no template is ever without.
+pub fn renamed(kind: &str, applied: &Value, wanted: &Value) -> Option<Value> {
+    if kind != "StatefulSet" {
+        return None;
+    }
+    let containers = |object: &Value| {
+        object["spec"]["template"]["spec"]["containers"]
+            .as_array()
+            .cloned()
+    };
+    let (live, wanted) = (containers(applied)?, containers(wanted)?);
+    let is_known = |container: &&Value| wanted.iter().any(|ours| ours["name"] == container["name"]);
+    let taken: Vec<Value> = live
+        .iter()
+        .filter(|container| !is_known(container) && wanted.iter().any(|ours| has_all_ports(container, ours)))
+        .map(|container| json!({"name": container["name"], "$patch": "delete"}))
+        .collect();
+    (!taken.is_empty()).then(|| json!({"spec": {"template": {"spec": {"containers": taken}}}}))
+}
+
+fn has_all_ports(theirs: &Value, ours: &Value) -> bool {
+    let list = &OF_A_CONTAINER[0];
+    let of = |container: &Value| container[list.name].as_array().cloned().unwrap_or_default();
+    let (theirs, ours) = (of(theirs), of(ours));
+    let is_there = |port: &Value| {
+        theirs
+            .iter()
+            .any(|other| list.keys.iter().all(|key| other[*key] == port[*key]))
+    };
+    !ours.is_empty() && ours.iter().all(is_there)
 }
 
 /// A kind of list.
@@ -183,5 +224,25 @@ mod tests {
         let pod = &mended["spec"]["template"]["spec"];
         assert_eq!(pod["containers"], json!([beside, added]));
         assert_eq!(pod["topologySpreadConstraints"][0]["topologyKey"], "host");
+    }
+
+    #[test]
+    fn a_container_of_ours_under_another_name_goes_and_those_of_others_stay() {
+        let set = |containers: &[&Value]| json!({"spec": {"template": {"spec": {"containers": containers}}}});
+        let port = |number: u16| json!({"containerPort": number, "protocol": "TCP"});
+        let of = |name: &str, ports: &[u16]| json!({"name": name, "ports": ports.iter().map(|number| port(*number)).collect::<Vec<_>>()});
+        let (ours, moved) = (of("mta", &[10_025, 8_080]), of("mtax", &[10_025, 8_080, 9]));
+        let (beside, none) = (of("beside", &[8_080]), json!({"name": "none"}));
+        let wanted = set(&[&ours]);
+        let stay = set(&[&beside, &ours, &none]);
+        assert_eq!(renamed("StatefulSet", &stay, &wanted), None);
+        let both = set(&[&moved, &beside, &ours]);
+        let taken = renamed("StatefulSet", &both, &wanted).unwrap();
+        assert_eq!(
+            taken["spec"]["template"]["spec"]["containers"],
+            json!([{"name": "mtax", "$patch": "delete"}])
+        );
+        assert_eq!(renamed("Service", &both, &wanted), None);
+        assert!(are_in("Service") && are_in("StatefulSet") && !are_in("Secret"));
     }
 }

@@ -1,12 +1,13 @@
 //! Two listeners of one host name: which of them has it. Pure.
 //!
 //! ```text
-//!   same name, oldest first, then namespace/name ─┬─► in this namespace another is before us: Conflicted, and not Ready:
-//!                                                 │     what runs stays, nothing new is served until the name is free
-//!                                                 └─► only elsewhere: Conflicted is told; a neighbour changes nothing else
+//!   same name: who served something, ─┬─► in this namespace another is before us: Conflicted, and not Ready:
+//!   then the oldest, then namespace/  │     what runs stays, nothing new is served until the name is free
+//!   name                              └─► only elsewhere: Conflicted is told; a neighbour changes nothing else
 //! ```
 //!
-//! A listener that is being deleted holds no name: the next one takes over while it still drains.
+//! A listener that is being deleted holds no name: the next one takes over while it still drains. Nor does one whose spec cannot
+//! be served and never was: the one that can serve has the name, and keeps it when the other is put right.
 
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
@@ -15,6 +16,7 @@ use postroad_crds::SmtpListener;
 use postroad_crds::conditions::{CONFLICTED, NewCondition, reason};
 
 use super::status::Obstacle;
+use super::validate;
 
 /// Who has the host name of a listener, where it is another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,13 +36,14 @@ pub fn holder(listener: &SmtpListener, all: &[SmtpListener]) -> Option<Holder> {
         other.uid() != listener.uid()
             && other.metadata.deletion_timestamp.is_none()
             && self::hostname(other).as_ref() == Some(&hostname)
-            && age(other) < age(listener)
+            && rank(other) < rank(listener)
+            && may_hold(other)
     };
     let is_near = |other: &SmtpListener| other.namespace() == listener.namespace();
     let first = all
         .iter()
         .filter(before)
-        .min_by_key(|other| (!is_near(other), age(other)))?;
+        .min_by_key(|other| (!is_near(other), rank(other)))?;
     Some(Holder {
         hostname: hostname.to_string(),
         listener: shown(first),
@@ -71,7 +74,7 @@ fn sentence(holder: &Holder) -> String {
     } else {
         "it is served here all the same; agree with its owner who has the name in DNS"
     };
-    format!("SmtpListener {listener} is older and has the host name {hostname}; {end}")
+    format!("SmtpListener {listener} has the host name {hostname}; {end}")
 }
 
 fn hostname(listener: &SmtpListener) -> Option<DomainName> {
@@ -87,9 +90,19 @@ fn shown(listener: &SmtpListener) -> String {
 }
 
 /// The smaller has the name. An object without a time is not stored yet.
-fn age(listener: &SmtpListener) -> (bool, Option<Timestamp>, String) {
+fn rank(listener: &SmtpListener) -> (bool, bool, Option<Timestamp>, String) {
     let created = listener.creation_timestamp().map(|time| time.0);
-    (created.is_none(), created, shown(listener))
+    (!has_served(listener), created.is_none(), created, shown(listener))
+}
+
+fn may_hold(listener: &SmtpListener) -> bool {
+    has_served(listener) || validate::validate(&listener.spec).is_ok()
+}
+
+/// A configuration was written for it: pods may run.
+fn has_served(listener: &SmtpListener) -> bool {
+    let status = listener.status.as_ref();
+    status.is_some_and(|status| status.config_generation.is_some())
 }
 
 #[cfg(test)]
@@ -154,6 +167,41 @@ mod tests {
             stops.message
         );
         assert_eq!(condition(None).status, Some(false));
+    }
+
+    #[test]
+    fn who_cannot_be_served_and_never_was_gives_the_name_to_who_can_for_good() {
+        let served = |mut listener: SmtpListener| {
+            let status = json!({"replicas": 1, "readyReplicas": 1, "selector": "", "configGeneration": 1});
+            listener.status = Some(serde_json::from_value(status).unwrap());
+            listener
+        };
+        let good = listener("mail/a", "mx.example.com", "2025-01-01T00:00:00Z");
+        let mut wrong = good.clone();
+        wrong.spec.pod = Some(serde_json::from_value(json!({"labels": {"no key": "x"}})).unwrap());
+        let younger = listener("mail/b", "mx.example.com", "2026-01-01T00:00:00Z");
+        assert_eq!(
+            held(&younger, &[good.clone(), younger.clone()]),
+            Some(("mail/a".into(), true))
+        );
+        assert_eq!(held(&younger, &[wrong.clone(), younger.clone()]), None);
+        // Put right, it is too late; what has served holds its name with a spec that became wrong, too.
+        let serves = served(younger.clone());
+        assert_eq!(held(&serves, &[good.clone(), serves.clone()]), None);
+        assert_eq!(
+            held(&good, &[good.clone(), serves.clone()]),
+            Some(("mail/b".into(), true))
+        );
+        assert_eq!(
+            held(&younger, &[served(wrong), younger.clone()]),
+            Some(("mail/a".into(), true))
+        );
+        let both = [served(good), serves.clone()];
+        assert_eq!(
+            held(&serves, &both),
+            Some(("mail/a".into(), true)),
+            "then the older"
+        );
     }
 
     #[test]

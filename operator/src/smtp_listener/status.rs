@@ -283,7 +283,8 @@ fn moving(wanted: i32, serving: &[&Seen], found: &Found, config: &NewCondition) 
     if stalled(found).is_some() {
         return None;
     }
-    let leaving = found.pods.iter().filter(|pod| !pod.stays).count();
+    let leaving = found.pods.iter().filter(|pod| !pod.stays);
+    let leaving: Vec<&str> = leaving.map(|pod| pod.name.as_str()).collect();
     // Nobody waits for a pod that is to do nothing.
     let due = usize::try_from(wanted)
         .unwrap_or(0)
@@ -292,8 +293,8 @@ fn moving(wanted: i32, serving: &[&Seen], found: &Found, config: &NewCondition) 
         Some(obstacle.message.clone())
     } else if found.hibernates {
         (!found.pods.is_empty() || found.replicas > 0).then(|| "the pods end their sessions".to_owned())
-    } else if leaving > 0 {
-        Some(format!("{leaving} pods leave"))
+    } else if !leaving.is_empty() {
+        Some(format!("on their way out: {}", leaving.join(", ")))
     } else if serving.len() != due || found.replicas != wanted {
         Some(serve(serving.len(), wanted, found))
     } else if let Rollout::UnderWay(rollout) = &found.rollout {
@@ -425,6 +426,9 @@ fn queue_healthy(listener: &SmtpListener, before: &SmtpListenerStatus, found: &F
     }
     if found.hibernates && known.is_empty() {
         return condition(None, reason::HIBERNATED, asleep(before));
+    }
+    if found.pods.is_empty() {
+        return condition(None, reason::NO_SERVING_POD, "there is no pod to ask".into());
     }
     if known.is_empty() {
         return condition(None, reason::POD_UNREACHABLE, "no pod could be asked".into());

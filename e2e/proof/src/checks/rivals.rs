@@ -32,7 +32,49 @@ pub fn cases() -> Vec<Case> {
             handed_over(world, rivals)
         })
     };
-    rivals.into_iter().map(one).collect()
+    let mut cases: Vec<Case> = rivals.into_iter().map(one).collect();
+    cases.push(Case::new(
+        "check_24_who_cannot_be_served_gives_way",
+        "smtplisteners",
+        gives_way,
+    ));
+    cases
+}
+
+/// A listener that is wrong holds no name: the younger that can be served has it, and keeps it when the other is put right.
+async fn gives_way(world: Arc<World>) -> Said<Verdict> {
+    let rig = Rig::new(&world).await?;
+    Operation::Create.prepare(&rig).await?;
+    let mut rivals = Rivals {
+        kind: "smtplisteners",
+        object: listener(),
+        lost: ("Conflicted", "True", "Conflict"),
+    };
+    rivals.object["spec"]["pod"] = json!({"labels": {"no key": "x"}});
+    rivals.come(&rig, "first").await?;
+    let invalid = Rivals {
+        lost: ("Ready", "False", "Invalid"),
+        ..rivals.clone()
+    };
+    invalid.says(&rig, "first", Some("spec.pod.labels")).await?;
+    rivals.object = listener();
+    tokio::time::sleep(A_SECOND).await;
+    rivals.come(&rig, "second").await?;
+    rivals.says(&rig, "second", None).await?;
+    rig.until("the second is served", async |rig| {
+        let config = rig.api.find(&rig.path("secrets", "second-config")).await?;
+        Ok(config.is_some())
+    })
+    .await?;
+    rivals.says(&rig, "first", Some("second")).await?;
+    invalid.says(&rig, "first", Some("spec.pod.labels")).await?;
+    rivals.object["metadata"]["name"] = json!("first");
+    rig.put("smtplisteners", &rivals.object).await?;
+    invalid.says(&rig, "first", None).await?;
+    rivals.says(&rig, "first", Some("second")).await?;
+    rivals.says(&rig, "second", None).await?;
+    rig.quiet(1).await?;
+    Ok(Verdict::Held)
 }
 
 async fn handed_over(world: Arc<World>, rivals: Rivals) -> Said<Verdict> {
