@@ -186,19 +186,19 @@ mod tests {
         );
         assert_eq!(held(&younger, &[wrong.clone(), younger.clone()]), None);
         // Put right, it is too late; what has served holds its name with a spec that became wrong, too.
-        let serves = served(younger.clone());
-        assert_eq!(held(&serves, &[good.clone(), serves.clone()]), None);
+        let taken_over = served(younger.clone());
+        assert_eq!(held(&taken_over, &[good.clone(), taken_over.clone()]), None);
         assert_eq!(
-            held(&good, &[good.clone(), serves.clone()]),
+            held(&good, &[good.clone(), taken_over.clone()]),
             Some(("mail/b".into(), true))
         );
         assert_eq!(
             held(&younger, &[served(wrong), younger.clone()]),
             Some(("mail/a".into(), true))
         );
-        let both = [served(good), serves.clone()];
+        let both = [served(good), taken_over.clone()];
         assert_eq!(
-            held(&serves, &both),
+            held(&taken_over, &both),
             Some(("mail/a".into(), true)),
             "then the older"
         );
