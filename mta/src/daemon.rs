@@ -164,7 +164,8 @@ impl Daemon {
             &reports,
             queue_stop.clone(),
         )?;
-        let prober = Prober::new(dns.clone(), tls, logins);
+        let lanes = handles.metrics.lanes.clone();
+        let prober = Prober::new(dns.clone(), tls, logins).with_lanes(lanes);
         let handover = handles.handover(&queue, &guard, &background, &stop);
         let directory = handles.live.current().set.file.spool.directory.clone();
         guard

@@ -36,6 +36,13 @@ pub struct UpstreamTested {
     pub token: Option<TokenState>,
 }
 
+impl UpstreamTested {
+    /// Whether all of it is as the route wants it.
+    pub fn is_good(&self) -> bool {
+        self.reachable && self.secured != Some(false) && self.authenticated != Some(false)
+    }
+}
+
 /// How a route's token stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -91,6 +91,11 @@ pub struct NoTls {
 }
 
 impl NoTls {
+    /// Whether it stays until somebody mends it: a server that takes no STARTTLS for now (4yz) will.
+    pub fn needs_mending(&self) -> bool {
+        self.fault.needs_mending() && (self.lasting || self.fault != TlsFault::Refused)
+    }
+
     /// What TLS itself finds wrong.
     pub fn found(error: &rustls::Error) -> Self {
         let fault = TlsFault::of(error);

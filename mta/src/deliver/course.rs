@@ -12,6 +12,7 @@ use super::link::{Target, Trouble};
 use super::plan::Protocol;
 use super::setback::Setback;
 use super::{Attempted, reply};
+use crate::dsn::text::{Charset, one_line};
 use crate::outcome::Outcome;
 use crate::queue::clock;
 use crate::queue::window::Feedback;
@@ -35,9 +36,20 @@ pub(super) struct Course {
     pub(super) doubtful: u64,
     pub(super) transaction: Duration,
     pub(super) way: Taking,
+    /// Why those that are left went none of the ways before it.
+    ways: Vec<String>,
     /// How many ways rest, and until when the first of them does.
     pub(super) rested: usize,
     pub(super) rests_until: Option<u64>,
+}
+
+/// For how long nobody can be talked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dead {
+    /// It may come back by itself.
+    Away,
+    /// Until somebody mends something.
+    Broken,
 }
 
 /// The way that is taken now.
@@ -48,9 +60,11 @@ pub(super) struct Taking {
     /// A server of it took part.
     pub(super) heard: bool,
     /// One of it could not be talked to.
-    pub(super) dead: bool,
+    pub(super) dead: Option<Dead>,
     /// Why those that are left are left: the last reason.
     pub(super) why: String,
+    /// The same with its status and who said so.
+    shown: String,
 }
 
 impl Course {
@@ -67,18 +81,20 @@ impl Course {
             doubtful: 0,
             transaction: Duration::ZERO,
             way: Taking::default(),
+            ways: vec![],
             rested: 0,
             rests_until: None,
         }
     }
 
     pub(super) fn takes_way(&mut self) {
-        self.way = Taking::default();
+        let before = std::mem::take(&mut self.way);
+        self.ways.extend(Some(before.shown).filter(|why| !why.is_empty()));
     }
 
     /// Nobody of the way that was taken could be talked to.
-    pub(super) fn is_way_dead(&self) -> bool {
-        self.way.dead && !self.way.heard
+    pub(super) fn dead_way(&self) -> Option<Dead> {
+        self.way.dead.filter(|_| !self.way.heard)
     }
 
     /// The way that is taken rests: those that are left go the next one, or wait for the end of it.
@@ -156,13 +172,17 @@ impl Course {
     }
 
     pub(super) fn set_back(&mut self, setback: Setback) {
-        self.way.dead |= setback.feedback == Some(Feedback::Dead) && !self.way.resting;
+        if setback.feedback == Some(Feedback::Dead) && !self.way.resting {
+            let is_broken = setback.outcome.is_on_hold() || self.way.dead == Some(Dead::Broken);
+            self.way.dead = Some(if is_broken { Dead::Broken } else { Dead::Away });
+        }
         let permanent = setback.outcome.verdict == crate::outcome::Verdict::Failed;
         if permanent && self.may_work_later {
             return;
         }
         self.may_work_later |= !permanent;
         setback.outcome.source.text().clone_into(&mut self.way.why);
+        self.way.shown = setback.outcome.kept();
         // What has to be mended says more than the trouble of others.
         match &mut self.setback {
             Some(known) if known.outcome.is_on_hold() && !setback.outcome.is_on_hold() => {
@@ -182,11 +202,16 @@ impl Course {
         let all_rest = self.rests_until.filter(|_| self.rested >= ways);
         let feedback = all_rest.map(resting_until).or(self.feedback);
         let feedback = feedback.or_else(|| setback.as_ref().and_then(|setback| setback.feedback));
+        let mut others = None;
         if !self.left.is_empty() {
             let outcome = setback.map_or_else(
                 || Setback::ours("no server was tried").outcome,
                 |setback| setback.outcome,
             );
+            if ways > 1 {
+                self.takes_way();
+                others = others_than(&outcome.kept(), &self.ways).map(|why| (self.left.clone(), why));
+            }
             for recipient in std::mem::take(&mut self.left) {
                 self.outcomes.push((recipient, outcome.clone()));
             }
@@ -195,12 +220,24 @@ impl Course {
             outcomes: self.outcomes,
             feedback: if stopped { None } else { feedback },
             store: self.store,
+            others,
             doubtful: self.doubtful,
             transaction: self.transaction,
         }
     }
 }
 
+/// What is wrong with the other ways, shortly.
+fn others_than(told: &str, ways: &[String]) -> Option<String> {
+    let others = ways.iter().filter(|why| *why != told);
+    let others: Vec<_> = others
+        .map(|why| one_line(why, Charset::Unicode, LONGEST_WHY))
+        .collect();
+    (!others.is_empty()).then(|| others.join("; "))
+}
+
+/// Of one of the other ways.
+const LONGEST_WHY: usize = 160;
 /// In milliseconds.
 const SHORT_REST: u64 = 60_000;
 /// `until`: in milliseconds.

@@ -81,6 +81,13 @@ impl Holds {
         spans.map(|span| span.within(arrived, now)).sum()
     }
 
+    /// Whether mail of the policy is on hold.
+    pub fn holds(&self, policy: &str) -> bool {
+        let spans = self.spans();
+        let last = spans.get(policy).and_then(|spans| spans.last());
+        last.is_some_and(|span| span.to.is_none())
+    }
+
     /// Policies whose mail is on hold, and since when.
     pub fn view(&self) -> Vec<(String, u64)> {
         let spans = self.spans();

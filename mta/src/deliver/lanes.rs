@@ -24,6 +24,7 @@ use postroad_smtp::client::{PeerReply, Stage};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc};
 
+use super::course::Dead;
 use super::holds::Holds;
 use super::kept;
 
@@ -52,6 +53,8 @@ enum Reason {
     Sender,
     /// It cannot be reached, and there is another route.
     Unreachable,
+    /// The same until somebody mends its host, its name or its login.
+    Broken,
     Throttle,
     Configuration,
     Quota,
@@ -111,9 +114,12 @@ impl Lane<'_> {
     }
 
     /// None of its hosts can be talked to, and there is another way.
-    pub(super) fn is_out_of_reach(self, why: &str, now: u64) {
-        self.lanes
-            .rest(self.name, Reason::Unreachable, OUT_OF_REACH, why, now);
+    pub(super) fn is_out_of_reach(self, dead: Dead, why: &str, now: u64) {
+        let reason = match dead {
+            Dead::Away => Reason::Unreachable,
+            Dead::Broken => Reason::Broken,
+        };
+        self.lanes.rest(self.name, reason, OUT_OF_REACH, why, now);
     }
 
     /// What a refusal asks for.
@@ -167,7 +173,7 @@ fn said_at(stage: Stage) -> SaidAt {
 impl Reason {
     const fn name(self) -> &'static str {
         match self {
-            Self::Unreachable => "Unreachable",
+            Self::Unreachable | Self::Broken => "Unreachable",
             _ => self.kind().name(),
         }
     }
@@ -177,7 +183,7 @@ impl Reason {
             Self::Sender => Kind::Sender,
             Self::Unreachable => Kind::Retry,
             Self::Throttle => Kind::Throttle,
-            Self::Configuration => Kind::Configuration,
+            Self::Configuration | Self::Broken => Kind::Configuration,
             Self::Quota => Kind::Quota,
         }
     }
@@ -187,7 +193,7 @@ impl Reason {
         match self {
             Self::Throttle => LONGEST_THROTTLE.max(first),
             Self::Configuration => LONGEST_FAULT.max(first),
-            Self::Unreachable => LONGEST_OUT_OF_REACH.max(first),
+            Self::Unreachable | Self::Broken => LONGEST_OUT_OF_REACH.max(first),
             // How long is what the provider says; a message then tells whether it is over.
             Self::Quota | Self::Sender => first,
         }
@@ -258,6 +264,19 @@ impl Lanes {
         }
     }
 
+    /// The hosts of a route were seen to answer and to let us in: it is out of reach no more, and mail of its policy that is on hold is
+    /// tried.
+    pub(super) fn is_well(&self, policy: &str, route: &str) {
+        let is_out = |rest: &Rest| matches!(rest.reason, Reason::Unreachable | Reason::Broken);
+        let ends = self.rests().get(route).is_some_and(is_out);
+        if ends {
+            self.end(route, "a test went well");
+        }
+        if ends || self.holds().holds(policy) {
+            self.0.woken.notify_one();
+        }
+    }
+
     /// Lets a route rest. Gives until when. Attempts that were under way do not lengthen it.
     fn rest(&self, route: &str, reason: Reason, first: Duration, reply: &str, now: u64) -> u64 {
         let mut rests = self.rests();
@@ -323,7 +342,7 @@ impl Lanes {
         let is_over = |rest: &Rest| match rest.reason {
             // That others' mail goes does not help the sender who is refused.
             Reason::Sender => false,
-            Reason::Unreachable => true,
+            Reason::Unreachable | Reason::Broken => true,
             // Nothing is begun while it rests: this was under way.
             Reason::Throttle | Reason::Configuration | Reason::Quota => rest.until <= now,
         };

@@ -475,7 +475,15 @@ impl Trouble {
                 Setback::dead(Status::new(4, 4, 2), reason)
             }
             Self::Tls(no) if target.require_tls => Setback::unprotected(&whom, &no),
-            Self::Tls(no) => Setback::no_tls(&whom, &no, target.tls.by),
+            Self::Tls(no) => {
+                let setback = Setback::no_tls(&whom, &no, target.tls.by);
+                // A host that the configuration names: host, route or clock are to be mended, and nobody's mail is returned for it.
+                if target.lane.is_some() && no.needs_mending() {
+                    setback.until_mended()
+                } else {
+                    setback
+                }
+            }
             Self::Login(no) => Setback::not_logged_in(&whom, &no),
             Self::Lacks(lack) => Setback::lacks(&whom, lack),
             // RFC 3463 section 3.5, X.4.6.

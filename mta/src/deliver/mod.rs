@@ -151,6 +151,8 @@ pub struct Attempted {
     pub outcomes: Vec<(u32, Outcome)>,
     /// What it says of the site; none when no server was asked.
     pub feedback: Option<Feedback>,
+    /// Why these recipients went none of the other ways either, shortly.
+    pub others: Option<(Vec<u32>, String)>,
     /// The next hop was a mail store.
     pub store: bool,
     /// Recipients whose next hop had the whole message when the connection broke: they may get it twice.
@@ -294,8 +296,10 @@ impl Deliverer {
             let known = answers.0.get_mut(number).and_then(Option::take);
             self.take((way, lane), known, load, &mut course, stop).await;
             // Others need not find out by themselves that they have to go another way.
-            if let Some(lane) = lane.filter(|_| course.is_way_dead() && number + 1 < plan.ways.len()) {
-                lane.is_out_of_reach(&course.way.why, clock::now());
+            if let (Some(lane), Some(dead)) = (lane, course.dead_way())
+                && number + 1 < plan.ways.len()
+            {
+                lane.is_out_of_reach(dead, &course.way.why, clock::now());
             }
         }
         course.end(stop.is_cancelled(), plan.ways.len())
@@ -556,7 +560,10 @@ fn set_back(way: &Way, servers: &[Server], refused: &[(usize, Refusal)]) -> Opti
         // One that may pass says more than one that will not.
         let is_final = |known: &Setback| known.outcome.verdict == crate::outcome::Verdict::Failed;
         if setback.as_ref().is_none_or(is_final) {
-            setback = Some(Setback::refused(to, &server.host, refusal));
+            let found = Setback::refused(to, &server.host, refusal);
+            // A smart host does not publish what its route needs.
+            let is_fault = way.habits.is_lane && *refusal == Refusal::NoDane;
+            setback = Some(if is_fault { found.until_mended() } else { found });
         }
     }
     setback

@@ -4,7 +4,8 @@
 //!   POST /v1/upstream-test ─► each route at once ─► its first host that can be tried ─► reached? secured? let in?
 //! ```
 //!
-//! A refused login counts as one of mail: the pause begins, or ends where the login is taken again.
+//! A refused login counts as one of mail: the pause begins, or ends where the login is taken again. A try that goes well has mail that
+//! is on hold tried.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +15,11 @@ use postroad_config::{ConfigFile, Endpoint, Route, RouteTarget};
 
 use super::control::Passing;
 use super::hosts::{Finder, Server};
+use super::lanes::Lanes;
 use super::link::{Link, Target, Trouble};
 use super::login::{self, Key};
 use super::patience::Patience;
-use super::plan::{Protocol, To};
+use super::plan::{Protocol, To, route_name};
 use super::protection::{Need, Protection};
 use super::tls::ClientTls;
 use crate::dns::Dns;
@@ -31,12 +33,24 @@ pub struct Prober {
     dns: Dns,
     tls: ClientTls,
     logins: Logins,
+    lanes: Lanes,
 }
 
 impl Prober {
     /// `logins`: those of the queue, so that a try of one is one of the other.
     pub fn new(dns: Dns, tls: ClientTls, logins: Logins) -> Self {
-        Self { dns, tls, logins }
+        Self {
+            dns,
+            tls,
+            logins,
+            lanes: Lanes::default(),
+        }
+    }
+
+    /// The same, which tells the queue of routes that are well.
+    #[must_use]
+    pub fn with_lanes(self, lanes: Lanes) -> Self {
+        Self { lanes, ..self }
     }
 
     /// How logins stand, by those tries and by mail.
@@ -65,6 +79,10 @@ impl Prober {
                 tested.token = self.logins.token_state(id, credentials);
             }
             tested.message = one_line(&tested.message, Charset::Ascii, LONGEST_MESSAGE);
+            if tested.is_good() {
+                self.lanes
+                    .is_well(&policy.name, &route_name(&policy.name, number));
+            }
             Some(tested)
         });
         let tested = futures::future::join_all(tries).await;

@@ -106,7 +106,8 @@ impl Setback {
     }
 
     /// A fault of the configuration: its mail is on hold.
-    fn until_mended(mut self) -> Self {
+    #[must_use]
+    pub(super) fn until_mended(mut self) -> Self {
         self.outcome.reaction = Some(Kind::Configuration);
         self
     }

@@ -5,7 +5,7 @@
 use std::io;
 
 use postroad_verify::tls_rpt::ResultType;
-use rustls::{CertificateError, Error};
+use rustls::{AlertDescription, CertificateError, Error};
 
 /// What was wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub enum TlsFault {
     Untrusted,
     /// No TLSA record tells of the certificate.
     NoRecord,
+    /// Both sides have no version, suite or curve in common.
+    Incompatible,
     /// The handshake failed otherwise.
     Handshake,
 }
@@ -50,8 +52,19 @@ impl TlsFault {
                 CertificateError::ApplicationVerificationFailure => Self::NoRecord,
                 _ => Self::Untrusted,
             },
+            Error::PeerIncompatible(_)
+            | Error::AlertReceived(
+                AlertDescription::HandshakeFailure
+                | AlertDescription::ProtocolVersion
+                | AlertDescription::InsufficientSecurity,
+            ) => Self::Incompatible,
             _ => Self::Handshake,
         }
+    }
+
+    /// Whether it stays until somebody mends the server, the route or a clock. A handshake that breaks may be of the moment.
+    pub const fn needs_mending(self) -> bool {
+        !matches!(self, Self::Handshake)
     }
 
     /// What else is to be said to a person: clocks that are wrong look like this.
@@ -75,14 +88,13 @@ impl TlsFault {
             Self::Expired => ResultType::CertificateExpired,
             Self::Untrusted | Self::NotYetValid => ResultType::CertificateNotTrusted,
             Self::NoRecord => ResultType::TlsaInvalid,
-            Self::Refused | Self::Handshake => ResultType::ValidationFailure,
+            Self::Refused | Self::Incompatible | Self::Handshake => ResultType::ValidationFailure,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use rustls::AlertDescription;
     use rustls::pki_types::{ServerName, UnixTime};
 
     use super::*;
@@ -143,6 +155,9 @@ mod tests {
             let shown = io::Error::new(io::ErrorKind::InvalidData, error);
             assert_eq!(TlsFault::of_handshake(&shown).result_type(), want, "{text}");
         }
+        let alert = |alert| TlsFault::of(&Error::AlertReceived(alert));
+        assert!(alert(AlertDescription::ProtocolVersion).needs_mending());
+        assert!(!alert(AlertDescription::InternalError).needs_mending());
         let reset = io::Error::from(io::ErrorKind::ConnectionReset);
         assert_eq!(TlsFault::of_handshake(&reset), TlsFault::Handshake);
         assert_eq!(

@@ -16,6 +16,8 @@ pub struct Hold {
     pub why: NoLogin,
     /// When the first of the refusals was that came in a row. Milliseconds on the clock of the caller.
     pub since: u64,
+    /// When the last of them was.
+    refused: u64,
     /// Milliseconds on the clock of the caller.
     until: u64,
     failures: u32,
@@ -37,6 +39,7 @@ impl Hold {
         Self {
             why,
             since: before.map_or(now, |before| before.since),
+            refused: now,
             until: now.saturating_add(wait).saturating_add(draw % (wait / 4).max(1)),
             failures,
         }
@@ -45,6 +48,14 @@ impl Hold {
     /// When somebody may try again.
     pub const fn until(&self) -> u64 {
         self.until
+    }
+
+    /// A person wants to know, and asked at that time: it holds no more, unless it is newer than the question. The next refusal is one
+    /// in a row all the same, so that asking over and over does not lock an account.
+    pub fn end_for(&mut self, asked: u64) {
+        if self.refused <= asked {
+            self.until = self.until.min(asked);
+        }
     }
 
     /// Whether it still holds.
@@ -81,6 +92,18 @@ mod tests {
             waits(LoginFault::LoginsThrottled),
             [15, 30, 60, 120, 240, 300, 300, 300]
         );
+    }
+
+    #[test]
+    fn a_person_ends_what_was_refused_before_the_question_and_the_next_wait_is_the_longer_one() {
+        let no = || NoLogin::new(LoginFault::CredentialsRefused, "x");
+        let mut hold = Hold::after(None, no(), 1_000, 0);
+        hold.end_for(999);
+        assert!(hold.holds(2_000), "it is newer than the question");
+        hold.end_for(2_000);
+        assert!(!hold.holds(2_000));
+        let next = Hold::after(Some(&hold), no(), 3_000, 0);
+        assert_eq!((next.since, next.until), (1_000, 3_000 + 120_000));
     }
 
     #[test]

@@ -137,6 +137,16 @@ impl Keeper {
         kept.failed.clone().filter(|_| !has_token)
     }
 
+    /// The pauses of a site that began before that are over.
+    pub(super) fn probe(&self, site: &str, asked: u64) {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, slot) in slots.iter() {
+            if let Some(failed) = slot.kept().failed.as_mut().filter(|_| id.is_of(site)) {
+                failed.end_for(asked);
+            }
+        }
+    }
+
     /// Nobody has asked for a token.
     pub(super) fn is_idle(&self) -> bool {
         self.slots

@@ -61,6 +61,12 @@ impl Id {
         let [a, b, c, d, ..] = self.0;
         format!("{:08x}", u32::from_be_bytes([a, b, c, d]))
     }
+
+    /// Whether mail of this site is sent with these ([`crate::deliver::plan::Plan::site`]).
+    fn is_of(self, site: &str) -> bool {
+        let short = self.short();
+        site.split('#').skip(1).any(|named| named == short)
+    }
 }
 
 /// SHA-256 of all that `Hash` finds in a value: nobody makes two secrets of one name.
@@ -107,6 +113,16 @@ impl Logins {
         let standings = self.standings();
         let hold = standings.get(&id)?.hold.as_ref()?;
         hold.holds(clock::now()).then(|| hold.why.clone())
+    }
+
+    /// A person wants to know now, and asked at that time, whether mail of this site goes: pauses that began before are over.
+    pub fn probe(&self, site: &str, asked: u64) {
+        for (id, standing) in self.standings().iter_mut() {
+            if let Some(hold) = standing.hold.as_mut().filter(|_| id.is_of(site)) {
+                hold.end_for(asked);
+            }
+        }
+        self.keeper.probe(site, asked);
     }
 
     /// Routes where nobody logs in for now, and why: of passwords, tokens and certificates alike.
@@ -273,6 +289,21 @@ mod tests {
         logins.refused(id, &NoLogin::new(LoginFault::CredentialsRefused, "no"));
         assert!(logins.held(id).is_some() && logins.turn(id).await.is_some());
         assert!(logins.held(Id::of(&password("ann", "other"))).is_none());
+    }
+
+    #[test]
+    fn a_person_ends_the_pause_of_a_site_and_of_no_other() {
+        let dns = Dns::new(crate::dns::table::Table::default());
+        let logins = Logins::new(dns, ClientTls::public().unwrap());
+        let (ours, other) = (Id::of(&password("ann", "x")), Id::of(&password("bob", "y")));
+        for id in [ours, other] {
+            logins.refused(id, &NoLogin::new(LoginFault::CredentialsRefused, "no"));
+        }
+        let site = format!("smtp:h.example:587@mail/p#{}", ours.short());
+        logins.probe(&site, 0);
+        assert!(logins.held(ours).is_some(), "refused since the person asked");
+        logins.probe(&site, clock::now());
+        assert!(logins.held(ours).is_none() && logins.held(other).is_some());
     }
 
     #[test]

@@ -63,6 +63,8 @@ pub struct Index {
     limiters: HashMap<Arc<str>, Limiter>,
     /// Entries whose sites are to be opened.
     probing: HashSet<EntryId>,
+    /// Entries that are due at once, whatever their schedules say.
+    eager: HashSet<EntryId>,
     /// Sites where nothing is tried.
     suspended: Names,
     held: usize,
@@ -96,6 +98,7 @@ impl Index {
             owed: Arc::new(turns::told_later()),
             limiters: HashMap::new(),
             probing: HashSet::new(),
+            eager: HashSet::new(),
             suspended: Names::new(),
             held: 0,
             running: 0,
@@ -121,6 +124,7 @@ impl Index {
     /// when that ended.
     pub fn remove(&mut self, entry: EntryId) -> bool {
         self.probing.remove(&entry);
+        self.eager.remove(&entry);
         for site in self.entries.void(entry) {
             if let Some(place) = self.places.get_mut(site) {
                 place.void(&self.entries);
@@ -184,6 +188,17 @@ impl Index {
     pub fn retry(&mut self, entry: EntryId, now: u64) {
         self.add(entry, now);
         self.probing.insert(entry);
+    }
+
+    /// Those of these entries that are due whatever their schedules say; it is told once.
+    pub fn take_eager(&mut self, entries: &[EntryId]) -> HashSet<EntryId> {
+        let eager = entries.iter().filter_map(|entry| self.eager.take(entry));
+        eager.collect()
+    }
+
+    /// Whether a person wants the sites of this entry opened.
+    pub fn is_probed(&self, entry: EntryId) -> bool {
+        self.probing.contains(&entry)
     }
 
     /// Entries, and jobs that run.
@@ -443,7 +458,8 @@ impl Index {
         }
     }
 
-    /// Sends all that waits for a site back to be sorted: the settings changed, and with them perhaps the sites.
+    /// Sends all that waits for a site back to be sorted: the settings changed, and with them perhaps the sites. What waited for somebody to
+    /// mend something is due then: it may be mended.
     pub fn resort(&mut self, now: u64) {
         self.limiters.retain(|_, limiter| !limiter.is_idle(now));
         // Who waits with few others is not sorted behind a million.
@@ -453,9 +469,14 @@ impl Index {
             let Some(site) = self.places.get_mut(number) else {
                 continue;
             };
+            let is_on_hold = site.last_trouble.as_ref().is_some_and(|why| why.is_on_hold());
+            let is_eager = is_on_hold && site.window.opens_at() > now;
             for (_, job) in site.take_if(&self.entries, |_| true) {
                 self.entries.waits_no_more(job.entry(), number);
                 self.entries.release(job.entry(), job.recipients());
+                if is_eager {
+                    self.eager.insert(job.entry());
+                }
                 self.arm(job.entry(), now);
             }
             self.enliven(number);

@@ -30,6 +30,7 @@ use super::withdrawal::{Late, Withdrawal};
 use super::worker::Worker;
 use super::{Command, Parts, Queue, clock};
 use crate::deliver::lanes::Lanes;
+use crate::logins::Logins;
 use crate::settings::{Live, Settings};
 
 pub(super) struct Scheduler {
@@ -50,6 +51,9 @@ pub(super) struct Scheduler {
     sorted_by: Arc<Settings>,
     sorter: Sorter,
     lanes: Lanes,
+    logins: Logins,
+    /// When a person last wanted mail to be tried.
+    asked: u64,
     running: Arc<AtomicUsize>,
     /// The spool takes no outcomes any more.
     at_rest: bool,
@@ -76,6 +80,8 @@ impl Scheduler {
     ) -> Self {
         let mut index = Index::new(MOST_RUNNING, clock::now());
         index.suspend(suspended);
+        let own = || Logins::new(parts.dns.clone(), parts.tls.clone());
+        let logins = parts.logins.clone().unwrap_or_else(own);
         let sorter = Sorter {
             spool: parts.spool.clone(),
             live: parts.live.clone(),
@@ -100,9 +106,11 @@ impl Scheduler {
             sorted_by: parts.live.current(),
             running: queue.0.running.clone(),
             lanes: parts.metrics.lanes.clone(),
+            logins: logins.clone(),
+            asked: 0,
             at_rest: false,
             shutdown: parts.shutdown.clone(),
-            worker: Arc::new(Worker::new(parts, sorter.clone(), queue.clone())),
+            worker: Arc::new(Worker::new(parts, logins, sorter.clone(), queue.clone())),
             sorter,
         }
     }
@@ -134,11 +142,14 @@ impl Scheduler {
     /// What waits is sorted anew where it may go elsewhere now: a million messages are not read for a new user.
     fn follow_settings(&mut self) {
         let settings = self.live.current();
-        if self.lanes.follow(&self.sorted_by.set.file, &settings.set.file) {
-            self.index.open_resting();
-        }
-        if !sort::leads_alike(&self.sorted_by.set.file, &settings.set.file) {
+        let resumes = self.lanes.follow(&self.sorted_by.set.file, &settings.set.file);
+        let is_led_anew = !sort::leads_alike(&self.sorted_by.set.file, &settings.set.file);
+        if is_led_anew {
             self.index.resort(clock::now());
+        }
+        // What was to be mended may be mended.
+        if resumes || is_led_anew {
+            self.index.open_resting();
         }
         if sort::may_expire_sooner(&self.sorted_by.set.file, &settings.set.file) {
             self.index.look_again(clock::now());
@@ -193,7 +204,8 @@ impl Scheduler {
                 break;
             }
             let (sorter, entries) = (self.sorter.clone(), due.clone());
-            let task = async move { Event::Sorted(sorter.sort(entries, now).await) };
+            let eager = self.index.take_eager(&due);
+            let task = async move { Event::Sorted(sorter.sort(entries, eager, now).await) };
             let id = self.tasks.spawn(task).id();
             self.open.insert(id, Open::Sort(due));
             self.sorting += 1;
@@ -274,7 +286,8 @@ impl Scheduler {
             Command::Suspend(names) => self.index.suspend(names),
             Command::Order(order) => {
                 if matches!(order.order, Order::Release | Order::Retry) {
-                    self.lanes.probe(clock::now());
+                    self.asked = clock::now();
+                    self.lanes.probe(self.asked);
                 }
                 self.stop_attempts(&order.entries);
                 self.orders.push(order);
@@ -297,6 +310,10 @@ impl Scheduler {
                 match event {
                     Event::Sorted(sorted) => {
                         for (entry, found) in sorted {
+                            if self.index.is_probed(entry) {
+                                let groups = found.iter().flat_map(|found| &found.groups);
+                                groups.for_each(|group| self.logins.probe(&group.site, self.asked));
+                            }
                             self.index.sorted(entry, found);
                         }
                     }

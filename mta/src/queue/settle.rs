@@ -45,6 +45,20 @@ pub struct Settled {
 }
 
 impl Settled {
+    /// Those of these recipients who wait are shown with what is wrong with their other routes.
+    pub fn tell_besides(&mut self, recipients: &[u32], why: &str) {
+        let lists = [
+            &mut self.first,
+            &mut self.after_delays,
+            &mut self.after_expansions,
+        ];
+        for update in lists.into_iter().flatten() {
+            if update.state.status == State::Pending && recipients.contains(&update.index) {
+                update.state.reply = format!("{}; other routes: {why}", update.state.reply);
+            }
+        }
+    }
+
     /// Whether the expansion of this recipient's alias is due to be told.
     pub fn is_expanded(&self, index: u32) -> bool {
         let mut expansions = self.notices.iter().filter(|due| due.action == Action::Expanded);

@@ -42,12 +42,21 @@ pub struct Sorter {
 }
 
 impl Sorter {
-    /// Sorts entries, all on one blocking thread. `None`: it is not ours to deliver (any more).
-    pub async fn sort(self, entries: Vec<EntryId>, now: u64) -> Vec<(EntryId, Option<Sorted>)> {
+    /// Sorts entries, all on one blocking thread; `eager`: those that are due whatever their schedules say. `None`: it is not ours to
+    /// deliver (any more).
+    pub async fn sort(
+        self,
+        entries: Vec<EntryId>,
+        eager: HashSet<EntryId>,
+        now: u64,
+    ) -> Vec<(EntryId, Option<Sorted>)> {
         let all = entries.clone();
         let sort = move || {
             let config = self.live.current();
-            let sort = |entry| (entry, self.sort_one(&config.set.file, entry, now));
+            let sort = |entry| {
+                let is_eager = eager.contains(&entry);
+                (entry, self.sort_one(&config.set.file, entry, is_eager, now))
+            };
             entries.into_iter().map(sort).collect()
         };
         tokio::task::spawn_blocking(sort).await.unwrap_or_else(|error| {
@@ -56,7 +65,7 @@ impl Sorter {
         })
     }
 
-    fn sort_one(&self, config: &ConfigFile, entry: EntryId, now: u64) -> Option<Sorted> {
+    fn sort_one(&self, config: &ConfigFile, entry: EntryId, is_eager: bool, now: u64) -> Option<Sorted> {
         let read = self.spool.read(entry);
         if let Ok(message) = &read
             && message.ownership != Ownership::Owned
@@ -79,7 +88,7 @@ impl Sorter {
                     );
                 }
                 let known = (&self.sites, &self.holds);
-                let mut sorted = group(config, known, &message.item, by.as_deref(), now);
+                let mut sorted = group(config, known, &message.item, by.as_deref(), (is_eager, now));
                 sorted.share = Share::of(&message.item, &self.keys);
                 if !sorted.groups.is_empty() {
                     self.hot.put(entry, Arc::new(message));
@@ -170,7 +179,7 @@ fn group(
     (sites, holds): (&Sites, &Holds),
     item: &Item,
     by: Option<&str>,
-    now: u64,
+    (is_eager, now): (bool, u64),
 ) -> Sorted {
     let schedule = |plan: &Plan| {
         let held = holds.held(&plan.name, item.envelope.arrived, now);
@@ -191,7 +200,8 @@ fn group(
         }
         let schedule = schedule(&plan);
         let at = due_at(state, &schedule);
-        if at > now && !is_of_another_clock(state, &schedule, now) {
+        let is_due = at <= now || (is_eager && at != HELD && state.attempts > 0);
+        if !is_due && !is_of_another_clock(state, &schedule, now) {
             next = Some(next.map_or(at, |next| next.min(at)));
             continue;
         }
@@ -347,7 +357,7 @@ policies:
         ]);
         item.recipients[4].status = Status::Delivered;
         let sites = Sites::default();
-        let sorted = group(&config(), (&sites, &Holds::default()), &item, None, 10);
+        let sorted = group(&config(), (&sites, &Holds::default()), &item, None, (false, 10));
         let groups: Vec<_> = sorted
             .groups
             .iter()
@@ -374,7 +384,13 @@ policies:
             ("e@a.example", OWED),
         ]);
         item.recipients[3].status = Status::Failed;
-        let sorted = group(&config(), (&Sites::default(), &Holds::default()), &item, None, 10);
+        let sorted = group(
+            &config(),
+            (&Sites::default(), &Holds::default()),
+            &item,
+            None,
+            (false, 10),
+        );
         let groups: Vec<_> = sorted
             .groups
             .iter()
@@ -391,7 +407,14 @@ policies:
         config.policies[0].matches.identities = vec!["system:serviceaccount:shop:orders".into()];
         let mut item = item(&[("u@c.example", 0)]);
         let site = |item: &Item| {
-            group(&config, (&Sites::default(), &Holds::default()), item, None, 10).groups[0]
+            group(
+                &config,
+                (&Sites::default(), &Holds::default()),
+                item,
+                None,
+                (false, 10),
+            )
+            .groups[0]
                 .site
                 .clone()
         };
@@ -412,7 +435,20 @@ policies:
         ] {
             let mut item = item(&[("u@c.example", next_attempt)]);
             item.recipients[0].attempts = attempts;
-            let sorted = group(&config(), (&Sites::default(), &Holds::default()), &item, None, 10);
+            let known = (&Sites::default(), &Holds::default());
+            let eager = group(&config(), known, &item, None, (true, 10));
+            assert_eq!(
+                eager.groups.is_empty(),
+                next_attempt == HELD || attempts == 0,
+                "{attempts} {next_attempt}"
+            );
+            let sorted = group(
+                &config(),
+                (&Sites::default(), &Holds::default()),
+                &item,
+                None,
+                (false, 10),
+            );
             assert_eq!(
                 (sorted.next == Some(next_attempt), sorted.groups.is_empty()),
                 (waits, waits),
@@ -428,7 +464,7 @@ policies:
         for domain in ["c.example", "d.example"] {
             sites.learn(domain, Some("smtp:hub.example:25".to_owned()), 0);
         }
-        let groups = group(&config(), (&sites, &Holds::default()), &item, None, 10).groups;
+        let groups = group(&config(), (&sites, &Holds::default()), &item, None, (false, 10)).groups;
         assert!(groups.iter().all(|group| group.site == "smtp:hub.example:25"));
         let together: Vec<_> = groups.iter().map(|group| group.recipients.clone()).collect();
         assert_eq!(together, [vec![0, 1], vec![2]]);
@@ -478,7 +514,13 @@ domains:
         let mut item = item(&[("u@a.example", 3 * hour), ("u@b.example", HELD)]);
         item.recipients[0].attempts = 1;
         let sorted = |config: &ConfigFile, now| {
-            let sorted = group(config, (&Sites::default(), &Holds::default()), &item, None, now);
+            let sorted = group(
+                config,
+                (&Sites::default(), &Holds::default()),
+                &item,
+                None,
+                (false, now),
+            );
             let groups: Vec<_> = sorted.groups.into_iter().map(|group| group.recipients).collect();
             (sorted.next, groups)
         };
@@ -502,8 +544,16 @@ domains:
         let hour = 3_600_000;
         let before = config();
         let item = item(&[("u@b.example", 200 * hour)]);
-        let next =
-            |config: &ConfigFile| group(config, (&Sites::default(), &Holds::default()), &item, None, 10).next;
+        let next = |config: &ConfigFile| {
+            group(
+                config,
+                (&Sites::default(), &Holds::default()),
+                &item,
+                None,
+                (false, 10),
+            )
+            .next
+        };
         assert_eq!(next(&before), Some(120 * hour));
         let ends_at = |config: &ConfigFile, item: &Item| expires(config, &Holds::default(), item, None, 10);
         for (lifetime, ends) in [("1h", hour), ("7d", 168 * hour)] {
@@ -534,7 +584,7 @@ domains:
         let item = item(&[("u@a.example", 0), ("u@c.example", 0)]);
         let sites = Sites::default();
         let by = |by| -> Vec<String> {
-            let groups = group(&config, (&sites, &Holds::default()), &item, by, 10).groups;
+            let groups = group(&config, (&sites, &Holds::default()), &item, by, (false, 10)).groups;
             groups.into_iter().map(|group| group.site).collect()
         };
         assert_eq!(by(None), ["c.example", "smtp:hub.example:25"]);
@@ -557,7 +607,7 @@ policies:
             (&sites, &Holds::default()),
             &item,
             Some("mail/backup"),
-            10,
+            (false, 10),
         )
         .groups;
         let sites: Vec<&str> = groups.iter().map(|group| group.site.as_str()).collect();

@@ -84,10 +84,8 @@ impl Work<'_> {
 }
 
 impl Worker {
-    pub(super) fn new(parts: Parts, sorter: Sorter, queue: Queue) -> Self {
+    pub(super) fn new(parts: Parts, logins: Logins, sorter: Sorter, queue: Queue) -> Self {
         let stored = move |entry| queue.accepted(entry);
-        let own = || Logins::new(parts.dns.clone(), parts.tls.clone());
-        let logins = parts.logins.clone().unwrap_or_else(own);
         Self {
             intake: Intake::new(
                 parts.spool.clone(),
@@ -356,7 +354,10 @@ impl Worker {
             now,
             draw: clock::draw(),
         };
-        let settled = settle(work.item, &attempted.outcomes, &work.schedule, attempt);
+        let mut settled = settle(work.item, &attempted.outcomes, &work.schedule, attempt);
+        if let Some((recipients, why)) = &attempted.others {
+            settled.tell_besides(recipients, why);
+        }
         if self.ledger.finish_at_once(entry, work.item, &settled) {
             self.log(work, &attempted.outcomes, &settled, delays, now);
             return Left::default();
