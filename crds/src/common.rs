@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// A rule over one text, whose refusal is a sentence with the text in it: a pattern of the schema would tell itself instead.
-fn told(rule: &str, sentence: &str) -> Value {
+pub(crate) fn told(rule: &str, sentence: &str) -> Value {
     json!({"rule": rule, "message": format!("the text {sentence}"), "messageExpression": format!("'`' + self + '` {sentence}'")})
 }
 
@@ -131,6 +131,14 @@ pub struct SecretRef {
     pub name: String,
 }
 
+/// Rule and sentence for a host: a name or an IP address, without a port, a user, a scheme or brackets.
+pub(crate) fn host() -> Value {
+    told(
+        r"isIP(self) || self.matches('^[^ @/:\\[\\]]+$')",
+        "is no host; write a name such as smtp.example.com or an IP address without brackets, and its port under port",
+    )
+}
+
 /// A host and a port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -138,10 +146,7 @@ pub struct HostPort {
     /// Host name or IP address, without a port.
     #[schemars(
         length(min = 1, max = 253),
-        extend("x-kubernetes-validations" = [told(
-            "isIP(self) || self.matches('^[^ @/:]+$')",
-            "is no host; write a name such as smtp.example.com or an IP address, and its port under port",
-        )])
+        extend("x-kubernetes-validations" = [host()])
     )]
     pub host: String,
     /// Port.

@@ -139,4 +139,5 @@ fn is_named(names: &str, sentence: &str, kind: &str) -> bool {
         || (times.contains(&names) && said("is no duration"))
         || (names.to_lowercase().ends_with("size") && said("is no size"))
         || (names == "host" && said("is no host;"))
+        || (names == "domain" && said("is no domain;"))
 }

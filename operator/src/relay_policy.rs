@@ -15,6 +15,7 @@ pub mod rank;
 pub mod reconcile;
 pub mod ses;
 pub mod upstream;
+pub mod users;
 pub mod validate;
 
 pub use reconcile::reconcile;

@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{HostPort, ListenerRef, SecretRef, ServiceAccountRef};
+use crate::common::{HostPort, ListenerRef, SecretRef, ServiceAccountRef, told};
 
 /// What is wanted of a domain.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -62,7 +62,10 @@ use crate::common::{HostPort, ListenerRef, SecretRef, ServiceAccountRef};
 #[serde(rename_all = "camelCase")]
 pub struct MailDomainSpec {
     /// The domain. Letters beyond ASCII are accepted.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[^\s@/:]+$"))]
+    #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = [told(
+        r"self.matches('^[^\\s@/:]+$')",
+        "is no domain; write it alone, such as example.com, without @ and blanks",
+    )]))]
     pub domain: String,
     /// Listeners that serve it.
     #[x_kube(validation = Rule::new("self.all(a, self.exists_one(b, a.name == b.name && (has(a.__namespace__) ? a.__namespace__ : '') == (has(b.__namespace__) ? b.__namespace__ : '')))").message("listenerRefs: each listener once"))]

@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{HostPort, ListenerRef, Period, ServiceAccountRef, Size};
+use crate::common::{HostPort, ListenerRef, Period, ServiceAccountRef, Size, host};
 
 pub use self::credentials::{ClientProof, CredentialType, Credentials};
 pub use self::upstream::{CredentialsUsed, Upstream};
@@ -131,10 +131,12 @@ pub struct PolicyEnvelope {
 #[serde(rename_all = "camelCase")]
 pub struct Match {
     /// Domains of the envelope's sender.
+    #[x_kube(validation = Rule::new("self.all(d, d.matches('^[^\\\\s@/:*]+$'))").message("senderDomains: each is a domain alone, such as example.com, without @, * and blanks"))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), inner(length(min = 1, max = 253)))]
     pub sender_domains: Vec<String>,
     /// Domains of the recipient.
+    #[x_kube(validation = Rule::new("self.all(d, d.matches('^[^\\\\s@/:*]+$'))").message("recipientDomains: each is a domain alone, such as example.com, without @, * and blanks"))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), inner(length(min = 1, max = 253)))]
     pub recipient_domains: Vec<String>,
@@ -184,7 +186,10 @@ pub struct Route {
 }
 
 /// A mail provider. What each one needs: docs/how-to/providers.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[x_kube(validation = Rule::new("self.name != 'AmazonSES' || has(self.region) || has(self.host)").message("provider: AmazonSES needs region, that of the account, such as eu-west-1"))]
+#[x_kube(validation = Rule::new("self.name != 'Microsoft365Connector' || has(self.tenant) || has(self.host)").message("provider: Microsoft365Connector needs tenant, the first label of the host in the MX record of the tenant's domain, such as contoso-com"))]
+#[x_kube(validation = Rule::new("!(self.name in ['ExchangeServer', 'Postfix', 'Exim']) || has(self.host)").message("provider: ExchangeServer, Postfix and Exim need host, its host name or address"))]
 #[serde(rename_all = "camelCase")]
 pub struct Provider {
     /// Whose it is.
@@ -205,7 +210,7 @@ pub struct Provider {
     pub domain: Option<String>,
     /// In place of the provider's own host. `ExchangeServer`, Postfix and Exim need it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = [host()]))]
     pub host: Option<String>,
     /// In place of the usual port. Where the provider has TLS first on it, that is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]

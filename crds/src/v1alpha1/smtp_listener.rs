@@ -349,11 +349,9 @@ pub struct Attach {
     pub selector: Option<NamespaceSelector>,
     /// Domains that MailDomains of those namespaces may have here: `example.com`, or `*.example.com` for all below it. Others need
     /// a proof in DNS: a TXT record `_postroad.<domain>` with the uid of the MailDomain. Policies need neither.
+    #[x_kube(validation = Rule::new("self.all(d, d.matches('^([*][.])?[^\\\\s@/:*]+$'))").message("domains: each is example.com, or *.example.com for all below it"))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(
-        length(max = 256),
-        inner(length(min = 1, max = 255), regex(pattern = r"^([*][.])?[^\s@/:*]+$"))
-    )]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 255)))]
     pub domains: Vec<String>,
 }
 

@@ -35,12 +35,22 @@ pub struct Logins {
 }
 
 impl Logins {
-    /// The first thing that somebody has to mend.
-    pub fn trouble(&self) -> Option<&(&'static str, String)> {
-        self.routes
+    /// What somebody has to mend: the reason of the first, and the sentences of all routes.
+    pub fn trouble(&self) -> Option<(&'static str, String)> {
+        let mut troubles = self
+            .routes
             .iter()
             .flatten()
-            .find_map(|login| login.as_ref().err())
+            .filter_map(|login| login.as_ref().err());
+        let (why, first) = troubles.next()?.clone();
+        let mut sentences = vec![first];
+        for (_, other) in troubles {
+            // One Secret may serve several routes.
+            if !sentences.contains(other) {
+                sentences.push(other.clone());
+            }
+        }
+        Some((why, sentences.join("; also: ")))
     }
 }
 

@@ -4,6 +4,8 @@
 //! `QuotaAvailable` is about how much an account may send; `UpstreamAccepting` about how account and senders are set up there.
 //! Neither changes Ready: a provider's word is not a fault of the object.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use postroad_config::admin::LoginFault;
@@ -80,16 +82,21 @@ fn target(to: &RouteTarget) -> String {
 /// The two conditions. `used`: a listener uses the policy, so that there is somebody to say something.
 pub fn conditions(policy: &Policy, told: &[Told], used: bool) -> [NewCondition; 2] {
     let of = |reasons: &[&str]| {
-        told.iter()
-            .find(|told| reasons.contains(&told.row.reason.as_str()))
+        let rows = told.iter();
+        rows.filter(|told| reasons.contains(&told.row.reason.as_str()))
+            .collect::<Vec<_>>()
     };
-    let say = |kind, why, found: Option<&Told>, well: &str| match found {
-        Some(told) => NewCondition::new(kind, Some(false), why, sentence(policy, told)),
+    let say = |kind, why, found: &[&Told], well: &str| match found.first() {
+        Some(first) => {
+            let sentence = sentence(policy, first) + &others(first, found);
+            NewCondition::new(kind, Some(false), why, sentence)
+        }
         None if used => NewCondition::new(kind, Some(true), reason::AS_WANTED, well),
         None => NewCondition::new(kind, None, reason::NO_TRAFFIC, "no listener uses this policy yet"),
     };
-    let refused = of(&["Configuration"]).or_else(|| of(&["Sender"]));
-    let why = match refused {
+    let mut refused = of(&["Configuration"]);
+    refused.extend(of(&["Sender"]));
+    let why = match refused.first() {
         Some(told) if told.row.reason == "Sender" => reason::SENDER_REFUSED,
         _ => reason::ACCOUNT_REFUSED,
     };
@@ -97,17 +104,32 @@ pub fn conditions(policy: &Policy, told: &[Told], used: bool) -> [NewCondition; 
         say(
             QUOTA_AVAILABLE,
             reason::QUOTA_USED_UP,
-            of(&["Quota", "Throttle"]),
+            &of(&["Quota", "Throttle"]),
             "no provider has said that its quota is used up",
         ),
         say(
             UPSTREAM_ACCEPTING,
             why,
-            refused,
+            &refused,
             "no provider has refused the account or a sender",
         ),
     ]
 }
+
+/// Routes that have the same trouble besides the first, shortly.
+fn others(first: &Told, found: &[&Told]) -> String {
+    let others = found.iter().filter(|told| told.row.route != first.row.route);
+    let others: BTreeSet<_> = others
+        .map(|told| {
+            let reply: String = told.row.reply.chars().take(LONGEST_BESIDES).collect();
+            format!("; also routes[{}] ({}): {reply}", told.row.route, told.row.reason)
+        })
+        .collect();
+    others.into_iter().collect()
+}
+
+/// Characters of a reply to a route besides the first.
+const LONGEST_BESIDES: usize = 160;
 
 fn sentence(policy: &Policy, told: &Told) -> String {
     let row = &told.row;
@@ -295,5 +317,16 @@ mod tests {
         );
         let [quota, _] = conditions(&policy(), &[], false);
         assert_eq!(quota.status, None);
+        let mut both = [told("Quota", Some("a")), told("Throttle", Some("b"))];
+        both[1].row.route = 1;
+        let [quota, _] = conditions(&policy(), &both, true);
+        assert!(
+            quota.message.starts_with("routes[0]")
+                && quota
+                    .message
+                    .ends_with("; also routes[1] (Throttle): 454 said so"),
+            "{}",
+            quota.message
+        );
     }
 }

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
-use postroad_config::{Dnssec, Route, RouteTarget, TlsMode};
+use postroad_config::{Dnssec, Policy, Route, RouteTarget, TlsMode};
 use postroad_crds::conditions::{
     ACCEPTED, CONFLICTED, NewCondition, QUOTA_AVAILABLE, READY, RECONCILING, STALLED, UPSTREAM_ACCEPTING,
     UPSTREAM_AUTHENTICATED, UPSTREAM_REACHABLE, UPSTREAM_SECURED, reason, set_condition,
@@ -19,8 +19,8 @@ use postroad_crds::{RelayPolicy, RelayPolicyStatus};
 use super::probe::{self, Subject};
 use super::quota::{self, Told};
 use super::rank::{Standing, first_over, winner_over};
-use super::upstream::{Known, Refused};
-use super::{logins, validate};
+use super::upstream::{self, Known, Refused};
+use super::{logins, users, validate};
 use crate::apply;
 use crate::attached;
 use crate::context::Ctx;
@@ -28,7 +28,7 @@ use crate::driver::event;
 use crate::error::Error;
 use crate::rendered::was_served;
 use crate::smtp_listener::names::Names;
-use crate::smtp_listener::validate::dnssec;
+use crate::smtp_listener::validate::{Invalid, dnssec};
 use crate::tenancy::Door;
 
 const SOON: Duration = Duration::from_secs(2);
@@ -55,12 +55,14 @@ pub struct Found {
     pub secret: Option<(&'static str, String)>,
     /// Routes, and how they stand.
     pub routes: Vec<RouteStatus>,
-    /// What is to be said of their providers; empty where the policy cannot be read.
+    /// What is to be said of their providers.
     pub providers: Vec<NewCondition>,
     /// When the first route that rests is tried again.
     pub ends: Option<Timestamp>,
     /// Logins of mail that were refused.
     pub refused: Vec<Refused>,
+    /// Users of its match who do not exist; a sentence.
+    pub strangers: Option<String>,
 }
 
 /// Judges a policy and says so in its status.
@@ -68,8 +70,15 @@ pub async fn reconcile(object: Arc<RelayPolicy>, ctx: Arc<Ctx>) -> Result<Action
     if object.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    let mut found = look(&object, &ctx);
-    let (upstream, used, soonest) = upstreams(&object, &mut found, &ctx).await?;
+    let (found, upstream, used, soonest) = match validate::validate(&object) {
+        Ok(policy) => {
+            let mut found = look(&object, &policy, &ctx);
+            found.strangers = users::strangers(&object, &ctx).await;
+            let (upstream, used, soonest) = upstreams(&object, policy, &mut found, &ctx).await?;
+            (found, upstream, used, soonest)
+        }
+        Err(invalid) => (unread(&invalid), Known::unread(), Vec::new(), CALM),
+    };
     let next = RelayPolicyStatus {
         credentials: used,
         upstreams: upstream.rows(),
@@ -135,16 +144,19 @@ fn truth(condition: &Condition) -> Option<bool> {
     }
 }
 
-fn look(object: &RelayPolicy, ctx: &Ctx) -> Found {
-    let policy = match validate::validate(object) {
-        Ok(policy) => policy,
-        Err(invalid) => {
-            return Found {
-                invalid: Some(invalid.to_string()),
-                ..Found::default()
-            };
-        }
-    };
+/// A policy that cannot be read: what was known of its providers may be of other routes.
+fn unread(invalid: &Invalid) -> Found {
+    let providers = [QUOTA_AVAILABLE, UPSTREAM_ACCEPTING];
+    Found {
+        invalid: Some(invalid.to_string()),
+        providers: providers
+            .map(|kind| NewCondition::new(kind, None, reason::INVALID, upstream::INVALID))
+            .into(),
+        ..Found::default()
+    }
+}
+
+fn look(object: &RelayPolicy, policy: &Policy, ctx: &Ctx) -> Found {
     let namespace = object.namespace().unwrap_or_default();
     let (domains, policies) = (ctx.all_domains(), ctx.all_policies());
     let mut told = Vec::new();
@@ -200,8 +212,8 @@ fn look(object: &RelayPolicy, ctx: &Ctx) -> Found {
             row,
         }));
     }
-    found.routes = quota::routes(&policy, &told);
-    found.providers = quota::conditions(&policy, &told, used).into();
+    found.routes = quota::routes(policy, &told);
+    found.providers = quota::conditions(policy, &told, used).into();
     found.ends = quota::ends(&told);
     let refused = told
         .iter()
@@ -213,12 +225,10 @@ fn look(object: &RelayPolicy, ctx: &Ctx) -> Found {
 /// What is known of the smart hosts, the Secrets in use, and when to look again; begins a test where one is due.
 async fn upstreams(
     object: &RelayPolicy,
+    policy: Policy,
     found: &mut Found,
     ctx: &Arc<Ctx>,
 ) -> Result<(Known, Vec<CredentialsUsed>, Duration), Error> {
-    let Ok(policy) = validate::validate(object) else {
-        return Ok((Known::default(), Vec::new(), CALM));
-    };
     let is_host = |route: &Route| matches!(route.to, RouteTarget::SmartHosts(_));
     let mut known = Known {
         has_hosts: policy.routes.iter().any(is_host),
@@ -229,7 +239,7 @@ async fn upstreams(
         return Ok((known, Vec::new(), CALM));
     }
     let logins = logins::gather(object, &policy, ctx).await?;
-    found.secret = logins.trouble().cloned();
+    found.secret = logins.trouble();
     known.secret.clone_from(&found.secret);
     known.refused.clone_from(&found.refused);
     let used = logins.used.clone();
@@ -373,11 +383,11 @@ fn accepted(found: &Found) -> (bool, &'static str, String) {
             ),
         )
     } else {
-        (
-            true,
-            reason::AS_WANTED,
-            "used by every listener it names".to_owned(),
-        )
+        let mut message = "used by every listener it names".to_owned();
+        if let Some(sentence) = &found.strangers {
+            message = format!("{message}; {sentence}");
+        }
+        (true, reason::AS_WANTED, message)
     }
 }
 
@@ -492,6 +502,18 @@ mod tests {
             assert_eq!(of(&list, STALLED).0, stalled, "{found:?}");
             assert_eq!(of(&list, CONFLICTED).0, Some(found.winner.is_some()));
         }
+        let unheard = Found {
+            strangers: Some("no listener has `bob`".into()),
+            ..Found::default()
+        };
+        let ready = conditions(&unheard).into_iter().find(|found| found.kind == READY);
+        assert!(ready.unwrap().message.contains("; no listener has `bob`"));
+        let providers = unread(&Invalid::new("spec.routes", "x")).providers;
+        assert!(
+            providers
+                .iter()
+                .all(|found| found.reason == reason::INVALID && found.status.is_none())
+        );
         let shared = Found {
             first: Some(("m/old".into(), "edge".into())),
             ..Found::default()

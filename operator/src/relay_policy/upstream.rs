@@ -2,9 +2,11 @@
 //!
 //! ```text
 //!   a Secret that cannot be used ─► UpstreamAuthenticated=False, by name of the fault
-//!   the last tests ─► the first route that something is the matter with, else True
+//!   the last tests ─► the routes that something is the matter with, else True
 //!   no smart host, no login, no test yet ─► Unknown
 //! ```
+
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use postroad_config::admin::{LoginFault, UpstreamTested};
@@ -17,6 +19,8 @@ use postroad_crds::smtp_listener::RouteTrouble;
 /// What is known of a policy's smart hosts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
+    /// The policy cannot be read.
+    pub is_invalid: bool,
     /// A route leads to smart hosts.
     pub has_hosts: bool,
     /// A route logs in.
@@ -68,15 +72,21 @@ impl Refused {
 }
 
 impl Known {
+    /// Nothing: the policy cannot be read.
+    pub fn unread() -> Self {
+        Self {
+            is_invalid: true,
+            ..Self::default()
+        }
+    }
+
     /// Whether all is well, so that the next test may wait.
     pub fn is_good(&self) -> bool {
         !self.tests.is_empty()
             && self.tests.iter().all(|(_, tested)| {
-                tested.as_ref().is_ok_and(|tested| {
-                    tested.iter().all(|one| {
-                        one.reachable && one.secured != Some(false) && one.authenticated != Some(false)
-                    })
-                })
+                tested
+                    .as_ref()
+                    .is_ok_and(|tested| tested.iter().all(UpstreamTested::is_good))
             })
     }
 
@@ -98,16 +108,14 @@ impl Known {
 
     /// The three conditions.
     pub fn conditions(&self) -> Vec<NewCondition> {
-        if !self.has_hosts {
+        let untold = match (self.is_invalid, self.has_hosts) {
+            (true, _) => Some((reason::INVALID, INVALID)),
+            (false, false) => Some((reason::NO_SMART_HOST, "no route leads to a smart host")),
+            (false, true) => None,
+        };
+        if let Some((why, sentence)) = untold {
             return [UPSTREAM_REACHABLE, UPSTREAM_SECURED, UPSTREAM_AUTHENTICATED]
-                .map(|kind| {
-                    NewCondition::new(
-                        kind,
-                        None,
-                        reason::NO_SMART_HOST,
-                        "no route leads to a smart host",
-                    )
-                })
+                .map(|kind| NewCondition::new(kind, None, why, sentence))
                 .to_vec();
         }
         let untested = self.untested();
@@ -133,8 +141,13 @@ impl Known {
         untested: Option<&(&'static str, String)>,
         is_good: fn(&UpstreamTested) -> Option<bool>,
     ) -> NewCondition {
-        if let Some((listener, one)) = self.found().find(|(_, one)| is_good(one) == Some(false)) {
-            return NewCondition::new(kind, Some(false), bad, self.sentence(listener, one));
+        let failed: Vec<_> = self
+            .found()
+            .filter(|(_, one)| is_good(one) == Some(false))
+            .collect();
+        if let Some((listener, one)) = failed.first() {
+            let sentence = self.sentence(listener, one) + &others(&failed);
+            return NewCondition::new(kind, Some(false), bad, sentence);
         }
         if let Some((why, sentence)) = untested {
             return NewCondition::new(kind, None, why, sentence.clone());
@@ -160,10 +173,13 @@ impl Known {
         if let Some((why, sentence)) = &self.secret {
             return condition(Some(false), why, sentence.clone());
         }
-        let refused = self.found().find(|(_, one)| one.authenticated == Some(false));
-        if let Some((listener, one)) = refused {
+        let refused: Vec<_> = self
+            .found()
+            .filter(|(_, one)| one.authenticated == Some(false))
+            .collect();
+        if let Some((listener, one)) = refused.first() {
             let fault = one.fault.unwrap_or(LoginFault::Other);
-            let sentence = self.sentence(listener, one);
+            let sentence = self.sentence(listener, one) + &others(&refused);
             let sentence = match field(fault) {
                 Some(field) => format!("spec.routes[{}].{field}: {sentence}", one.route),
                 None => sentence,
@@ -172,7 +188,14 @@ impl Known {
         }
         // Newer than the last tests, which may have been good.
         if let Some(refused) = self.refused.first() {
-            let sentence = refused.sentence();
+            let others = self
+                .refused
+                .iter()
+                .filter(|other| other.row.route != refused.row.route);
+            let others: BTreeSet<_> = others
+                .map(|other| format!("; also route {}: {}", other.row.route, other.fault.name()))
+                .collect();
+            let sentence = refused.sentence() + &others.into_iter().collect::<String>();
             let sentence = match field(refused.fault) {
                 Some(field) => format!("spec.routes[{}].{field}: {sentence}", refused.row.route),
                 None => sentence,
@@ -233,6 +256,24 @@ impl Known {
     }
 }
 
+/// The routes that failed besides the first, shortly: what is said of one may be long.
+fn others(failed: &[(&str, &UpstreamTested)]) -> String {
+    let first = failed.first().map(|(_, one)| (one.route, &one.host));
+    let others = failed
+        .iter()
+        .filter(|(_, one)| Some((one.route, &one.host)) != first);
+    let others: BTreeSet<_> = others
+        .map(|(_, one)| {
+            let what = match one.fault {
+                Some(fault) => fault.name().to_owned(),
+                None => one.message.chars().take(LONGEST_BESIDES).collect(),
+            };
+            format!("; also route {} at {}: {what}", one.route, one.host)
+        })
+        .collect();
+    others.into_iter().collect()
+}
+
 /// The field that has to do with a fault.
 const fn field(fault: LoginFault) -> Option<&'static str> {
     Some(match fault {
@@ -283,6 +324,12 @@ fn shown(seconds: i64) -> Option<String> {
     Timestamp::from_second(seconds).ok().map(|time| time.to_string())
 }
 
+/// What is to be said of the hosts of a policy that cannot be read.
+pub const INVALID: &str =
+    "the policy is invalid, as Accepted says: nothing of it is tried until it is corrected";
+/// Characters of what is said of a route besides the first.
+const LONGEST_BESIDES: usize = 160;
+
 #[cfg(test)]
 mod tests {
     use postroad_config::admin::TokenState;
@@ -302,6 +349,7 @@ mod tests {
 
     fn known(tested: UpstreamTested) -> Known {
         Known {
+            is_invalid: false,
             has_hosts: true,
             logs_in: true,
             secret: None,
@@ -402,6 +450,36 @@ mod tests {
     }
 
     #[test]
+    fn every_route_that_failed_is_told_the_first_in_full() {
+        let of = |route: u32, fault: Option<LoginFault>| UpstreamTested {
+            route,
+            fault,
+            host: format!("h{route}.example:587"),
+            ..tested(fault.is_some(), fault.map(|_| true), fault.map(|_| false))
+        };
+        let all = |one: UpstreamTested, other: UpstreamTested| Known {
+            tests: vec![
+                ("edge".into(), Ok(vec![one.clone(), other])),
+                ("next".into(), Ok(vec![one])),
+            ],
+            ..known(of(0, None))
+        };
+        let message = &all(of(0, None), of(1, None)).conditions()[0].message;
+        assert!(message.starts_with("route 0 at h0.example:587"), "{message}");
+        assert_eq!(message.matches("also route").count(), 1, "{message}");
+        assert!(
+            message.ends_with("; also route 1 at h1.example:587: said so"),
+            "{message}"
+        );
+        let refused = |route| of(route, Some(LoginFault::CredentialsRefused));
+        let message = &all(refused(0), refused(1)).conditions()[2].message;
+        assert!(
+            message.ends_with("; also route 1 at h1.example:587: CredentialsRefused"),
+            "{message}"
+        );
+    }
+
+    #[test]
     fn a_secret_that_cannot_be_used_is_said_before_any_test() {
         let known = Known {
             secret: Some((
@@ -431,6 +509,11 @@ mod tests {
             told(&direct)
                 .iter()
                 .all(|(status, why)| status.is_none() && why == reason::NO_SMART_HOST)
+        );
+        assert!(
+            told(&Known::unread())
+                .iter()
+                .all(|(status, why)| status.is_none() && why == reason::INVALID)
         );
         let open = Known {
             logs_in: false,
