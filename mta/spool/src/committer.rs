@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::parked::{Parked, Waiting};
+use self::room::leaves;
 use crate::blob::is_full;
 use crate::errors::CommitError;
 use crate::format::frame::Frame;
@@ -26,6 +27,10 @@ use crate::types::EntryId;
 
 /// Free segments that new mail does not get.
 pub const RESERVE: usize = 2;
+
+/// Free segments that a message does not get in whose place another one ends, such as a notice: on a full volume it is what
+/// makes room, and the outcomes of others still find theirs.
+const LEFT_BY_NOTICES: usize = 1;
 
 /// How long a relaxed spool may be ahead of its volume.
 const LATE_SYNC: Duration = Duration::from_secs(1);
@@ -186,7 +191,7 @@ impl Committer {
             return;
         }
         let there = self.active.as_ref().is_some_and(|a| a.format == self.format);
-        if there || self.roll(false) {
+        if there || self.roll(0) {
             self.notifies
                 .push(Box::new(move |result| drop(reply.send(result))));
             self.shared.poke();
@@ -231,7 +236,8 @@ impl Committer {
         while let Some(draft) = rest.next() {
             let space = Frame::space(draft.head.len() + draft.body.len());
             // What came first may have been in a batch that failed: then the rest is not all of it.
-            let room = self.make_room(space, message, needs);
+            let leaves = leaves(message, draft.prompt);
+            let room = self.make_room(space, leaves, needs);
             if room && self.failures == failures && self.shared.read_only().is_none() {
                 self.put(draft);
             } else {

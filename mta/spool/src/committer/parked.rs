@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use super::Committer;
+use super::room::leaves;
 use crate::errors::CommitError;
 use crate::format::frame::Frame;
 use crate::format::record::Record;
@@ -80,7 +81,8 @@ impl Committer {
         if self.waiting.tried || self.refusal().is_some() {
             return false;
         }
-        self.waiting.steps || !(self.make_room(space, message, FIRST) || self.refusal().is_some())
+        self.waiting.steps
+            || !(self.make_room(space, leaves(message, false), FIRST) || self.refusal().is_some())
     }
 
     /// New mail, which is one record, waits, and so do outcomes; steps have waited before they were decided, and the keeper

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Active, BATCH_BYTES, BATCH_RECORDS, Committer, RESERVE};
+use super::{Active, BATCH_BYTES, BATCH_RECORDS, Committer, LEFT_BY_NOTICES, RESERVE};
 use crate::format::{BLOCK, BLOCK_U32};
 use crate::index::{Free, Segment};
 use crate::keeper;
@@ -11,9 +11,10 @@ use crate::plan::globals;
 impl Committer {
     /// The record fits in the batch behind what is there, perhaps after a commit and in a new segment. A segment of
     /// another format than the present one is gone on with only where there is no other, and if it can say the record.
-    pub(super) fn make_room(&mut self, space: usize, message: bool, needs: u32) -> bool {
+    /// `leaves`: so many free segments are not for it; 0 is an outcome or a copy.
+    pub(super) fn make_room(&mut self, space: usize, leaves: usize, needs: u32) -> bool {
         // Else mail would fill up what an outcome or a copy has begun of the reserve.
-        if message && self.shared.is_down_to(RESERVE) {
+        if leaves > 0 && self.shared.is_down_to(leaves) {
             return false;
         }
         let fits = |active: Option<&Active>, buffered: usize| {
@@ -29,18 +30,18 @@ impl Committer {
             return true;
         }
         let said = self.active.as_ref().is_some_and(|a| a.format >= needs);
-        (self.roll(message) || (!message && said && self.shared.read_only().is_none()))
+        (self.roll(leaves) || (leaves == 0 && said && self.shared.read_only().is_none()))
             && fits(self.active.as_ref(), self.buffer.len())
     }
 
     /// Goes on in a free segment. Its first record repeats what is not about one entry, so no older segment is
     /// needed for that.
-    pub(super) fn roll(&mut self, message: bool) -> bool {
+    pub(super) fn roll(&mut self, leaves: usize) -> bool {
         self.settle();
         if self.shared.read_only().is_some() {
             return false;
         }
-        let Some(free) = self.next_segment(message) else {
+        let Some(free) = self.next_segment(leaves) else {
             return false;
         };
         let active = Active {
@@ -66,10 +67,10 @@ impl Committer {
     /// Takes a free segment with a header of the present format and an epoch behind all that are in use: segments are used in
     /// that order. Where there is none, one that was prepared before the format changed, in which nothing was written yet,
     /// gets such a header; nobody waits for the index meanwhile.
-    fn next_segment(&self, message: bool) -> Option<Free> {
+    fn next_segment(&self, leaves: usize) -> Option<Free> {
         let (mut free, ready) = {
             let mut index = self.shared.index();
-            if index.free.is_empty() || (message && index.free.len() <= RESERVE) {
+            if index.free.len() <= leaves {
                 return None;
             }
             let newest = index.segments.last_key_value().map(|(epoch, _)| *epoch);
@@ -87,5 +88,14 @@ impl Committer {
             }
         }
         Some(free)
+    }
+}
+
+/// Free segments that a record leaves alone. `message`: it is one; `prompt`: another one ends in its place.
+pub(super) const fn leaves(message: bool, prompt: bool) -> usize {
+    match (message, prompt) {
+        (false, _) => 0,
+        (true, true) => LEFT_BY_NOTICES,
+        (true, false) => RESERVE,
     }
 }

@@ -129,7 +129,7 @@ fn no_segment_is_begun_behind_a_late_sync_that_failed() {
     provided(&spool);
     assert!(!spool.shared().index().free.is_empty(), "there is one to begin");
     volume.fail_syncs(true);
-    assert!(!committer.roll(false));
+    assert!(!committer.roll(0));
     assert!(spool.shared().read_only().is_some());
     assert_eq!(committer.active.as_ref().unwrap().epoch, before);
 }
@@ -170,7 +170,7 @@ fn a_slow_header_of_a_segment_holds_up_nobody_who_looks_at_the_index() {
     let number = spool.shared().index().free[0].number;
     let path = spool.shared().segments_dir().join(segment_name(number));
     volume.hold_syncs(Some(&path));
-    let rolling = std::thread::spawn(move || committer.roll(false));
+    let rolling = std::thread::spawn(move || committer.roll(0));
     assert!(volume.holds_a_sync(DEADLINE), "its header is being written");
 
     let (tell, told) = channel();
@@ -217,7 +217,7 @@ fn mail_does_not_fill_up_what_an_outcome_has_begun_of_the_reserve() {
     spool.shared().index().free = free.split_off(free.len() - RESERVE);
     provided(&spool);
     let _only = spool.shared().keeping();
-    assert!(committer.roll(false), "an outcome may");
+    assert!(committer.roll(0), "an outcome may");
     committer.commit();
     let mail = |committer: &mut Committer| {
         let (tell, told) = channel();
@@ -244,6 +244,35 @@ fn mail_does_not_fill_up_what_an_outcome_has_begun_of_the_reserve() {
     let told = mail(&mut committer);
     committer.commit();
     assert_eq!(told.try_recv().unwrap(), Ok(()));
+}
+
+#[test]
+fn a_notice_gets_of_the_reserve_what_the_outcomes_can_do_without() {
+    let (volume, spool, mut committer) = open(Durability::Durable);
+    provided(&spool);
+    let mut free = without_room(&volume, &spool);
+    spool.shared().index().free = free.split_off(free.len() - RESERVE);
+    provided(&spool);
+    let _only = spool.shared().keeping();
+    committer.active = None;
+    let notice = |committer: &mut Committer, prompt: bool| {
+        let (tell, told) = channel();
+        let mut drafts = drafts(committer, 1);
+        drafts[0].prompt = prompt;
+        let tell = Box::new(move |result| drop(tell.send(result)));
+        committer.write(drafts, Some(tell), true);
+        tried(committer);
+        told.try_recv().unwrap()
+    };
+    assert_eq!(notice(&mut committer, false), Err(CommitError::Full));
+    assert_eq!(notice(&mut committer, true), Ok(()));
+    assert_eq!(spool.shared().index().free.len(), RESERVE - LEFT_BY_NOTICES);
+    // Mail gets nothing of what it has begun, and another one does.
+    assert_eq!(notice(&mut committer, false), Err(CommitError::Full));
+    assert_eq!(notice(&mut committer, true), Ok(()));
+    committer.active = None;
+    assert_eq!(notice(&mut committer, true), Err(CommitError::Full));
+    assert!(committer.roll(0), "an outcome may");
 }
 
 /// The log holds them in their order: at the next start the last one of an entry counts.

@@ -36,9 +36,10 @@ pub trait File: Send + Sync + Debug {
         zeros(offset, len, |zeros, at| self.write_at(zeros, at))
     }
     /// The range reads as zeros and has its place on the device, without having to be written; the sync of what is written
-    /// there later is dearer, as the file system then notes that it was. The file ends before the range.
-    fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.fill_with_zeros(offset, len)
+    /// there later is dearer, as the file system then notes that it was. The file ends before the range. False: the file system
+    /// cannot, and nothing was done.
+    fn reserve(&self, _offset: u64, _len: u64) -> io::Result<bool> {
+        Ok(false)
     }
     /// Bytes of the file.
     fn len(&self) -> io::Result<u64>;
@@ -151,11 +152,12 @@ impl File for DiskFile {
         self.sync()
     }
 
-    fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
-        match rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), offset, len) {
-            // The file system cannot.
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.fill_with_zeros(offset, len),
-            done => Ok(done?),
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<bool> {
+        let flags = rustix::fs::FallocateFlags::empty();
+        // A signal may end it early (tmpfs): what it did by then it does again.
+        match rustix::io::retry_on_intr(|| rustix::fs::fallocate(&self.0, flags, offset, len)) {
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(false),
+            done => Ok(done.map(|()| true)?),
         }
     }
 
@@ -312,7 +314,7 @@ mod tests {
             let block = BLOCK as u64;
             file.write_at(&[7; 3 * BLOCK], 0).unwrap();
             file.fill_with_zeros(block, PIECES * block).unwrap();
-            file.reserve((PIECES + 1) * block, block).unwrap();
+            assert!(file.reserve((PIECES + 1) * block, block).unwrap());
             assert_eq!(file.len().unwrap(), (PIECES + 2) * block, "{}", parent.display());
             let mut all = vec![1; usize::try_from(file.len().unwrap()).unwrap() + 1];
             assert_eq!(file.read_at(&mut all, 0).unwrap(), all.len() - 1);

@@ -80,6 +80,7 @@ fn fill(shared: &Shared, path: &Path, format: u32) -> io::Result<(Arc<dyn File>,
     let size = u64::from(shared.segment_size);
     let (start, before) = (Instant::now(), shared.octets());
     let mut filling = Filling::default();
+    let mut may_reserve = true;
     while filling.octets < size {
         let step = FILL_STEP.min(size - filling.octets);
         let began = Instant::now();
@@ -92,13 +93,17 @@ fn fill(shared: &Shared, path: &Path, format: u32) -> io::Result<(Arc<dyn File>,
         }
         let left = size - filling.octets;
         let waits = shared.pressing().is_some() && filling.keeps_waiting(left);
-        if left > 0 && (waits || filling.is_in_the_way(shared.octets() - before, start.elapsed())) {
-            tracing::debug!(
-                left,
-                "mail needs the device: the rest of a segment is not written beforehand"
-            );
-            file.reserve(filling.octets, left)?;
-            break;
+        let is_in_the_way = waits || filling.is_in_the_way(shared.octets() - before, start.elapsed());
+        if left > 0 && may_reserve && is_in_the_way {
+            if file.reserve(filling.octets, left)? {
+                tracing::debug!(
+                    left,
+                    "mail needs the device: the rest of a segment is not written beforehand"
+                );
+                break;
+            }
+            // Then it is written in steps, as its beginning was.
+            may_reserve = false;
         }
     }
     let epoch = write_header(shared, file.as_ref(), format)?;
