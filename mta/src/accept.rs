@@ -12,6 +12,7 @@ mod edit;
 mod edits;
 mod filtering;
 mod forged;
+mod fullness;
 mod header;
 mod held;
 pub mod prefix;
@@ -29,6 +30,7 @@ use postroad_config::Role;
 use postroad_spool::{BodyKind, CommitError, DeliverBy, EntryId, Envelope, Recipient, Ret, Spool};
 use postroad_verify::results::Field;
 
+use self::fullness::Fullness;
 use crate::metrics::Metrics;
 use crate::net::Room;
 use crate::policy::Refusal;
@@ -43,6 +45,7 @@ pub struct Intake {
     metrics: Arc<Metrics>,
     pool: Pool,
     stored: Arc<dyn Fn(EntryId) + Send + Sync>,
+    fullness: Fullness,
 }
 
 /// One transaction as the session knows it when the last octet is there.
@@ -102,6 +105,7 @@ impl Intake {
             metrics,
             pool: Pool::default(),
             stored: Arc::new(stored),
+            fullness: Fullness::default(),
         }
     }
 
@@ -137,6 +141,8 @@ impl Intake {
     pub fn unable(&self, size: Option<u64>) -> Option<Refused> {
         // RFC 5321 section 4.2.3.
         let unable = self.spool.unable();
+        self.fullness
+            .looked_at(matches!(unable, Some(CommitError::Full)), &self.spool);
         // RFC 1870 section 6.1: said before the body is sent in vain.
         let full = || {
             size.is_some_and(|size| !self.spool.has_room(size))

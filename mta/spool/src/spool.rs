@@ -391,6 +391,7 @@ impl Spool {
         let reserve = RESERVE as u64 * u64::from(self.shared.segment_size);
         let unused = free_on_volume.saturating_add(free);
         let used = total.saturating_sub(unused);
+        let (memory, most_memory) = (index.memory(), self.shared.most_memory());
         Usage {
             entries: index.entries.len(),
             segments: index.segments.len() + index.free.len() + index.taken.len(),
@@ -399,9 +400,12 @@ impl Spool {
             live_bytes: index.live_bytes(),
             blob_bytes: index.blob_bytes,
             volume_bytes: total,
+            used_bytes: used,
             available_bytes: unused.saturating_sub(self.shared.keep_free + reserve),
             above_high_water: used >= total / 100 * u64::from(self.shared.high_water_percent())
-                || index.memory() >= self.shared.most_memory(),
+                || memory >= most_memory,
+            memory_bytes: memory,
+            most_memory,
             damaged: self.shared.damaged(),
             read_only: self.shared.read_only().map(str::to_owned),
         }

@@ -254,11 +254,17 @@ pub struct Usage {
     pub blob_bytes: u64,
     /// Size of the volume.
     pub volume_bytes: u64,
+    /// Bytes of it that are in use, by whatever; free segments are not.
+    pub used_bytes: u64,
     /// Bytes that a new message may use: free on the volume or in free segments, reserves taken off.
     pub available_bytes: u64,
     /// Less than the configured share of the volume is available, or what waits takes the memory that it may: take no
     /// hand-over, refuse new mail softly.
     pub above_high_water: bool,
+    /// Bytes of memory that entries take.
+    pub memory_bytes: u64,
+    /// Bytes of memory that they may take before [`Usage::above_high_water`] is set.
+    pub most_memory: u64,
     /// Entries that were found damaged since the spool was opened, those that are gone meanwhile included; what opening found
     /// is not counted again.
     pub damaged: u64,
