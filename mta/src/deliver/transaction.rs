@@ -388,13 +388,13 @@ fn fit(
             .and_then(|at| load.item.envelope.recipients.get(at));
         let Some(recipient) = recipient else { continue };
         let unfit = match (&whole, address(&recipient.forward_path, peer.smtputf8)) {
-            (Some(unfit), _) => unfit.clone(),
+            (Some(unfit), Some(_)) => unfit.clone(),
             (None, Some(address)) => {
                 fitting.push((index, address));
                 continue;
             }
             // RFC 6531 section 3.5 and RFC 3463 with RFC 5248: X.6.7.
-            (None, None) => Outcome::ours(
+            (_, None) => Outcome::ours(
                 Verdict::Failed,
                 Status::new(5, 6, 7),
                 "the next server does not take internationalized addresses (SMTPUTF8)",
@@ -417,13 +417,6 @@ fn unfit_message(load: &Load<'_>, peer: &Capabilities, contents: Contents) -> Op
             "the message is larger than the next server takes",
         );
     }
-    // RFC 6152 section 3: the body is not rewritten, so it cannot be passed on.
-    if contents.eight_bit && !peer.eight_bit {
-        return never(
-            Status::new(5, 6, 3),
-            "the next server does not take 8-bit messages (8BITMIME)",
-        );
-    }
     // RFC 6531 section 3.6; X.6.9 of RFC 6531 section 4.
     if contents.header_utf8 && !peer.smtputf8 {
         return never(
@@ -435,6 +428,14 @@ fn unfit_message(load: &Load<'_>, peer: &Capabilities, contents: Contents) -> Op
         return never(
             Status::new(5, 6, 7),
             "the next server does not take the internationalized sender address (SMTPUTF8)",
+        );
+    }
+    // RFC 6152 section 3: the body is not rewritten, so it cannot be passed on. Asked last: whoever lacks SMTPUTF8 as well is to be
+    // told of that, as 8BITMIME alone would not do.
+    if contents.eight_bit && !peer.eight_bit {
+        return never(
+            Status::new(5, 6, 3),
+            "the next server does not take 8-bit messages (8BITMIME)",
         );
     }
     None
@@ -543,6 +544,43 @@ mod tests {
         first_batch(&mut all, 9, Some(1));
         let order: Vec<u32> = all.iter().map(|(index, _)| *index).collect();
         assert_eq!(order, [0, 2, 1, 3]);
+    }
+
+    /// RFC 6531 section 3.6: SMTPUTF8 comes with 8BITMIME, so that a peer that has neither lacks SMTPUTF8.
+    #[test]
+    fn a_peer_that_takes_neither_is_told_to_lack_what_the_message_needs_most() {
+        let item = |reverse_path: &str| postroad_spool::Item {
+            envelope: postroad_spool::Envelope {
+                reverse_path: reverse_path.into(),
+                ..postroad_spool::Envelope::default()
+            },
+            recipients: vec![],
+            prefix: vec![],
+        };
+        for (sender, header_utf8, eight_bit, want) in [
+            ("a@b.example", false, false, None),
+            ("a@b.example", false, true, Some(Status::new(5, 6, 3))),
+            ("a@b.example", true, true, Some(Status::new(5, 6, 9))),
+            ("\u{fc}@b.example", false, true, Some(Status::new(5, 6, 7))),
+        ] {
+            let item = item(sender);
+            let load = Load {
+                entry: "0000000000000001".parse().unwrap(),
+                item: &item,
+                size: 1,
+                octets: None,
+                recipients: &[],
+                hostname: "mail.example",
+                validated: false,
+                submitted: false,
+            };
+            let contents = Contents {
+                header_utf8,
+                eight_bit,
+            };
+            let unfit = unfit_message(&load, &Capabilities::default(), contents);
+            assert_eq!(unfit.map(|outcome| outcome.status), want, "{sender}");
+        }
     }
 
     #[test]

@@ -70,6 +70,11 @@ impl Budget {
         self.room(base(tls), rank.buffers())
     }
 
+    /// Room for the recipients of a transaction, which need none of the rest yet.
+    pub fn recipients(&self, rank: Rank) -> Option<Room> {
+        self.room(0, rank.buffers())
+    }
+
     /// Room for one question to a mail store.
     pub fn ask(&self) -> Option<Room> {
         self.room(base(true), Rank::Known.buffers())

@@ -12,7 +12,7 @@ pub(super) fn judge(context: &Context<'_>, forward_path: &str) -> Result<Accepte
     if forward_path.eq_ignore_ascii_case(POSTMASTER) {
         return own_postmaster(context);
     }
-    let address = Address::parse(forward_path).ok_or(NO_MAILBOX)?;
+    let address = Address::parse(forward_path).ok_or(NO_DOMAIN)?;
     let ours = address
         .domain
         .as_ref()
@@ -146,6 +146,8 @@ fn above(hostname: &str) -> &str {
 const POSTMASTER: &str = "postmaster";
 const MOST_TARGETS: usize = 1_000;
 const NO_RELAY: Refusal = Refusal::new(550, "5.7.1", "Relaying to this recipient is not permitted");
+/// RFC 3463 section 3.2: such as one with a label `xn--…` that is no A-label (RFC 5891 section 5.4).
+const NO_DOMAIN: Refusal = Refusal::new(501, "5.1.3", "The domain of this recipient is no domain name");
 const NO_MAILBOX: Refusal = Refusal::new(550, "5.1.1", "No such mailbox here");
 const ALIAS_LOOP: Refusal = Refusal::new(550, "5.4.6", "This alias leads back to itself");
 
@@ -186,6 +188,8 @@ mod tests {
             ("x@elsewhere.example", Err(550)),
             ("x@[127.0.0.1]", Err(550)),
             ("x@sub.example.com", Err(550)),
+            // No A-label: its punycode stands for nothing.
+            ("alice@xn--99999999.example", Err(501)),
         ] {
             let want = want.map(|paths| paths.into_iter().map(str::to_owned).collect::<Vec<_>>());
             assert_eq!(outcome(&context, path), want, "{path}");

@@ -256,6 +256,8 @@ impl Driver {
             .as_mut()
             .map(|draft| std::mem::take(&mut draft.admission));
         let admission = admission.unwrap_or_default();
+        // Until the end of this: the recipients are there until then.
+        let _room = self.draft.as_mut().and_then(Draft::room);
         let draft = self.draft.take().map(|mut draft| (draft.checks.take(), draft));
         let transaction = draft.map(|(checks, draft)| (checks, self.transaction(draft, session)));
         let (Some((checks, mut transaction)), Some(mut receiving)) = (transaction, self.receiving.take())

@@ -17,7 +17,7 @@ use super::pace::Pace;
 use crate::accept::Transaction;
 use crate::deliver::callout::{Answer, Keeps};
 use crate::log::clean;
-use crate::net::Rank;
+use crate::net::{Rank, Room};
 use crate::policy::{Accepted, Context, Refusal};
 use crate::queue::clock;
 use crate::verify::{Pending, Rejection};
@@ -26,6 +26,8 @@ use crate::verify::{Pending, Rejection};
 pub(super) struct Draft {
     mail: Mail,
     recipients: Vec<Recipient>,
+    /// Memory for them.
+    room: Option<Room>,
     /// When it leaves, where its sender asked for a time.
     release: Option<Timestamp>,
     /// Until when it is to be delivered, where its sender said so.
@@ -41,6 +43,35 @@ impl Draft {
     pub(super) fn reverse_path(&self) -> String {
         text(self.mail.reverse_path.as_ref())
     }
+
+    /// The memory of its recipients, to be held for as long as they are.
+    pub(super) fn room(&mut self) -> Option<Room> {
+        self.room.take()
+    }
+
+    /// Takes more recipients, where `room` has memory for all of them. `false`: it has not, and none is taken.
+    fn take(&mut self, more: Vec<Recipient>, room: impl FnOnce() -> Option<Room>) -> bool {
+        let all = self.recipients.iter().chain(&more);
+        let octets = all.map(octets).sum();
+        let Some(mut room) = self.room.take().or_else(room) else {
+            return false;
+        };
+        let is_taken = room.keep(octets);
+        self.room = Some(room);
+        if is_taken {
+            self.recipients.extend(more);
+        }
+        is_taken
+    }
+}
+
+/// What a recipient takes.
+fn octets(recipient: &Recipient) -> usize {
+    let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    size_of::<Recipient>()
+        + recipient.forward_path.len()
+        + optional(&recipient.orcpt)
+        + optional(&recipient.original)
 }
 
 impl Driver {
@@ -97,6 +128,7 @@ impl Driver {
                     checks,
                     mail,
                     recipients: Vec::new(),
+                    room: None,
                     release: release.flatten(),
                     deliver_by,
                     admission: Admission::default(),
@@ -144,6 +176,7 @@ impl Driver {
             Ok(Err(denied)) => return self.deny(&path, &denied, session),
             Err(over) => return session.end(&over),
         }
+        let rank = self.rank(session);
         let Some(draft) = &mut self.draft else {
             session.answer(Reply::new(503, "5.5.1", "Say MAIL first"));
             return;
@@ -155,19 +188,18 @@ impl Driver {
         }
         let notify = rcpt.notify.map_or(Notify::UNSET, notify);
         let orcpt = rcpt.orcpt.as_deref().map(encode_orcpt);
-        draft
-            .recipients
-            .extend(accepted.to.into_iter().map(|forward_path| {
-                Recipient {
-                    forward_path,
-                    notify,
-                    // RFC 3461 section 6.2.7: behind an alias the sender still reads the address it knows.
-                    orcpt: orcpt
-                        .clone()
-                        .or_else(|| (accepted.aliased && path.is_ascii()).then(|| original(&path))),
-                    original: accepted.aliased.then(|| path.clone()),
-                }
-            }));
+        let more = accepted.to.into_iter().map(|forward_path| Recipient {
+            forward_path,
+            notify,
+            // RFC 3461 section 6.2.7: behind an alias the sender still reads the address it knows.
+            orcpt: orcpt
+                .clone()
+                .or_else(|| (accepted.aliased && path.is_ascii()).then(|| original(&path))),
+            original: accepted.aliased.then(|| path.clone()),
+        });
+        if !draft.take(more.collect(), || self.shared.budget.recipients(rank)) {
+            return too_little_memory(session);
+        }
         session.answer(Reply::ok("2.1.5", "Recipient is fine"));
     }
 

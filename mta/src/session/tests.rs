@@ -197,6 +197,33 @@ async fn an_octet_now_and_then_does_not_hold_a_session() {
 }
 
 #[tokio::test]
+async fn recipients_of_a_message_under_way_take_of_the_memory_that_there_is() {
+    let stage = Stage::new("", Patience::default());
+    stage
+        .shared
+        .budget
+        .follow(Some(postroad_config::Octets(50_000)), None);
+    let mut client = stage.greeted().await;
+    assert!(client.say("HELO client.example").await.starts_with("250 "));
+    for _ in 0..2 {
+        assert!(client.say("MAIL FROM:<>").await.starts_with("250 "));
+        let mut taken = 0;
+        let refused = loop {
+            let reply = client.say("RCPT TO:<Postmaster>").await;
+            if !reply.starts_with("250 ") {
+                break reply;
+            }
+            taken += 1;
+        };
+        assert_eq!(refused, "452 4.3.1 Too little memory, try again later");
+        assert!((10..900).contains(&taken), "{taken}");
+        assert!(stage.shared.metrics.buffers.get() > 0);
+        assert!(client.say("RSET").await.starts_with("250 "));
+        assert_eq!(stage.shared.metrics.buffers.get(), 0);
+    }
+}
+
+#[tokio::test]
 async fn each_command_has_its_own_time() {
     let whole = Duration::from_secs(5);
     let stage = Stage::new(
