@@ -15,6 +15,7 @@ use postroad_config::{ConfigSet, Explained, assemble, explain, locate, shard_fil
 use serde_json::json;
 
 use crate::auth::Verifier;
+use crate::commands::counted;
 use crate::reload::{self, LoadError};
 use crate::settings::{Settings, SettingsError};
 use crate::signing::{BadDomainKey, Signers};
@@ -59,8 +60,13 @@ fn check(path: &Path) -> Result<String, Vec<Explained>> {
         return Err(mistakes);
     }
     let file = &set.file;
-    let (ports, domains, users) = (file.ports.len(), file.domains.len(), file.users.len());
-    Ok(format!("{ports} ports, {domains} domains, {users} users"))
+    let count = |some: usize, what: &str| counted(some as u64, what);
+    Ok(format!(
+        "{}, {}, {}",
+        count(file.ports.len(), "port"),
+        count(file.domains.len(), "domain"),
+        count(file.users.len(), "user")
+    ))
 }
 
 /// Verifiers that nobody could ever match, keys that verify nothing or sign nothing, and certificates that cannot be read or
@@ -77,6 +83,17 @@ fn beyond_text(name: &str, base: &str, shards: &BTreeMap<u8, String>, set: &Conf
                 base,
                 format!("users[{index}].verifier"),
                 error.to_string(),
+            ));
+        }
+    }
+    for (index, port) in set.file.ports.iter().enumerate() {
+        if port.address.port() == 0 {
+            let sentence = "port 0 is another one at each start, which no client knows; write 1 to 65535";
+            found.push(at(
+                name,
+                base,
+                format!("ports[{index}].address"),
+                sentence.to_owned(),
             ));
         }
     }
@@ -202,6 +219,19 @@ mod tests {
             "{told:?}"
         );
         assert!(told.iter().all(|told| !told.contains("hush")), "{told:?}");
+    }
+
+    #[test]
+    fn a_port_that_nobody_would_know_is_told() {
+        let told = told(
+            "format: 1\nhostname: mail.example.com\nspool: {directory: /tmp/x}\nports:\n\
+             \x20 - name: smtp\n    address: 127.0.0.1:0\n    role: Transfer\n    tls: Disabled\n",
+        );
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(
+            told[0].starts_with(":6:5: ports[0].address: port 0 is another one at each start"),
+            "{told:?}"
+        );
     }
 
     #[test]

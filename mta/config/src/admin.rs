@@ -381,6 +381,10 @@ pub struct Entry {
     pub identity: Option<String>,
     /// Arrival, milliseconds since 1970.
     pub arrived: u64,
+    /// The id that it had at the pod that it came from, and the identity of that pod's spool, as `id@spool`; absent where it was
+    /// accepted here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
     /// When the first of its recipients is given up, milliseconds since 1970.
     pub expires: u64,
     /// Octets.
@@ -418,9 +422,26 @@ pub struct EntryRecipient {
     /// Next attempt, milliseconds since 1970; absent when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_attempt: Option<u64>,
+    /// What keeps it from being tried although its time has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<Gate>,
     /// The last reply, or reason.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reply: String,
+}
+
+/// A site that is closed, or suspended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gate {
+    /// Its name.
+    pub site: String,
+    /// A person has suspended it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspended: bool,
+    /// Closed until then, milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opens_at: Option<u64>,
 }
 
 /// Where mail goes: servers that share a window, a rate and connections.
@@ -486,6 +507,12 @@ pub struct SiteOrder {
 pub struct SuspendedSites {
     /// All sites that are suspended now.
     pub suspended: Vec<String>,
+    /// Messages that wait for the site of a `suspend`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<u64>,
+    /// Where nothing waits for it: sites with a similar name that mail waits for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub near: Vec<String>,
 }
 
 /// Which messages an order is for: ids, or all that the terms of a list fit.

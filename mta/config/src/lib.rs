@@ -53,7 +53,7 @@ pub use credentials::{
 pub use dkim::{Dkim, KeySource, SigningKey, is_selector};
 pub use domain::{DomainName, DomainNameError};
 pub use endpoint::endpoint_mistake;
-pub use explain::{Explained, explain, locate};
+pub use explain::{Explained, explain, locate, nearest};
 pub use file::{
     AdminApi, AdminSection, Alias, ConfigFile, Deliver, Dnssec, Domain, Drained, Endpoint, FORMAT, FleetPod,
     Inbound, Match, Peers, Policy, Port, RecipientMode, Recipients, Retry, Role, Route, RouteTarget, Sender,

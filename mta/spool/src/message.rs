@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::errors::ReadError;
 use crate::format::frame::{FRAME, Frame};
 use crate::format::message;
+use crate::handover::TransferId;
 use crate::index::Place;
 use crate::io::File;
 use crate::shared::Shared;
@@ -22,6 +23,8 @@ pub struct Message {
     pub id: EntryId,
     /// Who is responsible for it.
     pub ownership: Ownership,
+    /// The transfer that brought it from another spool, where it had another id.
+    pub origin: Option<TransferId>,
     /// Everything but the body.
     pub item: Item,
     /// The body, from its first byte.
@@ -143,6 +146,7 @@ fn message(shared: &Shared, id: EntryId, found: Found, record: Record) -> io::Re
     let Some(parts) = message::decode(&payload) else {
         return Ok(None);
     };
+    let origin = parts.origin;
     let item = Item {
         envelope: parts.envelope,
         recipients: found.states,
@@ -157,6 +161,7 @@ fn message(shared: &Shared, id: EntryId, found: Found, record: Record) -> io::Re
     Ok(Some(Message {
         id,
         ownership: found.ownership,
+        origin,
         item,
         body: Body { source, len, at: 0 },
     }))

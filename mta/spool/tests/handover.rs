@@ -129,6 +129,7 @@ fn an_entry_goes_over_whole_with_the_states_of_its_recipients() {
     let mut message = target.read(hold).unwrap();
     assert_eq!(message.item, before);
     assert_eq!(message.ownership, Ownership::Owned);
+    assert_eq!(message.origin, Some(transfer), "its id there is known here");
     let mut body = Vec::new();
     message.body.read_to_end(&mut body).unwrap();
     assert_eq!(body, vec![b'x'; LARGE]);

@@ -2,6 +2,7 @@
 //!
 //! Listing reads the disk for envelopes, a bounded number of messages for each request; a cursor goes on. See `scan.rs`.
 
+mod gates;
 mod scan;
 
 use std::time::Duration;
@@ -13,7 +14,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use postroad_config::admin::{
-    Carried, ListQuery, Page, RouteState, Selection, Site, SiteOrder, SitesPage, SitesQuery, SuspendedSites,
+    Carried, Entry, ListQuery, Page, RouteState, Selection, Site, SiteOrder, SitesPage, SitesQuery,
+    SuspendedSites,
 };
 use postroad_spool::{EntryId, ReadError, Spool};
 
@@ -34,6 +36,30 @@ struct Desk {
     queue: Queue,
     spool: Spool,
     turn: Turn,
+}
+
+impl Desk {
+    /// Says what keeps those whose time has come.
+    async fn look_at_sites(&self, entries: &mut [Entry]) {
+        let sites = gates::sites(entries);
+        if !sites.is_empty() {
+            let views = self.queue.views(sites).await;
+            gates::close(entries, &views, crate::queue::clock::now());
+        }
+    }
+
+    /// How many messages wait for a site, and where none does, which one may have been meant.
+    async fn met(&self, site: &str) -> (u64, Vec<String>) {
+        let views = self.queue.views(vec![site.to_owned()]).await;
+        let waiting = views
+            .first()
+            .map_or(0, |view| view.waiting as u64 + u64::from(view.running));
+        if waiting > 0 {
+            return (waiting, Vec::new());
+        }
+        let known = self.queue.sites(None, MOST_COMPARED).await;
+        (0, gates::near(site, &known))
+    }
 }
 
 /// A status, and a sentence.
@@ -71,15 +97,18 @@ async fn list(State(desk): State<Desk>, query: Result<Query<ListQuery>, QueryRej
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &format!("after: {error}")),
     };
     let bounds = Bounds::of_a_page(page_of(query.limit));
-    let turn = desk.turn.clone();
-    let read = in_turn(&turn, move || {
+    let here = desk.clone();
+    let read = in_turn(&desk.turn, move || {
         let mut page = Page::default();
-        let next = desk.scan(&query, after, bounds, |_| true, |entry| page.entries.push(entry));
+        let next = here.scan(&query, after, bounds, |_| true, |entry| page.entries.push(entry));
         page.next = next.map(|id| id.to_string());
         page
     });
     match read.await {
-        Ok(page) => Json(page).into_response(),
+        Ok(mut page) => {
+            desk.look_at_sites(&mut page.entries).await;
+            Json(page).into_response()
+        }
         Err((status, sentence)) => refuse(status, &sentence),
     }
 }
@@ -88,8 +117,12 @@ async fn show(State(desk): State<Desk>, Path(id): Path<String>) -> Response {
     let Ok(id) = id.parse::<EntryId>() else {
         return refuse(StatusCode::BAD_REQUEST, &"an id has 16 hexadecimal digits");
     };
-    match tokio::task::spawn_blocking(move || desk.look(id)).await {
-        Ok(Ok((entry, _))) => Json(entry).into_response(),
+    let reader = desk.clone();
+    match tokio::task::spawn_blocking(move || reader.look(id)).await {
+        Ok(Ok((mut entry, _))) => {
+            desk.look_at_sites(std::slice::from_mut(&mut entry)).await;
+            Json(entry).into_response()
+        }
         Ok(Err(error)) => refuse(StatusCode::NOT_FOUND, &error),
         Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error),
     }
@@ -172,16 +205,24 @@ async fn set_suspended(
         Err(error @ SuspendError::TooMany) => return refuse(StatusCode::CONFLICT, &error),
         Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, &error),
     };
-    let order = if suspended { "suspend" } else { "resume" };
+    let verb = if suspended { "suspend" } else { "resume" };
     tracing::info!(
         event = "order",
         site = clean(&site),
-        order,
+        order = verb,
         by = clean(&by),
         "carried out by hand"
     );
+    let (waiting, near) = if suspended {
+        let (waiting, near) = desk.met(&site).await;
+        (Some(waiting), near)
+    } else {
+        (None, Vec::new())
+    };
     Json(SuspendedSites {
         suspended: names.into_iter().collect(),
+        waiting,
+        near,
     })
     .into_response()
 }
@@ -378,6 +419,8 @@ const USUAL: &str = "-";
 /// Why nothing was read.
 const TAKEN: &str = "the queue is being read for another request; ask again in a moment";
 const LONGEST_TURN: Duration = Duration::from_secs(5);
+/// Sites whose names are compared with one that nothing waits for.
+const MOST_COMPARED: usize = 1_000;
 const LONGEST_SITE: usize = 4_096;
 const MOST_IDS: usize = 1_000;
 const MOST_ORDERED: usize = 10_000;

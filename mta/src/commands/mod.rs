@@ -24,7 +24,7 @@ fn say(line: &dyn Display) {
 }
 
 /// A number and what it counts.
-fn counted(number: u64, what: &str) -> String {
+pub(crate) fn counted(number: u64, what: &str) -> String {
     let ending = if number == 1 { "" } else { "s" };
     format!("{number} {what}{ending}")
 }

@@ -12,7 +12,7 @@ use hyper::client::conn::http1;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use postroad_config::admin::{
-    Carried, Entry, ListQuery, Page, Refusal, Selection, Site, SiteOrder, SitesPage, SuspendedSites,
+    Carried, Entry, Gate, ListQuery, Page, Refusal, Selection, Site, SiteOrder, SitesPage, SuspendedSites,
 };
 use serde::de::DeserializeOwned;
 
@@ -136,16 +136,20 @@ async fn fulfil(socket: &Path, wish: Wish, json: bool) -> Result<(), String> {
         }
         Wish::Site(verb, order) => {
             let body = serde_json::to_vec(&order).map_err(|error| error.to_string())?;
+            let site = order.site;
             let target = format!("/v1/sites/{verb}");
             let now: SuspendedSites = ask(socket, Method::POST, &target, Some(body)).await?;
             if json {
                 return print_json(&now);
             }
-            for site in &now.suspended {
-                say(&format_args!("{site}"));
+            for name in &now.suspended {
+                say(&format_args!("{name}"));
             }
             let suspended = counted(now.suspended.len() as u64, "site");
             eprintln!("{verb}: {suspended} suspended now");
+            if let Some(sentence) = unmet(&site, &now) {
+                eprintln!("{verb}: {sentence}");
+            }
             Ok(())
         }
         Wish::Order(verb, selection) => give(socket, verb, &selection, json).await,
@@ -290,11 +294,15 @@ fn print_entry(entry: &Entry) {
         when(entry.arrived),
         entry.owner
     ));
+    if let Some((id, spool)) = entry.origin.as_deref().and_then(|origin| origin.split_once('@')) {
+        say(&format_args!("{:18}was {id} in spool {spool}", ""));
+    }
     for recipient in &entry.recipients {
-        let next = recipient
-            .next_attempt
-            .map(|at| format!("  next {}", when(at)))
-            .unwrap_or_default();
+        let next = match (&recipient.waits_for, recipient.next_attempt) {
+            (Some(gate), _) => format!("  waits for {}", closed(gate)),
+            (None, Some(at)) => format!("  next {}", when(at)),
+            (None, None) => String::new(),
+        };
         say(&format_args!(
             "{:18}{:<9} <{}>  {}{next}  {}",
             "",
@@ -304,6 +312,27 @@ fn print_entry(entry: &Entry) {
             recipient.reply
         ));
     }
+}
+
+/// A site, and why nothing is tried there.
+fn closed(gate: &Gate) -> String {
+    match (gate.suspended, gate.opens_at) {
+        (true, _) => format!("{}, which is suspended", gate.site),
+        (false, Some(at)) => format!("{}, closed until {}", gate.site, when(at)),
+        (false, None) => gate.site.clone(),
+    }
+}
+
+/// A site that nothing waits for may be one that was meant otherwise.
+fn unmet(site: &str, now: &SuspendedSites) -> Option<String> {
+    if now.waiting != Some(0) {
+        return None;
+    }
+    let near = match now.near.as_slice() {
+        [] => String::new(),
+        some => format!("; mail waits for {}", some.join(", ")),
+    };
+    Some(format!("no mail waits for {site} now, what comes will{near}"))
 }
 
 fn print_site(site: &Site) {
@@ -372,6 +401,33 @@ mod tests {
         assert!(
             told.contains("there is no such file; name the configuration"),
             "{told}"
+        );
+    }
+
+    #[test]
+    fn what_keeps_mail_is_said_and_a_site_that_nothing_waits_for_as_well() {
+        let gate = |suspended, opens_at| Gate {
+            site: "mx:a".into(),
+            suspended,
+            opens_at,
+        };
+        assert_eq!(closed(&gate(true, Some(1_000))), "mx:a, which is suspended");
+        assert_eq!(
+            closed(&gate(false, Some(1_000))),
+            "mx:a, closed until 1970-01-01 00:00:01"
+        );
+        let now = |waiting, near: &[&str]| SuspendedSites {
+            suspended: vec![],
+            waiting,
+            near: near.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        assert_eq!(
+            (unmet("a", &now(None, &[])), unmet("a", &now(Some(3), &[]))),
+            (None, None)
+        );
+        assert_eq!(
+            unmet("a", &now(Some(0), &["mx:a", "mx:b"])).unwrap(),
+            "no mail waits for a now, what comes will; mail waits for mx:a, mx:b"
         );
     }
 

@@ -29,6 +29,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 
+use super::leaving::host_name;
 use super::stream::{Frames, StreamError};
 use super::wire::{Frame, WireError};
 use crate::settings::Live;
@@ -36,6 +37,9 @@ use crate::tls;
 
 /// Header with the address of the sender's own admin endpoint.
 pub(super) const ADMIN_ADDRESS: &str = "postroad-admin-address";
+
+/// Header with the host name of the sender, which is the name of its pod.
+pub(super) const POD: &str = "postroad-pod";
 
 /// Header with the UUID of the sender's spool.
 pub(super) const SPOOL: &str = "postroad-spool";
@@ -254,6 +258,10 @@ impl Peer {
             .header(HOST, self.address.to_string())
             .header(AUTHORIZATION, bearer);
         request = request.header(SPOOL, self.ourselves.spool.to_string());
+        // It is for the log alone.
+        if let Ok(host) = HeaderValue::try_from(host_name()) {
+            request = request.header(POD, host);
+        }
         if let Some(own) = self.ourselves.address {
             request = request.header(ADMIN_ADDRESS, own.to_string());
         }

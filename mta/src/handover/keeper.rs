@@ -21,7 +21,7 @@ use postroad_spool::{Hold, SpoolUuid};
 use super::client::{Ourselves, Peer};
 use super::source::{RoundError, take_back};
 use super::targets::probe;
-use super::{Inner, Step, leaving, locked, lost};
+use super::{Inner, Step, leaving, locked, lost, origins};
 use crate::metrics::Side;
 
 /// Why a source was not asked to the end.
@@ -201,15 +201,19 @@ async fn apply(
     let ours = messages
         .into_iter()
         .filter(|message| message.transfer().source == source);
-    let steps: Vec<_> = ours.map(|message| inner.spool.requested(message)).collect();
-    let (mut released, mut answers) = (Vec::new(), Vec::new());
-    for step in join_all(steps).await {
+    let (transfers, steps): (Vec<_>, Vec<_>) = ours
+        .map(|message| (message.transfer(), inner.spool.requested(message)))
+        .unzip();
+    let (mut released, mut brought, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+    for (transfer, step) in transfers.into_iter().zip(join_all(steps).await) {
         let step = step?;
         released.extend(step.released);
+        brought.extend(step.released.map(|entry| (transfer, entry)));
         answers.extend(step.send);
     }
     if !released.is_empty() {
         inner.metrics.hand_over(Side::Target, released.len() as u64);
+        origins::tell("", &brought);
         inner.schedule.accepted(released);
     }
     Ok(answers)

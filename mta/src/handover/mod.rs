@@ -18,6 +18,7 @@ mod lane;
 mod leaving;
 mod lost;
 mod moving;
+mod origins;
 mod source;
 mod stream;
 mod target;

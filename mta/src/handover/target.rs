@@ -20,10 +20,10 @@ use futures::future::join_all;
 use postroad_spool::handover::{ToSource, ToTarget, TransferId};
 use postroad_spool::{CommitError, Completion, HandoverError, Incoming, Requested, SpoolUuid};
 
-use super::client::{ADMIN_ADDRESS, SPOOL};
+use super::client::{ADMIN_ADDRESS, POD, SPOOL};
 use super::stream::{Frames, StreamError};
 use super::wire::{Frame, Offered, WireError};
-use super::{Ended, Handover, Inner, Step};
+use super::{Ended, Handover, Inner, Step, origins};
 use crate::admin::{Client, refuse};
 use crate::metrics::Side;
 
@@ -77,7 +77,9 @@ async fn exchange(
         Ok(source) => source,
         Err(refused) => return refused.into_response(),
     };
-    to_its_end(async move { taken(&inner, source, body).await }).await
+    let pod = headers.get(POD).and_then(|value| value.to_str().ok());
+    let pod = pod.unwrap_or_default().to_owned();
+    to_its_end(async move { taken(&inner, (source, &pod), body).await }).await
 }
 
 async fn ask(
@@ -126,14 +128,20 @@ fn reachable(address: SocketAddr, client: IpAddr) -> SocketAddr {
 struct Taking<'a> {
     inner: &'a Arc<Inner>,
     source: SpoolUuid,
-    requested: Vec<Completion<Requested, HandoverError>>,
+    /// Its host name, for the log; empty where it did not say.
+    pod: &'a str,
+    requested: Vec<(TransferId, Completion<Requested, HandoverError>)>,
     held: Vec<(TransferId, Completion<ToSource, HandoverError>)>,
     answers: Vec<ToSource>,
     accepting: bool,
     greeting: bool,
 }
 
-async fn taken(inner: &Arc<Inner>, source: SpoolUuid, body: Body) -> Result<Response, Refused> {
+async fn taken(
+    inner: &Arc<Inner>,
+    (source, pod): (SpoolUuid, &str),
+    body: Body,
+) -> Result<Response, Refused> {
     inner.pass(Step::Received)?;
     let spool = inner.spool.clone();
     let full = tokio::task::spawn_blocking(move || spool.usage().above_high_water)
@@ -142,6 +150,7 @@ async fn taken(inner: &Arc<Inner>, source: SpoolUuid, body: Body) -> Result<Resp
     let mut taking = Taking {
         inner,
         source,
+        pod,
         requested: Vec::new(),
         held: Vec::new(),
         answers: Vec::new(),
@@ -173,7 +182,8 @@ impl Taking<'_> {
             match frames.next().await? {
                 Frame::End { .. } => return Ok(()),
                 Frame::ToTarget(message) if message.transfer().source == self.source => {
-                    self.requested.push(self.inner.spool.requested(message));
+                    let step = self.inner.spool.requested(message);
+                    self.requested.push((message.transfer(), step));
                 }
                 Frame::Offered(offered) if offered.transfer.source == self.source => {
                     self.take(*offered, frames).await?;
@@ -226,12 +236,14 @@ impl Taking<'_> {
 
     /// Waits until everything is durable, and gathers the answers.
     async fn finish(&mut self) -> Result<(), Refused> {
-        let mut released = Vec::new();
+        let (mut released, mut brought) = (Vec::new(), Vec::new());
         let mut failed = None;
-        for requested in join_all(std::mem::take(&mut self.requested)).await {
+        let (transfers, steps): (Vec<_>, Vec<_>) = std::mem::take(&mut self.requested).into_iter().unzip();
+        for (transfer, requested) in transfers.into_iter().zip(join_all(steps).await) {
             match requested {
                 Ok(requested) => {
                     released.extend(requested.released);
+                    brought.extend(requested.released.map(|entry| (transfer, entry)));
                     self.answers.extend(requested.send);
                 }
                 Err(error) => failed = Some(error),
@@ -239,6 +251,7 @@ impl Taking<'_> {
         }
         if !released.is_empty() {
             self.inner.metrics.hand_over(Side::Target, released.len() as u64);
+            origins::tell(self.pod, &brought);
             self.inner.schedule.accepted(released);
         }
         for (transfer, held) in std::mem::take(&mut self.held) {

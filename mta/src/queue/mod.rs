@@ -143,6 +143,7 @@ enum Command {
     Accepted(Vec<EntryId>),
     Withdraw(Vec<EntryId>, oneshot::Sender<Vec<EntryId>>),
     Sites(Option<String>, usize, oneshot::Sender<Vec<SiteView>>),
+    Views(Vec<String>, oneshot::Sender<Vec<SiteView>>),
     Standing(usize, oneshot::Sender<(Tally, Busiest)>),
     Order(orders::Waiting),
     /// What was recorded for it is durable, or is not.
@@ -234,6 +235,13 @@ impl Queue {
     pub async fn sites(&self, after: Option<String>, most: usize) -> Vec<SiteView> {
         let (answer, sites) = oneshot::channel();
         self.send(Command::Sites(after, most, answer));
+        sites.await.unwrap_or_default()
+    }
+
+    /// These sites as they are now; those that nothing waits for are left out.
+    pub async fn views(&self, names: Vec<String>) -> Vec<SiteView> {
+        let (answer, sites) = oneshot::channel();
+        self.send(Command::Views(names, answer));
         sites.await.unwrap_or_default()
     }
 

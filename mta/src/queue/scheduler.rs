@@ -280,6 +280,9 @@ impl Scheduler {
             Command::Sites(after, most, answer) => {
                 drop(answer.send(self.index.sites(after.as_deref(), most)));
             }
+            Command::Views(names, answer) => {
+                drop(answer.send(self.index.views(&names)));
+            }
             Command::Standing(most, answer) => {
                 let _ = answer.send((self.index.tally(clock::now()), self.index.busiest(most)));
             }

@@ -39,7 +39,7 @@ fn the_example_of_fifteen_lines_serves_a_laptop() {
     let config = directory.path().join("postroad.yaml");
     std::fs::write(&config, text).unwrap();
     let (good, said) = check(&[config.to_str().unwrap()]);
-    assert!(good && said == "ok: 1 ports, 1 domains, 0 users\n", "{said}");
+    assert!(good && said == "ok: 1 port, 1 domain, 0 users\n", "{said}");
 
     let _daemon = serve(&config, &directory.path().join("log"));
     let mut wire = Wire::ready(port);

@@ -15,6 +15,7 @@
 mod near;
 mod path;
 mod patient;
+mod postfix;
 mod reader;
 mod tree;
 
@@ -22,6 +23,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
+
+pub use near::nearest;
 
 use crate::check;
 use crate::file::{ConfigFile, FORMAT};

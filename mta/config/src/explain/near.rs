@@ -2,7 +2,7 @@
 
 /// The nearest of the known names, where it is near enough to be a slip of the finger: other case, or one letter in
 /// three wrong, missing, too many or changed with its neighbour.
-pub(super) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let lower = name.to_lowercase();
     known
         .iter()

@@ -9,6 +9,7 @@ use serde::de::{self, DeserializeOwned};
 
 use super::near::{alternatives, nearest};
 use super::path;
+use super::postfix;
 use super::reader::Value;
 use super::tree::{Kind, Mistake, Node, Tree};
 use crate::file::TlsMode;
@@ -123,9 +124,10 @@ impl<'tree> Run<'tree> {
     ) -> Option<&'static str> {
         let name = key.text().unwrap_or_default();
         let near = nearest(name, fields).filter(|near| map.get(near).is_none());
-        let mend = match near {
-            Some(near) => format!("write `{near}`"),
-            None => format!("write {}, or take it out", alternatives(fields)),
+        let mend = match (postfix::in_place_of(name), near) {
+            (Some(here), _) => format!("it is a name of Postfix, here it is {here}"),
+            (None, Some(near)) => format!("write `{near}`"),
+            (None, None) => format!("write {}, or take it out", alternatives(fields)),
         };
         let sentence = format!("`{}` is not known here; {mend}", shorten(name));
         self.unknown.borrow_mut().insert(key.id, (key, sentence));

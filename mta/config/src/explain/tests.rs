@@ -56,6 +56,12 @@ const ROWS: &[Row] = &[
     // Unknown and misspelt fields.
     ("hostname:", "hostnam:", 2, "hostnam", "write `hostname`"),
     ("hostname:", "banner: x\nhostname:", 2, "banner", "not known here; write format,"),
+    // Those of Postfix.
+    ("hostname:", "mynetworks: x\nhostname:", 2, "mynetworks", "here it is `relayFrom`"),
+    ("hostname:", "relayhost: x\nhostname:", 2, "relayhost", "`policies[].routes[].to.smartHosts`"),
+    ("hostname:", "myhostname:", 2, "myhostname", "here it is `hostname`"),
+    ("hostname:", "mydestination: x\nhostname:", 2, "mydestination", "here it is `domains`"),
+    ("hostname:", "smtpd_tls_cert_file: x\nhostname:", 2, "smtpd_tls_cert_file", "`tls.certificateFile`"),
     ("  connections:", "  conections:", 8, "limits.conections", "write `connections`"),
     ("  directory:", "  Directory:", 4, "spool.Directory", "write `directory`"),
     ("        mode:", "        mod:", 28, "domains[0].inbound.recipients.mod", "write `mode`"),

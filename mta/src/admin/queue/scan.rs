@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postroad_config::admin::{Entry, EntryRecipient, ListQuery};
-use postroad_spool::{ByMode, EntryId, Item, Message, Ownership, ReadError, RecipientState, Summary};
+use postroad_spool::{ByMode, EntryId, Item, Message, Ownership, ReadError, RecipientState, Status, Summary};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Desk;
+use super::{Desk, gates};
 use crate::log::clean;
 use crate::queue::shown;
 
@@ -112,6 +112,7 @@ impl Desk {
             sender: String::new(),
             identity: None,
             arrived: summary.arrived,
+            origin: None,
             expires: summary.expires,
             size: summary.size,
             damaged: true,
@@ -127,12 +128,17 @@ impl Desk {
         let envelope = &message.item.envelope;
         let pairs = envelope.recipients.iter().zip(&message.item.recipients);
         let recipients = pairs.map(|(of, state)| recipient(&of.forward_path, state));
+        let mut recipients: Vec<_> = recipients.collect();
+        self.due_at_sites(message, &mut recipients);
         Entry {
             id: message.id.to_string(),
             owner: owner(message.ownership).to_owned(),
             sender: clean(&envelope.reverse_path),
             identity: envelope.identity.as_deref().map(clean),
             arrived: envelope.arrived,
+            origin: message
+                .origin
+                .map(|transfer| format!("{}@{}", transfer.entry, transfer.source)),
             expires: self.queue.expires(message.id, &message.item),
             size: message.item.prefix.len() as u64 + message.body.len(),
             damaged: message.body.is_lost(),
@@ -140,7 +146,22 @@ impl Desk {
             require_tls: envelope.require_tls,
             deliver_by: envelope.deliver_by.map(|by| by.deadline),
             or_return: envelope.deliver_by.is_some_and(|by| by.mode == ByMode::Return),
-            recipients: recipients.collect(),
+            recipients,
+        }
+    }
+
+    /// Of those whose time has come, the site: whether that is open is still to be asked.
+    fn due_at_sites(&self, message: &Message, recipients: &mut [EntryRecipient]) {
+        let now = crate::queue::clock::now();
+        let due = |next: Option<u64>| next.is_some_and(|at| at <= now);
+        if !recipients.iter().any(|recipient| due(recipient.next_attempt)) {
+            return;
+        }
+        let pairs = recipients.iter_mut().zip(&message.item.recipients);
+        let pending = pairs.filter(|(_, state)| state.status == Status::Pending);
+        let sites = self.queue.sites_of(message.id, &message.item);
+        for ((recipient, _), site) in pending.zip(sites) {
+            recipient.waits_for = due(recipient.next_attempt).then(|| gates::of(site));
         }
     }
 }
@@ -151,6 +172,7 @@ fn recipient(forward_path: &str, state: &RecipientState) -> EntryRecipient {
         state: shown::name(state).to_owned(),
         attempts: state.attempts,
         next_attempt: shown::next_attempt(state),
+        waits_for: None,
         reply: clean(&state.reply),
     }
 }

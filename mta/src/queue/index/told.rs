@@ -70,6 +70,15 @@ impl Index {
         sites
     }
 
+    /// These sites, those that nothing waits for left out.
+    pub fn views(&self, names: &[String]) -> Vec<SiteView> {
+        let view = |name: &String| match self.places.known(name).and_then(|number| self.places.get(number)) {
+            Some(site) => Some(self.view(site)),
+            None => self.suspended.contains(name).then(|| suspended_view(name)),
+        };
+        names.iter().filter_map(view).collect()
+    }
+
     /// The `most` busiest of [`Index::sites`]. Looks at each, and keeps no more than those.
     pub fn busiest(&self, most: usize) -> Busiest {
         let mut others = Load::default();
