@@ -29,6 +29,8 @@ struct World {
     sink: Sink,
     /// The certificate of the mail server.
     certificate: CertificateDer<'static>,
+    /// The certificate of the policy host.
+    web: CertificateDer<'static>,
     host: PolicyHost,
     tls: ClientTls,
 }
@@ -50,13 +52,14 @@ async fn world(shows: Shows, policy: Answer) -> World {
     let (acceptor, certificate) = certificate_for(&[if shows == Shows::Misnamed { "x.example" } else { MX }]);
     let (web, web_root) = certificate_for(&["mta-sts.to.example"]);
     let mut roots = RootCertStore::empty();
-    roots.add(web_root).unwrap();
+    roots.add(web_root.clone()).unwrap();
     if shows != Shows::Unknown {
         roots.add(certificate.clone()).unwrap();
     }
     World {
         sink: sink(Some(acceptor).filter(|_| shows != Shows::Nothing)).await,
         certificate,
+        web: web_root,
         host: PolicyHost::start(web, policy).await,
         tls: ClientTls::trusting(roots).unwrap(),
     }
@@ -206,6 +209,38 @@ async fn an_enforced_policy_needs_a_server_that_it_names_and_that_proves_itself(
             world.host.asked(),
             ["GET mta-sts.to.example /.well-known/mta-sts.txt"]
         );
+    }
+}
+
+/// As a configuration has it, in one line.
+fn pem(certificates: &[&CertificateDer<'static>]) -> String {
+    use base64::Engine as _;
+    let one = |certificate: &&CertificateDer<'static>| {
+        let coded = base64::engine::general_purpose::STANDARD.encode(certificate);
+        format!(r"-----BEGIN CERTIFICATE-----\n{coded}\n-----END CERTIFICATE-----\n")
+    };
+    format!("\"{}\"", certificates.iter().map(one).collect::<String>())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn authorities_of_a_direct_route_vouch_for_servers_and_policy_hosts_alike() {
+    let (_, other) = certificate_for(&["x.example"]);
+    // The public authorities know the policy host, and the server where it is good; of the route they are none.
+    for (shows, names, want, asked) in [
+        (Shows::Unknown, "both", Went::InTls, 1),
+        (Shows::Good, "web", Went::Waits, 1),
+        // A policy that cannot be had is none.
+        (Shows::Good, "other", Went::InTls, 0),
+    ] {
+        let world = world(shows, policy("enforce", MX)).await;
+        let named = match names {
+            "both" => pem(&[&world.web, &world.certificate]),
+            "web" => pem(&[&world.web]),
+            _ => pem(&[&other]),
+        };
+        let setup = world.setup(&format!("Automatic, authorities: {named}"), world.dns("1"));
+        let went = send(&world, setup, mail(), message("x"), "").await;
+        assert_eq!((went, world.host.asked().len()), (want, asked), "{names}");
     }
 }
 

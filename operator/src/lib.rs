@@ -10,6 +10,7 @@
 pub mod apply;
 pub mod args;
 pub mod attached;
+pub mod authorities;
 pub mod cert_manager;
 pub mod context;
 pub mod counted;

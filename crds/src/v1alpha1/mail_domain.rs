@@ -252,6 +252,11 @@ pub enum DmarcPolicy {
 pub struct MtaSts {
     /// What others do where a server does not prove itself.
     pub mode: MtaStsMode,
+    /// Certificates (PEM) of authorities that vouch for the host of the policy, in place of the public ones: for a domain whose mail
+    /// comes from servers that trust these alone, in a network of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 64, max = 65536))]
+    pub authorities: Option<String>,
 }
 
 /// What others do where a server does not prove itself (RFC 8461 section 5).

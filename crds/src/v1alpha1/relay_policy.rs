@@ -155,7 +155,7 @@ pub struct Match {
 #[x_kube(validation = Rule::new("!has(self.credentials) || self.credentials.type == 'None' || !has(self.direct)").message("routes: nobody logs in at the servers of recipients; give credentials to a route with smartHosts or a provider"))]
 #[x_kube(validation = Rule::new("!has(self.credentials) || self.credentials.type == 'None' || !has(self.tls) || !has(self.tls.mode) || self.tls.mode in ['Encrypted', 'Verified']").message("routes: credentials leave inside TLS alone; set tls.mode to Verified, or Encrypted where the certificate of the host cannot be checked"))]
 #[x_kube(validation = Rule::new("(has(self.provider) ? 1 : 0) + (has(self.smartHosts) ? 1 : 0) + (has(self.direct) ? 1 : 0) == 1").message("routes: give exactly one of provider, smartHosts and direct"))]
-#[x_kube(validation = Rule::new("!has(self.tls) || !has(self.tls.authorities) || (!has(self.direct) && (!has(self.tls.mode) || self.tls.mode == 'Verified'))").message("routes: tls.authorities is for a provider or smart hosts with tls.mode Verified"))]
+#[x_kube(validation = Rule::new("!has(self.tls) || !has(self.tls.authorities) || !has(self.tls.mode) || self.tls.mode == 'Verified' || (has(self.direct) && self.tls.mode == 'Automatic')").message("routes: tls.authorities goes with tls.mode Verified, or Automatic for direct"))]
 #[x_kube(validation = Rule::new("!has(self.direct) || !has(self.heloName)").message("routes: heloName is for a provider or smart hosts; direct mail says the name of the listener"))]
 #[serde(rename_all = "camelCase")]
 pub struct Route {
@@ -322,7 +322,8 @@ pub struct RouteTls {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub implicit: Option<bool>,
     /// Certificates (PEM) of authorities that vouch for the hosts of this route, and for the address that its tokens come from, in
-    /// place of the public ones. Then `mode` is `Verified`. Not for direct.
+    /// place of the public ones. Then `mode` is `Verified`, or `Automatic` for direct, where they vouch for the hosts of MTA-STS policies
+    /// as well: name the domains that have such certificates in `match.recipientDomains`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 64, max = 65536))]
     pub authorities: Option<String>,

@@ -294,10 +294,14 @@ pub(crate) fn check(at: &str, route: &Route, found: &mut Findings) {
 /// Certificates are taken apart by whoever has the means; here it is seen that there are some.
 fn check_authorities(at: &str, route: &Route, vouchers: &str, found: &mut Findings) {
     let field = || format!("{at}.authorities");
+    let is_direct = matches!(route.to, RouteTarget::Direct { .. });
     found.require(
-        route.tls == TlsMode::Verified && matches!(route.to, RouteTarget::SmartHosts(_)),
+        route.tls == TlsMode::Verified || (is_direct && route.tls == TlsMode::Automatic),
         field,
-        || "is for smart hosts with tls Verified; leave it out, or write Verified".to_owned(),
+        || {
+            "is for tls Verified, or Automatic where the route is direct; leave it out, or write one of them"
+                .to_owned()
+        },
     );
     found.require(
         vouchers.contains("-----BEGIN CERTIFICATE-----") && vouchers.len() <= LONGEST_AUTHORITIES,

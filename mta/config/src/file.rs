@@ -386,7 +386,8 @@ pub struct Route {
     /// Our name in EHLO on this route; absent = `hostname`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hello_name: Option<DomainName>,
-    /// Authorities, PEM, one of which must vouch for the smart hosts where `tls` is `Verified`; absent = the public ones.
+    /// Authorities, PEM, one of which must vouch for the hosts where `tls` is `Verified`, and for the servers and the hosts of MTA-STS policies
+    /// where a direct route is `Automatic`; absent = the public ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorities: Option<String>,
 }

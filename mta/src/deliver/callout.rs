@@ -172,6 +172,7 @@ impl Callout {
             lane: None,
             patience: Patience::default(),
             seen: None,
+            authorities: None,
             witness: None,
         };
         let mut link = Link::open(&target, &self.0.tls).await?;

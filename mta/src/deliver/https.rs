@@ -29,7 +29,16 @@ use crate::dns::{Dns, Scope};
 #[derive(Clone, Debug)]
 pub struct Https {
     dns: Dns,
-    tls: Arc<ClientConfig>,
+    tls: ClientTls,
+}
+
+/// What the configuration says of hosts that a stranger names.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bounds<'a> {
+    /// Networks that may be reached although they are not public.
+    pub allowed: &'a [IpNet],
+    /// Who vouches for names (PEM) in place of the public authorities.
+    pub authorities: Option<&'a str>,
 }
 
 /// Why there is no connection.
@@ -46,12 +55,12 @@ impl Https {
     pub fn new(dns: Dns, tls: &ClientTls) -> Self {
         Self {
             dns,
-            tls: tls.public_names(),
+            tls: tls.clone(),
         }
     }
 
-    /// Connects to a host for one request with such a body. `allowed`: networks that may be reached although they are not public.
-    pub async fn open<B>(&self, host: &str, port: u16, allowed: &[IpNet]) -> Result<SendRequest<B>, NoHttps>
+    /// Connects to a host for one request with such a body.
+    pub async fn open<B>(&self, host: &str, port: u16, bounds: Bounds<'_>) -> Result<SendRequest<B>, NoHttps>
     where
         B: Body + Send + 'static,
         B::Data: Send,
@@ -60,12 +69,12 @@ impl Https {
         let addresses = self.dns.addresses(host, Scope::Public).await;
         let addresses =
             addresses.map_err(|error| NoHttps::unreached(format!("no address of {host}: {error}")))?;
-        let public = |address: &IpAddr| may_be_next_hop(*address, allowed);
+        let public = |address: &IpAddr| may_be_next_hop(*address, bounds.allowed);
         let mut last = format!("{host} has private addresses only");
         for address in addresses.into_iter().filter(public).take(MOST_ADDRESSES) {
             let address = SocketAddr::new(address, port);
             match tokio::time::timeout(CONNECT, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => return self.inside_tls(host, stream).await,
+                Ok(Ok(stream)) => return self.inside_tls(host, stream, self.proof(bounds)).await,
                 Ok(Err(error)) => last = format!("{host} ({address}): {error}"),
                 Err(_) => last = format!("{host} ({address}) does not answer"),
             }
@@ -73,7 +82,17 @@ impl Https {
         Err(NoHttps::unreached(last))
     }
 
-    async fn inside_tls<B>(&self, host: &str, stream: TcpStream) -> Result<SendRequest<B>, NoHttps>
+    fn proof(&self, bounds: Bounds<'_>) -> Arc<ClientConfig> {
+        let named = bounds.authorities;
+        named.map_or_else(|| self.tls.public_names(), |named| self.tls.vouched(named))
+    }
+
+    async fn inside_tls<B>(
+        &self,
+        host: &str,
+        stream: TcpStream,
+        tls: Arc<ClientConfig>,
+    ) -> Result<SendRequest<B>, NoHttps>
     where
         B: Body + Send + 'static,
         B::Data: Send,
@@ -81,7 +100,7 @@ impl Https {
     {
         let name = ServerName::try_from(host.to_owned());
         let name = name.map_err(|error| NoHttps::unreached(error.to_string()))?;
-        let connected = TlsConnector::from(self.tls.clone()).connect(name, stream).await;
+        let connected = TlsConnector::from(tls).connect(name, stream).await;
         let stream = connected.map_err(|error| NoHttps::no_tls(&error))?;
         let spoken = http1::handshake(TokioIo::new(stream)).await;
         let (sender, connection) = spoken.map_err(|error| NoHttps::unreached(error.to_string()))?;

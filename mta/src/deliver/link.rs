@@ -63,6 +63,8 @@ pub(super) struct Target<'a> {
     pub(super) patience: Patience,
     /// What is seen on the way is noted there.
     pub(super) seen: Option<&'a Seen>,
+    /// Who vouches for its hosts in place of the public authorities; PEM.
+    pub(super) authorities: Option<&'a str>,
     /// What is seen of its TLS, where that is reported.
     pub(super) witness: Option<&'a Witness>,
 }
@@ -262,7 +264,9 @@ impl Link {
             .map_err(Trouble::Tls)?;
         if target.tls.by == Asked::MtaStsTesting {
             // What a policy that is tried out finds wrong is reported, and nothing else (RFC 8461 section 5).
-            target.note(|noted| noted.flaw = tls.flaw(&target.server.host, stream.certificates()));
+            target.note(|noted| {
+                noted.flaw = tls.flaw(&target.server.host, stream.certificates(), target.authorities)
+            });
         }
         let mut link = Self { stream, ..self };
         link.hop.tls = link.stream.protection().map(Into::into);

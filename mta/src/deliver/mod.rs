@@ -403,6 +403,7 @@ impl Deliverer {
                 lane,
                 patience: self.patience,
                 seen: Some(&self.seen),
+                authorities: way.habits.authorities.as_deref(),
                 witness: None,
             })
         });

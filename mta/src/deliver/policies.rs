@@ -19,6 +19,7 @@ use postroad_verify::{dns, tls_rpt};
 
 use super::demand::{self, Terms};
 use super::hosts::Server;
+use super::https::Bounds;
 use super::plan::{To, Way};
 use super::protection::{self, Facts, Protection, Refusal};
 use super::sts::{NoPolicy, Sts};
@@ -61,7 +62,7 @@ impl Policies {
             };
         }
         let (policy, servers, wants_report) = tokio::join!(
-            self.policy(&way.to, terms, servers),
+            self.policy(way, terms, servers),
             self.servers(&way.to, servers, load.validated && wants_dane(way)),
             self.wants_report(&way.to),
         );
@@ -89,13 +90,22 @@ impl Policies {
         }
     }
 
-    async fn policy(&self, to: &To, terms: &[Terms], servers: &[Server]) -> Result<Option<Policy>, NoPolicy> {
-        match to {
+    async fn policy(
+        &self,
+        way: &Way,
+        terms: &[Terms],
+        servers: &[Server],
+    ) -> Result<Option<Policy>, NoPolicy> {
+        match &way.to {
             _ if terms.iter().all(|terms| terms.tls == TlsMode::DaneOnly) => Ok(None),
             To::Exchanges { domain, allowed } if !domain.starts_with('[') => {
-                let policy = self.sts.policy(domain, allowed).await?;
+                let bounds = Bounds {
+                    allowed,
+                    authorities: way.habits.authorities.as_deref(),
+                };
+                let policy = self.sts.policy(domain, bounds).await?;
                 if policy.as_ref().is_some_and(|policy| bars(policy, servers)) {
-                    return Ok(self.sts.again(domain, allowed).await);
+                    return Ok(self.sts.again(domain, bounds).await);
                 }
                 Ok(policy)
             }

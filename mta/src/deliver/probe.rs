@@ -125,6 +125,7 @@ impl Prober {
                     lane: None,
                     patience: Patience::default(),
                     seen: None,
+                    authorities: None,
                     witness: None,
                 };
                 tested.host = shown_server(server, address.port());

@@ -86,19 +86,15 @@ impl ClientTls {
         }
     }
 
-    /// What a public authority that vouches for names would find wrong with what a host shows, its own certificate first.
-    pub fn flaw(&self, host: &str, shown: &[CertificateDer<'_>]) -> Option<NoTls> {
+    /// What an authority that vouches for names would find wrong with what a host shows, its own certificate first: a public one,
+    /// or one of these (PEM).
+    pub fn flaw(&self, host: &str, shown: &[CertificateDer<'_>], authorities: Option<&str>) -> Option<NoTls> {
         let (leaf, chain) = shown.split_first()?;
+        let roots = authorities.map_or_else(|| self.roots.clone(), |named| Arc::new(roots_of(named)));
         let judged = || {
             let parsed = ParsedCertificate::try_from(leaf)?;
             let algorithms = self.provider.signature_verification_algorithms.all;
-            verify_server_cert_signed_by_trust_anchor(
-                &parsed,
-                &self.roots,
-                chain,
-                UnixTime::now(),
-                algorithms,
-            )?;
+            verify_server_cert_signed_by_trust_anchor(&parsed, &roots, chain, UnixTime::now(), algorithms)?;
             let name = ServerName::try_from(host).map_err(|_| CertificateError::NotValidForName)?;
             verify_server_name(&parsed, &name)
         };
@@ -118,11 +114,8 @@ impl ClientTls {
     /// The configuration that takes certificates for a name from one of these authorities (PEM). What is no certificate vouches
     /// for nobody. No session is resumed: one of before was perhaps proven by others.
     pub fn vouched(&self, authorities: &str) -> Arc<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        let certificates = CertificateDer::pem_slice_iter(authorities.as_bytes());
-        roots.add_parsable_certificates(certificates.filter_map(Result::ok));
-        let Ok(verifier) =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone()).build()
+        let roots = Arc::new(roots_of(authorities));
+        let Ok(verifier) = WebPkiServerVerifier::builder_with_provider(roots, self.provider.clone()).build()
         else {
             return self.nobody.clone();
         };
@@ -141,6 +134,14 @@ impl ClientTls {
         config.resumption = Resumption::disabled();
         Arc::new(config)
     }
+}
+
+/// What is no certificate (PEM) vouches for nobody.
+fn roots_of(authorities: &str) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    let certificates = CertificateDer::pem_slice_iter(authorities.as_bytes());
+    roots.add_parsable_certificates(certificates.filter_map(Result::ok));
+    roots
 }
 
 /// Takes every certificate, and checks that the peer holds its key.

@@ -64,6 +64,15 @@ impl PolicyHosts {
         })
     }
 
+    /// The same, but these authorities vouch for the host where some are named, and the public ones do not. Errors: as
+    /// [`PolicyHosts::public`].
+    pub fn vouched_by(&self, authorities: Option<RootCertStore>) -> Result<Self, rustls::Error> {
+        authorities.map_or_else(
+            || Ok(self.clone()),
+            |roots| Self::trusting(roots, self.port, self.may_be_asked),
+        )
+    }
+
     /// Asks for the policy of a domain.
     pub async fn ask(&self, domain: &str, resolver: &Resolver) -> Served {
         let host = policy_host(domain);

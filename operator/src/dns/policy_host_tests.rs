@@ -195,3 +195,18 @@ fn only_hosts_elsewhere_are_asked() {
         assert_eq!(is_elsewhere(address.parse().unwrap()), want, "{address}");
     }
 }
+
+#[tokio::test]
+async fn authorities_of_the_owner_vouch_in_place_of_others() {
+    let (_, others) = certificate(NAME);
+    for (named, is_taken) in [(true, true), (false, false)] {
+        let (tls, roots) = certificate(NAME);
+        let port = serve_once(tls, answer("200 OK", "text/plain", "x")).await;
+        let hosts = PolicyHosts::trusting(others.clone(), port, |_| true).unwrap();
+        let hosts = hosts.vouched_by(named.then_some(roots)).unwrap();
+        let served = hosts
+            .ask("example.com", &resolver(Some(at([127, 0, 0, 1]))).await)
+            .await;
+        assert_eq!(served == Served::Text(b"x".to_vec()), is_taken, "{served:?}");
+    }
+}

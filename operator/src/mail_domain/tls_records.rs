@@ -4,10 +4,12 @@
 use postroad_crds::mail_domain::MtaStsMode;
 use postroad_crds::{MailDomain, SmtpListener};
 use postroad_verify::mta_sts::Mode;
+use rustls::RootCertStore;
 
 use super::status::{Severity, types};
+use crate::authorities;
 use crate::dns::exchange::Trouble;
-use crate::dns::judge::{self, DaneWanted, Judgement, MtaStsWanted, Proof, TlsRptWanted};
+use crate::dns::judge::{self, DaneWanted, Judgement, MtaStsWanted, Proof, Served, TlsRptWanted};
 use crate::dns::resolver::Server;
 use crate::dns::{MX, PolicyHosts, Resolver, TLSA};
 
@@ -27,7 +29,10 @@ pub(super) async fn judge_all(
     if let (Some(severity), Some(wanted)) = (mta_sts, sts_wanted(object, domain, hostnames)) {
         let judgement = judge::mta_sts(&wanted, &ask(&wanted.name()).await);
         list.push((types::MTASTS_VALID, severity, judgement));
-        let served = hosts.ask(domain, resolver).await;
+        let served = match hosts.vouched_by(named_authorities(object)) {
+            Ok(hosts) => hosts.ask(domain, resolver).await,
+            Err(error) => Served::Unknown(error.to_string()),
+        };
         list.push((types::MTASTS_VALID, severity, judge::policy(&wanted, &served)));
     }
     if let (Some(severity), Some(given)) = (tls_rpt, &object.spec.tls_rpt) {
@@ -95,6 +100,12 @@ async fn proof(domain: &str, tlsa: &str, resolver: &Resolver, named: Option<&[Se
         }
     }
     Proof::Proven
+}
+
+/// Who vouches for the host of the policy, where that is not the public authorities.
+fn named_authorities(object: &MailDomain) -> Option<RootCertStore> {
+    let pem = object.spec.mta_sts.as_ref()?.authorities.as_ref()?;
+    authorities::trusted(pem)
 }
 
 /// What is wanted of the domain's MTA-STS policy; none: it has none.

@@ -8,6 +8,7 @@ use postroad_config::{
 use postroad_crds::MailDomainSpec;
 use postroad_crds::mail_domain as crd;
 
+use crate::authorities;
 use crate::smtp_listener::validate::endpoint;
 
 pub use crate::smtp_listener::validate::Invalid;
@@ -24,6 +25,13 @@ pub fn validate(spec: &MailDomainSpec) -> Result<Domain, Invalid> {
         .iter()
         .map(|sender| parse_sender(sender, &name))
         .collect::<Result<_, _>>()?;
+    let named = spec
+        .mta_sts
+        .as_ref()
+        .and_then(|policy| policy.authorities.as_ref());
+    if named.is_some_and(|pem| authorities::trusted(pem).is_none()) {
+        return Err(Invalid::new("spec.mtaSts.authorities", authorities::UNSOUND));
+    }
     Ok(Domain {
         name,
         inbound,

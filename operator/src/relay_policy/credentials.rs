@@ -16,9 +16,8 @@ use postroad_config::{
     Password, RouteTarget, TlsMode, token_endpoint,
 };
 use postroad_crds::relay_policy::{self as crd, CredentialType, RouteTlsMode};
-use rustls::RootCertStore;
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
 
 use super::ses;
@@ -78,33 +77,19 @@ pub fn authorities(route: &crd::Route, mode: TlsMode) -> Result<Option<String>, 
     let Some(text) = route.tls.as_ref().and_then(|tls| tls.authorities.clone()) else {
         return Ok(None);
     };
-    if route.direct.is_some() {
+    if mode != TlsMode::Verified && (mode != TlsMode::Automatic || route.direct.is_none()) {
         return Err(Invalid::new(
             field,
-            "the servers of recipients have certificates of the public authorities; leave it out of a direct route",
+            format!(
+                "{mode:?} checks no certificate of a host by its authority; write Verified for tls.mode, or Automatic for a \
+                 direct route"
+            ),
         ));
     }
-    if mode != TlsMode::Verified {
-        return Err(Invalid::new(
-            field,
-            format!("{mode:?} checks no certificate of a host; write Verified for tls.mode"),
-        ));
-    }
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-    let mut trusted = RootCertStore::empty();
-    let are_sound = certificates.is_ok_and(|certificates| {
-        !certificates.is_empty()
-            && certificates
-                .into_iter()
-                .all(|certificate| trusted.add(certificate).is_ok())
-    });
-    if are_sound {
+    if crate::authorities::trusted(&text).is_some() {
         Ok(Some(text))
     } else {
-        Err(Invalid::new(
-            field,
-            "holds no certificates in PEM that can vouch for others; give those of the authorities",
-        ))
+        Err(Invalid::new(field, crate::authorities::UNSOUND))
     }
 }
 

@@ -431,6 +431,10 @@ mod tests {
             assert_eq!(told.routes[0].tls, TlsMode::Verified);
             assert_eq!(told.routes[0].authorities.as_ref(), Some(&authority));
         }
+        let direct = json!({"direct": {}, "tls": {"mode": "Automatic", "authorities": authority}});
+        let told = validate(&policy(&json!({"routes": [direct]}))).unwrap();
+        assert_eq!(told.routes[0].tls, TlsMode::Automatic);
+        assert_eq!(told.routes[0].authorities.as_ref(), Some(&authority));
     }
 
     /// Specifications, the field that is wrong, and what its sentence names.
@@ -471,9 +475,14 @@ mod tests {
                 "Disabled",
             ),
             (
-                json!({"routes": [{"direct": {}, "tls": {"authorities": "x"}}]}),
+                json!({"routes": [{"direct": {}, "tls": {"mode": "DaneOnly", "authorities": "x"}}]}),
                 "spec.routes.tls.authorities",
-                "direct",
+                "DaneOnly",
+            ),
+            (
+                json!({"routes": [{"smartHosts": [{"host": "h", "port": 25}], "tls": {"mode": "Automatic", "authorities": "x"}}]}),
+                "spec.routes.tls.authorities",
+                "Automatic",
             ),
             (
                 json!({"routes": [{"provider": {"name": "Gmail"}, "tls": {"mode": "Encrypted", "authorities": "x"}}]}),

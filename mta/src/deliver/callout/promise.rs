@@ -87,6 +87,7 @@ impl Callout {
                 lane: None,
                 patience: Patience::default(),
                 seen: None,
+                authorities: None,
                 witness: None,
             };
             let judged = match Link::open(&target, &self.0.tls).await {

@@ -13,11 +13,10 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Request, StatusCode};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
-use ipnet::IpNet;
 use postroad_verify::mta_sts::{LARGEST_POLICY, POLICY_PATH, Policy, policy_host};
 use postroad_verify::tls_rpt::ResultType;
 
-use crate::deliver::https::{Https, NoHttps};
+use crate::deliver::https::{Bounds, Https, NoHttps};
 use crate::deliver::tls_fault::TlsFault;
 
 /// What a fetch needs.
@@ -30,10 +29,10 @@ pub(super) struct Fetcher {
 }
 
 impl Fetcher {
-    /// Fetches and reads a policy. `allowed`: networks that may be reached although they are not public.
-    pub(super) async fn fetch(&self, domain: &str, allowed: &[IpNet]) -> Result<Policy, NoPolicy> {
+    /// Fetches and reads a policy.
+    pub(super) async fn fetch(&self, domain: &str, bounds: Bounds<'_>) -> Result<Policy, NoPolicy> {
         let fetched = async {
-            let text = self.text(&policy_host(domain), allowed).await?;
+            let text = self.text(&policy_host(domain), bounds).await?;
             Policy::parse(&text).map_err(|error| NoPolicy {
                 result_type: ResultType::StsPolicyInvalid,
                 reason: error.to_string(),
@@ -47,8 +46,8 @@ impl Fetcher {
         })
     }
 
-    async fn text(&self, host: &str, allowed: &[IpNet]) -> Result<Bytes, NoPolicy> {
-        let mut sender = self.https.open(host, self.port, allowed).await?;
+    async fn text(&self, host: &str, bounds: Bounds<'_>) -> Result<Bytes, NoPolicy> {
+        let mut sender = self.https.open(host, self.port, bounds).await?;
         let request = Request::get(POLICY_PATH)
             .header("host", host)
             .header("user-agent", concat!("postroad/", env!("CARGO_PKG_VERSION")))

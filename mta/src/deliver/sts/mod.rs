@@ -16,14 +16,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
 use postroad_verify::mta_sts::{self, Kept, Policy, Record, Step};
 
 pub use self::fetch::NoPolicy;
 
 use self::fetch::Fetcher;
 use self::store::Store;
-use super::https::Https;
+use super::https::{Bounds, Https};
 use super::tls::ClientTls;
 use crate::dns::Dns;
 use crate::queue::clock;
@@ -93,9 +92,8 @@ impl Sts {
         }))
     }
 
-    /// The policy of a domain that holds now; `Ok(None)`: it has none. `allowed`: networks that may be reached although they are not
-    /// public. Errors: it says that it has one, which is not to be had, so that there is none as well.
-    pub async fn policy(&self, domain: &str, allowed: &[IpNet]) -> Result<Option<Policy>, NoPolicy> {
+    /// The policy of a domain that holds now; `Ok(None)`: it has none. Errors: it says that it has one, which is not to be had, so that there is none as well.
+    pub async fn policy(&self, domain: &str, bounds: Bounds<'_>) -> Result<Option<Policy>, NoPolicy> {
         let Some(question) = mta_sts::question(domain) else {
             return Ok(None);
         };
@@ -107,12 +105,19 @@ impl Sts {
             Step::Nothing => None,
             Step::Use => kept,
             Step::UseAndFetch(id) => {
-                let (sts, domain, allowed) = (self.clone(), domain.to_owned(), allowed.to_vec());
-                tokio::spawn(async move { sts.renew(&domain, &id, &place, &allowed).await });
+                let (sts, domain) = (self.clone(), domain.to_owned());
+                let (allowed, named) = (bounds.allowed.to_vec(), bounds.authorities.map(str::to_owned));
+                tokio::spawn(async move {
+                    let bounds = Bounds {
+                        allowed: &allowed,
+                        authorities: named.as_deref(),
+                    };
+                    sts.renew(&domain, &id, &place, bounds).await;
+                });
                 kept
             }
             Step::Fetch(id) => {
-                self.renew(domain, &id, &place, allowed).await;
+                self.renew(domain, &id, &place, bounds).await;
                 trouble = place.trouble();
                 self.kept(domain, &self.place(domain)).await
             }
@@ -127,10 +132,10 @@ impl Sts {
     /// The policy of a domain once more, before mail waits for what it says: whoever corrects its text may leave the id as it
     /// was, and mail is not to fail for good by a policy that is no longer theirs (RFC 8461 section 5.1). Another id was seen
     /// by [`Sts::policy`] already. `None`: there is none that holds.
-    pub async fn again(&self, domain: &str, allowed: &[IpNet]) -> Option<Policy> {
+    pub async fn again(&self, domain: &str, bounds: Bounds<'_>) -> Option<Policy> {
         let place = self.place(domain);
         let kept = self.kept(domain, &place).await?;
-        self.renew(domain, &kept.id, &place, allowed).await;
+        self.renew(domain, &kept.id, &place, bounds).await;
         let kept = self.kept(domain, &place).await?;
         kept.holds(seconds()).then(|| kept.policy.clone())
     }
@@ -165,7 +170,7 @@ impl Sts {
     }
 
     /// Fetches a version, unless that was tried a moment ago.
-    async fn renew(&self, domain: &str, id: &str, place: &Place, allowed: &[IpNet]) {
+    async fn renew(&self, domain: &str, id: &str, place: &Place, bounds: Bounds<'_>) {
         let mut tried = place.tried.lock().await;
         let again = |(last, at): &(String, Instant)| last == id && at.elapsed() < PAUSE;
         if tried.as_ref().is_some_and(again) {
@@ -173,7 +178,7 @@ impl Sts {
         }
         // Noted before: a fetch that is given up was tried too.
         *tried = Some((id.to_owned(), Instant::now()));
-        match self.0.fetcher.fetch(domain, allowed).await {
+        match self.0.fetcher.fetch(domain, bounds).await {
             Ok(policy) => {
                 tracing::info!(event = "sts_fetched", domain = crate::log::clean(domain), id, mode = %policy.mode, max_age = policy.max_age, "an MTA-STS policy was fetched");
                 let kept = Kept {

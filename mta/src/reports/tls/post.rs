@@ -9,12 +9,16 @@ use http_body_util::Full;
 use ipnet::IpNet;
 use postroad_verify::tls_rpt::{MEDIA_TYPE, Web};
 
-use crate::deliver::https::Https;
+use crate::deliver::https::{Bounds, Https};
 
 /// Posts the compressed report. Errors: why the place did not take it, in a sentence.
 pub(super) async fn post(https: &Https, to: &Web, allowed: &[IpNet], file: &[u8]) -> Result<(), String> {
     let posted = async {
-        let opened = https.open(&to.host, to.port, allowed).await;
+        let bounds = Bounds {
+            allowed,
+            authorities: None,
+        };
+        let opened = https.open(&to.host, to.port, bounds).await;
         let mut sender = opened.map_err(|no| no.reason)?;
         let request = Request::post(&to.path)
             .header("host", authority(to))
