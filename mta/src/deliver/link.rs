@@ -265,7 +265,7 @@ impl Link {
         if target.tls.by == Asked::MtaStsTesting {
             // What a policy that is tried out finds wrong is reported, and nothing else (RFC 8461 section 5).
             target.note(|noted| {
-                noted.flaw = tls.flaw(&target.server.host, stream.certificates(), target.authorities)
+                noted.flaw = tls.flaw(&target.server.host, stream.certificates(), target.authorities);
             });
         }
         let mut link = Self { stream, ..self };
