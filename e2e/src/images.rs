@@ -64,8 +64,8 @@ pub fn next_product() -> Outcome<Product> {
 
 /// The stand-ins of providers, for the stories that play with them: the image, and the program itself.
 pub fn providers() -> Outcome<(Image, PathBuf)> {
-    // Beside the product, so that what they share is compiled once.
-    compile(&["-p", "postroad-providers"])?;
+    // There already, where the product was built.
+    compile(&[])?;
     let program = binaries().join("postroad-providers");
     Ok((
         of_program(&program, "localhost/postroad-test-providers")?,
@@ -84,7 +84,7 @@ fn binaries() -> PathBuf {
     place::target().join(TRIPLE).join("release")
 }
 
-/// Builds the programs of the product, and what else is said, as static release binaries.
+/// Builds the programs of the product and the stand-ins, as static release binaries. `more`: arguments of cargo.
 fn compile(more: &[&str]) -> Outcome {
     let args = [
         "build",
@@ -96,6 +96,9 @@ fn compile(more: &[&str]) -> Outcome {
         "postroad-operator",
         "-p",
         "postroad-mta",
+        // Always beside them: what they share is compiled once, and is the same whichever story comes first.
+        "-p",
+        "postroad-providers",
     ];
     Shell::new(place::cargo())
         .args(args)

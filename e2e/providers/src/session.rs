@@ -101,8 +101,8 @@ impl<'a> Session<'a> {
     pub(crate) fn greeting(&self) -> Answer {
         match self.refusal(At::Connect) {
             Some(text) => Answer {
-                text,
                 then: Then::Close,
+                ..self.refuse(text)
             },
             None => say(self.stand.greeting),
         }

@@ -148,6 +148,11 @@ impl Record {
         self.0[kind].as_array().map_or(&[], Vec::as_slice)
     }
 
+    /// How often a provider refused something after the login, or before it for reasons of its own.
+    pub(super) fn refusals(&self, provider: &str) -> u64 {
+        self.0["refusals"][provider].as_u64().unwrap_or(0)
+    }
+
     /// The most connections that were open at once.
     pub(super) fn most_open(&self, provider: &str) -> u64 {
         self.0["mostOpen"][provider].as_u64().unwrap_or(0)
