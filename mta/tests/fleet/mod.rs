@@ -227,7 +227,7 @@ impl Fleet {
             .into_iter()
             .filter(|entry| entry.ownership == Ownership::Owned);
         book.accepted(owned.map(|entry| entry.id).collect());
-        let address = start.address.unwrap_or_else(|| "127.0.0.1:0".parse().unwrap());
+        let address = start.address.unwrap_or_else(|| processes::address(18_443));
         let live = Live::new(Settings::new(self.set(address, start.drained)).unwrap());
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let metrics = Arc::new(Metrics::new());
