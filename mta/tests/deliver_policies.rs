@@ -244,6 +244,39 @@ async fn authorities_of_a_direct_route_vouch_for_servers_and_policy_hosts_alike(
     }
 }
 
+/// On the volume of one pod: a route with authorities of its own gives no other route what these let in.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_authorities_of_a_route_let_in_is_none_to_other_routes() {
+    let mut world = world(Shows::Unknown, policy("enforce", "mail.other.example")).await;
+    // A host that the public authorities do not know.
+    let (web, root) = certificate_for(&["mta-sts.to.example"]);
+    world.host = PolicyHost::start(web, policy("enforce", "mail.other.example")).await;
+    let own = format!("Automatic, authorities: {}", pem(&[&root]));
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, _) = Spool::open(dir.path(), &deliver_support::options()).unwrap();
+    store(&spool, mail(), message("x")).await;
+    drop(spool);
+    for _ in 0..2 {
+        let bench = Bench::start(dir.path(), world.setup(&own, world.dns("1")));
+        eventually("it waits", || {
+            bench.figure("deliveries_total{outcome=\"Deferred\"}") >= 1
+        })
+        .await;
+        bench.stop().await;
+    }
+    let known = (world.host.asked().len(), world.sink.taken().len());
+    assert_eq!(
+        known,
+        (2, 0),
+        "kept, and asked for once more as it bars every server"
+    );
+    let bench = Bench::start(dir.path(), world.setup("Automatic", world.dns("1")));
+    assert!(world.sink.wait_for(1).await[0].tls);
+    bench.empty().await;
+    bench.stop().await;
+    assert_eq!(world.host.asked().len(), 2, "nobody vouches for it on this route");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_policy_asks_for_nothing() {
     for (what, answer) in [

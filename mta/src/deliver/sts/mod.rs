@@ -2,14 +2,18 @@
 //!
 //! ```text
 //!   policy(domain) ─► TXT _mta-sts ─► verify::mta_sts::step ─┬─ what is kept (memory, then volume)
-//!                                                            └─ fetch.rs, once per domain at a time ─► store.rs
+//!                                                            └─ fetch.rs, once per place at a time ─► store.rs
 //! ```
+//!
+//! A policy is kept for those who vouched for its host: what a route's own authorities let in says nothing on another route
+//! (`whose.rs`).
 //!
 //! A version is fetched again after five minutes at the earliest (RFC 8461 section 3.3): one that could not be had, one that is
 //! old, and one that names none of the servers that mail is about to go to.
 
 mod fetch;
 mod store;
+mod whose;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -22,6 +26,7 @@ pub use self::fetch::NoPolicy;
 
 use self::fetch::Fetcher;
 use self::store::Store;
+use self::whose::Whose;
 use super::https::{Bounds, Https};
 use super::tls::ClientTls;
 use crate::dns::Dns;
@@ -36,10 +41,10 @@ struct Inner {
     dns: Dns,
     fetcher: Fetcher,
     store: Store,
-    places: Mutex<HashMap<String, Arc<Place>>>,
+    places: Mutex<HashMap<Whose, Arc<Place>>>,
 }
 
-/// What is known of a domain.
+/// What is known of a domain on the word of the same authorities.
 #[derive(Debug, Default)]
 struct Place {
     kept: Mutex<Known>,
@@ -98,28 +103,29 @@ impl Sts {
             return Ok(None);
         };
         let record = Record::of(&self.0.dns.answer(&question).await);
-        let place = self.place(domain);
-        let kept = self.kept(domain, &place).await;
+        let whose = Whose::new(domain, bounds.authorities);
+        let place = self.place(&whose);
+        let kept = self.kept(&whose, &place).await;
         let mut trouble = None;
         let kept = match mta_sts::step(kept.as_deref(), &record, seconds()) {
             Step::Nothing => None,
             Step::Use => kept,
             Step::UseAndFetch(id) => {
-                let (sts, domain) = (self.clone(), domain.to_owned());
+                let (sts, whose) = (self.clone(), whose.clone());
                 let (allowed, named) = (bounds.allowed.to_vec(), bounds.authorities.map(str::to_owned));
                 tokio::spawn(async move {
                     let bounds = Bounds {
                         allowed: &allowed,
                         authorities: named.as_deref(),
                     };
-                    sts.renew(&domain, &id, &place, bounds).await;
+                    sts.renew(&whose, &id, &place, bounds).await;
                 });
                 kept
             }
             Step::Fetch(id) => {
-                self.renew(domain, &id, &place, bounds).await;
+                self.renew(&whose, &id, &place, bounds).await;
                 trouble = place.trouble();
-                self.kept(domain, &self.place(domain)).await
+                self.kept(&whose, &self.place(&whose)).await
             }
         };
         match (kept.filter(|kept| kept.holds(seconds())), trouble) {
@@ -133,34 +139,35 @@ impl Sts {
     /// was, and mail is not to fail for good by a policy that is no longer theirs (RFC 8461 section 5.1). Another id was seen
     /// by [`Sts::policy`] already. `None`: there is none that holds.
     pub async fn again(&self, domain: &str, bounds: Bounds<'_>) -> Option<Policy> {
-        let place = self.place(domain);
-        let kept = self.kept(domain, &place).await?;
-        self.renew(domain, &kept.id, &place, bounds).await;
-        let kept = self.kept(domain, &place).await?;
+        let whose = Whose::new(domain, bounds.authorities);
+        let place = self.place(&whose);
+        let kept = self.kept(&whose, &place).await?;
+        self.renew(&whose, &kept.id, &place, bounds).await;
+        let kept = self.kept(&whose, &place).await?;
         kept.holds(seconds()).then(|| kept.policy.clone())
     }
 
-    fn place(&self, domain: &str) -> Arc<Place> {
+    fn place(&self, whose: &Whose) -> Arc<Place> {
         let mut places = self.0.places.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = places.get(domain) {
+        if let Some(place) = places.get(whose) {
             return place.clone();
         }
         // What is on the volume is found again.
         if places.len() >= MOST_PLACES {
             places.retain(|_, place| Arc::strong_count(place) > 1);
         }
-        places.entry(domain.to_owned()).or_default().clone()
+        places.entry(whose.clone()).or_default().clone()
     }
 
-    async fn kept(&self, domain: &str, place: &Place) -> Option<Arc<Kept>> {
+    async fn kept(&self, whose: &Whose, place: &Place) -> Option<Arc<Kept>> {
         if let Known::Read(known) = place.known() {
             return known;
         }
-        let (store, of) = (self.0.store.clone(), domain.to_owned());
+        let (store, of) = (self.0.store.clone(), whose.clone());
         let found = match tokio::task::spawn_blocking(move || store.load(&of)).await {
             Ok(Ok(found)) => found.map(Arc::new),
             Ok(Err(error)) => {
-                tracing::warn!(event = "sts_unreadable", domain = crate::log::clean(domain), %error, "an MTA-STS policy on the volume cannot be read; it is fetched anew");
+                tracing::warn!(event = "sts_unreadable", domain = crate::log::clean(&whose.domain), %error, "an MTA-STS policy on the volume cannot be read; it is fetched anew");
                 None
             }
             Err(_) => None,
@@ -170,7 +177,8 @@ impl Sts {
     }
 
     /// Fetches a version, unless that was tried a moment ago.
-    async fn renew(&self, domain: &str, id: &str, place: &Place, bounds: Bounds<'_>) {
+    async fn renew(&self, whose: &Whose, id: &str, place: &Place, bounds: Bounds<'_>) {
+        let domain = whose.domain.as_str();
         let mut tried = place.tried.lock().await;
         let again = |(last, at): &(String, Instant)| last == id && at.elapsed() < PAUSE;
         if tried.as_ref().is_some_and(again) {
@@ -188,7 +196,7 @@ impl Sts {
                 };
                 place.set(Some(Arc::new(kept.clone())));
                 place.ended(None);
-                self.save(domain, kept).await;
+                self.save(whose, kept).await;
             }
             Err(trouble) => {
                 tracing::warn!(
@@ -203,11 +211,11 @@ impl Sts {
         }
     }
 
-    async fn save(&self, domain: &str, kept: Kept) {
-        let (store, of) = (self.0.store.clone(), domain.to_owned());
+    async fn save(&self, whose: &Whose, kept: Kept) {
+        let (store, of) = (self.0.store.clone(), whose.clone());
         let saved = tokio::task::spawn_blocking(move || store.save(&of, &kept)).await;
         if let Ok(Err(error)) = saved {
-            tracing::warn!(event = "sts_unsaved", domain = crate::log::clean(domain), %error, "an MTA-STS policy cannot be kept on the volume; a restart forgets it");
+            tracing::warn!(event = "sts_unsaved", domain = crate::log::clean(&whose.domain), %error, "an MTA-STS policy cannot be kept on the volume; a restart forgets it");
         }
     }
 }
@@ -217,7 +225,7 @@ fn seconds() -> u64 {
     clock::now() / 1_000
 }
 
-/// Between two fetches of the same version of one domain. RFC 8461 section 3.3 names this time.
+/// Between two fetches of the same version at one place. RFC 8461 section 3.3 names this time.
 const PAUSE: Duration = Duration::from_mins(5);
-/// Domains of which something is held in memory; the rest is found on the volume.
+/// Places of which something is held in memory; the rest is found on the volume.
 const MOST_PLACES: usize = 1_024;

@@ -1,6 +1,6 @@
 //! Policies on the pod's volume, so that a restart forgets none: who can block the fetch could else wait for one.
 //!
-//! One file per domain in a folder of the spool's, replaced as a whole. It says nothing about messages, and is not handed
+//! One file per domain, and per set of authorities that vouched for it, in a folder of the spool's, replaced as a whole. It says nothing about messages, and is not handed
 //! over: another pod fetches for itself. Blocks on the disk.
 
 use std::fs::File;
@@ -8,9 +8,10 @@ use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use aws_lc_rs::digest;
 use postroad_verify::mta_sts::{Kept, Policy};
 use serde::{Deserialize, Serialize};
+
+use super::whose::Whose;
 
 /// The folder.
 #[derive(Clone, Debug)]
@@ -20,6 +21,9 @@ pub(super) struct Store(PathBuf);
 #[derive(Serialize, Deserialize)]
 struct Text {
     domain: String,
+    /// Absent: the public ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    authorities: Option<String>,
     id: String,
     fetched: u64,
     policy: String,
@@ -31,16 +35,18 @@ impl Store {
         Self(spool.join(FOLDER))
     }
 
-    /// What is kept of a domain. Errors: it cannot be read, or is no policy.
-    pub(super) fn load(&self, domain: &str) -> io::Result<Option<Kept>> {
-        let octets = match std::fs::read(self.file(domain)) {
+    /// What is kept. Errors: it cannot be read, or is no policy.
+    pub(super) fn load(&self, whose: &Whose) -> io::Result<Option<Kept>> {
+        let octets = match std::fs::read(self.file(whose)) {
             Ok(octets) => octets,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
         let text: Text = serde_json::from_slice(&octets).map_err(io::Error::other)?;
-        if text.domain != domain {
-            return Err(io::Error::other("it is of another domain"));
+        if text.domain != whose.domain || text.authorities != whose.authorities {
+            return Err(io::Error::other(
+                "it is of another domain, or others vouched for it",
+            ));
         }
         let policy = Policy::parse(text.policy.as_bytes()).map_err(io::Error::other)?;
         Ok(Some(Kept {
@@ -51,16 +57,17 @@ impl Store {
     }
 
     /// Keeps a policy; durable when this returns without an error.
-    pub(super) fn save(&self, domain: &str, kept: &Kept) -> io::Result<()> {
+    pub(super) fn save(&self, whose: &Whose, kept: &Kept) -> io::Result<()> {
         std::fs::create_dir_all(&self.0)?;
         self.make_room()?;
         let text = Text {
-            domain: domain.to_owned(),
+            domain: whose.domain.clone(),
+            authorities: whose.authorities.clone(),
             id: kept.id.clone(),
             fetched: kept.fetched,
             policy: kept.policy.to_string(),
         };
-        let (place, temporary) = (self.file(domain), self.file(domain).with_extension("tmp"));
+        let (place, temporary) = (self.file(whose), self.file(whose).with_extension("tmp"));
         let mut file = File::create(&temporary)?;
         file.write_all(&serde_json::to_vec(&text).map_err(io::Error::other)?)?;
         file.sync_all()?;
@@ -68,16 +75,8 @@ impl Store {
         File::open(&self.0)?.sync_all()
     }
 
-    /// A name of fixed form, whatever octets the domain has.
-    fn file(&self, domain: &str) -> PathBuf {
-        let digest = digest::digest(&digest::SHA256, domain.as_bytes());
-        let mut name = String::new();
-        for octet in digest.as_ref() {
-            for nibble in [octet >> 4, octet & 15] {
-                name.push(char::from_digit(nibble.into(), 16).unwrap_or('0'));
-            }
-        }
-        self.0.join(name).with_extension("json")
+    fn file(&self, whose: &Whose) -> PathBuf {
+        self.0.join(whose.file_name()).with_extension("json")
     }
 
     /// The oldest half goes where there are too many.
@@ -115,30 +114,50 @@ mod tests {
         }
     }
 
+    fn public(domain: &str) -> Whose {
+        Whose::new(domain, None)
+    }
+
     #[test]
     fn a_policy_is_kept_by_domain_and_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::within(folder.path());
-        assert_eq!(store.load("a.example").unwrap(), None);
+        assert_eq!(store.load(&public("a.example")).unwrap(), None);
         for domain in ["a.example", "../b", &"x".repeat(300)] {
-            store.save(domain, &kept("1")).unwrap();
-            store.save(domain, &kept("2")).unwrap();
+            store.save(&public(domain), &kept("1")).unwrap();
+            store.save(&public(domain), &kept("2")).unwrap();
             let other = Store::within(folder.path());
-            assert_eq!(other.load(domain).unwrap(), Some(kept("2")), "{domain}");
+            assert_eq!(other.load(&public(domain)).unwrap(), Some(kept("2")), "{domain}");
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         assert_eq!(std::fs::read_dir(folder.path().join(FOLDER)).unwrap().count(), 3);
-        assert_eq!(store.load("b.example").unwrap(), None);
+        assert_eq!(store.load(&public("b.example")).unwrap(), None);
+    }
+
+    #[test]
+    fn what_others_vouched_for_is_kept_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::within(folder.path());
+        let own = Whose::new("a.example", Some("authorities of one's own"));
+        store.save(&own, &kept("1")).unwrap();
+        assert_eq!(store.load(&public("a.example")).unwrap(), None);
+        store.save(&public("a.example"), &kept("2")).unwrap();
+        assert_eq!(store.load(&own).unwrap(), Some(kept("1")));
+        std::fs::copy(store.file(&own), store.file(&public("a.example"))).unwrap();
+        assert!(store.load(&public("a.example")).is_err(), "others vouched for it");
     }
 
     #[test]
     fn a_file_that_is_none_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::within(folder.path());
-        store.save("a.example", &kept("1")).unwrap();
-        std::fs::copy(store.file("a.example"), store.file("b.example")).unwrap();
-        assert!(store.load("b.example").is_err(), "it is of another domain");
-        std::fs::write(store.file("a.example"), "{").unwrap();
-        assert!(store.load("a.example").is_err());
+        store.save(&public("a.example"), &kept("1")).unwrap();
+        std::fs::copy(store.file(&public("a.example")), store.file(&public("b.example"))).unwrap();
+        assert!(
+            store.load(&public("b.example")).is_err(),
+            "it is of another domain"
+        );
+        std::fs::write(store.file(&public("a.example")), "{").unwrap();
+        assert!(store.load(&public("a.example")).is_err());
     }
 }
