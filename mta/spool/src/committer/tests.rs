@@ -49,10 +49,21 @@ fn drafts(committer: &Committer, count: usize) -> Vec<Draft> {
 
 /// Writes so many records of one job; where its answer comes.
 fn write(committer: &mut Committer, count: usize) -> Receiver<Result<(), CommitError>> {
-    let (tell, told) = channel();
     let drafts = drafts(committer, count);
+    put(committer, drafts, false)
+}
+
+/// Writes a record as one of new mail. `prompt`: another one ends in its place.
+fn write_mail(committer: &mut Committer, prompt: bool) -> Receiver<Result<(), CommitError>> {
+    let mut drafts = drafts(committer, 1);
+    drafts[0].prompt = prompt;
+    put(committer, drafts, true)
+}
+
+fn put(committer: &mut Committer, drafts: Vec<Draft>, message: bool) -> Receiver<Result<(), CommitError>> {
+    let (tell, told) = channel();
     let notify = move |result| drop(tell.send(result));
-    committer.write(drafts, Some(Box::new(notify)), false);
+    committer.write(drafts, Some(Box::new(notify)), message);
     told
 }
 
@@ -99,18 +110,12 @@ fn of_what_spans_two_batches_a_lost_first_part_is_told_though_the_second_is_writ
     drop(write(&mut committer, 1));
     committer.commit();
     // Its first batch is refused; from then on there is room again.
-    let (tell, told) = channel();
-    let drafts = drafts(&committer, BATCH_RECORDS + 10);
     let healed = volume.clone();
     committer
         .notifies
         .push(Box::new(move |_| healed.refuse_writes(false)));
     volume.refuse_writes(true);
-    committer.write(
-        drafts,
-        Some(Box::new(move |result| drop(tell.send(result)))),
-        false,
-    );
+    let told = write(&mut committer, BATCH_RECORDS + 10);
     committer.commit();
     assert_eq!(told.try_recv().unwrap(), Err(CommitError::Full));
     assert_eq!(spool.shared().read_only(), None);
@@ -202,6 +207,15 @@ fn without_room(volume: &Memory, spool: &Spool) -> Vec<Free> {
     std::mem::take(&mut spool.shared().index().free)
 }
 
+/// The same with what outcomes are kept free for; what was free beside it.
+fn down_to_the_reserve(volume: &Memory, spool: &Spool) -> Vec<Free> {
+    provided(spool);
+    let mut free = without_room(volume, spool);
+    spool.shared().index().free = free.split_off(free.len() - RESERVE);
+    provided(spool);
+    free
+}
+
 /// The keeper has tried for what waits.
 fn tried(committer: &mut Committer) {
     committer.shared.answer(committer.waiting.request);
@@ -212,24 +226,11 @@ fn tried(committer: &mut Committer) {
 #[test]
 fn mail_does_not_fill_up_what_an_outcome_has_begun_of_the_reserve() {
     let (volume, spool, mut committer) = open(Durability::Durable);
-    provided(&spool);
-    let mut free = without_room(&volume, &spool);
-    spool.shared().index().free = free.split_off(free.len() - RESERVE);
-    provided(&spool);
+    let mut more = down_to_the_reserve(&volume, &spool);
     let _only = spool.shared().keeping();
     assert!(committer.roll(0), "an outcome may");
     committer.commit();
-    let mail = |committer: &mut Committer| {
-        let (tell, told) = channel();
-        let drafts = drafts(committer, 1);
-        committer.write(
-            drafts,
-            Some(Box::new(move |result| drop(tell.send(result)))),
-            true,
-        );
-        told
-    };
-    let told = mail(&mut committer);
+    let told = write_mail(&mut committer, false);
     assert!(
         committer.records.is_empty(),
         "there is room for it in the segment"
@@ -240,8 +241,8 @@ fn mail_does_not_fill_up_what_an_outcome_has_begun_of_the_reserve() {
     committer.commit();
     assert_eq!(outcome.try_recv().unwrap(), Ok(()));
 
-    spool.shared().index().free.append(&mut free);
-    let told = mail(&mut committer);
+    spool.shared().index().free.append(&mut more);
+    let told = write_mail(&mut committer, false);
     committer.commit();
     assert_eq!(told.try_recv().unwrap(), Ok(()));
 }
@@ -249,18 +250,11 @@ fn mail_does_not_fill_up_what_an_outcome_has_begun_of_the_reserve() {
 #[test]
 fn a_notice_gets_of_the_reserve_what_the_outcomes_can_do_without() {
     let (volume, spool, mut committer) = open(Durability::Durable);
-    provided(&spool);
-    let mut free = without_room(&volume, &spool);
-    spool.shared().index().free = free.split_off(free.len() - RESERVE);
-    provided(&spool);
+    drop(down_to_the_reserve(&volume, &spool));
     let _only = spool.shared().keeping();
     committer.active = None;
     let notice = |committer: &mut Committer, prompt: bool| {
-        let (tell, told) = channel();
-        let mut drafts = drafts(committer, 1);
-        drafts[0].prompt = prompt;
-        let tell = Box::new(move |result| drop(tell.send(result)));
-        committer.write(drafts, Some(tell), true);
+        let told = write_mail(committer, prompt);
         tried(committer);
         told.try_recv().unwrap()
     };

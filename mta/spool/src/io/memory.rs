@@ -43,6 +43,10 @@ struct State {
     capacity: u64,
     fail_syncs: bool,
     refuse_writes: bool,
+    /// Each write takes so long.
+    slow: Duration,
+    /// How often a file was to reserve a range.
+    reserves: usize,
     /// Syncs of this file do not end.
     held: Option<u64>,
     /// How many wait for that.
@@ -107,6 +111,16 @@ impl Memory {
     /// From now on there is no room for any write, not even in place, as where each one takes new blocks; or there is again.
     pub fn refuse_writes(&self, refuse: bool) {
         self.state().refuse_writes = refuse;
+    }
+
+    /// From now on each write takes so long at least.
+    pub fn slow_writes(&self, each: Duration) {
+        self.state().slow = each;
+    }
+
+    /// How often a file was to reserve a range, which this file system cannot.
+    pub fn reserves(&self) -> usize {
+        self.state().reserves
     }
 
     /// Changes the size of the volume.
@@ -259,6 +273,10 @@ struct MemoryFile {
 
 impl File for MemoryFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let slow = self.volume.state().slow;
+        if !slow.is_zero() {
+            std::thread::sleep(slow);
+        }
         let mut state = self.volume.state();
         let used: usize = state.files.values().map(Vec::len).sum();
         let old = state.files.get(&self.file).map_or(0, Vec::len) as u64;
@@ -302,6 +320,11 @@ impl File for MemoryFile {
             state.log.push(Op::Sync(self.file));
         }
         Ok(())
+    }
+
+    fn reserve(&self, _: u64, _: u64) -> io::Result<bool> {
+        self.volume.state().reserves += 1;
+        Ok(false)
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -327,4 +327,14 @@ mod tests {
             assert_eq!(&all[..3], b"abc");
         }
     }
+
+    /// A file of procfs is written as any other, and has no places on a device: Linux refuses with EOPNOTSUPP.
+    #[test]
+    fn a_file_system_that_reserves_nothing_says_so_and_it_is_no_error() {
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .open("/proc/self/comm")
+            .unwrap();
+        assert!(!DiskFile(file).reserve(0, BLOCK as u64).unwrap());
+    }
 }

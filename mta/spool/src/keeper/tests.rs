@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::format::BLOCK_U32;
@@ -163,4 +163,26 @@ fn a_segment_that_cannot_be_read_through_does_not_keep_others_from_being_emptied
     assert!(keeper.empty_sparse(75));
     let index = spool.shared().index();
     assert!(index.exists(damaged.epoch) && !index.exists(other.epoch));
+}
+
+/// Somebody waits, and the volume is slow: what can reserve a range would do that with the rest of the segment.
+#[test]
+fn where_nothing_can_be_reserved_a_segment_is_written_to_its_end() {
+    const SIZE: u32 = 8 << 20;
+    let volume = Memory::new(64 << 20);
+    let options = Options {
+        segment_size: Some(SIZE),
+        checkpoint_segments: 0,
+        ..Options::default()
+    };
+    let (spool, _) = Spool::open_on(Arc::new(volume.clone()), Path::new("/s"), &options).unwrap();
+    provided(&spool);
+    let _only = spool.shared().keeping();
+    let before = volume.reserves();
+    spool.shared().request_space();
+    volume.slow_writes(Duration::from_millis(10));
+    let made = create(spool.shared()).unwrap();
+    volume.slow_writes(Duration::ZERO);
+    assert_eq!(volume.reserves() - before, 1, "it is asked once");
+    assert_eq!((made.size, made.file.len().unwrap()), (SIZE, u64::from(SIZE)));
 }
