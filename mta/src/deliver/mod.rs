@@ -45,6 +45,7 @@ pub mod tls;
 pub mod tls_fault;
 pub mod tls_session;
 mod transaction;
+mod vouchers;
 mod witness;
 
 use std::sync::Arc;

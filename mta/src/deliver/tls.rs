@@ -17,7 +17,6 @@ use rustls::client::{
     Resumption, WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor, verify_server_name,
 };
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
@@ -25,6 +24,7 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStor
 use super::connect::NoTls;
 use super::dane_certificate::Recorded;
 use super::protection::{Anchors, Need};
+use super::vouchers::Vouchers;
 
 /// The configurations; sessions are resumed within each of the first two.
 #[derive(Clone, Debug)]
@@ -34,6 +34,7 @@ pub struct ClientTls {
     verified: Arc<ClientConfig>,
     roots: Arc<RootCertStore>,
     nobody: Arc<ClientConfig>,
+    vouchers: Vouchers,
 }
 
 impl ClientTls {
@@ -72,6 +73,7 @@ impl ClientTls {
                     .with_root_certificates(RootCertStore::empty())
                     .with_no_client_auth(),
             ),
+            vouchers: Vouchers::default(),
         })
     }
 
@@ -90,7 +92,7 @@ impl ClientTls {
     /// or one of these (PEM).
     pub fn flaw(&self, host: &str, shown: &[CertificateDer<'_>], authorities: Option<&str>) -> Option<NoTls> {
         let (leaf, chain) = shown.split_first()?;
-        let roots = authorities.map_or_else(|| self.roots.clone(), |named| Arc::new(roots_of(named)));
+        let roots = authorities.map_or_else(|| self.roots.clone(), |named| self.vouchers.of(named));
         let judged = || {
             let parsed = ParsedCertificate::try_from(leaf)?;
             let algorithms = self.provider.signature_verification_algorithms.all;
@@ -114,7 +116,7 @@ impl ClientTls {
     /// The configuration that takes certificates for a name from one of these authorities (PEM). What is no certificate vouches
     /// for nobody. No session is resumed: one of before was perhaps proven by others.
     pub fn vouched(&self, authorities: &str) -> Arc<ClientConfig> {
-        let roots = Arc::new(roots_of(authorities));
+        let roots = self.vouchers.of(authorities);
         let Ok(verifier) = WebPkiServerVerifier::builder_with_provider(roots, self.provider.clone()).build()
         else {
             return self.nobody.clone();
@@ -134,14 +136,6 @@ impl ClientTls {
         config.resumption = Resumption::disabled();
         Arc::new(config)
     }
-}
-
-/// What is no certificate (PEM) vouches for nobody.
-fn roots_of(authorities: &str) -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    let certificates = CertificateDer::pem_slice_iter(authorities.as_bytes());
-    roots.add_parsable_certificates(certificates.filter_map(Result::ok));
-    roots
 }
 
 /// Takes every certificate, and checks that the peer holds its key.
