@@ -284,6 +284,11 @@ fn a_body_after_a_refused_data_is_never_run() {
     assert_eq!(driver.say(format!("{HELLO}DATA\r\n")), [250, 503]);
     assert_eq!(driver.say(format!("Subject: x\r\n\r\n{MAIL}{RCPT}")), [500]);
     assert!(driver.closed && driver.envelope.is_empty());
+    let mut driver = Driver::transfer();
+    driver.say(format!("{HELLO}DATA\r\n"));
+    let long = format!("To: {}\r\n", "a@b.example, ".repeat(200));
+    assert_eq!(driver.say(format!("{long}{MAIL}{RCPT}")), [500]);
+    assert!(driver.closed && driver.envelope.is_empty());
     // A client in step goes on.
     let mut driver = Driver::transfer();
     driver.say(format!("{HELLO}DATA\r\n"));

@@ -18,7 +18,9 @@ impl Session {
         };
         match self.input.line(limit) {
             Line::Partial => return Some(Event::NeedInput),
-            Line::TooLong => self.say(500, "5.5.2", "line too long"),
+            // Behind a refused DATA it is a line of a body, and more of that follows.
+            Line::TooLong if self.data_refused => self.end(&line_too_long()),
+            Line::TooLong => self.reply(&line_too_long()),
             Line::Bare => self.end(&bare_ending()),
             Line::Whole(line) => {
                 let extended = self.client.as_ref().is_some_and(|(_, extended)| *extended);
@@ -159,6 +161,11 @@ impl Session {
         self.input.clear();
         self.waiting = Waiting::Command;
     }
+}
+
+/// RFC 5321 section 4.5.3.1.9.
+fn line_too_long() -> Reply {
+    Reply::new(500, "5.5.2", "line too long")
 }
 
 fn starts(line: &[u8], verb: &[u8]) -> bool {
