@@ -91,7 +91,6 @@ impl Driver {
             ));
             return;
         }
-        self.deadline = Some(Instant::now() + limits.transaction_time.get());
         let rank = self.rank(session);
         if self.shared.pressure.sheds(rank) {
             session.end(&Reply::new(421, "4.3.2", "Too little memory, try again later"));
@@ -123,6 +122,7 @@ impl Driver {
         }
         match self.context(session).sender(&path) {
             Ok(()) => {
+                self.deadline = Some(Instant::now() + limits.transaction_time.get());
                 let checks = self.begin_checks(&path, session);
                 self.draft = Some(Draft {
                     checks,

@@ -6,12 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use postroad_smtp::server::{Config, Session};
+use postroad_smtp::{Hold, Mail};
 use postroad_spool::io::memory::{Memory, Op};
 use postroad_spool::{Options, Spool};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::driver::Driver;
 use super::patience::Patience;
 use super::{Shared, serve};
 use crate::accept::Intake;
@@ -194,6 +197,25 @@ async fn an_octet_now_and_then_does_not_hold_a_session() {
     let line = line.expect("it goes on for ever").unwrap().unwrap();
     assert!(line.starts_with("421 4.4.2 "), "{line}");
     drip.await.unwrap();
+}
+
+#[tokio::test]
+async fn the_time_of_a_transaction_begins_with_one_that_is_taken() {
+    let stage = Stage::new("", Patience::default());
+    let port = stage.shared.live.current().set.file.ports[0].clone();
+    let client = "127.0.0.1:1".parse().unwrap();
+    let mut driver = Driver::new(stage.shared.clone(), port, client);
+    let mut session = Session::new(Config::transfer("mail.example.com"));
+    let refused = Mail {
+        hold: Some(Hold::Until("no time".to_owned())),
+        ..Mail::default()
+    };
+    driver.mail(refused, &mut session);
+    assert_eq!(driver.deadline, None, "nothing is under way");
+    driver.mail(Mail::default(), &mut session);
+    assert!(driver.deadline.is_some());
+    driver.forget();
+    assert_eq!(driver.deadline, None);
 }
 
 #[tokio::test]
