@@ -444,7 +444,8 @@ fn a_server_is_asked_though_its_file_is_broken_meanwhile() {
 fn what_cannot_be_done_is_said_in_a_sentence() {
     let server = Server::new(&[]);
     for (args, word) in [
-        (&["hold", "nonsense"][..], "16 hexadecimal digits"),
+        (&["hold", "nonsense"][..], "`nonsense` is no id"),
+        (&["show", "nonsense"][..], "`nonsense` is no id"),
         (&["show", "0000000000000099"][..], "no such entry"),
         (&["hold"][..], "required"),
     ] {
@@ -455,6 +456,12 @@ fn what_cannot_be_done_is_said_in_a_sentence() {
     }
     let carried = server.rows(&["retry", "0000000000000099"]);
     assert_eq!(carried[0]["ids"].as_array().unwrap().len(), 0);
+    let output = server.queue(&["retry", "0000000000000099"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains("retry: 0 messages; 1 id with nothing to retry"),
+        "{said}"
+    );
     let socket = server.home.path().join("spool/admin.sock");
     let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&socket).unwrap());
     assert_eq!(mode & 0o777, 0o600, "the socket is for its owner alone");

@@ -114,8 +114,9 @@ async fn list(State(desk): State<Desk>, query: Result<Query<ListQuery>, QueryRej
 }
 
 async fn show(State(desk): State<Desk>, Path(id): Path<String>) -> Response {
-    let Ok(id) = id.parse::<EntryId>() else {
-        return refuse(StatusCode::BAD_REQUEST, &"an id has 16 hexadecimal digits");
+    let id = match parse(&id) {
+        Ok(id) => id,
+        Err(sentence) => return refuse(StatusCode::BAD_REQUEST, &sentence),
     };
     let reader = desk.clone();
     match tokio::task::spawn_blocking(move || reader.look(id)).await {
@@ -387,13 +388,21 @@ async fn select(
         (_, Some(_)) => wrong("give either `ids` or `all`".to_owned()),
         (ids, None) if ids.len() > MOST_IDS => wrong(format!("at most {MOST_IDS} ids at once")),
         (ids, None) => {
-            let parsed: Result<Vec<EntryId>, _> = ids.iter().map(|id| id.parse()).collect();
-            match parsed {
-                Ok(parsed) => Ok((parsed, false)),
-                Err(_) => wrong("ids: an id has 16 hexadecimal digits".to_owned()),
-            }
+            let parsed: Result<Vec<EntryId>, _> = ids.iter().map(|id| parse(id)).collect();
+            parsed.map(|parsed| (parsed, false)).or_else(wrong)
         }
     }
+}
+
+/// An id that somebody wrote. Errors: a sentence.
+fn parse(id: &str) -> Result<EntryId, String> {
+    let wrong = |_| {
+        format!(
+            "`{}` is no id: write the 16 hexadecimal digits that `queue ls` shows",
+            clean(id)
+        )
+    };
+    id.parse().map_err(wrong)
 }
 
 /// Reads the queue once nobody else does. A caller that goes away does not let the next one in before the end.

@@ -174,12 +174,21 @@ async fn give(socket: &Path, verb: &str, selection: &Selection, json: bool) -> R
     let held = match done.held {
         0 => String::new(),
         some => format!(
-            "; {} on hold stay there, `queue release` lets them go",
+            "; of {} on hold nothing is changed, `queue release` lets them go",
             counted(some, "message")
         ),
     };
+    let named = selection.ids.len() as u64;
+    let idle = named.saturating_sub(done.ids.len() as u64 + done.held);
+    let idle = match idle {
+        0 => String::new(),
+        some => format!(
+            "; {} with nothing to {verb}, `queue show` tells of each",
+            counted(some, "id")
+        ),
+    };
     eprintln!(
-        "{verb}: {}{held}{more}",
+        "{verb}: {}{held}{idle}{more}",
         counted(done.ids.len() as u64, "message")
     );
     Ok(())
