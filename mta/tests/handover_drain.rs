@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test may end so, its helpers too")]
 
 mod fleet;
+mod log_page;
 
 use std::time::Duration;
 
-use fleet::{EXTENDED, Fleet, Start, until};
+use fleet::{EXTENDED, Fleet, Pod, Start, until};
+use log_page::{Page, are_described};
 use postroad_spool::Ownership;
 
 /// Sizes from empty to larger than fits into the log.
@@ -43,6 +45,53 @@ async fn everything_drained_arrives_once_with_its_history() {
         "every transfer is confirmed as freed"
     );
     assert_eq!(leaving.handover.stuck(), None);
+}
+
+fn ids(pod: &Pod) -> Vec<String> {
+    let mut ids: Vec<_> = pod
+        .spool
+        .entries()
+        .iter()
+        .map(|entry| entry.id.to_string())
+        .collect();
+    ids.sort_unstable();
+    ids
+}
+
+/// On one thread, so that its lines go to the page of this test.
+#[tokio::test]
+async fn each_message_that_is_taken_over_is_a_line_with_its_id_there_and_here() {
+    const MAIL: usize = 20;
+    let (page, _writing) = Page::begin();
+    let fleet = Fleet::new();
+    let (leaving, staying) = (
+        fleet.start("two", Start::default()).await,
+        fleet.start("one", Start::default()).await,
+    );
+    // Else the ids of both would be the same.
+    staying.accept(0, 10).await;
+    staying.deliver().await;
+    for tag in 0..MAIL as u64 {
+        leaving.accept(tag, 10).await;
+    }
+    let before = ids(&leaving);
+    leaving.seal(&[staying.address()]).await;
+    until("the staying pod owns all", || staying.book.queued() == MAIL).await;
+    let lines = page.events("taken-over");
+    let named = |field: &str| {
+        let mut all: Vec<_> = lines
+            .iter()
+            .map(|line| line[field].as_str().unwrap().to_owned())
+            .collect();
+        all.sort_unstable();
+        all
+    };
+    assert_eq!(named("origin"), before);
+    assert_eq!(named("queue_id"), ids(&staying));
+    assert_ne!(named("origin"), named("queue_id"));
+    let spool = leaving.spool.uuid().to_string();
+    assert!(lines.iter().all(|line| line["origin_spool"] == spool.as_str()));
+    are_described(&lines);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

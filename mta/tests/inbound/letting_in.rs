@@ -1,8 +1,7 @@
 //! `access`: who is let in by lists of our own, by lists and names in the DNS, by greylisting and by rates; and who is not asked.
 
-use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,6 +10,7 @@ use postroad_verify::dns::{Answer, Kind, Question};
 
 use crate::client::{Client, Reply};
 use crate::dns;
+use crate::log_page::{Page, are_described};
 use crate::stage::{MAIL, Play, Stage};
 
 /// `bl.example` and `second.example` have 192.0.2.66; `all.example` has the whole world; `busy.example` says that it was asked
@@ -391,35 +391,10 @@ async fn a_user_has_rates_wherever_the_user_is() {
     stage.stop().await;
 }
 
-/// What was written.
-#[derive(Clone, Default)]
-struct Page(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Page {
-    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
-        let mut page = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        page.extend_from_slice(octets);
-        Ok(octets.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 /// On one thread, so that all that the sessions write goes to the page of this test.
 #[tokio::test]
 async fn the_log_says_what_was_looked_at_and_what_decided() {
-    let page = Page::default();
-    let to = page.clone();
-    // Where there is one alone, the thread that first comes by a line decides for all whether it is written.
-    let _another = tracing::Dispatch::new(tracing_subscriber::registry());
-    let log = tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_writer(move || to.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(log);
+    let (page, _writing) = Page::begin();
     let (stage, _) = stage(
         "access:\n  \
            dnsBlocklists: [{zone: bl.example}, {zone: second.example, name: b, score: 2}]\n  \
@@ -447,11 +422,7 @@ async fn the_log_says_what_was_looked_at_and_what_decided() {
             .code,
         550
     );
-    let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
-    let lines = text
-        .lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    let refused: Vec<_> = lines.filter(|line| line["event"] == "refused").collect();
+    let refused = page.events("refused");
     let of = |name: &str| {
         refused
             .iter()
@@ -467,12 +438,6 @@ async fn the_log_says_what_was_looked_at_and_what_decided() {
             "name: none; lists: bl.example=127.0.0.2 (1) b=127.0.0.4 (2), 3 of 3",
         ]
     );
-    let described = include_str!("../../../docs/reference/delivery-log.md");
-    for name in refused.iter().flat_map(|line| line.as_object().unwrap().keys()) {
-        assert!(
-            described.contains(&format!("`{name}`")),
-            "{name} is not described"
-        );
-    }
+    are_described(&refused);
     stage.stop().await;
 }

@@ -1,58 +1,24 @@
 //! `docs/reference/delivery-log.md` is what the server writes of a message from its acceptance on.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use postroad_mta::auth::Verifier;
-use serde_json::Value;
+use tracing::Level;
 
+use crate::client::PATIENCE;
 use crate::filtering::bring;
+use crate::log_page::{Page, are_described};
 use crate::milter::{Act, Shifting, packet};
-use crate::stage::{MAIL, Play};
-
-/// What was written.
-#[derive(Clone, Default)]
-struct Page(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Page {
-    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
-        let mut page = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        page.extend_from_slice(octets);
-        Ok(octets.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Page {
-    fn events(&self, event: &str) -> Vec<Value> {
-        let page = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        String::from_utf8(page)
-            .unwrap()
-            .lines()
-            .map(|line| serde_json::from_str::<Value>(line).unwrap())
-            .filter(|line| line["event"] == event)
-            .collect()
-    }
-}
+use crate::stage::{MAIL, Play, Stage};
+use crate::standards::sources;
 
 /// On one thread, so that all that the sessions write goes to the page of this test.
 #[tokio::test]
 async fn acceptance_and_refusals_are_lines_with_an_event_and_the_acceptance_has_the_queue_id() {
-    let page = Page::default();
-    let to = page.clone();
-    // Where there is one alone, the thread that first comes by a line decides for all whether it is written.
-    let _another = tracing::Dispatch::new(tracing_subscriber::registry());
-    let log = tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_writer(move || to.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(log);
+    let (page, _writing) = Page::begin();
     let stage = Play::default().start().await;
     let mut client = stage.smtp().await;
     client
@@ -81,31 +47,14 @@ async fn acceptance_and_refusals_are_lines_with_an_event_and_the_acceptance_has_
         .map(|line| (line["command"].as_str().unwrap(), line["code"].as_u64().unwrap()))
         .collect();
     assert_eq!(of, [("RCPT", 550), ("DATA", 554)]);
-    let described = include_str!("../../../docs/reference/delivery-log.md");
-    for line in accepted.iter().chain(&refused) {
-        for name in line.as_object().unwrap().keys() {
-            assert!(
-                described.contains(&format!("`{name}`")),
-                "{name} is not described: {line}"
-            );
-        }
-    }
+    are_described(accepted.iter().chain(&refused));
     stage.stop().await;
 }
 
 /// On one thread, like the one above; every line of every part of the process.
 #[tokio::test]
 async fn no_line_has_what_a_message_says_or_what_a_user_logs_in_with() {
-    let page = Page::default();
-    let to = page.clone();
-    let _another = tracing::Dispatch::new(tracing_subscriber::registry());
-    let log = tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_max_level(tracing::Level::DEBUG)
-        .with_writer(move || to.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(log);
+    let (page, _writing) = Page::begin_with(Level::DEBUG);
     let users = vec![("bob", Verifier::argon2id("pass-phrase-3").unwrap())];
     let stage = Play {
         users,
@@ -141,8 +90,7 @@ async fn no_line_has_what_a_message_says_or_what_a_user_logs_in_with() {
         logins.push(response);
     }
     stage.stop().await;
-    let page = page.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let page = String::from_utf8(page).unwrap();
+    let page = page.text();
     assert!(page.contains("\"accepted\"") && page.contains("\"refused\""));
     let response = logins.iter().map(String::as_str);
     for secret in ["secret-1", "secret-2", "phrase-3", "phrase-4"]
@@ -156,14 +104,7 @@ async fn no_line_has_what_a_message_says_or_what_a_user_logs_in_with() {
 
 #[tokio::test]
 async fn what_filters_say_are_lines_that_the_page_describes() {
-    let page = Page::default();
-    let to = page.clone();
-    let log = tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_writer(move || to.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(log);
+    let (page, _writing) = Page::begin();
     let (script, milter) = Shifting::milter().await;
     let more = milter.section("");
     let stage = Play {
@@ -196,14 +137,7 @@ async fn what_filters_say_are_lines_that_the_page_describes() {
     let discarded = page.events("discarded");
     assert_eq!(discarded.len(), 1);
     let described = include_str!("../../../docs/reference/delivery-log.md");
-    for line in filtered.iter().chain(&discarded) {
-        for name in line.as_object().unwrap().keys() {
-            assert!(
-                described.contains(&format!("`{name}`")),
-                "{name} is not described: {line}"
-            );
-        }
-    }
+    are_described(filtered.iter().chain(&discarded));
     for verdict in verdicts {
         assert!(
             described.contains(&format!("`{verdict}`")),
@@ -211,4 +145,73 @@ async fn what_filters_say_are_lines_that_the_page_describes() {
         );
     }
     stage.stop().await;
+}
+
+/// Until MAIL gets this code.
+async fn until_mail_gets(stage: &Stage, code: u16) {
+    let waited = tokio::time::timeout(PATIENCE, async {
+        loop {
+            let mut client = stage.smtp().await;
+            client.expect(&[("EHLO client.example", 250)]).await;
+            if client.say("MAIL FROM:<a@else.example>").await.code == code {
+                return;
+            }
+        }
+    });
+    waited.await.expect("it is as full as it was made");
+}
+
+#[tokio::test]
+async fn it_is_said_once_that_there_is_no_room_for_new_mail_and_once_that_there_is_again() {
+    let (page, _writing) = Page::begin();
+    let stage = Play::default().start().await;
+    let spool = stage.daemon.handles().spool.clone();
+    for round in 1..=2 {
+        spool.set_high_water_percent(0);
+        until_mail_gets(&stage, 452).await;
+        until_mail_gets(&stage, 452).await;
+        assert_eq!(page.events("no-room").len(), round);
+        assert_eq!(page.events("room-again").len(), round - 1);
+        spool.set_high_water_percent(99);
+        until_mail_gets(&stage, 250).await;
+        until_mail_gets(&stage, 250).await;
+        assert_eq!(page.events("no-room").len(), round);
+        assert_eq!(page.events("room-again").len(), round);
+    }
+    let (full, again) = (page.events("no-room"), page.events("room-again"));
+    let line = &full[0];
+    assert_eq!(
+        (&line["full"], &line["level"]),
+        (&"volume".into(), &"WARN".into())
+    );
+    assert_eq!(line["high_water_percent"], 0);
+    assert!(line["mend"].as_str().unwrap().contains("highWaterPercent"));
+    assert!(line["used"].as_u64().unwrap() <= line["total"].as_u64().unwrap());
+    are_described(full.iter().chain(&again));
+    stage.stop().await;
+}
+
+/// What the code calls the events of its lines, but for those of attempts, which are made of an outcome.
+fn events_of_the_code() -> BTreeSet<String> {
+    let mut paths = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut paths);
+    let mut events = BTreeSet::new();
+    for path in paths {
+        let code = std::fs::read_to_string(path).unwrap();
+        let named = code.split("event = \"").skip(1);
+        events.extend(named.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())));
+    }
+    events
+}
+
+#[test]
+fn each_event_of_the_code_is_on_the_page() {
+    let page = include_str!("../../../docs/reference/delivery-log.md");
+    let events = events_of_the_code();
+    assert!(events.len() > 15, "{events:?}");
+    let missing: Vec<_> = events
+        .iter()
+        .filter(|event| !page.contains(&format!("\n| `{event}` |")))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }

@@ -29,6 +29,8 @@ mod injecting;
 mod judging;
 mod letting_in;
 mod limiting;
+#[path = "../log_page/mod.rs"]
+mod log_page;
 mod logging;
 mod milter;
 mod pipelining;

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 const PAGE: &str = include_str!("../../../docs/reference/rfcs.md");
 
-fn sources(at: &Path, found: &mut Vec<PathBuf>) {
+/// Files of code below a folder, tests apart.
+pub fn sources(at: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(at).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
