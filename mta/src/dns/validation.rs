@@ -7,7 +7,8 @@
 //!                                          └─ anything else: bogus, indeterminate, no answer ─► failure
 //! ```
 //!
-//! What cannot be proven in a zone that is signed is a failure, never an answer without DNSSEC: mail waits. hickory says of each
+//! What cannot be proven in a zone that is signed is a failure, never an answer without DNSSEC: mail waits. So do servers below a DNAME record
+//! (RFC 6672 section 5.3.1): the alias that is made of it is not signed, and it is not made anew from the record here. hickory says of each
 //! record whether it is signed rightly, and of the answer as a whole that it fits the question; the first it does well, and of
 //! the second only what is looked at again here is believed.
 
