@@ -5,6 +5,7 @@
 //!            a store keeps what it gets; look-alikes of the end of data arrive as one message each
 //!   dovecot  a reply for each recipient, full mailboxes; a server for submission that logs in to ours
 //!   smarthosts  client ─► ours ─► Postfix, Dovecot, Exim, with a login or a certificate ─► sink
+//!   alerts   the chart's rules ─► promtool: each goes off when it should, and not otherwise
 //!   clients  swaks, msmtp, smtplib … ─► ours (AUTH, STARTTLS or implicit TLS) ─► sink
 //!   reports  ours ─► parsedmarc: policy, rows, results
 //!   notices  ours ─► sisimai, flufl.bounce, BounceParser: recipient, status, action
@@ -16,6 +17,7 @@
 //! A tap writes down what both sides say, so that an extension counts as used only where it was seen. Bodies are compared
 //! octet by octet. Assumes: root, mmdebstrap, openssl.
 
+mod alerts;
 mod clients;
 mod dane;
 mod dovecot;
@@ -129,6 +131,10 @@ impl Part {
 }
 
 const PARTS: &[Part] = &[
+    Part {
+        name: "alerts",
+        play: alerts::play,
+    },
     Part {
         name: "notices",
         play: notices::play,

@@ -41,6 +41,14 @@ pub struct Metrics {
     failing: Gauge,
 }
 
+/// All steps of a rollout.
+const STEPS: [&str; 4] = [
+    "RolloutStarted",
+    "RolloutStopped",
+    "RolloutResumed",
+    "RolloutCompleted",
+];
+
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("postroad_operator");
@@ -48,7 +56,7 @@ impl Default for Metrics {
         let seconds = Histogram::new(exponential_buckets(0.005, 2.0, 12));
         let writes = Family::default();
         let leader = Gauge::default();
-        let rollouts = Family::default();
+        let rollouts = Family::<Step, Counter>::default();
         let objects = Family::default();
         let failing = Gauge::default();
         registry.register(
@@ -74,6 +82,10 @@ impl Default for Metrics {
             "Objects whose reconcile failed three times in a row or more, and which are tried later and later",
             failing.clone(),
         );
+        // What an alert asks the increase of starts at 0: a counter that is born with its first event has not increased.
+        for step in STEPS {
+            drop(rollouts.get_or_create(&Step { step }));
+        }
         Self {
             registry,
             reconciles,
@@ -132,6 +144,16 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What an alert of the chart takes the increase of is told as 0 by an operator at which nothing happened yet.
+    #[test]
+    fn steps_of_rollouts_begin_at_zero() {
+        let text = Metrics::default().text();
+        for step in STEPS {
+            let line = format!("\npostroad_operator_rollouts_total{{step=\"{step}\"}} 0\n");
+            assert!(text.contains(&line), "{step}: {text}");
+        }
+    }
 
     #[test]
     fn the_reference_lists_each_figure_and_no_other() {

@@ -299,6 +299,10 @@ impl Metrics {
             self.deliveries.clone(),
         );
         to.register_collector(Box::new(self.site_deliveries.clone()));
+        // An alert asks for the increase: a counter that is born with its first event has not increased.
+        for why in [Doubt::NoReply, Doubt::Unrecorded] {
+            drop(self.duplicates_possible.get_or_create(&ByDoubt { why }));
+        }
         to.register(
             "duplicates_possible",
             "Recipients that may get a message twice",
@@ -478,6 +482,24 @@ mod tests {
     use postroad_config::admin::{ConfigState, QueueState, SealState};
 
     use super::*;
+
+    /// What an alert of the chart takes the increase of is told as 0 by a server at which nothing happened yet.
+    #[test]
+    fn counters_of_alerts_begin_at_zero() {
+        let text = Metrics::new().text().unwrap();
+        for figure in [
+            "dkim_unsigned_total{cause=\"Message\"}",
+            "dkim_unsigned_total{cause=\"Unable\"}",
+            "duplicates_possible_total{why=\"NoReply\"}",
+            "duplicates_possible_total{why=\"Unrecorded\"}",
+            "config_refused_total",
+        ] {
+            assert!(
+                text.contains(&format!("\npostroad_mta_{figure} 0\n")),
+                "{figure}: {text}"
+            );
+        }
+    }
 
     fn state() -> State {
         State {

@@ -50,6 +50,10 @@ pub struct Signatures {
 impl Signatures {
     /// Puts them into a registry.
     pub fn register(&self, to: &mut Registry) {
+        // An alert asks for the increase: a counter that is born with its first event has not increased.
+        for cause in [Unsigned::Message, Unsigned::Unable] {
+            drop(self.omitted.get_or_create(&ByCause { cause }));
+        }
         to.register(
             "dkim_signatures",
             "DKIM signatures that were made, by algorithm",
