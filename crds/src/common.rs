@@ -11,6 +11,23 @@ pub(crate) fn told(rule: &str, sentence: &str) -> Value {
     json!({"rule": rule, "message": format!("the text {sentence}"), "messageExpression": format!("'`' + self + '` {sentence}'")})
 }
 
+/// Rule and sentence for a domain alone.
+pub(crate) fn domain() -> Value {
+    told(
+        r"!self.matches('[@/:*\\s]')",
+        "is no domain; write it alone, such as example.com, without @, /, :, * and blanks",
+    )
+}
+
+/// The same for a list. It looks for what does not belong there and does not tell it: in lists of lists the API server would reckon
+/// more dearer than it takes.
+pub(crate) fn domains() -> Value {
+    json!({
+        "rule": r"self.all(d, !d.matches('[@/:*\\s]'))",
+        "message": "each is a domain alone, such as example.com, without @, /, :, * and blanks",
+    })
+}
+
 /// A length of time: one number and one unit, such as `90s`, `5m`, `4h`, `5d`. Stored as written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

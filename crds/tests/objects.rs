@@ -133,6 +133,13 @@ fn is_named(names: &str, sentence: &str, kind: &str) -> bool {
         "reply",
         "connect",
     ];
+    let domains = [
+        "heloDomains",
+        "senderDomains",
+        "recipientDomains",
+        "trustedSealers",
+        "zone",
+    ];
     let said = |what: &str| sentence.contains(what);
     said(names)
         || (kind == "SmtpListener" && networks.contains(&names) && said("network (CIDR)"))
@@ -140,4 +147,7 @@ fn is_named(names: &str, sentence: &str, kind: &str) -> bool {
         || (names.to_lowercase().ends_with("size") && said("is no size"))
         || (names == "host" && said("is no host;"))
         || (names == "domain" && said("is no domain;"))
+        || (kind == "SmtpListener"
+            && domains.contains(&names)
+            && (said("is no domain;") || said("a domain alone")))
 }

@@ -253,7 +253,12 @@ async fn controllers(
     let ours = watcher::Config::default().labels(LISTENER);
     let all = watcher::Config::default();
     let listeners = listeners
-        .reconcile_on(secrets::changes(client.clone(), ctx.listeners.clone(), None))
+        .reconcile_on(secrets::changes(
+            client.clone(),
+            ctx.listeners.clone(),
+            ctx.listeners.clone(),
+            None,
+        ))
         .reconcile_on(woken(
             api::<PartialObjectMeta<StatefulSet>>(client, args),
             ours.clone(),
@@ -296,6 +301,7 @@ async fn controllers(
         .reconcile_on(secrets::changes(
             client.clone(),
             known.clone(),
+            ctx.listeners.clone(),
             Some(ctx.secret_versions.clone()),
         ))
         .reconcile_on(woken(
@@ -313,7 +319,12 @@ async fn controllers(
         ));
     let (known, news) = (ctx.policies.clone(), News::new(ctx));
     let policies = policies
-        .reconcile_on(secrets::changes(client.clone(), known.clone(), None))
+        .reconcile_on(secrets::changes(
+            client.clone(),
+            known.clone(),
+            ctx.listeners.clone(),
+            None,
+        ))
         .reconcile_on(woken(
             api::<Guarded<SmtpListener>>(client, args),
             all,

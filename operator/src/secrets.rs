@@ -34,8 +34,8 @@ use crate::versions::Versions;
 pub trait Uses: Resource<DynamicType = ()> + Clone + Send + Sync + 'static {
     /// Whether it uses any.
     fn uses_some(&self) -> bool;
-    /// Whether it uses this one, of its namespace.
-    fn uses(&self, secret: &PartialObjectMeta<Secret>) -> bool;
+    /// Whether it uses this one, of its namespace. `listeners`: all there are, for what an object knows by its listener alone.
+    fn uses(&self, secret: &PartialObjectMeta<Secret>, listeners: &Store<Guarded<SmtpListener>>) -> bool;
 }
 
 impl Uses for SmtpListener {
@@ -43,7 +43,7 @@ impl Uses for SmtpListener {
         true
     }
 
-    fn uses(&self, secret: &PartialObjectMeta<Secret>) -> bool {
+    fn uses(&self, secret: &PartialObjectMeta<Secret>, _: &Store<Guarded<SmtpListener>>) -> bool {
         let is_own = secret.labels().get(LISTENER) == self.meta().name.as_ref();
         is_own || named(self).contains(&secret.name_any())
     }
@@ -54,7 +54,7 @@ impl Uses for MailDomain {
         self.spec.dkim.is_some()
     }
 
-    fn uses(&self, secret: &PartialObjectMeta<Secret>) -> bool {
+    fn uses(&self, secret: &PartialObjectMeta<Secret>, _: &Store<Guarded<SmtpListener>>) -> bool {
         let dkim = self.spec.dkim.as_ref();
         dkim.is_some_and(|dkim| secret_name(&self.name_any(), dkim) == secret.name_any())
     }
@@ -62,16 +62,42 @@ impl Uses for MailDomain {
 
 impl Uses for RelayPolicy {
     fn uses_some(&self) -> bool {
-        self.spec.routes.iter().any(|route| secret_of(route).is_some())
+        names_users(self) || self.spec.routes.iter().any(|route| secret_of(route).is_some())
     }
 
-    fn uses(&self, secret: &PartialObjectMeta<Secret>) -> bool {
+    fn uses(&self, secret: &PartialObjectMeta<Secret>, listeners: &Store<Guarded<SmtpListener>>) -> bool {
         let name = secret.name_any();
-        self.spec
-            .routes
-            .iter()
-            .any(|route| secret_of(route) == Some(name.as_str()))
+        let logs_in = |route: &Route| secret_of(route) == Some(name.as_str());
+        self.spec.routes.iter().any(logs_in)
+            || (names_users(self) && users_secrets(self, listeners).any(|users| users == name))
     }
+}
+
+/// Whether it is for the mail of users, who have to be there.
+fn names_users(policy: &RelayPolicy) -> bool {
+    let terms = policy.spec.matches.as_ref();
+    terms.is_some_and(|terms| !terms.users.is_empty())
+}
+
+/// Names of the Secrets with the users of a policy's listeners, those of its own namespace: others' are nobody's business here.
+fn users_secrets<'a>(
+    policy: &'a RelayPolicy,
+    listeners: &'a Store<Guarded<SmtpListener>>,
+) -> impl Iterator<Item = String> + 'a {
+    let own = policy.namespace().unwrap_or_default();
+    policy.spec.listener_refs.iter().filter_map(move |reference| {
+        if !reference.names(&own, &own, &reference.name) {
+            return None;
+        }
+        let listener = listeners.get(&ObjectRef::new(&reference.name).within(&own))?;
+        users_secret(listener.0.as_ref().ok()?)
+    })
+}
+
+/// Name of the Secret with a listener's users.
+fn users_secret(listener: &SmtpListener) -> Option<String> {
+    let users = listener.spec.authentication.as_ref()?.users.as_ref()?;
+    Some(users.secret_ref.name.clone())
 }
 
 /// Name of the Secret that a route logs in with.
@@ -87,30 +113,49 @@ const LOOK: Duration = Duration::from_secs(5);
 /// How long a watch rests that was refused: a namespace that did not opt in costs one request in that time.
 const REFUSED: Duration = Duration::from_mins(2);
 
-/// Objects whose Secrets changed. Ends only with the stream. `versions`: told which versions there are.
+/// Objects whose Secrets changed. Ends only with the stream. `listeners`: all there are. `versions`: told which versions there are.
 pub fn changes<K: Uses>(
     client: Client,
     objects: Store<Guarded<K>>,
+    listeners: Store<Guarded<SmtpListener>>,
     versions: Option<Arc<Versions>>,
 ) -> impl Stream<Item = Woken<K>> + Send + 'static {
     let (sender, receiver) = mpsc::channel(64);
+    let known = Known {
+        objects,
+        listeners,
+        versions,
+    };
     // The keeper gives nothing itself: it runs as long as somebody reads.
-    let keeper =
-        stream::once(keep(client, objects, versions, sender)).filter_map(|()| std::future::ready(None));
+    let keeper = stream::once(keep(client, known, sender)).filter_map(|()| std::future::ready(None));
     stream::select(receiver, keeper)
 }
 
-/// A watch for each namespace with objects that use Secrets.
-async fn keep<K: Uses>(
-    client: Client,
+/// Objects whose Secrets are watched, and what else there is to know.
+struct Known<K: Uses> {
     objects: Store<Guarded<K>>,
+    listeners: Store<Guarded<SmtpListener>>,
     versions: Option<Arc<Versions>>,
-    sender: Sender<Woken<K>>,
-) {
+}
+
+// Whatever the objects are, the stores are shared.
+impl<K: Uses> Clone for Known<K> {
+    fn clone(&self) -> Self {
+        Self {
+            objects: self.objects.clone(),
+            listeners: self.listeners.clone(),
+            versions: self.versions.clone(),
+        }
+    }
+}
+
+/// A watch for each namespace with objects that use Secrets.
+async fn keep<K: Uses>(client: Client, known: Known<K>, sender: Sender<Woken<K>>) {
     let mut tasks = JoinSet::new();
     let mut watches: HashMap<String, AbortHandle> = HashMap::new();
     loop {
-        let wanted: BTreeSet<String> = objects
+        let wanted: BTreeSet<String> = known
+            .objects
             .state()
             .iter()
             .filter(|object| object.0.as_ref().is_ok_and(Uses::uses_some))
@@ -120,7 +165,7 @@ async fn keep<K: Uses>(
             let kept = wanted.contains(namespace) && !watch.is_finished();
             if !kept {
                 watch.abort();
-                if let Some(versions) = &versions {
+                if let Some(versions) = &known.versions {
                     versions.forget(namespace);
                 }
             }
@@ -129,32 +174,19 @@ async fn keep<K: Uses>(
         while tasks.try_join_next().is_some() {}
         for namespace in wanted {
             watches.entry(namespace).or_insert_with_key(|namespace| {
-                let (versions, sender) = (versions.clone(), sender.clone());
-                let watch = watch(
-                    client.clone(),
-                    namespace.clone(),
-                    objects.clone(),
-                    versions,
-                    sender,
-                );
-                tasks.spawn(watch)
+                let (known, sender) = (known.clone(), sender.clone());
+                tasks.spawn(watch(client.clone(), namespace.clone(), known, sender))
             });
         }
         tokio::time::sleep(LOOK).await;
     }
 }
 
-async fn watch<K: Uses>(
-    client: Client,
-    namespace: String,
-    objects: Store<Guarded<K>>,
-    versions: Option<Arc<Versions>>,
-    mut sender: Sender<Woken<K>>,
-) {
+async fn watch<K: Uses>(client: Client, namespace: String, known: Known<K>, mut sender: Sender<Woken<K>>) {
     let secrets: Api<PartialObjectMeta<Secret>> = Api::namespaced(client, &namespace);
     let changed = watcher(secrets, watcher::Config::default())
         .inspect(|said| {
-            if let Some(versions) = &versions {
+            if let Some(versions) = &known.versions {
                 versions.hear(&namespace, said);
             }
         })
@@ -166,9 +198,9 @@ async fn watch<K: Uses>(
     while let Some(secret) = changed.next().await {
         match secret {
             Ok(secret) => {
-                let parsed = objects.state();
+                let parsed = known.objects.state();
                 let parsed = parsed.iter().filter_map(|object| object.0.as_ref().ok());
-                for woken in users(&secret, parsed) {
+                for woken in users(&secret, parsed, &known.listeners) {
                     if sender.send(woken).await.is_err() {
                         return;
                     }
@@ -191,9 +223,10 @@ fn is_refused(error: &watcher::Error) -> bool {
 fn users<'a, K: Uses>(
     secret: &PartialObjectMeta<Secret>,
     objects: impl Iterator<Item = &'a K>,
+    listeners: &Store<Guarded<SmtpListener>>,
 ) -> Vec<Woken<K>> {
     let namespace = secret.namespace();
-    let users = objects.filter(|object| object.namespace() == namespace && object.uses(secret));
+    let users = objects.filter(|object| object.namespace() == namespace && object.uses(secret, listeners));
     users
         .map(|object| ObjectRef::new(&object.name_any()).within(&object.namespace().unwrap_or_default()))
         .collect()
@@ -218,14 +251,16 @@ fn named(listener: &SmtpListener) -> Vec<String> {
     let tls = spec.tls.as_ref();
     let given = tls.and_then(|tls| tls.secret_name.clone());
     let issued = tls.filter(|tls| tls.issuer_ref.is_some()).map(|_| names.issued());
-    let authentication = spec.authentication.as_ref();
-    let users = authentication.and_then(|given| given.users.as_ref());
-    let users = users.map(|users| users.secret_ref.name.clone());
-    [given, issued, users].into_iter().flatten().collect()
+    [given, issued, users_secret(listener)]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use kube::core::DeserializeGuard;
+    use kube::runtime::reflector;
     use serde_json::{Value, json};
 
     use super::*;
@@ -254,7 +289,7 @@ mod tests {
             listener("relay", "mail", &json!({"issuerRef": {"name": "ca"}})),
             listener("edge", "shop", &json!({"secretName": "given"})),
         ];
-        let woken = users(&secret, listeners.iter());
+        let woken = users(&secret, listeners.iter(), &reflector::store().0);
         woken.iter().map(ToString::to_string).collect()
     }
 
@@ -278,7 +313,8 @@ mod tests {
                 "metadata": {"name": name, "namespace": "mail"},
             }))
             .unwrap();
-            assert_eq!(users(&secret, domains.iter()).len(), want, "{name}");
+            let woken = users(&secret, domains.iter(), &reflector::store().0);
+            assert_eq!(woken.len(), want, "{name}");
         }
         assert!(!domains[2].uses_some());
     }
@@ -308,8 +344,52 @@ mod tests {
                 "metadata": {"name": name, "namespace": "mail"},
             }))
             .unwrap();
-            assert_eq!(users(&secret, policies.iter()).len(), want, "{name}");
+            let woken = users(&secret, policies.iter(), &reflector::store().0);
+            assert_eq!(woken.len(), want, "{name}");
         }
+        assert!(policies[0].uses_some() && !policies[1].uses_some());
+    }
+
+    #[test]
+    fn users_who_come_and_go_wake_the_policies_that_are_for_their_mail() {
+        let (listeners, mut writer) = reflector::store();
+        for (name, namespace) in [("edge", "mail"), ("edge", "shop")] {
+            let listener: Guarded<SmtpListener> =
+                DeserializeGuard(Ok(listener(name, namespace, &Value::Null)));
+            writer.apply_watcher_event(&watcher::Event::Apply(listener));
+        }
+        let policy = |name: &str, namespace: &str, terms: &Value, of: &Value| -> RelayPolicy {
+            serde_json::from_value(json!({
+                "apiVersion": "postroad.dev/v1alpha1", "kind": "RelayPolicy",
+                "metadata": {"name": name, "namespace": namespace},
+                "spec": {"listenerRefs": [of], "match": terms, "routes": [{"direct": {}}]},
+            }))
+            .unwrap()
+        };
+        let (ann, edge) = (json!({"users": ["ann"]}), json!({"name": "edge"}));
+        let policies = [
+            policy("for-ann", "mail", &ann, &edge),
+            policy("for-all", "mail", &json!({}), &edge),
+            policy("of-shop", "shop", &ann, &edge),
+            policy(
+                "guest",
+                "mail",
+                &ann,
+                &json!({"name": "edge", "namespace": "shop"}),
+            ),
+            policy("alone", "mail", &ann, &json!({"name": "gone"})),
+        ];
+        let woken = |name: &str| -> Vec<String> {
+            let secret: PartialObjectMeta<Secret> = serde_json::from_value(json!({
+                "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+                "metadata": {"name": name, "namespace": "mail"},
+            }))
+            .unwrap();
+            let woken = users(&secret, policies.iter(), &listeners);
+            woken.into_iter().map(|woken| woken.name).collect()
+        };
+        assert_eq!(woken("people"), ["for-ann"]);
+        assert_eq!(woken("other"), [""; 0]);
         assert!(policies[0].uses_some() && !policies[1].uses_some());
     }
 

@@ -400,9 +400,11 @@ pub struct RouteStatus {
     /// Whose hosts they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
-    /// `Usable`; `Resting`: nothing is sent there until then; `Refusing`: some sender's mail is refused there.
+    /// `Usable`; `Resting`: nothing is sent there until then; `Refusing`: some sender's mail is refused there; `Insecure`: its TLS is
+    /// not as the route wants it.
     pub state: String,
-    /// Why: `Quota`, `Throttle`, `Configuration`, `Unreachable`, `Sender`, or the reason of `UpstreamAuthenticated` where nobody is let in.
+    /// Why: `Quota`, `Throttle`, `Configuration`, `Unreachable`, `Sender`, `TlsFailed`, or the reason of `UpstreamAuthenticated` where
+    /// nobody is let in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// When a message is tried there again (RFC 3339).

@@ -669,7 +669,8 @@ pub struct RouteTrouble {
     pub route: i32,
     /// `Quota`: the account may send no more; `Throttle`: it was too fast; `Configuration`: the account or the route is not set
     /// up right; `Unreachable`: it cannot be reached, and there is another; `Sender`: the route goes on, but the mail of some
-    /// sender is refused; a reason of the policy's `UpstreamAuthenticated`, such as `CredentialsRefused`: the pods are not let in.
+    /// sender is refused; `TlsFailed`: mail found that the TLS of its host is not as the route wants it; a reason of the policy's
+    /// `UpstreamAuthenticated`, such as `CredentialsRefused`: the pods are not let in.
     pub reason: String,
     /// Since when (RFC 3339).
     pub since: String,

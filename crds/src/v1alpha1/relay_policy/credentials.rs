@@ -3,8 +3,25 @@
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::common::SecretRef;
+use crate::common::{SecretRef, told};
+
+/// Rule and sentence for a tenant of Entra.
+fn tenant() -> Value {
+    told(
+        "self.matches('^[A-Za-z0-9.-]+$')",
+        "is no tenant; write the id or the domain of the Entra tenant, such as contoso.onmicrosoft.com",
+    )
+}
+
+/// Rule and sentence for where tokens are given. What else such an address must be, the operator says.
+fn token_endpoint() -> Value {
+    told(
+        "self.matches('^https?://')",
+        "is no tokenEndpoint; write https://HOST/PATH, as the authority gives it",
+    )
+}
 
 /// What a route logs in with.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -40,14 +57,14 @@ pub struct Credentials {
     pub client_id: Option<String>,
     /// OAuthClient: id or domain of the Entra tenant, whose address for tokens is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 3, max = 253), regex(pattern = r"^[A-Za-z0-9.-]+$"))]
+    #[schemars(length(min = 3, max = 253), extend("x-kubernetes-validations" = [tenant()]))]
     pub tenant: Option<String>,
     /// OAuthClient: how the client proves itself. Default `ClientSecret`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<ClientProof>,
     /// OAuthClient, GoogleServiceAccount: where tokens are given. Default: that of the tenant, or `token_uri` of the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 10, max = 2048), regex(pattern = r"^https?://"))]
+    #[schemars(length(min = 10, max = 2048), extend("x-kubernetes-validations" = [token_endpoint()]))]
     pub token_endpoint: Option<String>,
     /// OAuthClient, GoogleServiceAccount: what the token is to be for. Default `https://outlook.office365.com/.default`, or
     /// `https://mail.google.com/`.

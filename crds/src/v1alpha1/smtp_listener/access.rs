@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::TemporaryError;
-use crate::common::{Network, Period};
+use crate::common::{Network, Period, domain, domains, told};
 
 /// Who is let in on the ports, and how often. Strangers are clients of ports of role Transfer that neither `relayFrom` nor
 /// `trustedPeers` names. Users are never looked up, put off or refused by it, except by `rates.user`.
@@ -58,23 +58,34 @@ pub struct AccessRule {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 256),
-        inner(length(min = 1, max = 253), regex(pattern = r"^[^\s@/:*]+$"))
+        inner(length(min = 1, max = 253)),
+        extend("x-kubernetes-validations" = [domains()])
     )]
     pub helo_domains: Vec<String>,
     /// Domains of the sender (reverse-path), which anybody can write.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 256),
-        inner(length(min = 1, max = 253), regex(pattern = r"^[^\s@/:*]+$"))
+        inner(length(min = 1, max = 253)),
+        extend("x-kubernetes-validations" = [domains()])
     )]
     pub sender_domains: Vec<String>,
     /// Domains of the recipient.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 256),
-        inner(length(min = 1, max = 253), regex(pattern = r"^[^\s@/:*]+$"))
+        inner(length(min = 1, max = 253)),
+        extend("x-kubernetes-validations" = [domains()])
     )]
     pub recipient_domains: Vec<String>,
+}
+
+/// Rule and sentence for what a list is called.
+fn list_name() -> serde_json::Value {
+    told(
+        "self.matches('^[!-~]+$')",
+        "is no name of a list; write letters, digits and signs of ASCII without blanks, such as spam-list",
+    )
 }
 
 /// A list in the DNS (RFC 5782).
@@ -82,11 +93,11 @@ pub struct AccessRule {
 #[serde(rename_all = "camelCase")]
 pub struct DnsBlocklist {
     /// Its zone. It has 127.0.0.2 and not 127.0.0.1 on it, or it is not believed.
-    #[schemars(length(min = 1, max = 189), regex(pattern = r"^[^\s@/:*]+$"))]
+    #[schemars(length(min = 1, max = 189), extend("x-kubernetes-validations" = [domain()]))]
     pub zone: String,
     /// What clients, the log and the metrics are told in place of the zone, which may hold a key of yours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[!-~]+$"))]
+    #[schemars(length(min = 1, max = 64), extend("x-kubernetes-validations" = [list_name()]))]
     pub name: Option<String>,
     /// What it counts. Default 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]

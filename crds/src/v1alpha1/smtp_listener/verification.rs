@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::common::domains;
+
 /// How mail of strangers is judged. Clients of `relayFrom` and users are no strangers.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -45,7 +47,8 @@ pub struct ArcCheck {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 100),
-        inner(length(min = 1, max = 253), regex(pattern = r"^[^\s@/:*]+$"))
+        inner(length(min = 1, max = 253)),
+        extend("x-kubernetes-validations" = [domains()])
     )]
     pub trusted_sealers: Vec<String>,
 }
