@@ -74,7 +74,8 @@ pub struct RouteState {
     pub route: String,
     /// `Quota`: the account may send no more; `Throttle`: it was too fast; `Configuration`: the account or the route is not
     /// set up right; `Unreachable`: it cannot be reached, and there is another; `Sender`: the route goes on, but the mail of some
-    /// sender is refused; the name of a [`LoginFault`]: nobody is let in.
+    /// sender is refused; [`TLS_FAILED`]: mail found that the TLS of its host is not as the route wants it; the name of a
+    /// [`LoginFault`]: nobody is let in.
     pub reason: String,
     /// Since when, milliseconds since 1970.
     pub since: u64,
@@ -83,6 +84,9 @@ pub struct RouteState {
     /// What the next hop said.
     pub reply: String,
 }
+
+/// Reason of a [`RouteState`]: mail found that the TLS of a host is not as the route wants it.
+pub const TLS_FAILED: &str = "TlsFailed";
 
 /// What became of messages that only a lost spool could have settled.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

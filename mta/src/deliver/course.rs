@@ -167,7 +167,14 @@ impl Course {
                 outcome,
                 feedback: Some(Feedback::Busy),
             }),
-            _ => self.set_back(trouble.setback(target)),
+            _ => {
+                let is_insecure = trouble.is_of_the_routes_tls(target);
+                let setback = trouble.setback(target);
+                if let Some(lane) = target.lane.filter(|_| is_insecure) {
+                    lane.is_insecure(setback.outcome.source.text(), clock::now());
+                }
+                self.set_back(setback);
+            }
         }
     }
 

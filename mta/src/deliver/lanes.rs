@@ -10,6 +10,7 @@
 //! ask again; losing the file costs one message that is refused once more. What is about the account is told to the other pods
 //! (`news.rs`); the rest is of this pod alone.
 
+mod insecure;
 mod news;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ use tokio::sync::{Notify, mpsc};
 use super::course::Dead;
 use super::holds::Holds;
 use super::kept;
+use insecure::Insecure;
 
 pub use news::News;
 
@@ -37,6 +39,7 @@ pub struct Lanes(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     rests: Mutex<BTreeMap<String, Rest>>,
+    insecure: Mutex<Insecure>,
     holds: Holds,
     /// Whoever tells the other pods.
     told: Mutex<Option<mpsc::Sender<Option<String>>>>,
@@ -227,24 +230,30 @@ impl Lanes {
     pub fn view(&self, now: u64) -> Vec<RouteState> {
         let rests = self.rests();
         let shown = rests.iter().filter(|(_, rest)| rest.is_shown(now));
-        shown
-            .map(|(route, rest)| RouteState {
-                route: route.clone(),
-                reason: rest.reason.name().to_owned(),
-                since: rest.since,
-                until: rest.until,
-                reply: rest.reply.clone(),
-            })
-            .collect()
+        let shown = shown.map(|(route, rest)| RouteState {
+            route: route.clone(),
+            reason: rest.reason.name().to_owned(),
+            since: rest.since,
+            until: rest.until,
+            reply: rest.reply.clone(),
+        });
+        shown.chain(self.insecure_routes(now)).collect()
     }
 
     /// Routes that are configured anew rest no more, and of those that are gone nothing is kept. True: there were some.
     pub fn follow(&self, before: &ConfigFile, now: &ConfigFile) -> bool {
-        if self.rests().is_empty() {
+        if self.rests().is_empty() && self.insecure().is_empty() {
             return false;
         }
         let (before, now) = (routes(before), routes(now));
         let changed = |name: &String| !now.contains_key(name) || before.get(name) != now.get(name);
+        let secure: Vec<String> = self
+            .insecure()
+            .keys()
+            .filter(|name| changed(name))
+            .cloned()
+            .collect();
+        let is_secure = secure.iter().filter(|name| self.is_secure(name)).count() > 0;
         let ended: Vec<String> = self
             .rests()
             .keys()
@@ -254,7 +263,7 @@ impl Lanes {
         for name in &ended {
             self.end(name, "the route was configured anew");
         }
-        !ended.is_empty()
+        is_secure || !ended.is_empty()
     }
 
     /// A person wants to know now: the next message to each route is tried.
@@ -268,6 +277,7 @@ impl Lanes {
     /// tried.
     pub(super) fn is_well(&self, policy: &str, route: &str) {
         let is_out = |rest: &Rest| matches!(rest.reason, Reason::Unreachable | Reason::Broken);
+        self.is_secure(route);
         let ends = self.rests().get(route).is_some_and(is_out);
         if ends {
             self.end(route, "a test went well");
@@ -339,6 +349,7 @@ impl Lanes {
 
     /// A message was taken there.
     fn went_well(&self, route: &str, now: u64) {
+        self.is_secure(route);
         let is_over = |rest: &Rest| match rest.reason {
             // That others' mail goes does not help the sender who is refused.
             Reason::Sender => false,

@@ -440,10 +440,17 @@ impl Trouble {
         }
     }
 
+    /// The TLS of a host that the configuration names is wrong: host, route or clock are to be mended.
+    pub(super) fn is_of_the_routes_tls(&self, target: &Target<'_>) -> bool {
+        let is_named = target.lane.is_some() && !target.require_tls;
+        matches!(self, Self::Tls(no) if is_named && no.needs_mending())
+    }
+
     /// What it means for recipients without a verdict.
     pub(super) fn setback(self, target: &Target<'_>) -> Setback {
         let hop = target.hop();
         let whom = format!("{} ({})", hop.host, target.address);
+        let is_insecure = self.is_of_the_routes_tls(target);
         let is_damage = self.is_damage();
         let setback = match self {
             Self::Connect(reason) => {
@@ -481,8 +488,8 @@ impl Trouble {
             Self::Tls(no) if target.require_tls => Setback::unprotected(&whom, &no),
             Self::Tls(no) => {
                 let setback = Setback::no_tls(&whom, &no, target.tls.by);
-                // A host that the configuration names: host, route or clock are to be mended, and nobody's mail is returned for it.
-                if target.lane.is_some() && no.needs_mending() {
+                // Nobody's mail is returned for it.
+                if is_insecure {
                     setback.until_mended()
                 } else {
                     setback

@@ -206,10 +206,18 @@ async fn a_smart_host_whose_tls_is_wrong_holds_the_mail_and_it_goes_on_when_the_
         let bench = bench(directory.path(), policies, trusting(trusted));
         let entry = bench.submit(overdue(), message("one")).await;
         is_held(&bench, entry, word).await;
+        let told = || bench.queue.lanes().view(postroad_mta::queue::clock::now());
+        let [insecure] = told().try_into().unwrap();
+        assert_eq!(
+            (insecure.route.as_str(), insecure.reason.as_str(), insecure.until),
+            ("test/all#0", "TlsFailed", 0)
+        );
+        assert!(insecure.reply.contains(word), "{insecure:?}");
         let mended = keyless(&[(host.address, "Opportunistic")], LATE);
         bench.live.swap(settings(directory.path(), &mended));
         let taken = host.wait_for(1).await;
         bench.empty().await;
+        assert!(told().is_empty(), "{word}: it is over");
         assert!(
             taken[0].text().contains("Subject: one"),
             "{word}: itself, and no notice"

@@ -5,9 +5,9 @@
 //!            └─► due? ─► a task: for each listener, a serving pod connects, logs in and leaves ─► kept, read by the next reconcile
 //! ```
 //!
-//! A round is due when the policy or a Secret of it has changed and the pods have taken that up; when mail was not let in since the
-//! last one; five minutes after a good one; and after a bad one soon, then later and later. Pods that were not let in try as well: a
-//! login that is taken ends their pause.
+//! A round is due when the policy or a Secret of it has changed and the pods have taken that up; when mail was not let in or found
+//! wrong TLS since the last one; five minutes after a good one; and after a bad one soon, then later and later. Pods whose mail found
+//! that try as well: a login that is taken ends their pause.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +19,8 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use postroad_config::admin::{UpstreamTest, UpstreamTested};
 
-use super::upstream::{Known, Refused};
+use super::reported::Reported;
+use super::upstream::Known;
 use crate::context::Ctx;
 use crate::smtp_listener::admin::Fleet;
 use crate::smtp_listener::gather;
@@ -38,8 +39,8 @@ struct Kept {
     is_under_way: bool,
     /// What the round was about: spec and Secrets.
     about: String,
-    /// Names of the refused logins of mail that were known when it began.
-    refused: BTreeSet<String>,
+    /// Names of what mail had found when it began.
+    reported: BTreeSet<String>,
     bad: u32,
     tests: Tests,
 }
@@ -54,27 +55,27 @@ pub struct Subject {
     pub listeners: Vec<Names>,
     /// Spec and Secrets: a round about others is no answer.
     pub about: String,
-    /// Logins of mail that were refused.
-    pub refused: Vec<Refused>,
+    /// What mail found.
+    pub reported: Vec<Reported>,
 }
 
 impl Subject {
     fn names(&self) -> BTreeSet<String> {
-        self.refused.iter().map(Refused::name).collect()
+        self.reported.iter().map(Reported::name).collect()
     }
 
-    /// Pods of a listener that were not let in.
+    /// Pods of a listener whose mail found something.
     fn turned_away(&self, listener: &Names) -> BTreeSet<&str> {
         let names = [
             format!("{}/{}", listener.namespace, listener.listener),
             listener.listener.clone(),
         ];
         let of_it = self
-            .refused
+            .reported
             .iter()
-            .filter(|refused| names.contains(&refused.listener));
+            .filter(|reported| names.contains(&reported.listener));
         of_it
-            .flat_map(|refused| refused.row.pods.iter().map(String::as_str))
+            .flat_map(|reported| reported.row.pods.iter().map(String::as_str))
             .collect()
     }
 }
@@ -107,7 +108,7 @@ impl Rounds {
         let names = subject.names();
         let mut rounds = self.lock();
         let kept = rounds.entry(subject.uid.clone()).or_default();
-        let is_news = !names.is_subset(&kept.refused);
+        let is_news = !names.is_subset(&kept.reported);
         if kept.is_under_way || !(is_due || is_news) {
             return false;
         }
@@ -118,7 +119,7 @@ impl Rounds {
             };
         }
         kept.is_under_way = true;
-        kept.refused = names;
+        kept.reported = names;
         kept.began = Some(Instant::now());
         true
     }
@@ -173,7 +174,7 @@ pub fn look(subject: Subject, ctx: &Arc<Ctx>) {
     }
 }
 
-/// Has the serving pods of a listener try that were not let in, or where there are none the first that can do it.
+/// Has the serving pods of a listener try whose mail found something, or where there are none the first that can do it.
 async fn ask(names: &Names, subject: &Subject, ctx: &Ctx) -> Result<Vec<UpstreamTested>, String> {
     let said = |error: &dyn std::fmt::Display| error.to_string();
     let secrets: Api<Secret> = Api::namespaced(ctx.client.clone(), &names.namespace);
@@ -225,12 +226,12 @@ fn addresses(pods: Vec<&Pod>) -> impl Iterator<Item = String> {
     pods.into_iter().filter_map(gather::admin_address)
 }
 
-/// Of what several pods found, that of the first which is not let in somewhere.
+/// Of what several pods found, that of the first which found something wrong.
 fn worst(found: Vec<Vec<UpstreamTested>>) -> Option<Vec<UpstreamTested>> {
     let is_bad = |tested: &Vec<UpstreamTested>| {
         tested
             .iter()
-            .any(|one| !one.reachable || one.authenticated == Some(false))
+            .any(|one| !one.reachable || one.secured == Some(false) || one.authenticated == Some(false))
     };
     let bad = found.iter().position(is_bad);
     found.into_iter().nth(bad.unwrap_or(0))
@@ -251,14 +252,14 @@ mod tests {
             policy: "mail/p".into(),
             listeners: vec![],
             about: about.into(),
-            refused: vec![],
+            reported: vec![],
         }
     }
 
-    fn refused(since: &str) -> Refused {
+    fn refused(since: &str) -> Reported {
         let row = serde_json::json!({"policy": "mail/p", "route": 0, "reason": "CredentialsRefused", "since": since,
                                      "reply": "535 no", "pods": ["edge-1"]});
-        Refused::of("mail/edge", &serde_json::from_value(row).unwrap()).unwrap()
+        Reported::of("mail/edge", &serde_json::from_value(row).unwrap()).unwrap()
     }
 
     #[test]
@@ -267,7 +268,7 @@ mod tests {
         assert!(rounds.begin(&subject("1")));
         rounds.end("u", good());
         let with = |since| Subject {
-            refused: vec![refused(since)],
+            reported: vec![refused(since)],
             ..subject("1")
         };
         assert!(
@@ -287,7 +288,7 @@ mod tests {
             listener: "edge".into(),
         };
         let subject = Subject {
-            refused: vec![refused("a")],
+            reported: vec![refused("a")],
             ..subject("1")
         };
         assert_eq!(subject.turned_away(&names("mail")), ["edge-1"].into());
@@ -299,6 +300,16 @@ mod tests {
             }]
         };
         assert_eq!(worst(vec![tested(true), tested(false)]), Some(tested(false)));
+        let insecure = vec![UpstreamTested {
+            reachable: true,
+            secured: Some(false),
+            ..UpstreamTested::default()
+        }];
+        assert_eq!(
+            worst(vec![tested(true), insecure.clone()]),
+            Some(insecure),
+            "its mail waits"
+        );
         assert_eq!(worst(vec![tested(true)]), Some(tested(true)));
         assert_eq!(worst(vec![]), None);
     }

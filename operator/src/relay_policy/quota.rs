@@ -8,13 +8,17 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use postroad_config::admin::LoginFault;
+use postroad_config::admin::TLS_FAILED;
 use postroad_config::provider::preset;
 use postroad_config::{Policy, RouteTarget};
-use postroad_crds::conditions::{NewCondition, QUOTA_AVAILABLE, UPSTREAM_ACCEPTING, reason};
+use postroad_crds::conditions::{
+    NewCondition, QUOTA_AVAILABLE, UPSTREAM_ACCEPTING, UPSTREAM_SECURED, reason, status_of,
+};
 use postroad_crds::relay_policy::RouteStatus;
 use postroad_crds::smtp_listener::RouteTrouble;
 use postroad_crds::{RelayPolicy, SmtpListener};
+
+use super::reported::What;
 
 /// What a listener says of a route of the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,9 +37,14 @@ pub fn is_behind(object: &RelayPolicy, listener: &SmtpListener) -> bool {
     let rows: Vec<_> = rows.filter(|row| row.policy == name).collect();
     let told = object.status.iter().flat_map(|status| &status.routes);
     let told: Vec<_> = told.filter(|row| row.reason.is_some()).collect();
-    let is_told = |row: &RouteTrouble| {
-        told.iter()
-            .any(|known| known.route == row.route && known.until >= row.until)
+    let conditions = object.status.as_ref().map(|status| &*status.conditions);
+    let is_secured = conditions.and_then(|known| status_of(known, UPSTREAM_SECURED));
+    let is_told = |row: &RouteTrouble| match What::named(&row.reason) {
+        // Its condition says so, whatever else there is to say of the route.
+        Some(What::Tls) => is_secured == Some(false),
+        _ => told
+            .iter()
+            .any(|known| known.route == row.route && known.until >= row.until),
     };
     let is_said = |known: &RouteStatus| {
         rows.iter().any(|row| {
@@ -58,6 +67,7 @@ pub fn routes(policy: &Policy, told: &[Told]) -> Vec<RouteStatus> {
             provider: route.provider.map(|provider| provider.name().to_owned()),
             state: match row {
                 Some(row) if row.until.is_some() => "Resting".to_owned(),
+                Some(row) if row.reason == TLS_FAILED => "Insecure".to_owned(),
                 Some(_) => "Refusing".to_owned(),
                 None => "Usable".to_owned(),
             },
@@ -147,7 +157,10 @@ fn sentence(policy: &Policy, told: &Told) -> String {
         (Some(until), "Quota" | "Throttle") => {
             format!("takes no more for now; {next}, and a message is tried again at {until}")
         }
-        (Some(until), fault) if LoginFault::named(fault).is_some() => {
+        (None, TLS_FAILED) => {
+            format!("has no TLS as it is wanted; {next}, nothing is returned, and it is tested again and again. Mend the host, or tls of the route")
+        }
+        (Some(until), fault) if What::named(fault).is_some() => {
             format!("lets nobody log in; {next}, nothing is returned, and it is tried again at {until}")
         }
         (Some(until), "Unreachable") => {
@@ -218,11 +231,13 @@ mod tests {
             .unwrap()
         };
         let row = |policy: &str, until: &str| json!({"policy": policy, "route": 0, "reason": "Quota", "since": "a", "until": until, "reply": "", "pods": []});
+        let insecure = json!({"policy": "mail/p", "route": 0, "reason": "TlsFailed", "since": "a", "reply": "", "pods": []});
         let usable = json!([{"route": 0, "to": "h", "state": "Usable"}]);
         let resting = json!([{"route": 0, "to": "h", "state": "Resting", "reason": "Quota", "until": "2026-01-01T01:00:00Z"}]);
         let until = "2026-01-01T01:00:00Z";
         for (told, said, want) in [
             (&usable, json!([]), false),
+            (&resting, json!([row("mail/p", until), insecure]), true),
             (&usable, json!([row("mail/p", until)]), true),
             (&usable, json!([row("mail/other", until)]), false),
             (&resting, json!([row("mail/p", until)]), false),
@@ -314,6 +329,16 @@ mod tests {
             row.message
                 .as_ref()
                 .is_some_and(|text| text.contains("lets nobody log in"))
+        );
+        let insecure = [told("TlsFailed", None)];
+        let [quota, accepting] = conditions(&policy(), &insecure, true);
+        assert_eq!((quota.status, accepting.status), (Some(true), Some(true)));
+        let row = &routes(&policy(), &insecure)[0];
+        assert_eq!(row.state, "Insecure");
+        assert!(
+            row.message
+                .as_ref()
+                .is_some_and(|text| text.contains("no TLS as"))
         );
         let [quota, _] = conditions(&policy(), &[], false);
         assert_eq!(quota.status, None);

@@ -19,7 +19,8 @@ use postroad_crds::{RelayPolicy, RelayPolicyStatus};
 use super::probe::{self, Subject};
 use super::quota::{self, Told};
 use super::rank::{Standing, first_over, winner_over};
-use super::upstream::{self, Known, Refused};
+use super::reported::Reported;
+use super::upstream::{self, Known};
 use super::{logins, users, validate};
 use crate::apply;
 use crate::attached;
@@ -59,8 +60,8 @@ pub struct Found {
     pub providers: Vec<NewCondition>,
     /// When the first route that rests is tried again.
     pub ends: Option<Timestamp>,
-    /// Logins of mail that were refused.
-    pub refused: Vec<Refused>,
+    /// What mail found at smart hosts.
+    pub reported: Vec<Reported>,
     /// Users of its match who do not exist; a sentence.
     pub strangers: Option<String>,
 }
@@ -215,10 +216,10 @@ fn look(object: &RelayPolicy, policy: &Policy, ctx: &Ctx) -> Found {
     found.routes = quota::routes(policy, &told);
     found.providers = quota::conditions(policy, &told, used).into();
     found.ends = quota::ends(&told);
-    let refused = told
+    let reported = told
         .iter()
-        .filter_map(|told| Refused::of(&told.listener, &told.row));
-    found.refused = refused.collect();
+        .filter_map(|told| Reported::of(&told.listener, &told.row));
+    found.reported = reported.collect();
     found
 }
 
@@ -241,7 +242,7 @@ async fn upstreams(
     let logins = logins::gather(object, &policy, ctx).await?;
     found.secret = logins.trouble();
     known.secret.clone_from(&found.secret);
-    known.refused.clone_from(&found.refused);
+    known.reported.clone_from(&found.reported);
     let used = logins.used.clone();
     let uid = object.uid().unwrap_or_default();
     let about = format!("{:?} {used:?}", object.metadata.generation);
@@ -254,7 +255,7 @@ async fn upstreams(
             policy: policy.name,
             listeners: listeners(object, ctx),
             about: about.clone(),
-            refused: found.refused.clone(),
+            reported: found.reported.clone(),
         };
         probe::look(subject, ctx);
     }

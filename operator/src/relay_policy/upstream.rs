@@ -14,7 +14,8 @@ use postroad_crds::conditions::{
     NewCondition, UPSTREAM_AUTHENTICATED, UPSTREAM_REACHABLE, UPSTREAM_SECURED, reason,
 };
 use postroad_crds::relay_policy::Upstream;
-use postroad_crds::smtp_listener::RouteTrouble;
+
+use super::reported::{self, Reported, What};
 
 /// What is known of a policy's smart hosts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,46 +30,8 @@ pub struct Known {
     pub secret: Option<(&'static str, String)>,
     /// What was found by the pods of each listener; or why nothing was.
     pub tests: Vec<(String, Result<Vec<UpstreamTested>, String>)>,
-    /// Logins of mail that were refused since.
-    pub refused: Vec<Refused>,
-}
-
-/// What a listener says of a route where its pods are not let in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// The listener.
-    pub listener: String,
-    /// The fault.
-    pub fault: LoginFault,
-    /// Its row.
-    pub row: RouteTrouble,
-}
-
-impl Refused {
-    /// The row, where it tells of a login.
-    pub fn of(listener: &str, row: &RouteTrouble) -> Option<Self> {
-        Some(Self {
-            listener: listener.to_owned(),
-            fault: LoginFault::named(&row.reason)?,
-            row: row.clone(),
-        })
-    }
-
-    /// Tells this refusal from others, and from later ones.
-    pub fn name(&self) -> String {
-        format!("{} {} {}", self.listener, self.row.route, self.row.since)
-    }
-
-    fn sentence(&self) -> String {
-        let until = self.row.until.as_deref().unwrap_or("the next message");
-        format!(
-            "mail over listener {} ({}) since {}: {}; it is tried again at {until}",
-            self.listener,
-            self.row.pods.join(", "),
-            self.row.since,
-            self.row.reply,
-        )
-    }
+    /// What mail found since.
+    pub reported: Vec<Reported>,
 }
 
 impl Known {
@@ -126,9 +89,7 @@ impl Known {
                 untested.as_ref(),
                 |one| Some(one.reachable),
             ),
-            self.judge(UPSTREAM_SECURED, reason::TLS_FAILED, untested.as_ref(), |one| {
-                one.secured
-            }),
+            self.secured(untested.as_ref()),
             self.authenticated(untested.as_ref()),
         ]
     }
@@ -163,6 +124,20 @@ impl Known {
         NewCondition::new(kind, Some(true), reason::AS_WANTED, good.join(", "))
     }
 
+    fn secured(&self, untested: Option<&(&'static str, String)>) -> NewCondition {
+        let mut tested = self.judge(UPSTREAM_SECURED, reason::TLS_FAILED, untested, |one| one.secured);
+        let route = self.found().find(|(_, one)| one.secured == Some(false));
+        if let Some((_, one)) = route {
+            tested.message = reported::tls(one.route, &tested.message);
+            return tested;
+        }
+        // Newer than the last tests, which may have been good.
+        match reported::told(&self.reported, What::is_tls) {
+            Some((why, sentence)) => NewCondition::new(UPSTREAM_SECURED, Some(false), why, sentence),
+            None => tested,
+        }
+    }
+
     fn authenticated(&self, untested: Option<&(&'static str, String)>) -> NewCondition {
         let condition = |status, reason: &str, message| {
             NewCondition::new(UPSTREAM_AUTHENTICATED, status, reason, message)
@@ -180,27 +155,12 @@ impl Known {
         if let Some((listener, one)) = refused.first() {
             let fault = one.fault.unwrap_or(LoginFault::Other);
             let sentence = self.sentence(listener, one) + &others(&refused);
-            let sentence = match field(fault) {
-                Some(field) => format!("spec.routes[{}].{field}: {sentence}", one.route),
-                None => sentence,
-            };
+            let sentence = reported::login(one.route, fault, &sentence);
             return condition(Some(false), fault.name(), sentence);
         }
         // Newer than the last tests, which may have been good.
-        if let Some(refused) = self.refused.first() {
-            let others = self
-                .refused
-                .iter()
-                .filter(|other| other.row.route != refused.row.route);
-            let others: BTreeSet<_> = others
-                .map(|other| format!("; also route {}: {}", other.row.route, other.fault.name()))
-                .collect();
-            let sentence = refused.sentence() + &others.into_iter().collect::<String>();
-            let sentence = match field(refused.fault) {
-                Some(field) => format!("spec.routes[{}].{field}: {sentence}", refused.row.route),
-                None => sentence,
-            };
-            return condition(Some(false), refused.fault.name(), sentence);
+        if let Some((why, sentence)) = reported::told(&self.reported, What::is_login) {
+            return condition(Some(false), why, sentence);
         }
         if let Some((why, sentence)) = untested {
             return condition(None, why, sentence.clone());
@@ -274,23 +234,6 @@ fn others(failed: &[(&str, &UpstreamTested)]) -> String {
     others.into_iter().collect()
 }
 
-/// The field that has to do with a fault.
-const fn field(fault: LoginFault) -> Option<&'static str> {
-    Some(match fault {
-        LoginFault::CredentialsRefused
-        | LoginFault::AppPasswordRequired
-        | LoginFault::KeyInvalid
-        | LoginFault::TokenRefused
-        | LoginFault::CredentialsMissing => "credentials.secretRef",
-        LoginFault::BasicAuthenticationDisabled | LoginFault::MechanismNotOffered => "credentials.type",
-        LoginFault::SmtpAuthenticationDisabled | LoginFault::DelegationMissing => "credentials.user",
-        LoginFault::TokenUnavailable => "credentials.tokenEndpoint",
-        // Nothing is wrong with them but the time at which they are used.
-        LoginFault::ClockSkew => "credentials",
-        LoginFault::ServerNotTrusted | LoginFault::LoginsThrottled | LoginFault::Other => return None,
-    })
-}
-
 /// What to do about a host that does not exist, as that of a region that there is not.
 fn misnamed(one: &UpstreamTested) -> String {
     if one.reachable || !one.message.contains("no address of") {
@@ -333,6 +276,7 @@ const LONGEST_BESIDES: usize = 160;
 #[cfg(test)]
 mod tests {
     use postroad_config::admin::TokenState;
+    use postroad_crds::smtp_listener::RouteTrouble;
 
     use super::*;
 
@@ -354,7 +298,7 @@ mod tests {
             logs_in: true,
             secret: None,
             tests: vec![("edge".into(), Ok(vec![tested]))],
-            refused: vec![],
+            reported: vec![],
         }
     }
 
@@ -559,9 +503,8 @@ mod tests {
             reply: "the login as ann by PLAIN was refused (535 no)".into(),
             pods: vec!["edge-1".into()],
         };
-        assert_eq!(Refused::of("mail/edge", &row("Quota")), None);
         let mut known = known(tested(true, Some(true), Some(true)));
-        known.refused = vec![Refused::of("mail/edge", &row("CredentialsRefused")).unwrap()];
+        known.reported = vec![Reported::of("mail/edge", &row("CredentialsRefused")).unwrap()];
         let condition = &known.conditions()[2];
         assert_eq!(
             (condition.status, condition.reason.as_str()),
@@ -575,9 +518,30 @@ mod tests {
         ] {
             assert!(condition.message.contains(part), "{part}: {}", condition.message);
         }
+        assert_eq!(known.conditions()[1].status, Some(true));
         // Who was never tested is told of as well.
         known.tests.clear();
         assert_eq!(known.conditions()[2].status, Some(false));
+        known.reported = vec![Reported::of("mail/edge", &row("TlsFailed")).unwrap()];
+        known.tests = self::known(tested(true, Some(true), Some(true))).tests;
+        let conditions = known.conditions();
+        assert_eq!(
+            (conditions[1].status, conditions[1].reason.as_str()),
+            (Some(false), reason::TLS_FAILED)
+        );
+        assert!(conditions[1].message.starts_with("spec.routes[1].tls: mail over"));
+        assert_eq!(conditions[2].status, Some(true));
+    }
+
+    #[test]
+    fn wrong_tls_names_its_field_and_what_to_do() {
+        let mut one = tested(true, Some(false), None);
+        one.route = 3;
+        let message = &known(one).conditions()[1].message;
+        assert!(
+            message.starts_with("spec.routes[3].tls: route 3 at") && message.contains("tls.authorities"),
+            "{message}"
+        );
     }
 
     #[test]
