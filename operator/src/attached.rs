@@ -12,7 +12,7 @@ use postroad_crds::{MailDomain, RelayPolicy};
 use crate::mail_domain::signing::active;
 use crate::mail_domain::{proof, validate as domains};
 use crate::relay_policy::rank::{Standing, in_order};
-use crate::relay_policy::validate as policies;
+use crate::relay_policy::{validate as policies, waiting};
 use crate::tenancy::Door;
 
 /// What a listener serves.
@@ -41,7 +41,7 @@ pub fn attached(
     all_domains: &[Arc<MailDomain>],
     all_policies: &[Arc<RelayPolicy>],
 ) -> Attached {
-    with_last(door, all_domains, all_policies, None)
+    found(door, all_domains, all_policies, None, Those::Usable)
 }
 
 /// The same; an object that was served and whose newest spec is wrong is served as it was in `last`, the configuration that was
@@ -51,6 +51,16 @@ pub fn with_last(
     all_domains: &[Arc<MailDomain>],
     all_policies: &[Arc<RelayPolicy>],
     last: Option<&ConfigFile>,
+) -> Attached {
+    found(door, all_domains, all_policies, last, Those::All)
+}
+
+fn found(
+    door: Door<'_>,
+    all_domains: &[Arc<MailDomain>],
+    all_policies: &[Arc<RelayPolicy>],
+    last: Option<&ConfigFile>,
+    those: Those,
 ) -> Attached {
     let mut kept = BTreeSet::new();
     let mut by_name: BTreeMap<DomainName, (Arc<MailDomain>, Domain)> = BTreeMap::new();
@@ -71,7 +81,7 @@ pub fn with_last(
     let domains: Vec<_> = by_name.into_values().collect();
     let known = last.map_or(&[][..], |last| last.policies.as_slice());
     Attached {
-        policies: policies_of(door, &domains, all_policies, known, &mut kept),
+        policies: policies_of(door, &domains, all_policies, known, those, &mut kept),
         domains,
         kept,
     }
@@ -103,12 +113,22 @@ fn spoilt(door: Door<'_>, all: &[Arc<MailDomain>], last: &ConfigFile) -> Vec<(Ar
     found
 }
 
+/// Policies that are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Those {
+    /// Those that can be used.
+    Usable,
+    /// The same, and new ones whose mail waits until their routes are mended.
+    All,
+}
+
 /// Policies that a listener uses, in the order in which they decide. `domains`: those that it serves. `last`: what was written last.
 fn policies_of(
     door: Door<'_>,
     domains: &[(Arc<MailDomain>, Domain)],
     all_policies: &[Arc<RelayPolicy>],
     last: &[Policy],
+    those: Those,
     kept: &mut BTreeSet<String>,
 ) -> Vec<(Arc<RelayPolicy>, Policy)> {
     let mut found = Vec::new();
@@ -117,21 +137,28 @@ fn policies_of(
         if !names(door, &**object, &object.spec.listener_refs) || door.namespace_may(&namespace).is_err() {
             continue;
         }
-        let policy = policies::validate(object).ok().or_else(|| {
+        let policy = policies::validate(object).or_else(|invalid| {
             let name = policies::name(object);
-            let known = last.iter().find(|known| known.name == name)?;
-            kept.extend(object.uid());
-            Some(known.clone())
+            let known = last.iter().find(|known| known.name == name);
+            let known = known.filter(|known| !waiting::waits(known));
+            if known.is_some() {
+                kept.extend(object.uid());
+            }
+            let new = || waiting::policy(object, &invalid).filter(|_| those == Those::All);
+            known.cloned().or_else(new).ok_or(invalid)
         });
-        if let Some(policy) = policy {
+        if let Ok(policy) = policy {
             let within = within(door, &namespace, domains);
             found.push((object.clone(), Policy { within, ..policy }));
         }
     }
-    let standings: Vec<Standing> = found
-        .iter()
-        .map(|(object, policy)| standing(object, policy))
-        .collect();
+    let ranked = |(object, policy): &(Arc<RelayPolicy>, Policy)| {
+        let standing = standing(object, policy);
+        // One that nobody can use takes nothing from one of its rank that works.
+        let created = standing.created.filter(|_| !waiting::waits(policy));
+        Standing { created, ..standing }
+    };
+    let standings: Vec<Standing> = found.iter().map(ranked).collect();
     let order: Vec<String> = in_order(&standings)
         .into_iter()
         .map(|standing| standing.name.clone())
@@ -152,7 +179,7 @@ pub fn ranked(
     if all_policies.iter().any(is_foreign) {
         return attached(door, all_domains, all_policies).policies;
     }
-    policies_of(door, &[], all_policies, &[], &mut BTreeSet::new())
+    policies_of(door, &[], all_policies, &[], Those::Usable, &mut BTreeSet::new())
 }
 
 /// The bounds of a policy from another namespace: mail of the ServiceAccounts there, and of the domains that objects from there

@@ -4,6 +4,7 @@
 //! * [`probe`], [`upstream`], [`reported`]: are smart hosts reached, is their TLS right, do they let us in.
 //! * [`provider`]: what a provider's name stands for.
 //! * [`quota`]: whether providers take more, and what they refuse.
+//! * [`waiting`]: mail of a new policy whose routes are wrong.
 //! * [`rank`]: which policy decides first, and which can never decide because an older one has the same rank and match.
 
 pub mod credentials;
@@ -18,5 +19,6 @@ pub mod ses;
 pub mod upstream;
 pub mod users;
 pub mod validate;
+pub mod waiting;
 
 pub use reconcile::reconcile;

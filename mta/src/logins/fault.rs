@@ -94,9 +94,12 @@ pub fn advice(fault: LoginFault) -> &'static str {
         LoginFault::ServerNotTrusted => "check the host name: another server may stand in its place",
         LoginFault::KeyInvalid => "give the key as it was issued, in PEM",
         LoginFault::DelegationMissing => {
-            "grant the client id of the account domain-wide delegation for the scope, or consent to its permission"
+            "let the account act for this user: grant its client id domain-wide delegation for the scope (Google), or consent to its \
+             permission (Entra)"
         }
-        LoginFault::ClockSkew => "set the clocks of the nodes by NTP",
+        LoginFault::ClockSkew => {
+            "the time in what we send it (iat, nbf, exp) is not that of its clock: set the clocks of the nodes by NTP"
+        }
         LoginFault::TokenRefused => "correct the Secret or the registration of the client at the authority",
         LoginFault::TokenUnavailable => "open the way to the address for tokens (HTTPS); it is tried again",
         LoginFault::CredentialsMissing => "create or correct the Secret",

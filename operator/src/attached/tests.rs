@@ -285,6 +285,34 @@ fn what_was_served_is_served_as_before_when_its_newest_spec_is_wrong() {
     );
 }
 
+/// Its mail waits in its place, and not in that of a policy of its rank that can be used.
+#[test]
+fn a_new_policy_whose_routes_are_wrong_is_served_and_waits() {
+    let edge = listener("edge", &json!(null));
+    let door = Door::new(&edge, &nothing);
+    let new = |path: &str, created: &str, provider: &Value| -> Arc<RelayPolicy> {
+        let spec = json!({
+            "listenerRefs": [{"name": "edge"}], "match": {"recipientDomains": ["a.example"]},
+            "routes": [{"provider": provider}],
+        });
+        object("RelayPolicy", path, created, &spec)
+    };
+    let wrong = new(
+        "mail/wrong",
+        "2026-01-01T00:00:00Z",
+        &json!({"name": "SendGrid", "tenant": "x"}),
+    );
+    let good = new("mail/good", "2026-02-01T00:00:00Z", &json!({"name": "SendGrid"}));
+    let served = with_last(door, &[], std::slice::from_ref(&wrong), Some(&last()));
+    assert_eq!(names_of(&served), ["mail/wrong"]);
+    assert!(served.kept.is_empty() && waiting::waits(&served.policies[0].1));
+    let both = [wrong, good];
+    let served = with_last(door, &[], &both, Some(&last()));
+    assert_eq!(names_of(&served), ["mail/good", "mail/wrong"]);
+    let ranked = ranked(door, &[], &both);
+    assert_eq!(ranked.len(), 1, "nobody loses to what cannot be used");
+}
+
 #[test]
 fn a_wrong_spec_keeps_nothing_that_is_not_its_own() {
     let edge = listener("edge", &json!(null));

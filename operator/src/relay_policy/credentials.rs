@@ -275,7 +275,8 @@ fn region(given: &crd::Credentials, hosts: &[Endpoint]) -> Result<String, Invali
         return Err(invalid(
             ".region",
             format!(
-                "`{region}` is not the region of the smart host, `{other}`; a password is good for one region"
+                "`{region}` is not the region of the smart host, `{other}`, and a password is good for one region; leave it out, or write \
+                 that of the host"
             ),
         ));
     }
@@ -329,8 +330,17 @@ fn pair(entries: &Entries<'_>, now: Timestamp) -> Result<ClientCertificate, Inva
         key: text(entries, "tls.key")?,
     };
     let Some(facts) = certificates::facts(&pair.certificate) else {
-        return Err(entry("tls.crt", "holds no certificate in PEM"));
+        return Err(entry(
+            "tls.crt",
+            "holds no certificate in PEM; give it whole, from its line BEGIN CERTIFICATE to its line END",
+        ));
     };
+    if PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).is_err() {
+        return Err(entry(
+            "tls.key",
+            "holds no private key in PEM; give it whole, from its line BEGIN PRIVATE KEY to its line END",
+        ));
+    }
     if !certificates::belong_together(&pair) {
         return Err(entry(
             "tls.key",
@@ -338,7 +348,10 @@ fn pair(entries: &Entries<'_>, now: Timestamp) -> Result<ClientCertificate, Inva
         ));
     }
     if facts.not_after < now.as_second() {
-        return Err(entry("tls.crt", "is past its end; renew the certificate"));
+        return Err(entry(
+            "tls.crt",
+            "is past its end by our clock; renew the certificate, or set the clocks of the nodes by NTP",
+        ));
     }
     if facts.not_before > now.as_second() {
         return Err(entry(

@@ -17,6 +17,7 @@ use postroad_crds::relay_policy::{ClientProof, CredentialsUsed};
 use postroad_crds::{RelayPolicy, SmtpListener};
 
 use super::credentials::{self, Entries, missing, wanted};
+use super::validate::validate;
 use crate::context::Ctx;
 use crate::error::Error;
 use crate::secrets;
@@ -146,7 +147,8 @@ pub async fn filled(
     previous: Option<&Policy>,
     ctx: &Ctx,
 ) -> Policy {
-    if policy.routes.iter().all(|route| route.credentials.is_none()) {
+    // One whose newest spec is wrong stays as it was written, or waits: its Secrets would be read for other routes.
+    if policy.routes.iter().all(|route| route.credentials.is_none()) || validate(object).is_err() {
         return policy;
     }
     let logins = match ctx.logins.get(object) {

@@ -236,6 +236,12 @@ fn each_wrong_entry_is_named_and_never_shown() {
             "tls.key",
             "no key of the certificate",
         ),
+        (
+            of("ClientCertificate"),
+            vec![("tls.crt", certificate.as_str()), ("tls.key", "CANARY")],
+            "tls.key",
+            "BEGIN PRIVATE KEY",
+        ),
     ] {
         let error = made(value, "h", &entries).unwrap_err();
         assert_eq!(error.field, "spec.routes.credentials.secretRef");
