@@ -7,6 +7,7 @@ mod bound_login;
 mod certificate;
 mod certificate_issued;
 mod certificate_replaced;
+mod closed_network;
 mod crowd;
 mod desk;
 mod every_provider_relays;

@@ -1,6 +1,6 @@
 //! Two pods count who sends mail in a domain's name and how TLS with its servers goes, and the domain is told of each once, in signed mail
 //! (DMARC and TLS-RPT). Its servers are judged by TLSA records (DANE), which the pods validate themselves, from the key of the
-//! story's own root down.
+//! story's own root down. Other servers are judged by MTA-STS policies, in a closed network with an authority of its own.
 //!
 //! ```text
 //!   strangers ─► edge-0, edge-1 ─┬─ right.…: TLSA matches, delivered        names (nsd): a root that is signed, and all of it
@@ -17,6 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
+use super::closed_network::ClosedNetwork;
 use super::desk::{Desk, LIMIT, TRANSFER, as_data, header_of};
 use super::guest::{self, Guest};
 use super::orders::Clerk;
@@ -31,7 +32,8 @@ use crate::story::Scene;
 /// Plays the story.
 pub fn play(scene: &Scene<'_>) -> Outcome {
     let told = Told::new(scene);
-    let (resolver, anchor) = told.names(scene)?;
+    let closed = ClosedNetwork::begin(scene, &format!("closed.{}", told.above))?;
+    let (resolver, anchor) = told.names(scene, &closed)?;
     let mut room = Mailroom::new(scene, 2);
     let from = room.sender();
     let spec = &mut room.listener["spec"];
@@ -44,17 +46,20 @@ pub fn play(scene: &Scene<'_>) -> Outcome {
     policy["match"]["recipientDomains"] = json!([told.right, told.wrong]);
     policy["routes"][0]["tls"]["mode"] = json!("DaneOnly");
     room.apply()?;
+    let others = closed.relay_policy(&scene.world.peers.postfix);
+    scene.namespace.apply(&others.to_string())?;
     room.await_ready()?;
     let desk = Desk::new(&room, scene)?;
     desk.publish_keys(&desk.records_to_publish()?)?;
-    scene
-        .namespace
-        .wait_condition("relaypolicy/far", "Ready", "True", LIMIT)?;
+    for policy in ["relaypolicy/far", "relaypolicy/closed"] {
+        scene.namespace.wait_condition(policy, "Ready", "True", LIMIT)?;
+    }
     for pod in PODS {
         desk.comes_and_goes(&told, pod)?;
     }
     let waits = Mail::plain(&room.mark("waits"), &room.sender(), &user(&told.wrong, "kept"));
     room.send(&room.server_at(PODS[0])?, &waits)?;
+    let barred = desk.policies_are_kept(&closed)?;
     // One pod leaves before the day is over.
     room.scale(1)?;
     room.await_pods(1, LIMIT)?;
@@ -62,12 +67,14 @@ pub fn play(scene: &Scene<'_>) -> Outcome {
     desk.the_day_is_over(&rows)?;
     desk.each_is_told_once(&told)?;
     // What is left is the mail that waits.
-    room.await_held(&PODS[..1], 1, LIMIT)?;
+    room.await_held(&PODS[..1], 1 + barred, LIMIT)?;
     desk.same_process()
 }
 
 /// The domains that are told.
 struct Told {
+    /// What all domains of the story are below.
+    above: String,
     /// Its TLSA record is of the certificate that its server shows.
     right: String,
     /// Its is not.
@@ -81,15 +88,19 @@ impl Told {
         Self {
             right: format!("right.{above}"),
             wrong: format!("wrong.{above}"),
+            above,
         }
     }
 
     /// Starts the server of their names. Gives its address, and the key of its root.
-    fn names(&self, scene: &Scene<'_>) -> Outcome<(String, String)> {
+    fn names(&self, scene: &Scene<'_>, closed: &ClosedNetwork) -> Outcome<(String, String)> {
         let ports = [(53, 1_053)];
         let address = guest::service(scene, "names", &ports)?;
         let texts = [
-            ("root.zone", self.zone(scene, &address)?),
+            (
+                "root.zone",
+                self.zone(scene, &address)? + &closed.zone(&scene.world.peers.postfix),
+            ),
             ("nsd.conf", NSD.to_owned()),
         ];
         let names = Guest {
