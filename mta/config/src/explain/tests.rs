@@ -122,7 +122,11 @@ const ROWS: &[Row] = &[
     // Syntax.
     ("format: 1", "format: 1\nformat: 1", 2, "", "`format` is given twice, first in line 1"),
     ("  directory:", "\tdirectory:", 4, "", "is not YAML"),
-    ("addresses: [alice]", "addresses: [alice", 30, "", "is not YAML"),
+    ("addresses: [alice]", "addresses: [alice", 29, "", "this bracket is not closed"),
+    ("keyFile: /b}", "keyFile: /b", 5, "", "this bracket is not closed"),
+    ("port: 24}", "port: 24", 31, "", "this bracket is not closed"),
+    ("direct: {}}", "direct: {}", 35, "", "this bracket is not closed"),
+    ("relayFrom: [192.0.2.0/24]", "relayFrom: [{a: \"1\"\n  b: 2}]", 12, "", "mend the indentation, quotes or brackets here"),
     ("queue:", "---\nqueue:", 10, "", "second document"),
 ];
 

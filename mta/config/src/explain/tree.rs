@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span};
+use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StructureStyle};
 
 use super::Explained;
 
@@ -97,7 +97,9 @@ impl Tree {
     /// Errors: the first breach of YAML's syntax; behind it nothing can be told.
     pub fn read(text: &str) -> Result<Self, Mistake> {
         let mut reader = Reader {
+            text,
             parser: Parser::new_from_str(text),
+            brackets: Vec::new(),
             anchors: HashMap::new(),
             nodes: 0,
             mistakes: Vec::new(),
@@ -111,6 +113,9 @@ impl Tree {
 }
 
 struct Reader<'text> {
+    text: &'text str,
+    /// Brackets that are open, the innermost last.
+    brackets: Vec<Place>,
     parser: Parser<'text, serde_saphyr::granit_parser::StrInput<'text>>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
@@ -137,7 +142,7 @@ impl<'text> Reader<'text> {
                 None => return Ok(None),
                 Some(Ok((Event::Comment(..), _))) => {}
                 Some(Ok(event)) => return Ok(Some(event)),
-                Some(Err(error)) => return Err(syntax(&error)),
+                Some(Err(error)) => return Err(self.syntax(&error)),
             }
         }
     }
@@ -154,8 +159,14 @@ impl<'text> Reader<'text> {
                 let (text, plain) = (text.into_owned(), style == ScalarStyle::Plain);
                 (Kind::Scalar { text, plain }, anchor)
             }
-            Event::SequenceStart(_, anchor, _) => (Kind::List(self.list(place, depth)?), anchor),
-            Event::MappingStart(_, anchor, _) => (Kind::Map(self.map(place, depth)?), anchor),
+            Event::SequenceStart(style, anchor, _) => {
+                let list = self.within(style, place, |reader| reader.list(place, depth))?;
+                (Kind::List(list), anchor)
+            }
+            Event::MappingStart(style, anchor, _) => {
+                let map = self.within(style, place, |reader| reader.map(place, depth))?;
+                (Kind::Map(map), anchor)
+            }
             Event::Alias(anchor) => return self.alias(anchor, place),
             _ => return Err(said(place, "no value can stand here")),
         };
@@ -164,6 +175,49 @@ impl<'text> Reader<'text> {
             self.anchors.insert(anchor, node.clone());
         }
         Ok(node)
+    }
+
+    /// Reads what begins here; where it is in brackets, they are open meanwhile.
+    fn within<T>(
+        &mut self,
+        style: StructureStyle,
+        place: Place,
+        read: impl FnOnce(&mut Self) -> Result<T, Mistake>,
+    ) -> Result<T, Mistake> {
+        if style == StructureStyle::Block {
+            return read(self);
+        }
+        self.brackets.push(place);
+        let found = read(self);
+        self.brackets.pop();
+        found
+    }
+
+    /// The parser's words without the text around the mistake, which may hold secrets; nothing behind it can be read. A bracket
+    /// that nobody closes is met further down: what stands no further in than its own line is none of its content.
+    fn syntax(&self, error: &ScanError) -> Mistake {
+        let found = at(error.marker().line(), error.marker().col());
+        let unclosed = |open: &&Place| {
+            open.line < found.line && self.indentation(found.line) <= self.indentation(open.line)
+        };
+        if let Some(open) = self.brackets.last().filter(unclosed) {
+            return said(
+                *open,
+                "is not YAML: this bracket is not closed; close it in the same line, or indent what belongs to it; what follows \
+                 was not read",
+            );
+        }
+        let info = error.info();
+        let words = info.lines().next().unwrap_or_default();
+        let mend = "mend the indentation, quotes or brackets here; what follows was not read";
+        said(found, &format!("is not YAML: {words}; {mend}"))
+    }
+
+    /// Where the content of this line begins, behind blanks and the dash of a list; 0 behind the last one.
+    fn indentation(&self, line: u32) -> usize {
+        let at = usize::try_from(line).unwrap_or(usize::MAX).saturating_sub(1);
+        let line = self.text.lines().nth(at).unwrap_or_default();
+        line.len() - line.trim_start_matches([' ', '-']).len()
     }
 
     fn alias(&mut self, anchor: usize, place: Place) -> Result<Node, Mistake> {
@@ -255,17 +309,6 @@ fn at(line: usize, column: usize) -> Place {
         line: u32::try_from(line).unwrap_or(u32::MAX),
         column: u32::try_from(column).unwrap_or(u32::MAX).saturating_add(1),
     }
-}
-
-/// The parser's words without the text around the mistake, which may hold secrets; nothing behind it can be read.
-fn syntax(error: &ScanError) -> Mistake {
-    let info = error.info();
-    let words = info.lines().next().unwrap_or_default();
-    let mend = "mend the indentation, quotes or brackets here; what follows was not read";
-    said(
-        at(error.marker().line(), error.marker().col()),
-        &format!("is not YAML: {words}; {mend}"),
-    )
 }
 
 const MOST_NODES: usize = 4_000_000;
