@@ -35,7 +35,7 @@ use crate::metrics::Metrics;
 use crate::net::Room;
 use crate::policy::Refusal;
 use crate::settings::{Live, Settings};
-use crate::signing::{NoSignature, Pool, Ready};
+use crate::signing::{Chain, Keys, Pool, Ready};
 
 /// Takes messages. Cheap to clone.
 #[derive(Clone)]
@@ -46,6 +46,18 @@ pub struct Intake {
     pool: Pool,
     stored: Arc<dyn Fn(EntryId) + Send + Sync>,
     fullness: Fullness,
+}
+
+/// Whose a message is.
+#[derive(Clone, Debug)]
+pub enum Brought {
+    /// Of a user, or of a client that may relay: it is signed.
+    ByTrusted,
+    /// Of a stranger.
+    ByStranger {
+        /// What it is sealed with, where it goes on to another server.
+        seal: Option<Arc<Keys>>,
+    },
 }
 
 /// One transaction as the session knows it when the last octet is there.
@@ -87,6 +99,8 @@ pub struct Transaction {
     pub tls: bool,
     /// What is known of its sender, for the header; absent where nothing was asked.
     pub results: Option<Field>,
+    /// What is sealed where it goes on to another server.
+    pub chain: Option<Chain>,
     /// Why the message is refused for what is known of its sender.
     pub refusal: Option<Refusal>,
 }
@@ -109,10 +123,9 @@ impl Intake {
         }
     }
 
-    /// Begins a message from outside, at a port of that role, in this room. `trusted`: of a user, or of a client that may
-    /// relay; such mail is signed.
-    pub fn begin(&self, role: Role, trusted: bool, room: Room) -> Receiving {
-        Receiving::new(self.clone(), self.spool.begin(), role, trusted, room)
+    /// Begins a message from outside, at a port of that role, in this room.
+    pub fn begin(&self, role: Role, brought: Brought, room: Room) -> Receiving {
+        Receiving::new(self.clone(), self.spool.begin(), role, brought, room)
     }
 
     /// Stores a message that we wrote ourselves (a notice). Nothing is added but its signatures, and nothing judged. Durable when this returns,
@@ -173,7 +186,7 @@ fn own_signatures(settings: &Settings, message: &[u8], metrics: &Metrics) -> Str
             fields
         }
         Err(error) => {
-            metrics.signatures.omitted(&NoSignature::from(error));
+            metrics.signatures.omitted(&error);
             String::new()
         }
     }

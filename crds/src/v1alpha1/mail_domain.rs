@@ -206,6 +206,21 @@ pub struct Dkim {
     /// or more, or Ed25519; or PKCS #1). Nothing is written to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
+    /// Whether mail of others to this domain is sealed (ARC, RFC 8617), with the first of the keys that is RSA or else the first, where
+    /// it goes on to another server: what was found of its sender is signed, for those who believe the domain. Seals are looked up
+    /// where signatures are.
+    #[serde(default)]
+    pub arc: ArcSeal,
+}
+
+/// Which mail is sealed.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ArcSeal {
+    /// None.
+    #[default]
+    Disabled,
+    /// What strangers send to this domain and an alias, or `deliverTo.smtp`, takes to another server.
+    Forwarded,
 }
 
 /// What is signed with.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::check::Findings;
-use crate::file::Domain;
+use crate::file::{Domain, unset};
 use crate::text::shorten;
 
 /// How the mail of a domain is signed.
@@ -17,6 +17,19 @@ pub struct Dkim {
     /// section 3).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<SigningKey>,
+    /// Whether mail of others to this domain is sealed with them where it goes on to another server (ARC, RFC 8617).
+    #[serde(skip_serializing_if = "unset")]
+    pub arc: ArcSeal,
+}
+
+/// Which mail is sealed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ArcSeal {
+    /// None.
+    #[default]
+    Disabled,
+    /// What strangers send to this domain and an alias, or delivery by SMTP, takes to another server.
+    Forwarded,
 }
 
 /// One key.

@@ -50,7 +50,7 @@ pub use credentials::{
     ClientCertificate, ClientProof, Credentials, GoogleServiceAccount, Missing, OauthClient, Password,
     TokenEndpoint, token_endpoint,
 };
-pub use dkim::{Dkim, KeySource, SigningKey, is_selector};
+pub use dkim::{ArcSeal, Dkim, KeySource, SigningKey, is_selector};
 pub use domain::{DomainName, DomainNameError};
 pub use endpoint::endpoint_mistake;
 pub use explain::{Explained, explain, locate, nearest};

@@ -67,7 +67,7 @@ domains:
       recipients: {mode: Listed, addresses: [alice], aliases: [{name: sales, to: [alice@example.com]}], catchAll: alice}
       deliverTo: {lmtp: {host: 127.0.0.1, port: 24}}
     senders: [{user: alice, addresses: [alice]}]
-    dkim: {keys: [{selector: a, key: k}, {selector: b, keyFile: /k}]}
+    dkim: {keys: [{selector: a, key: k}, {selector: b, keyFile: /k}], arc: Forwarded}
 policies:
   - name: p
     match: {senderDomains: [example.com], recipientDomains: [example.org], identities: [alice]}

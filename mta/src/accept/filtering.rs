@@ -174,24 +174,21 @@ impl Receiving {
 
     /// Reads the changed message for its signatures.
     async fn sign_anew(&mut self, held: &Held, body: &Body) -> Result<(), Refused> {
-        if self.signing.take().is_none() {
+        let Some(mut signing) = self.signing.take().map(Signing::anew) else {
             return Ok(());
-        }
+        };
         self.room.keep(0);
-        let mut signing = Signing::new(&held.settings);
         let mut next = bytes::Bytes::from(held.write());
         let mut read = 0;
         loop {
-            if let Some(signing) = &mut signing {
-                signing.feed(&next, &mut self.room).map_err(|_| NO_ROOM)?;
-            }
+            signing.feed(&next, &mut self.room).map_err(|_| NO_ROOM)?;
             next = body.piece(read).await.map_err(|_| UNREADABLE)?;
             read += next.len() as u64;
             if next.is_empty() {
                 break;
             }
         }
-        self.signing = signing;
+        self.signing = Some(signing);
         Ok(())
     }
 }

@@ -12,13 +12,13 @@ use super::edits::Edits;
 use super::header::{Fault, Findings, HeaderScan, begins_folded};
 use super::held::{Fed, Held};
 use super::prefix::{self, Trace};
-use super::{Intake, Transaction};
+use super::{Brought, Intake, Transaction};
 use crate::net::Room;
 use crate::policy::{self, Context};
 use crate::queue::clock;
 use crate::queue::orders::HELD;
 use crate::settings::Settings;
-use crate::signing::Signing;
+use crate::signing::{Facts, Signing};
 use crate::verify::{Reading, Trouble};
 
 /// A refusal at the end of a message, or of a message as such.
@@ -57,14 +57,15 @@ pub struct Receiving {
     pub(super) eight_bit: bool,
     limit: u64,
     refused: Option<Refused>,
-    /// What is needed to sign it; none where it is not signed.
+    /// What is needed to sign or to seal it; none where neither is done.
     pub(super) signing: Option<Signing>,
 }
 
 impl Receiving {
-    pub(super) fn new(intake: Intake, incoming: Incoming, role: Role, trusted: bool, room: Room) -> Self {
+    pub(super) fn new(intake: Intake, incoming: Incoming, role: Role, brought: Brought, room: Room) -> Self {
         let settings = intake.live.current();
         let limit = settings.set.file.limits.message_size.0;
+        let trusted = matches!(brought, Brought::ByTrusted);
         let remove = &settings.header_edits(role).remove;
         Self {
             edits: Some(Edits::new(settings.hostname(), remove)),
@@ -81,7 +82,10 @@ impl Receiving {
             eight_bit: false,
             limit,
             refused: None,
-            signing: trusted.then(|| Signing::new(&settings)).flatten(),
+            signing: match brought {
+                Brought::ByTrusted => Signing::new(&settings),
+                Brought::ByStranger { seal } => seal.map(|keys| Signing::sealing(&settings, keys)),
+            },
         }
     }
 
@@ -93,6 +97,11 @@ impl Receiving {
     /// What was read; `None` where nothing was, or the message is refused.
     pub fn read(&mut self) -> Option<Reading> {
         self.reading.take().map(|reading| *reading)
+    }
+
+    /// It is to be sealed.
+    pub fn is_sealed(&self) -> bool {
+        self.signing.as_ref().is_some_and(Signing::is_seal)
     }
 
     /// The message as a whole is refused already; what follows is thrown away.
@@ -222,7 +231,7 @@ impl Receiving {
             return Err(self.refusal());
         };
         let prefix = write_prefix(&settings, &transaction, &found, &id.to_string());
-        let prefix = self.signed(prefix, &found).await;
+        let prefix = self.signed(prefix, &found, &transaction).await;
         let Some(incoming) = self.incoming.take() else {
             return Err(self.refusal());
         };
@@ -262,17 +271,30 @@ impl Receiving {
         self.refused.clone().unwrap_or_else(closed)
     }
 
-    /// The prefix with signatures on top, where the message is signed.
-    async fn signed(&mut self, prefix: String, found: &Findings) -> String {
+    /// The prefix with signatures on top, or with a seal, where the message gets them.
+    async fn signed(&mut self, prefix: String, found: &Findings, transaction: &Transaction) -> String {
         let signing = self.signing.take().filter(|_| self.incoming.is_some());
-        let Some(ready) = signing.and_then(|signing| signing.finish(&found.from, &mut self.room)) else {
+        let facts = Facts {
+            from: &found.from,
+            // Of a message without a header nothing can be sealed.
+            chain: transaction.chain.clone().filter(|_| !found.headless),
+        };
+        let Some(ready) = signing.and_then(|signing| signing.finish(facts, &mut self.room)) else {
             return prefix;
         };
-        let keys = Arc::clone(&ready.keys);
+        let (keys, is_seal) = (Arc::clone(&ready.keys), ready.is_seal());
         match self.intake.pool.sign(ready, &prefix).await {
             Ok(fields) => {
-                self.intake.metrics.signatures.made(&keys.algorithms);
+                if is_seal {
+                    self.intake.metrics.signatures.sealed();
+                } else {
+                    self.intake.metrics.signatures.made(&keys.algorithms);
+                }
                 return fields + &prefix;
+            }
+            Err(error) if is_seal => {
+                // It goes on as it is: whoever gets it judges it by itself (RFC 8617 section 5.1.2).
+                tracing::info!(domain = keys.signer.domain(), %error, "a message is not sealed");
             }
             Err(error) => {
                 self.intake.metrics.signatures.omitted(&error);
@@ -369,6 +391,7 @@ impl Receiving {
         self.signing = None;
         self.held = None;
         self.room.keep(0);
+        self.room.keep_to_seal(0);
         self.room.set_aside(0);
         self.room.release();
     }

@@ -45,6 +45,7 @@ pub struct ByCause {
 pub struct Signatures {
     made: Family<ByAlgorithm, Counter>,
     omitted: Family<ByCause, Counter>,
+    sealed: Counter,
 }
 
 impl Signatures {
@@ -64,6 +65,16 @@ impl Signatures {
             "Messages that should have been signed and were not, by cause",
             self.omitted.clone(),
         );
+        to.register(
+            "arc_seals",
+            "Messages that were sealed on their way to another server",
+            self.sealed.clone(),
+        );
+    }
+
+    /// Counts a message that was sealed.
+    pub fn sealed(&self) {
+        self.sealed.inc();
     }
 
     /// Counts the signatures of a message, one for each of these.

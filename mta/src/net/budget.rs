@@ -42,6 +42,7 @@ pub struct Room {
     collected: u64,
     kept: u64,
     aside: u64,
+    sealed: u64,
     /// Percent of all up to which something may be kept.
     percent: u64,
 }
@@ -92,6 +93,7 @@ impl Budget {
             collected: 0,
             kept: 0,
             aside: 0,
+            sealed: 0,
             percent,
         })
     }
@@ -149,6 +151,13 @@ impl Room {
         aside.is_some()
     }
 
+    /// The same for a header that is sealed, beside the one that is judged.
+    pub fn keep_to_seal(&mut self, octets: usize) -> bool {
+        let sealed = self.resize(self.sealed, octets);
+        self.sealed = sealed.unwrap_or(self.sealed);
+        sealed.is_some()
+    }
+
     fn resize(&self, has: u64, wanted: usize) -> Option<u64> {
         let wanted = wanted as u64;
         let there = wanted <= has || self.budget.take(wanted - has, self.percent);
@@ -172,7 +181,7 @@ impl Room {
 impl Drop for Room {
     fn drop(&mut self) {
         self.budget
-            .give_back(self.base + self.collected + self.kept + self.aside);
+            .give_back(self.base + self.collected + self.kept + self.aside + self.sealed);
     }
 }
 

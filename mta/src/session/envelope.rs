@@ -1,6 +1,7 @@
 //! MAIL and RCPT: what the policy says of them, and the transaction that grows from them.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use postroad_config::{Deliver, Inbound, Role};
@@ -14,12 +15,14 @@ use super::driver::Driver;
 use super::hold;
 use super::letting_in::Admission;
 use super::pace::Pace;
-use crate::accept::Transaction;
+use crate::accept::{Brought, Transaction};
 use crate::deliver::callout::{Answer, Keeps};
 use crate::log::clean;
 use crate::net::{Rank, Room};
 use crate::policy::{Accepted, Context, Refusal};
 use crate::queue::clock;
+use crate::settings::Settings;
+use crate::signing::{Keys, sealer_for};
 use crate::verify::{Pending, Rejection};
 
 /// A transaction that is not yet a message.
@@ -210,7 +213,15 @@ impl Driver {
         };
         self.pace = Some(Pace::new(Instant::now().into_std()));
         let trusted = session.identity().is_some() || self.settings.may_relay(self.client.ip());
-        let mut receiving = self.shared.intake.begin(self.port.role, trusted, room);
+        let brought = if trusted {
+            Brought::ByTrusted
+        } else {
+            let draft = self.draft.as_mut();
+            Brought::ByStranger {
+                seal: draft.and_then(|draft| seal(&self.settings, draft)),
+            }
+        };
+        let mut receiving = self.shared.intake.begin(self.port.role, brought, room);
         let checks = self.draft.as_ref().and_then(|draft| draft.checks.as_ref());
         receiving.read_by(checks.and_then(Pending::reading));
         self.receiving = Some(receiving);
@@ -336,6 +347,7 @@ impl Driver {
             esmtp,
             tls: session.is_tls(),
             results: None,
+            chain: None,
             refusal: None,
         }
     }
@@ -392,6 +404,14 @@ impl Driver {
             "refused"
         );
     }
+}
+
+/// Who seals the message, where its checks run: what nobody has judged is not vouched for. They look at its chain then.
+fn seal(settings: &Settings, draft: &mut Draft) -> Option<Arc<Keys>> {
+    let checks = draft.checks.as_mut()?;
+    let sealer = sealer_for(settings, &draft.recipients)?;
+    checks.for_seal();
+    Some(sealer)
 }
 
 fn too_little_memory(session: &mut Session) {

@@ -10,6 +10,7 @@ use super::driver::Driver;
 use crate::accept::{Receiving, Transaction};
 use crate::policy::Refusal;
 use crate::reports::Kind;
+use crate::signing::Chain;
 use crate::verify::{self, Pending, Rejection, Sender, Spf, Verdicts};
 
 impl Driver {
@@ -91,6 +92,8 @@ impl Driver {
             &transaction.helo,
             &transaction.reverse_path,
         );
+        let seals = verdicts.arc.clone().filter(|_| receiving.is_sealed());
+        transaction.chain = seals.and_then(|chain| Chain::new(chain, &field.text()));
         transaction.results = Some(field);
         transaction.refusal = verdicts.refusal(verification);
         let mut told = Told::of(&verdicts);

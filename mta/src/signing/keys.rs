@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use postroad_config::{ConfigSet, Domain, DomainName, KeySource, SigningKey, hash};
+use postroad_config::{ArcSeal, ConfigSet, Domain, DomainName, KeySource, SigningKey, hash};
+use postroad_verify::arc::Sealer;
 use postroad_verify::dkim::{Algorithm, PrivateKey, Signer, SigningKey as _};
 use zeroize::Zeroizing;
 
@@ -44,11 +45,18 @@ pub struct Keys {
     pub signer: Signer,
     /// Algorithm of each key.
     pub algorithms: Vec<Algorithm>,
+    /// Seals mail that goes on, where the domain asks for it: with its first RSA key, which every verifier of chains knows, or else
+    /// its first key.
+    pub sealer: Option<Sealer>,
     /// Names the keys without telling them: selector and hash of the text.
     prints: Vec<(String, String)>,
 }
 
 impl Keys {
+    fn is_as(&self, other: &Self) -> bool {
+        self.prints == other.prints && self.sealer.is_some() == other.sealer.is_some()
+    }
+
     /// Whether a signature takes long enough to go elsewhere: RSA does (0.7 ms), Ed25519 does not (0.01 ms).
     pub fn is_slow(&self) -> bool {
         self.algorithms.contains(&Algorithm::RsaSha256)
@@ -90,7 +98,7 @@ impl Signers {
     /// Whether the others are the same keys under the same selectors.
     pub fn are_as(&self, others: &Self) -> bool {
         let same = |(domain, keys): (&DomainName, &Arc<Keys>)| {
-            others.of(domain).is_some_and(|known| known.prints == keys.prints)
+            others.of(domain).is_some_and(|known| known.is_as(keys))
         };
         self.0.len() == others.0.len() && self.0.iter().all(same)
     }
@@ -119,17 +127,22 @@ fn keys(domain: &Domain, known: Option<&Arc<Keys>>) -> Result<Arc<Keys>, Vec<Bad
         .iter()
         .map(|(_, key, text)| (key.selector.to_ascii_lowercase(), hash(text)))
         .collect();
-    if let Some(known) = known.filter(|known| bad.is_empty() && known.prints == prints) {
+    let seals = domain.dkim.arc == ArcSeal::Forwarded;
+    let is_known = |known: &&Arc<Keys>| known.prints == prints && known.sealer.is_some() == seals;
+    if let Some(known) = known.filter(|known| bad.is_empty() && is_known(known)) {
         return Ok(Arc::clone(known));
     }
     let mut algorithms = Vec::new();
+    let mut privates: Vec<(&str, Arc<PrivateKey>)> = Vec::new();
     let mut signer = Signer::new(domain.name.as_str()).map_err(|error| one(at_keys(domain), &error))?;
     for (number, key, text) in texts {
         match PrivateKey::from_pem(&text) {
             Ok(private) => {
                 algorithms.push(private.algorithm());
+                let private = Arc::new(private);
+                privates.push((&key.selector, Arc::clone(&private)));
                 signer = signer
-                    .with_key(&key.selector, Arc::new(private))
+                    .with_key(&key.selector, private)
                     .map_err(|error| one(at(number, key), &error))?;
             }
             Err(error) => bad.push(BadDomainKey {
@@ -141,9 +154,17 @@ fn keys(domain: &Domain, known: Option<&Arc<Keys>>) -> Result<Arc<Keys>, Vec<Bad
     if !bad.is_empty() {
         return Err(bad);
     }
+    let sealer = privates
+        .iter()
+        .find(|(_, key)| key.algorithm() == Algorithm::RsaSha256);
+    let sealer = sealer.or(privates.first()).filter(|_| seals);
+    let sealer =
+        sealer.map(|(selector, key)| Sealer::new(domain.name.as_str(), selector, Arc::clone(key) as _));
+    let sealer = sealer.transpose().map_err(|error| one(at_keys(domain), &error))?;
     Ok(Arc::new(Keys {
         signer,
         algorithms,
+        sealer,
         prints,
     }))
 }

@@ -6,14 +6,17 @@
 //!   end of data ─► Signing::finish ─► Ready ─► Pool ─► fields
 //! ```
 //!
+//! A message that is sealed goes the same way; whose keys are used is known beforehand, and what was found of it is sealed with it.
+//!
 //! May assume: the octets are those that are stored, after fields were taken out.
 
 use std::sync::Arc;
 
+use postroad_verify::arc;
 use postroad_verify::dkim::{BodyHasher, BodyHashes, Header, Unsignable, Wanted};
 use postroad_verify::dmarc;
 
-use super::Keys;
+use super::{Chain, Keys};
 use crate::net::Room;
 use crate::settings::Settings;
 
@@ -21,7 +24,18 @@ use crate::settings::Settings;
 #[derive(Debug)]
 pub struct Signing {
     settings: Arc<Settings>,
+    /// Whose seal it gets; none: it is signed.
+    sealer: Option<Arc<Keys>>,
     state: State,
+}
+
+/// What is known of a message at its end.
+#[derive(Clone, Debug, Default)]
+pub struct Facts<'a> {
+    /// Its From fields as the policy has judged them.
+    pub from: &'a [String],
+    /// What is sealed with it. None: it is not sealed.
+    pub chain: Option<Chain>,
 }
 
 #[derive(Debug)]
@@ -49,6 +63,8 @@ pub struct Ready {
     /// What it is signed with.
     pub keys: Arc<Keys>,
     hashes: BodyHashes,
+    /// What is sealed; none: it is signed.
+    chain: Option<Chain>,
 }
 
 /// Why a message that should be signed is not.
@@ -60,6 +76,9 @@ pub enum NoSignature {
     /// Its own form does not allow it, or a key failed.
     #[error(transparent)]
     Unsignable(#[from] Unsignable),
+    /// The same of a seal.
+    #[error(transparent)]
+    Unsealable(#[from] arc::Unsealable),
     /// The work was cut short.
     #[error("signing was cut short")]
     CutShort,
@@ -70,7 +89,10 @@ impl NoSignature {
     pub fn is_of_message(&self) -> bool {
         !matches!(
             self,
-            Self::Memory | Self::CutShort | Self::Unsignable(Unsignable::Key(_) | Unsignable::NoBody)
+            Self::Memory
+                | Self::CutShort
+                | Self::Unsignable(Unsignable::Key(_) | Unsignable::NoBody)
+                | Self::Unsealable(arc::Unsealable::Key(_) | arc::Unsealable::NoBody)
         )
     }
 }
@@ -80,12 +102,37 @@ impl Signing {
     pub fn new(settings: &Arc<Settings>) -> Option<Self> {
         (!settings.signers().is_empty()).then(|| Self {
             settings: Arc::clone(settings),
+            sealer: None,
             state: State::Header(Vec::new()),
         })
     }
 
+    /// Before the first octet of a message that is sealed with these keys.
+    pub fn sealing(settings: &Arc<Settings>, keys: Arc<Keys>) -> Self {
+        Self {
+            settings: Arc::clone(settings),
+            sealer: Some(keys),
+            state: State::Header(Vec::new()),
+        }
+    }
+
+    /// The same for another message in its place.
+    #[must_use]
+    pub fn anew(self) -> Self {
+        Self {
+            state: State::Header(Vec::new()),
+            ..self
+        }
+    }
+
+    /// It is sealed, not signed.
+    pub fn is_seal(&self) -> bool {
+        self.sealer.is_some()
+    }
+
     /// Takes the next octets. Error: `room` is too small for the header.
     pub fn feed(&mut self, octets: &[u8], room: &mut Room) -> Result<(), NoSignature> {
+        let is_seal = self.is_seal();
         match &mut self.state {
             State::No => Ok(()),
             State::Body(body) => {
@@ -95,7 +142,7 @@ impl Signing {
             State::Header(held) => {
                 if held.len() + octets.len() > held.capacity() {
                     let more = octets.len().next_multiple_of(STEP);
-                    if !room.keep(held.capacity() + more) {
+                    if !keep(room, held.capacity() + more, is_seal) {
                         self.state = State::No;
                         return Err(NoSignature::Memory);
                     }
@@ -116,8 +163,8 @@ impl Signing {
         }
     }
 
-    /// The end of the message. `from`: the From fields as the policy has judged them. None: it is not to be signed.
-    pub fn finish(mut self, from: &[String], room: &mut Room) -> Option<Ready> {
+    /// The end of the message. None: it is not to be signed, nor sealed.
+    pub fn finish(mut self, facts: Facts<'_>, room: &mut Room) -> Option<Ready> {
         if let State::Header(held) = &mut self.state {
             let section = std::mem::take(held);
             self.judge(section, room);
@@ -125,24 +172,38 @@ impl Signing {
         let State::Body(body) = self.state else {
             return None;
         };
+        if self.sealer.is_some() {
+            let chain = facts.chain.filter(|chain| chain.is_of(&body.section))?;
+            return Some(Ready {
+                section: body.section,
+                keys: body.keys,
+                hashes: body.hasher.finish(),
+                chain: Some(chain),
+            });
+        }
         // Two readers of one header: where they see different authors, nobody knows who wrote it.
-        let author = dmarc::author(from).ok()?;
+        let author = dmarc::author(facts.from).ok()?;
         (author.as_str() == body.keys.signer.domain()).then(|| Ready {
             section: body.section,
             keys: body.keys,
             hashes: body.hasher.finish(),
+            chain: None,
         })
     }
 
     fn judge(&mut self, section: Vec<u8>, room: &mut Room) {
-        let Some(keys) = keys_for(&self.settings, &section) else {
+        let sealer = self.sealer.clone();
+        let Some(keys) = sealer.or_else(|| keys_for(&self.settings, &section)) else {
             self.state = State::No;
             drop(section);
-            room.keep(0);
+            keep(room, 0, self.is_seal());
             return;
         };
         let mut wanted = Wanted::new();
-        keys.signer.want(&mut wanted);
+        match (&self.sealer, &keys.sealer) {
+            (Some(_), Some(sealer)) => sealer.want(&mut wanted),
+            _ => keys.signer.want(&mut wanted),
+        }
         self.state = State::Body(Box::new(Body {
             section,
             keys,
@@ -164,14 +225,36 @@ impl Ready {
             section: section.to_vec(),
             keys,
             hashes: hasher.finish(),
+            chain: None,
         })
     }
 
     /// The fields to stand on top. `prefix`: what stands between them and the header of the message. `now`: seconds since
     /// 1970. Takes its time with RSA keys.
-    pub fn sign(&self, prefix: &str, now: u64) -> Result<String, Unsignable> {
+    pub fn sign(&self, prefix: &str, now: u64) -> Result<String, NoSignature> {
         let header = [prefix.as_bytes(), &self.section].concat();
-        self.keys.signer.sign(&Header::parse(&header), &self.hashes, now)
+        let header = Header::parse(&header);
+        match (&self.chain, &self.keys.sealer) {
+            (Some(chain), Some(sealer)) => {
+                let (outcome, results) = (&chain.outcome, chain.results.as_str());
+                Ok(sealer.seal(&header, &self.hashes, outcome, results, now)?)
+            }
+            _ => Ok(self.keys.signer.sign(&header, &self.hashes, now)?),
+        }
+    }
+
+    /// It is sealed, not signed.
+    pub fn is_seal(&self) -> bool {
+        self.chain.is_some()
+    }
+}
+
+/// A message that is sealed is judged as well, which keeps a header of its own.
+fn keep(room: &mut Room, octets: usize, is_seal: bool) -> bool {
+    if is_seal {
+        room.keep_to_seal(octets)
+    } else {
+        room.keep(octets)
     }
 }
 

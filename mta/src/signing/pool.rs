@@ -24,7 +24,7 @@ impl Pool {
     pub async fn sign(&self, ready: Ready, prefix: &str) -> Result<String, NoSignature> {
         let now = now();
         if !ready.keys.is_slow() {
-            return Ok(ready.sign(prefix, now)?);
+            return ready.sign(prefix, now);
         }
         let turn = Arc::clone(&self.0).acquire_owned().await;
         let turn = turn.map_err(|_| NoSignature::CutShort)?;
@@ -34,7 +34,7 @@ impl Pool {
             drop(turn);
             fields
         });
-        Ok(work.await.map_err(|_| NoSignature::CutShort)??)
+        work.await.map_err(|_| NoSignature::CutShort)?
     }
 }
 

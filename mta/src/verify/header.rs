@@ -40,6 +40,11 @@ impl Asks {
         }
     }
 
+    /// The chain too.
+    pub(super) fn add_chain(&mut self) {
+        self.arc = true;
+    }
+
     pub(super) fn any(self) -> bool {
         self.dkim || self.arc || self.dmarc
     }

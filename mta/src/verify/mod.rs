@@ -141,6 +141,11 @@ impl Pending {
         self
     }
 
+    /// Looks at the chain, whatever the settings say: it is to be sealed.
+    pub fn for_seal(&mut self) {
+        self.asks.add_chain();
+    }
+
     /// The verdicts of the client, once they are there; `None` where SPF is not asked.
     pub async fn spf(&mut self) -> Option<&Spf> {
         if let Some(task) = &mut self.task {

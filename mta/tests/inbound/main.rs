@@ -23,6 +23,7 @@ mod editing;
 mod filtering;
 mod filtering_hostile;
 mod filtering_rspamd;
+mod forwarding;
 mod holding;
 mod hostile_content;
 mod injecting;

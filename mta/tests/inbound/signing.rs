@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use postroad_mta::auth::Verifier as Password;
 use postroad_verify::dkim::{Algorithm, Header, Limits, Outcome, PrivateKey, Verdict, Verifier, Wanted};
-use postroad_verify::dns::Answer;
+use postroad_verify::dns::{Answer, Question};
 
 use crate::client::Client;
 use crate::stage::{DOMAINS, MAIL, Play, Stage};
@@ -39,19 +39,20 @@ impl KeyRing {
         text
     }
 
+    /// The record of a key of `example.com`.
+    pub fn record(&self, question: &Question) -> Option<Answer> {
+        let of = |selector: &str| question.name == format!("{selector}._domainkey.example.com");
+        let (_, key) = self.0.iter().find(|(selector, _)| of(selector))?;
+        Some(Answer::Txt(vec![key.record().unwrap().into_bytes()]))
+    }
+
     fn outcomes(&self, message: &str) -> Vec<Outcome> {
         let (section, body) = Header::split(message.as_bytes());
         let mut wanted = Wanted::new();
         let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap();
         let mut verifier = Verifier::new(&Header::parse(section), &Limits::default(), now, &mut wanted);
         for question in verifier.questions() {
-            let key = self
-                .0
-                .iter()
-                .find(|(selector, _)| question.name.starts_with(&format!("{selector}._domainkey.")));
-            let answer = key.map_or(Answer::NxDomain, |(_, key)| {
-                Answer::Txt(vec![key.record().unwrap().into_bytes()])
-            });
+            let answer = self.record(&question).unwrap_or(Answer::NxDomain);
             verifier.answer(&question, &answer);
         }
         let mut hasher = wanted.hasher();

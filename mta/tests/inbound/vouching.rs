@@ -23,7 +23,7 @@ fn names(question: &Question) -> dns::Said {
 }
 
 /// The message with a set more on top, of that sealer, who found this.
-fn sealed(by: &str, found: &str, message: &str) -> String {
+pub fn sealed(by: &str, found: &str, message: &str) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let now = now.unwrap().as_secs();
     let (section, body) = Header::split(message.as_bytes());

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use postroad_config::{Dkim, DomainName, KeySource, SigningKey, is_selector};
+use postroad_config::{ArcSeal, Dkim, DomainName, KeySource, SigningKey, is_selector};
 use postroad_crds::mail_domain::{self as crd, DkimAlgorithm, DkimKeyState, DkimKeyStatus, DkimStatus};
 use postroad_crds::{MailDomain, MailDomainStatus};
 use postroad_verify::dkim::{Algorithm, KeyRecord, PrivateKey, SigningKey as _, presentation};
@@ -251,6 +251,14 @@ pub fn section(object: &MailDomain, domain: &DomainName, held: &[Held]) -> Dkim 
     let keys = held.iter().filter(is_seen);
     Dkim {
         keys: keys.map(one).collect(),
+        arc: arc(object),
+    }
+}
+
+fn arc(object: &MailDomain) -> ArcSeal {
+    match object.spec.dkim.as_ref().map(|dkim| dkim.arc) {
+        Some(crd::ArcSeal::Forwarded) => ArcSeal::Forwarded,
+        Some(crd::ArcSeal::Disabled) | None => ArcSeal::Disabled,
     }
 }
 
@@ -260,6 +268,7 @@ pub fn still(object: &MailDomain, before: &Dkim) -> Dkim {
     let is_own = |key: &&SigningKey| signs.iter().any(|active| active.selector == key.selector);
     Dkim {
         keys: before.keys.iter().filter(is_own).cloned().collect(),
+        arc: arc(object),
     }
 }
 

@@ -46,7 +46,11 @@ impl Stage {
         for octets in message.as_bytes().chunks(piece) {
             signing.feed(octets, &mut room).unwrap();
         }
-        let ready = signing.finish(&[author.to_owned()], &mut room);
+        let facts = Facts {
+            from: &[author.to_owned()],
+            chain: None,
+        };
+        let ready = signing.finish(facts, &mut room);
         ready.map(|ready| ready.sign(prefix, NOW).unwrap())
     }
 

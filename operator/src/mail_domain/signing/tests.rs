@@ -156,8 +156,15 @@ fn only_keys_that_sign_reach_the_pods() {
             selector: "c".to_owned(),
             ..rendered.keys[0].clone()
         }],
+        ..Dkim::default()
     };
     assert_eq!(still(&object, &foreign), Dkim::default());
+    if let Some(dkim) = &mut object.spec.dkim {
+        dkim.arc = crd::ArcSeal::Forwarded;
+    }
+    for sealing in [section(&object, &name, &held), still(&object, &rendered)] {
+        assert_eq!(sealing.arc, postroad_config::ArcSeal::Forwarded);
+    }
     object.spec.dkim = None;
     assert_eq!(section(&object, &name, &held), Dkim::default());
 }
