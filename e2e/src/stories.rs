@@ -21,6 +21,7 @@ mod install_and_send;
 mod limits_followed;
 mod listener_deleted;
 mod mail_fields;
+mod mail_forwarded;
 mod mail_signed;
 mod namesakes;
 mod neighbours;

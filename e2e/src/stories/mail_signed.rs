@@ -1,6 +1,6 @@
 //! A domain asks for signatures, a policy of DMARC and reports about TLS: the operator makes the keys and says which records to
-//! publish; once they are seen, mail that users submit is signed, and a verifier of others that asks DNS is content. A lost Secret
-//! changes nothing until a person says so.
+//! publish; once they are seen, mail that users submit is signed, and a verifier of others that asks DNS is content;
+//! so is one of seals (ARC) with what an alias takes elsewhere. A lost Secret changes nothing until a person says so.
 
 use std::time::Duration;
 
@@ -39,6 +39,7 @@ pub fn play(scene: &Scene<'_>) -> Outcome {
         scene.namespace.wait_condition(DOMAIN, judged, "True", SEEN)?;
     }
     desk.is_signed("published")?;
+    desk.goes_on_sealed()?;
     desk.lost_keys_are_not_made_anew()?;
     desk.same_process()
 }
