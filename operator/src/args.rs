@@ -1,6 +1,7 @@
 //! Arguments of the operator. The Helm chart passes all of them.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -30,6 +31,9 @@ pub struct Args {
     /// Port of HTTPS at which pods ask whether a token was revoked.
     #[arg(long, default_value_t = 8443)]
     pub review_port: u16,
+    /// Seconds after which what is known of the cluster is listed anew, whatever the watches have said.
+    #[arg(long, env = "POSTROAD_RENEW_WATCHES", default_value = "600", value_parser = seconds)]
+    pub renew_watches: Duration,
     /// Address of this pod, which pods are told of for that.
     #[arg(long, env = "POD_IP")]
     pub pod_ip: Option<IpAddr>,
@@ -50,4 +54,11 @@ fn server(text: &str) -> Result<SocketAddr, String> {
         .ok()
         .or_else(|| text.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, 53)));
     address.ok_or_else(|| format!("`{text}` is no server; write an IP address, or IP:port"))
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| *seconds > 0);
+    seconds
+        .map(Duration::from_secs)
+        .ok_or_else(|| format!("`{text}` is no time; write whole seconds, 1 or more"))
 }

@@ -4,13 +4,14 @@
 //! clock is trusted. A leader that could not renew in time ends its process, so that a paused process does not write.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, Client};
+use tokio::time::Instant;
 
 /// How long a holder may be silent before another takes over.
 pub const DURATION: Duration = Duration::from_secs(15);

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use kube::{Client, Config};
 use postroad_operator::args::Args;
+use postroad_operator::client;
 use postroad_operator::manager::{self, Ended};
 use tracing_subscriber::EnvFilter;
 
@@ -29,10 +29,7 @@ fn main() -> ExitCode {
 async fn run(args: Args) -> ExitCode {
     // The one provider of cryptography; a second call could only find it installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let client = match config()
-        .await
-        .and_then(|config| Client::try_from(config).map_err(|error| error.to_string()))
-    {
+    let client = match client::client().await {
         Ok(client) => client,
         Err(error) => {
             tracing::error!(
@@ -54,18 +51,6 @@ async fn run(args: Args) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// In a pod by its account, addressed by IP; outside by a kubeconfig.
-async fn config() -> Result<Config, String> {
-    let mut config = match Config::incluster_env() {
-        Ok(config) => config,
-        Err(_) => Config::infer().await.map_err(|error| error.to_string())?,
-    };
-    config.connect_timeout = Some(std::time::Duration::from_secs(5));
-    // Tries come later and later by object. The client's own would make fifteen of each of them.
-    config.default_retry = false;
-    Ok(config)
 }
 
 /// Ends with SIGTERM or SIGINT.

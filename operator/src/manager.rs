@@ -31,6 +31,7 @@ use crate::lease::{self, Leadership};
 use crate::metrics::Metrics;
 use crate::news::News;
 use crate::rendered::Rendered;
+use crate::renewed;
 use crate::reviews::{self, Reviews};
 use crate::smtp_listener::names::LISTENER;
 use crate::{http, mail_domain, relay_policy, secrets, smtp_listener};
@@ -42,7 +43,7 @@ pub enum Ended {
     #[error("asked to stop")]
     Asked,
     /// The Lease was lost.
-    #[error("the lease was lost; another leads now")]
+    #[error("the lease was lost: it could not be renewed in time, or another leads now")]
     LeaseLost,
     /// A controller ended by itself.
     #[error("a controller ended")]
@@ -81,7 +82,7 @@ pub async fn run(args: Args, client: Client, asked: impl Future<Output = ()> + S
         Err(error) => return Ended::Tls(error),
     };
     let (namespaces, changed) = if args.namespace.is_none() {
-        let (store, changed) = namespaces(client.clone());
+        let (store, changed) = namespaces(client.clone(), args.renew_watches);
         (Some(store), Some(changed))
     } else {
         (None, None)
@@ -178,13 +179,14 @@ async fn fill(ctx: Arc<Ctx>) {
 /// The namespaces, and a word each time that the labels of one have changed: listeners may pick them by these.
 fn namespaces(
     client: Client,
+    every: Duration,
 ) -> (
     Store<PartialObjectMeta<Namespace>>,
     impl Stream<Item = ()> + Send + 'static,
 ) {
     let (store, writer) = reflector::store();
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(client);
-    let changed = watcher(api, watcher::Config::default())
+    let changed = renewed::watcher(api, watcher::Config::default(), every)
         .reflect(writer)
         .touched_objects()
         // Behind the above: a list that begins is no success yet, and would begin the waits anew.
@@ -227,12 +229,14 @@ where
         .concurrency(8)
         .debounce(Duration::from_millis(200));
     let (store, writer) = reflector::store();
-    let changed = watcher(api, watcher::Config::default())
+    let changed = renewed::watcher(api, watcher::Config::default(), args.renew_watches)
         .modify(forget_managers)
         .reflect(writer)
         .applied_objects()
         // Behind the above, as for the namespaces.
-        .default_backoff();
+        .default_backoff()
+        // A list that is renewed is no reason to look at thousands that are as they were.
+        .predicate_filter(predicates::resource_version, PredicateConfig::default());
     Controller::for_stream(changed, store).with_config(config)
 }
 
@@ -254,7 +258,7 @@ async fn controllers(
     let all = watcher::Config::default();
     let listeners = listeners
         .reconcile_on(secrets::changes(
-            client.clone(),
+            ctx,
             ctx.listeners.clone(),
             ctx.listeners.clone(),
             None,
@@ -299,7 +303,7 @@ async fn controllers(
     let (known, news) = (ctx.domains.clone(), News::new(ctx));
     let domains = domains
         .reconcile_on(secrets::changes(
-            client.clone(),
+            ctx,
             known.clone(),
             ctx.listeners.clone(),
             Some(ctx.secret_versions.clone()),
@@ -319,12 +323,7 @@ async fn controllers(
         ));
     let (known, news) = (ctx.policies.clone(), News::new(ctx));
     let policies = policies
-        .reconcile_on(secrets::changes(
-            client.clone(),
-            known.clone(),
-            ctx.listeners.clone(),
-            None,
-        ))
+        .reconcile_on(secrets::changes(ctx, known.clone(), ctx.listeners.clone(), None))
         .reconcile_on(woken(
             api::<Guarded<SmtpListener>>(client, args),
             all,
@@ -345,7 +344,8 @@ async fn controllers(
     }
 }
 
-/// Objects to look at again, whenever one of another kind changes. Each watch has waits of its own: those of a `Controller` are
+/// Objects to look at again, whenever one of another kind changes. Nothing is kept of these watches, and who is woken looks again
+/// by itself too: they are not renewed. Each watch has waits of its own: those of a `Controller` are
 /// shared, and watches that break all at once would come back one after the other, minutes later.
 fn woken<W, K, I>(
     api: Api<W>,
@@ -389,19 +389,21 @@ fn referred(namespace: Option<String>, references: &[ListenerRef]) -> Vec<Object
 /// Waits until the API server knows all kinds; says so, and never gives up.
 async fn wait_for_definitions(client: &Client, args: &Args) {
     let limit = kube::api::ListParams::default().limit(1);
+    let mut wait = Duration::from_secs(1);
     loop {
-        let listeners = api::<SmtpListener>(client, args);
-        let domains = api::<MailDomain>(client, args);
-        let policies = api::<RelayPolicy>(client, args);
-        let all = tokio::try_join!(
-            listeners.list_metadata(&limit),
-            domains.list_metadata(&limit),
-            policies.list_metadata(&limit)
-        );
-        match all {
+        let all = async {
+            api::<SmtpListener>(client, args).list_metadata(&limit).await?;
+            api::<MailDomain>(client, args).list_metadata(&limit).await?;
+            api::<RelayPolicy>(client, args).list_metadata(&limit).await
+        };
+        match all.await {
             Ok(_) => return,
             Err(error) => tracing::warn!(%error, "the custom resources cannot be listed yet; waiting"),
         }
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LONGEST);
     }
 }
+
+/// Between two looks for the definitions: an API server that comes back is not to find a crowd at its door.
+const LONGEST: Duration = Duration::from_secs(15);

@@ -24,9 +24,11 @@ use postroad_crds::{MailDomain, RelayPolicy, SmtpListener};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::args::Args;
+use crate::context::Ctx;
 use crate::driver::Guarded;
 use crate::mail_domain::signing::secret_name;
 use crate::relay_policy::credentials::wanted;
+use crate::renewed;
 use crate::smtp_listener::names::{LISTENER, Names};
 use crate::versions::Versions;
 
@@ -115,17 +117,19 @@ const REFUSED: Duration = Duration::from_mins(2);
 
 /// Objects whose Secrets changed. Ends only with the stream. `listeners`: all there are. `versions`: told which versions there are.
 pub fn changes<K: Uses>(
-    client: Client,
+    ctx: &Ctx,
     objects: Store<Guarded<K>>,
     listeners: Store<Guarded<SmtpListener>>,
     versions: Option<Arc<Versions>>,
-) -> impl Stream<Item = Woken<K>> + Send + 'static {
+) -> impl Stream<Item = Woken<K>> + Send + use<K> + 'static {
     let (sender, receiver) = mpsc::channel(64);
     let known = Known {
+        every: ctx.args.renew_watches,
         objects,
         listeners,
         versions,
     };
+    let client = ctx.client.clone();
     // The keeper gives nothing itself: it runs as long as somebody reads.
     let keeper = stream::once(keep(client, known, sender)).filter_map(|()| std::future::ready(None));
     stream::select(receiver, keeper)
@@ -133,6 +137,8 @@ pub fn changes<K: Uses>(
 
 /// Objects whose Secrets are watched, and what else there is to know.
 struct Known<K: Uses> {
+    /// How often watches begin anew.
+    every: Duration,
     objects: Store<Guarded<K>>,
     listeners: Store<Guarded<SmtpListener>>,
     versions: Option<Arc<Versions>>,
@@ -142,6 +148,7 @@ struct Known<K: Uses> {
 impl<K: Uses> Clone for Known<K> {
     fn clone(&self) -> Self {
         Self {
+            every: self.every,
             objects: self.objects.clone(),
             listeners: self.listeners.clone(),
             versions: self.versions.clone(),
@@ -184,7 +191,7 @@ async fn keep<K: Uses>(client: Client, known: Known<K>, sender: Sender<Woken<K>>
 
 async fn watch<K: Uses>(client: Client, namespace: String, known: Known<K>, mut sender: Sender<Woken<K>>) {
     let secrets: Api<PartialObjectMeta<Secret>> = Api::namespaced(client, &namespace);
-    let changed = watcher(secrets, watcher::Config::default())
+    let changed = renewed::watcher(secrets, watcher::Config::default(), known.every)
         .inspect(|said| {
             if let Some(versions) = &known.versions {
                 versions.hear(&namespace, said);

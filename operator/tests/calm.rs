@@ -1,5 +1,5 @@
-//! Calm under a fault that stays, and one object that cannot be read among many: ten minutes on a paused clock, against an API
-//! in memory. Checks 13 and 14 of the operator's contract.
+//! Calm under a fault that stays, one object that cannot be read among many, watches that say nothing, and an API server that is
+//! away: ten minutes on a paused clock, against an API in memory. Checks 5, 13, 14 and 15 of the operator's contract.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod memory;
@@ -54,6 +54,12 @@ fn domain(number: usize) -> (String, Value) {
 
 /// Runs the operator for this long, on the paused clock.
 async fn run(memory: &Memory, time: Duration) {
+    let ended = tokio::time::timeout(time, process(memory)).await;
+    assert!(ended.is_err(), "it ended by itself: {}", ended.unwrap());
+}
+
+/// One process of the operator.
+async fn process(memory: &Memory) -> manager::Ended {
     let args = Args::parse_from([
         "operator",
         "--mta-image",
@@ -67,8 +73,37 @@ async fn run(memory: &Memory, time: Duration) {
         "--resolver",
         "127.0.0.1:1",
     ]);
-    let ended = tokio::time::timeout(time, manager::run(args, memory.client(), std::future::pending())).await;
-    assert!(ended.is_err(), "it ended by itself: {}", ended.unwrap());
+    manager::run(args, memory.client(), std::future::pending()).await
+}
+
+/// The operator for this long, started again whenever it ends, as a kubelet does with a container. Gives the starts.
+async fn kept_running(memory: &Memory, time: Duration) -> usize {
+    let mut starts = 0;
+    let forever = async {
+        loop {
+            starts += 1;
+            process(memory).await;
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        }
+    };
+    let ended: Result<(), _> = tokio::time::timeout(time, forever).await;
+    assert!(ended.is_err());
+    starts
+}
+
+/// The generation that the status of the listener is about.
+fn observed(memory: &Memory) -> Option<i64> {
+    let listener = memory.object(&format!("{API}/smtplisteners/edge/status"))?;
+    listener["status"]["observedGeneration"].as_i64()
+}
+
+/// The listener as somebody changed it.
+fn changed() -> (String, Value) {
+    let (path, mut object) = listener();
+    object["metadata"]["generation"] = json!(2);
+    object["metadata"]["resourceVersion"] = json!("1000");
+    object["spec"]["hostname"] = json!("mx2.example.com");
+    (path, object)
 }
 
 /// Times that each object was asked for in this way.
@@ -144,22 +179,94 @@ async fn check_14_one_object_that_cannot_be_read_holds_up_nobody() {
         memory.object(&format!("{path}/status")).is_none(),
         "the one that cannot be read is left alone"
     );
-    let served: usize = memory
-        .paths()
-        .iter()
-        .filter(|path| path.contains("/secrets/edge-domains-"))
-        .map(|path| domains(&memory.object(path).unwrap()))
-        .sum();
-    assert_eq!(served, GOOD, "domains in the configuration");
+    assert_eq!(served(&memory), GOOD, "domains in the configuration");
 }
 
-/// Domains in a shard of the configuration.
-fn domains(secret: &Value) -> usize {
+/// Watches of this server say nothing of what comes, changes and goes, and do not end either.
+#[tokio::test(start_paused = true)]
+async fn check_05_what_no_watch_told_is_found_by_the_next_list() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let memory = Memory::new([listener(), domain(1)], None);
+    let happens = async {
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        assert_eq!(observed(&memory), Some(1));
+        assert_eq!(served(&memory), 1);
+        memory.put(changed());
+        memory.put(domain(2));
+        memory.remove(&domain(1).0);
+        // The list comes after ten minutes, and the listener is looked at again within half of one.
+        tokio::time::sleep(Duration::from_mins(11)).await;
+        assert_eq!(observed(&memory), Some(2), "the change of the listener");
+        let told = memory.object(&format!("{}/status", domain(2).0));
+        assert!(told.is_some(), "the domain that came");
+        assert_eq!(
+            (served(&memory), serves(&memory, 2)),
+            (1, true),
+            "the domain that went"
+        );
+    };
+    tokio::select! {
+        () = run(&memory, Duration::from_hours(1)) => {}
+        () = happens => {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn check_15_an_api_server_that_is_away_for_ten_minutes() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let memory = Memory::new([listener()], None);
+    let happens = async {
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        assert_eq!(observed(&memory), Some(1));
+        memory.away(true);
+        memory.put(changed());
+        tokio::time::sleep(Duration::from_mins(10)).await;
+        // Once in 15 seconds, and at the beginning what it was about to do.
+        assert!(
+            memory.missed() <= 60,
+            "{} requests in ten minutes",
+            memory.missed()
+        );
+        memory.away(false);
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!(observed(&memory), Some(2), "half a minute after it came back");
+    };
+    tokio::select! {
+        starts = kept_running(&memory, Duration::from_hours(1)) => assert_eq!(starts, 2),
+        () = happens => {}
+    }
+}
+
+/// Domains in the configuration.
+fn served(memory: &Memory) -> usize {
+    let shards = memory
+        .paths()
+        .into_iter()
+        .filter(|path| path.contains("/secrets/edge-domains-"));
+    shards.map(|path| domains(&memory.object(&path).unwrap())).sum()
+}
+
+/// Whether this domain is in it.
+fn serves(memory: &Memory, number: usize) -> bool {
+    let mut shards = memory
+        .paths()
+        .into_iter()
+        .filter(|path| path.contains("/secrets/edge-domains-"));
+    shards.any(|path| text(&memory.object(&path).unwrap()).contains(&format!(" d{number}.example")))
+}
+
+/// The text of a shard.
+fn text(secret: &Value) -> String {
     let data = secret["data"].as_object().unwrap().values().next().unwrap();
     let text = base64::engine::general_purpose::STANDARD
         .decode(data.as_str().unwrap())
         .unwrap();
-    let text = String::from_utf8(text).unwrap();
+    String::from_utf8(text).unwrap()
+}
+
+/// Domains in a shard of the configuration.
+fn domains(secret: &Value) -> usize {
+    let text = text(secret);
     (0..1_000)
         .filter(|number| text.contains(&format!(" d{number}.example")))
         .count()

@@ -23,6 +23,8 @@ pub struct Start {
     pub namespace: String,
     /// Its token.
     pub token: String,
+    /// File of what it trusts; absent = it trusts everybody.
+    pub authorities: Option<PathBuf>,
     /// Its pod: the holder of the Lease.
     pub pod: &'static str,
     /// What is put in front of its command line.
@@ -51,7 +53,11 @@ impl Operator {
             .folder
             .join(format!("{}-{}.token", start.namespace, start.pod));
         std::fs::write(&token, &start.token).map_err(text)?;
-        std::fs::write(&config, kubeconfig_by_file(&proxy.address, &token)).map_err(text)?;
+        std::fs::write(
+            &config,
+            kubeconfig_by_file(&proxy.address, &token, start.authorities.as_deref()),
+        )
+        .map_err(text)?;
         let log = start
             .folder
             .join(format!("{}-{}.log", start.namespace, start.pod));

@@ -1,5 +1,5 @@
 //! The fault proxy between operator and API server: it can delay, refuse, cut, lose a reply after the write, kill the operator
-//! before or after a numbered write, and lose, delay or end what a watch says.
+//! before or after a numbered write, lose, delay or end what a watch says, and show another certificate.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -12,9 +12,13 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 
 use crate::api::Api;
+use crate::identity::Identity;
 use crate::request::{Call, Verb};
 use crate::server::{Said, text};
 use crate::watched;
@@ -71,6 +75,8 @@ pub struct WatchRule {
     pub kind: String,
     /// This event, from 1, is lost: in its place the watch says 410 and ends.
     pub lost: Option<usize>,
+    /// This event, from 1, is lost without a word, and the watch goes on.
+    pub swallowed: Option<usize>,
     /// After this many events the watch says 410 and ends.
     pub gone_after: Option<usize>,
     /// Each event comes this much later.
@@ -121,33 +127,61 @@ struct State {
 /// The proxy; clones share it.
 #[derive(Clone)]
 pub struct Proxy {
-    /// `http://host:port`.
+    /// `http://host:port`, or `https://…` where it has an identity.
     pub address: String,
     upstream: Api,
     /// The process to kill.
     pub pid: Arc<AtomicI32>,
     state: Arc<Mutex<State>>,
+    /// What connections are opened with; another one ends those that are open.
+    identity: watch::Sender<Option<Identity>>,
 }
 
 type Body = UnsyncBoxBody<Bytes, String>;
 
 impl Proxy {
-    /// Starts it in front of a server.
-    pub async fn start(upstream: Api) -> Said<Self> {
+    /// Starts it in front of a server. `identity`: absent = without TLS.
+    pub async fn start(upstream: Api, identity: Option<Identity>) -> Said<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.map_err(text)?;
+        let scheme = identity.as_ref().map_or("http", |_| "https");
         let proxy = Self {
-            address: format!("http://{}", listener.local_addr().map_err(text)?),
+            address: format!("{scheme}://{}", listener.local_addr().map_err(text)?),
             upstream,
             pid: Arc::default(),
             state: Arc::default(),
+            identity: watch::Sender::new(identity),
         };
         let serving = proxy.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serving.clone().serve(stream));
+                let proxy = serving.clone();
+                let mut others = serving.identity.subscribe();
+                let identity = others.borrow_and_update().clone();
+                tokio::spawn(async move {
+                    let served = async {
+                        match identity {
+                            None => proxy.serve(stream).await,
+                            Some(identity) => {
+                                // Who does not like the certificate goes away.
+                                if let Ok(stream) = TlsAcceptor::from(identity.config).accept(stream).await {
+                                    proxy.serve(stream).await;
+                                }
+                            }
+                        }
+                    };
+                    tokio::select! {
+                        () = served => {}
+                        _ = others.changed() => {}
+                    }
+                });
             }
         });
         Ok(proxy)
+    }
+
+    /// From now on it is somebody else; connections that are open end.
+    pub fn become_another(&self, identity: Identity) {
+        self.identity.send_replace(Some(identity));
     }
 
     /// From now on: writes are counted from 1, requests are remembered, and these faults happen.
@@ -201,7 +235,7 @@ impl Proxy {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn serve(self, stream: TcpStream) {
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin) {
         let service = service_fn(|request| self.clone().answer(request));
         // What ends a connection is the fault itself, or the operator's end.
         let _ = hyper::server::conn::http1::Builder::new()
@@ -385,6 +419,10 @@ impl Proxy {
             return watched::Turn::Pass(Duration::ZERO);
         };
         state.events += 1;
+        if rule.swallowed == Some(state.events) {
+            state.fired += 1;
+            return watched::Turn::Skip;
+        }
         if rule.lost == Some(state.events) {
             state.fired += 1;
             return watched::Turn::Gone;

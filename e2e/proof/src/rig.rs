@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::api::Api;
+use crate::identity::Identity;
 use crate::objects::{self, KINDS, Objects};
 use crate::operator::{Operator, Start};
 use crate::proxy::Proxy;
@@ -70,6 +71,20 @@ impl Rig {
 
     /// The same with that operator, these words in front of its command line.
     pub async fn with(world: &World, program: &Path, before: Vec<String>) -> Said<Self> {
+        Self::made(world, program, before, None).await
+    }
+
+    /// The same, whose operator speaks TLS with the proxy, and trusts what [`Rig::trust`] names.
+    pub async fn with_tls(world: &World, identity: Identity) -> Said<Self> {
+        Self::made(world, &world.program, Vec::new(), Some(identity)).await
+    }
+
+    async fn made(
+        world: &World,
+        program: &Path,
+        before: Vec<String>,
+        identity: Option<Identity>,
+    ) -> Said<Self> {
         let place = world.places.fetch_add(1, Ordering::SeqCst);
         if place >= PLACES {
             return Err(format!("more than {PLACES} places"));
@@ -79,12 +94,22 @@ impl Rig {
         api.create("/api/v1/namespaces", &json!({"metadata": {"name": namespace}}))
             .await?;
         world.server.grant(&namespace)?;
-        let proxy = Proxy::start(api.clone()).await?;
+        let folder = world.server.folder().to_owned();
+        let authorities = match &identity {
+            Some(identity) => {
+                let file = folder.join(format!("{namespace}.ca"));
+                std::fs::write(&file, &identity.certificate).map_err(server::text)?;
+                Some(file)
+            }
+            None => None,
+        };
+        let proxy = Proxy::start(api.clone(), identity).await?;
         let start = Start {
             program: program.to_owned(),
-            folder: world.server.folder().to_owned(),
+            folder,
             namespace: namespace.clone(),
             token: server::token(place),
+            authorities,
             pod: "operator-0",
             before,
         };
@@ -99,9 +124,21 @@ impl Rig {
         })
     }
 
+    /// Puts other authorities into the file that the operator has, as a kubelet does: PEM, one behind the other.
+    pub fn trust(&self, identities: &[&Identity]) -> Said<()> {
+        let file = self.start.authorities.as_ref().ok_or("a rig without TLS")?;
+        let all: String = identities
+            .iter()
+            .map(|identity| identity.certificate.as_str())
+            .collect();
+        let next = file.with_extension("next");
+        std::fs::write(&next, all).map_err(server::text)?;
+        std::fs::rename(&next, file).map_err(server::text)
+    }
+
     /// A second operator beside it, behind a proxy of its own.
     pub async fn another(&self) -> Said<(Proxy, Operator)> {
-        let proxy = Proxy::start(self.api.clone()).await?;
+        let proxy = Proxy::start(self.api.clone(), None).await?;
         let start = Start {
             pod: "operator-1",
             ..self.start.clone()

@@ -267,19 +267,24 @@ pub fn later_token(place: usize) -> String {
 
 /// A kubeconfig for this server and token.
 pub fn kubeconfig(server: &str, token: &str) -> String {
-    with_user(server, &format!(r#""token": "{token}""#))
+    written(server, INSECURE, &format!(r#""token": "{token}""#))
 }
 
-/// A kubeconfig whose token is in a file, as it is in a pod.
-pub fn kubeconfig_by_file(server: &str, file: &Path) -> String {
-    with_user(server, &format!(r#""tokenFile": "{}""#, file.display()))
+/// A kubeconfig whose token is in a file, as it is in a pod. `authorities`: the file of what is trusted; absent = everybody is.
+pub fn kubeconfig_by_file(server: &str, token: &Path, authorities: Option<&Path>) -> String {
+    let trust = authorities.map_or(INSECURE.to_owned(), |file| {
+        format!(r#""certificate-authority": "{}""#, file.display())
+    });
+    written(server, &trust, &format!(r#""tokenFile": "{}""#, token.display()))
 }
 
-fn with_user(server: &str, user: &str) -> String {
+const INSECURE: &str = r#""insecure-skip-tls-verify": true"#;
+
+fn written(server: &str, trust: &str, user: &str) -> String {
     format!(
         r#"{{"apiVersion": "v1", "kind": "Config", "current-context": "proof",
  "contexts": [{{"name": "proof", "context": {{"cluster": "proof", "user": "proof"}}}}],
- "clusters": [{{"name": "proof", "cluster": {{"server": "{server}", "insecure-skip-tls-verify": true}}}}],
+ "clusters": [{{"name": "proof", "cluster": {{"server": "{server}", {trust}}}}}],
  "users": [{{"name": "proof", "user": {{{user}}}}}]}}"#
     )
 }

@@ -2,7 +2,6 @@
 //! come from a mirror. It stands on loopback, behind a certificate of its own.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use http_body_util::{BodyExt, Full};
@@ -10,12 +9,11 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+use crate::identity::Identity;
 use crate::rig::Rig;
 use crate::server::{Said, text};
 
@@ -37,18 +35,10 @@ pub struct Webhook {
 impl Webhook {
     /// Starts it for the namespace of a place, and waits until it is in force.
     pub async fn start(rig: &Rig) -> Said<Self> {
-        let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).map_err(text)?;
-        let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).map_err(text)?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(text)?
-            .with_no_client_auth()
-            .with_single_cert(vec![own.cert.der().clone()], key)
-            .map_err(text)?;
+        let own = Identity::new()?;
         let listener = TcpListener::bind("127.0.0.1:0").await.map_err(text)?;
         let port = listener.local_addr().map_err(text)?.port();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = TlsAcceptor::from(own.config);
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(serve(acceptor.clone(), stream));
@@ -56,7 +46,7 @@ impl Webhook {
         });
         let name = format!("changer-of-{}", rig.namespace);
         rig.api
-            .create(ALL, &configuration(&name, &rig.namespace, port, &own.cert.pem()))
+            .create(ALL, &configuration(&name, &rig.namespace, port, &own.certificate))
             .await?;
         let webhook = Self {
             path: format!("{ALL}/{name}"),

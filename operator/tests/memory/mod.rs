@@ -1,8 +1,9 @@
-//! A small API server in memory: lists what it was given, keeps what is applied, refuses what it is told to. No socket and no
-//! clock, so that ten minutes pass at once on a paused one.
+//! A small API server in memory: lists what it was given, keeps what is applied, refuses what it is told to, is away when it is
+//! told to. No socket and no clock, so that ten minutes pass at once on a paused one.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use http::{Method, Request, Response};
@@ -30,6 +31,8 @@ pub struct Memory {
     objects: Arc<Mutex<BTreeMap<String, Value>>>,
     seen: Arc<Mutex<Vec<(String, String)>>>,
     fault: Option<Fault>,
+    away: Arc<AtomicBool>,
+    missed: Arc<AtomicUsize>,
 }
 
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
@@ -49,9 +52,35 @@ impl Memory {
         let memory = self.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
             let memory = memory.clone();
-            async move { Ok::<_, Infallible>(memory.answer(request).await) }
+            async move {
+                if memory.away.load(Ordering::SeqCst) {
+                    memory.missed.fetch_add(1, Ordering::SeqCst);
+                    return Err(std::io::Error::from(std::io::ErrorKind::ConnectionRefused));
+                }
+                Ok(memory.answer(request).await)
+            }
         });
         Client::new(service, "default")
+    }
+
+    /// Whether nobody answers. Watches that are open say nothing, and do not end.
+    pub fn away(&self, is_away: bool) {
+        self.away.store(is_away, Ordering::SeqCst);
+    }
+
+    /// Requests while it was away.
+    pub fn missed(&self) -> usize {
+        self.missed.load(Ordering::SeqCst)
+    }
+
+    /// Puts an object there. No watch tells of it.
+    pub fn put(&self, (path, object): (String, Value)) {
+        self.objects.lock().unwrap().insert(path, object);
+    }
+
+    /// Takes an object away. No watch tells of it.
+    pub fn remove(&self, path: &str) {
+        self.objects.lock().unwrap().remove(path);
     }
 
     /// Method and path of all that was asked.
@@ -106,7 +135,10 @@ impl Memory {
         }
         match parts.method {
             Method::GET => self.read(&path),
-            Method::DELETE => whole(200, &json!({"kind": "Status", "status": "Success"})),
+            Method::DELETE => {
+                self.remove(&path);
+                whole(200, &json!({"kind": "Status", "status": "Success"}))
+            }
             Method::POST if path.ends_with("/token") => whole(201, &token(body)),
             Method::POST => self.keep(format!("{path}/{}", name(&body)), body),
             _ => self.keep(path, body),

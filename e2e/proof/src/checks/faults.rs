@@ -82,6 +82,13 @@ pub fn cases(created: &Arc<Reference>, renamed: &Arc<Reference>) -> Vec<Case> {
         "create",
         move |world| disturbed(world, reference, Vec::new(), Some(watch)),
     ));
+    cases.extend(lost_events(created, renamed));
+    cases
+}
+
+/// Each of the first events of each watch is lost.
+fn lost_events(created: &Arc<Reference>, renamed: &Arc<Reference>) -> Vec<Case> {
+    let mut cases = Vec::new();
     for kind in [
         "smtplisteners",
         "maildomains",
@@ -96,10 +103,26 @@ pub fn cases(created: &Arc<Reference>, renamed: &Arc<Reference>) -> Vec<Case> {
         let events = if kind == "secrets" { 1..=2 } else { 1..=4 };
         for event in events {
             let reference = of.clone();
+            let lost_so = WatchRule {
+                kind: kind.to_owned(),
+                lost: Some(event),
+                ..WatchRule::default()
+            };
             cases.push(Case::new(
                 "check_05_a_lost_event",
                 format!("{kind}: event {event}"),
-                move |world| lost(world, reference, kind, event),
+                move |world| lost(world, reference, lost_so),
+            ));
+            let reference = of.clone();
+            let swallowed = WatchRule {
+                kind: kind.to_owned(),
+                swallowed: Some(event),
+                ..WatchRule::default()
+            };
+            cases.push(Case::new(
+                "check_05_an_event_swallowed_without_a_word",
+                format!("{kind}: event {event}"),
+                move |world| lost(world, reference, swallowed),
             ));
         }
     }
@@ -170,21 +193,20 @@ async fn disturbed(
     Ok(Verdict::Held)
 }
 
-/// An event is lost, and the watch ends with 410 in its place: what was missed is found by the list that follows.
-async fn lost(
-    world: Arc<World>,
-    reference: Arc<Reference>,
-    kind: &'static str,
-    event: usize,
-) -> Said<Verdict> {
-    let rig = Rig::new(&world).await?;
+/// Seconds between two lists where an event is swallowed: ten minutes pass in `operator/tests/calm.rs`.
+const RENEWED: &str = "POSTROAD_RENEW_WATCHES=10";
+
+/// An event is lost, and the watch ends with 410 in its place, or goes on as if nothing had been: what was missed is found by the
+/// list that follows.
+async fn lost(world: Arc<World>, reference: Arc<Reference>, watch: WatchRule) -> Said<Verdict> {
+    let before = match watch.swallowed {
+        Some(_) => vec!["env".to_owned(), RENEWED.to_owned()],
+        None => Vec::new(),
+    };
+    let rig = Rig::with(&world, &world.program, before).await?;
     reference.operation.prepare(&rig).await?;
     rig.operator.down().await;
-    let watch = WatchRule {
-        kind: kind.to_owned(),
-        lost: Some(event),
-        ..WatchRule::default()
-    };
+    let kind = watch.kind.clone();
     rig.proxy.begin(Vec::new(), Some(watch));
     rig.operator.up();
     rig.until("the operator's watches", async |rig| {
