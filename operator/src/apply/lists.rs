@@ -5,7 +5,8 @@
 //! the API server refuses both; of another name, clients reach what nobody asked for.
 //!
 //! A container that was renamed is theirs as well, and would run beside ours, on our ports and our volume. Containers that others
-//! add stay: only one that says it has every port of ours is ours under another name, as the containers of a pod share its addresses.
+//! add stay: only one that says it has every port of ours is ours under another name, as the containers of a pod share its addresses;
+//! and so is one that mounts every volume of ours, the spool and the keys of the admin endpoint among them: two on one spool break it.
 
 use serde_json::{Value, json};
 
@@ -47,20 +48,25 @@ pub fn renamed(kind: &str, applied: &Value, wanted: &Value) -> Option<Value> {
     let is_known = |container: &&Value| wanted.iter().any(|ours| ours["name"] == container["name"]);
     let taken: Vec<Value> = live
         .iter()
-        .filter(|container| !is_known(container) && wanted.iter().any(|ours| has_all_ports(container, ours)))
+        .filter(|container| !is_known(container) && wanted.iter().any(|ours| is_ours_too(container, ours)))
         .map(|container| json!({"name": container["name"], "$patch": "delete"}))
         .collect();
     (!taken.is_empty()).then(|| json!({"spec": {"template": {"spec": {"containers": taken}}}}))
 }
 
-fn has_all_ports(theirs: &Value, ours: &Value) -> bool {
-    let list = &OF_A_CONTAINER[0];
-    let of = |container: &Value| container[list.name].as_array().cloned().unwrap_or_default();
+/// Whether a container of another name is ours: it has every port of ours, or every volume, wherever it mounts them.
+fn is_ours_too(theirs: &Value, ours: &Value) -> bool {
+    let [ports, _] = &OF_A_CONTAINER;
+    has_all(theirs, ours, "ports", ports.keys) || has_all(theirs, ours, "volumeMounts", &["name"])
+}
+
+fn has_all(theirs: &Value, ours: &Value, list: &str, keys: &[&str]) -> bool {
+    let of = |container: &Value| container[list].as_array().cloned().unwrap_or_default();
     let (theirs, ours) = (of(theirs), of(ours));
-    let is_there = |port: &Value| {
+    let is_there = |entry: &Value| {
         theirs
             .iter()
-            .any(|other| list.keys.iter().all(|key| other[*key] == port[*key]))
+            .any(|other| keys.iter().all(|key| other[*key] == entry[*key]))
     };
     !ours.is_empty() && ours.iter().all(is_there)
 }
@@ -243,6 +249,31 @@ mod tests {
             json!([{"name": "mtax", "$patch": "delete"}])
         );
         assert_eq!(renamed("Service", &both, &wanted), None);
+
+        // Of other ports as well, and mounted elsewhere; a sidecar that reads the spool alone is somebody's.
+        let mounts = |names: &[&str], folder: &str| {
+            let one = |name: &&str| json!({"name": name, "mountPath": format!("/{folder}/{name}")});
+            Value::Array(names.iter().map(one).collect())
+        };
+        let with = |mut container: Value, mounts: Value| {
+            container["volumeMounts"] = mounts;
+            container
+        };
+        let ours = with(
+            of("mta", &[10_025, 8_080]),
+            mounts(&["queue", "config", "admin"], "a"),
+        );
+        let moved = with(
+            of("mtax", &[9]),
+            mounts(&["admin", "queue", "config", "tmp"], "b"),
+        );
+        let backup = with(of("backup", &[9]), mounts(&["queue"], "a"));
+        let all = set(&[&ours, &moved, &backup]);
+        let taken = renamed("StatefulSet", &all, &set(&[&ours])).unwrap();
+        assert_eq!(
+            taken["spec"]["template"]["spec"]["containers"],
+            json!([{"name": "mtax", "$patch": "delete"}])
+        );
         assert!(are_in("Service") && are_in("StatefulSet") && !are_in("Secret"));
     }
 }

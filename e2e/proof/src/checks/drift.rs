@@ -56,6 +56,20 @@ pub fn cases(created: &Arc<Reference>) -> Vec<Case> {
         "labels and annotations of others",
         move |world| added(world, reference),
     ));
+    for (what, also) in [
+        ("its name and its ports", Also::Ports),
+        (
+            "its name, its ports, its image and where it mounts its volumes",
+            Also::Everything,
+        ),
+    ] {
+        let reference = created.clone();
+        cases.push(Case::new(
+            "check_26_our_container_is_known_under_another_name",
+            what,
+            move |world| disguised(world, reference, also),
+        ));
+    }
     for name in ["services/edge", "services/edge-peers"] {
         for (what, change) in [("a port is added", Port::Added), ("TCP becomes UDP", Port::Udp)] {
             let reference = created.clone();
@@ -67,6 +81,57 @@ pub fn cases(created: &Arc<Reference>) -> Vec<Case> {
         }
     }
     cases
+}
+
+/// What somebody changes of our container, beside its name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Also {
+    Ports,
+    Everything,
+}
+
+/// Two daemons on one volume would break the spool. A sidecar of somebody that reads it stays.
+async fn disguised(world: Arc<World>, reference: Arc<Reference>, also: Also) -> Said<Verdict> {
+    let rig = place(&world, &reference).await?;
+    let path = rig.path("statefulsets", "edge");
+    let mut set = rig.api.get(&path).await?;
+    let containers = set
+        .pointer_mut("/spec/template/spec/containers")
+        .and_then(Value::as_array_mut)
+        .ok_or("no containers")?;
+    let container = containers.first_mut().ok_or("no container")?;
+    container["name"] = json!("theirs");
+    container["ports"] = json!([{"name": "other", "containerPort": 9_999, "protocol": "TCP"}]);
+    // They are about ports that it does not have any more.
+    for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
+        container[probe] = Value::Null;
+    }
+    if also == Also::Everything {
+        container["image"] = json!("theirs:1");
+        for mount in container["volumeMounts"].as_array_mut().into_iter().flatten() {
+            let elsewhere = format!("/elsewhere{}", mount["mountPath"].as_str().unwrap_or_default());
+            mount["mountPath"] = json!(elsewhere);
+        }
+    }
+    containers.push(json!({
+        "name": "reader", "image": "reader:1",
+        "volumeMounts": [{"name": "queue", "mountPath": "/spool", "readOnly": true}],
+    }));
+    rig.api.replace(&path, &set).await??;
+    rig.until("ours is back alone, and the sidecar stays", async |rig| {
+        let set = rig.api.get(&path).await?;
+        let containers = set["spec"]["template"]["spec"]["containers"].as_array().cloned();
+        let mut names: Vec<_> = containers
+            .unwrap_or_default()
+            .iter()
+            .map(|container| container["name"].as_str().unwrap_or_default().to_owned())
+            .collect();
+        names.sort();
+        Ok(names == ["mta", "reader"])
+    })
+    .await?;
+    rig.quiet(0).await?;
+    Ok(Verdict::Held)
 }
 
 /// What somebody does to the ports of a Service.
