@@ -12,6 +12,7 @@
 //! * [`lost`]: volumes that a person declared lost. `losses`: claims marked, pods told.
 //! * [`selftest`]: what the listener finds out about itself.
 //! * [`orders`]: annotations of a person, to pause and to hibernate. [`unattached`]: volumes that cannot be attached.
+//!   `unbound`: claims without a volume.
 //! * [`spool_format`]: the format of the spools that every pod reads.
 //! * [`volumes`]: larger volumes: claims grow, the StatefulSet is made anew around its pods.
 //! * [`current`]: asked before anything is taken away.
@@ -44,6 +45,7 @@ mod settling;
 mod spool_format;
 pub mod status;
 pub mod unattached;
+mod unbound;
 pub mod validate;
 pub mod volumes;
 

@@ -3,6 +3,7 @@
 pub mod autoscaled;
 pub mod away;
 pub mod clock;
+pub mod confirmed;
 pub mod deletion;
 pub mod drift;
 pub mod faults;
@@ -12,10 +13,12 @@ pub mod forever;
 pub mod interrupted;
 pub mod leaders;
 pub mod many;
+pub mod mistyped;
 pub mod rivals;
 pub mod signing;
 pub mod stale;
 pub mod state;
+pub mod storage;
 pub mod surroundings;
 pub mod uninstalled;
 pub mod unsatisfiable;
@@ -50,6 +53,9 @@ pub fn all(references: &[Arc<Reference>], exhaustive: bool) -> Said<Vec<Case>> {
     cases.extend(away::cases(of(Operation::Rename)?));
     cases.extend(clock::cases(of(Operation::Rename)?));
     cases.extend(rivals::cases());
+    cases.extend(confirmed::cases());
+    cases.extend(storage::cases(created));
+    cases.extend(mistyped::cases());
     cases.extend(autoscaled::cases(
         of(Operation::ScaleUp)?,
         of(Operation::ScaleDown)?,

@@ -236,6 +236,27 @@ impl Server {
         self.define()
     }
 
+    /// What would be stored of an object in YAML that a person applies in a namespace. Errors: the refusal.
+    pub fn would_apply(&self, namespace: &str, yaml: &str) -> Said<serde_json::Value> {
+        let args = [
+            "apply",
+            "--dry-run=server",
+            "--output",
+            "json",
+            "--filename",
+            "-",
+            "--namespace",
+            namespace,
+        ];
+        let stored = Shell::new(self.cluster.tool("kubectl"))
+            .args(args)
+            .env("KUBECONFIG", self.folder.path().join("admin.kubeconfig"))
+            .input(yaml)
+            .read()
+            .map_err(text)?;
+        serde_json::from_str(&stored).map_err(text)
+    }
+
     fn kubectl(&self, args: &[&str], input: &str) -> Said<()> {
         Shell::new(self.cluster.tool("kubectl"))
             .args(args)

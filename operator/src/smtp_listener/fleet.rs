@@ -26,6 +26,7 @@ use super::scale::{self, Plan, Said};
 use super::spool_format::SPOOL_FORMAT;
 use super::status::{Found, Seen, Unattached};
 use super::unattached;
+use super::unbound;
 use super::volumes::{self, Growth};
 use crate::apply;
 use crate::context::Ctx;
@@ -112,6 +113,7 @@ pub async fn run(
     let rollout = replacing::run(listener, names, &members, set.as_ref(), ctx).await?;
     let mut found = found(listener, names, prepared, base, set.as_ref(), members, rollout);
     found.unattached = unattached(names, children, &fleet);
+    found.unbound = unbound::sentences(names, &children.claims, listener.spec.replicas);
     found.holding = fleet.holding().map(|ordinal| names.pod(ordinal)).collect();
     found.hibernates = fleet.hibernates;
     found.growth = growth;
@@ -564,6 +566,7 @@ fn found(
         growth: Growth::default(),
         remade: false,
         unattached: Vec::new(),
+        unbound: Vec::new(),
         holding: Vec::new(),
         hibernates: false,
         addresses: prepared.map(|prepared| prepared.addresses.clone()),

@@ -61,6 +61,8 @@ pub struct Found {
     pub not_lost: Vec<String>,
     /// Volumes that cannot be attached.
     pub unattached: Vec<Unattached>,
+    /// Pods that stay whose claims have no volume yet: sentences.
+    pub unbound: Vec<String>,
     /// Pods, there or not, whose claims may hold mail.
     pub holding: Vec<String>,
     /// A person had the pods let go.
@@ -204,6 +206,7 @@ fn ready(
                 Ok(state) => (!state.not_accepting.is_empty())
                     .then(|| format!("{}: {}", pod.name, state.not_accepting)),
             });
+        let why = found.unbound.first().cloned().or(why);
         return NewCondition::new(
             READY,
             Some(false),
@@ -296,7 +299,11 @@ fn moving(wanted: i32, serving: &[&Seen], found: &Found, config: &NewCondition) 
     } else if !leaving.is_empty() {
         Some(format!("on their way out: {}", leaving.join(", ")))
     } else if serving.len() != due || found.replicas != wanted {
-        Some(serve(serving.len(), wanted, found))
+        let waits = found
+            .unbound
+            .first()
+            .map_or(String::new(), |why| format!("; {why}"));
+        Some(serve(serving.len(), wanted, found) + &waits)
     } else if let Rollout::UnderWay(rollout) = &found.rollout {
         Some(rollout::sentence(rollout))
     } else if found.remade {
