@@ -59,10 +59,22 @@ impl Versions {
 
     /// Whether a Secret is there in this version still. `false` where nothing is known.
     pub fn holds(&self, namespace: &str, name: &str, version: &str) -> bool {
+        self.told(namespace, |known| {
+            known.get(name).map(String::as_str) == Some(version)
+        })
+    }
+
+    /// Whether there is no such Secret. `false` where nothing is known.
+    pub fn lacks(&self, namespace: &str, name: &str) -> bool {
+        self.told(namespace, |known| !known.contains_key(name))
+    }
+
+    /// What holds of the versions by name; `false` where nothing is known.
+    fn told(&self, namespace: &str, holds: impl Fn(&HashMap<String, String>) -> bool) -> bool {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(namespace).is_some_and(|watched| {
             let is_told = watched.is_whole && !watched.is_broken && watched.listed.is_none();
-            is_told && watched.known.get(name).map(String::as_str) == Some(version)
+            is_told && holds(&watched.known)
         })
     }
 }
@@ -108,6 +120,8 @@ mod tests {
         versions.hear("mail", &Said::Ok(Event::Apply(secret("keys", "1"))));
         assert!(versions.holds("mail", "keys", "1"));
         assert!(!versions.holds("shop", "keys", "1"), "another namespace");
+        assert!(versions.lacks("mail", "gone") && !versions.lacks("mail", "keys"));
+        assert!(!versions.lacks("shop", "gone"), "nothing is known of it");
         versions.forget("mail");
         assert!(!versions.holds("mail", "keys", "1"));
     }

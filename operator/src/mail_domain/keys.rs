@@ -64,6 +64,15 @@ pub async fn gather(object: &MailDomain, ctx: &Arc<Ctx>) -> Result<Option<Gather
         gathered.keys = keys.to_vec();
         return Ok(Some(gathered));
     }
+    // Thousands wait for their turn: to look for a Secret that is not made yet would be most of what is asked.
+    if dkim.secret_ref.is_none()
+        && ctx.maker.is_at(&uid)
+        && ctx.secret_versions.lacks(&namespace, &gathered.secret)
+    {
+        gathered.trouble = Some(being_made());
+        gathered.making = true;
+        return Ok(Some(gathered));
+    }
     match secret_of(ctx, &namespace, &gathered.secret).await {
         Ok(found) => match judged(object, dkim, found.as_ref(), &gathered.secret) {
             Ok((keys, missing)) => {
@@ -255,6 +264,12 @@ impl Default for Maker {
 }
 
 impl Maker {
+    /// Whether keys of this MailDomain are being made.
+    fn is_at(&self, uid: &str) -> bool {
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        jobs.get(uid) == Some(&None)
+    }
+
     /// Has keys made, unless they are being made; says how that stands.
     fn make(
         &self,
@@ -262,13 +277,13 @@ impl Maker {
         missing: Vec<DkimAlgorithm>,
         into: Option<&Secret>,
         ctx: &Arc<Ctx>,
-    ) -> (&'static str, String) {
+    ) -> Trouble {
         let uid = object.uid().unwrap_or_default();
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let known = jobs.get(&uid).cloned();
         let stands = match &known {
             Some(Some(failed)) => (reason::API_ERROR, format!("keys could not be made: {failed}")),
-            _ => (reason::KEYS_BEING_MADE, "keys are being made".to_owned()),
+            _ => being_made(),
         };
         if known != Some(None) {
             jobs.insert(uid.clone(), None);
@@ -289,6 +304,10 @@ impl Maker {
         }
         stands
     }
+}
+
+fn being_made() -> Trouble {
+    (reason::KEYS_BEING_MADE, "keys are being made".to_owned())
 }
 
 struct Task {
