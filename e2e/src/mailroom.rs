@@ -6,6 +6,7 @@
 //!
 //! Built as values, so that a story can change any field before it applies them.
 
+use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -205,6 +206,23 @@ impl<'a> Mailroom<'a> {
         )
     }
 
+    /// Submits these mails in the same way, a few at a time.
+    pub fn send_all(&self, server: &Server, mails: &[Mail]) -> Outcome {
+        let client = &self.scene.world.peers.namespace;
+        let send = |mail| submit(Place::Pod(client), Program::Swaks, server, mail);
+        let each = mails.len().div_ceil(AT_ONCE).max(1);
+        thread::scope(|scope| {
+            let lanes = mails.chunks(each);
+            let lanes: Vec<_> = lanes
+                .map(|mails| scope.spawn(move || mails.iter().try_for_each(send)))
+                .collect();
+            lanes.into_iter().try_for_each(|lane| {
+                let broken = |_| Err(Failure::wrong("a thread that submits broke"));
+                lane.join().unwrap_or_else(broken)
+            })
+        })
+    }
+
     /// Submits that many short mails for the far user to each of the pods.
     pub fn send_through(&self, pods: &[&str], each: usize) -> Outcome<Vec<Mail>> {
         let mut mails = Vec::new();
@@ -351,6 +369,8 @@ fn next() -> u64 {
 
 /// The egress address that listeners declare: in documentation's range, so that nothing is ever sent from it.
 pub const EGRESS: &str = "192.0.2.10";
+/// Mails that are submitted at once.
+const AT_ONCE: usize = 4;
 /// How long anything may take to become ready.
 pub const READY: Duration = Duration::from_mins(2);
 const API: &str = "postroad.dev/v1alpha1";

@@ -41,13 +41,19 @@ pub(crate) fn ask(order: &str) -> Result<String, Failed> {
     Ok(answer)
 }
 
-/// What can be ordered; each key of an order by itself.
+/// What can be ordered; each key of an order by itself, and several orders in a list.
 ///
 /// `{"show": "customer"}`, `{"show": "record"}`; `{"provider": NAME, "overQuota": true, "throttled": true, "down": true,
-/// "renew": true, "odd": {"at": "Mail", "text": "421 …", "times": 1}}`; `{"tokenLife": SECONDS}`, `{"endTokens": true}`,
-/// `{"delegated": false}`, `{"trust": {"keys": JWKS, "issuer": TEXT}}`.
+/// "mistaken": true, "renew": true, "odd": {"at": "Mail", "text": "421 …", "times": 1}}`; `{"tokenLife": SECONDS}`, `{"endTokens": true}`,
+/// `{"delegated": false}`, `{"entraAhead": SECONDS}`, `{"trust": {"keys": JWKS, "issuer": TEXT}}`.
 fn obey(shared: &mut Shared, order: &Value) -> Result<Value, String> {
     let mut answer = json!({});
+    if let Value::Array(orders) = order {
+        for order in orders {
+            answer = obey(shared, order)?;
+        }
+        return Ok(answer);
+    }
     for (name, value) in order.as_object().ok_or("no object")? {
         match (name.as_str(), value) {
             ("show", Value::String(what)) if what == "customer" => answer = shared.customer.shown(),
@@ -59,6 +65,7 @@ fn obey(shared: &mut Shared, order: &Value) -> Result<Value, String> {
             ("tokenLife", value) => shared.token_life = value.as_i64().ok_or("no seconds")?,
             ("endTokens", Value::Bool(true)) => shared.end_tokens(),
             ("delegated", Value::Bool(is)) => shared.is_delegated = *is,
+            ("entraAhead", value) => shared.entra_ahead = value.as_i64().ok_or("no seconds")?,
             ("trust", trust) => {
                 let issuer = trust["issuer"].as_str().ok_or("no issuer")?;
                 shared.trusted = (trust["keys"].clone(), issuer.to_owned());
@@ -70,7 +77,7 @@ fn obey(shared: &mut Shared, order: &Value) -> Result<Value, String> {
     Ok(answer)
 }
 
-const SWITCHES: [&str; 5] = ["overQuota", "throttled", "down", "renew", "odd"];
+const SWITCHES: [&str; 6] = ["overQuota", "throttled", "down", "mistaken", "renew", "odd"];
 
 fn switch(shared: &mut Shared, stand: &'static Stand, order: &Value) -> Result<(), String> {
     let switches = shared.switches(stand);
@@ -78,6 +85,7 @@ fn switch(shared: &mut Shared, stand: &'static Stand, order: &Value) -> Result<(
         ("overQuota", &mut switches.over_quota),
         ("throttled", &mut switches.throttled),
         ("down", &mut switches.down),
+        ("mistaken", &mut switches.mistaken),
     ] {
         if !order[name].is_null() {
             *place = order[name]
@@ -145,18 +153,24 @@ mod tests {
         let before = shared.customer.login(stand).password;
         obey(&mut shared, &json!({"provider": "Gmail", "renew": true})).unwrap();
         assert_ne!(shared.customer.login(stand).password, before);
+        let both = ["Gmail", "Exim"].map(|name| json!({"provider": name, "down": true}));
+        obey(&mut shared, &json!(both)).unwrap();
+        assert!(shared.switches(stand).down);
+        assert!(shared.switches(Stand::named("Exim").unwrap()).down);
         let shown = obey(&mut shared, &json!({"show": "customer"})).unwrap();
         assert_eq!(
             shown["logins"]["Gmail"]["password"],
             shared.customer.login(stand).password
         );
         for bad in [
-            json!([]),
+            json!("down"),
+            json!([{"provider": "Nobody"}]),
             json!({"provider": "Nobody"}),
             json!({"overQuota": true}),
             json!({"provider": "Gmail", "down": 1}),
             json!({"provider": "Gmail", "odd": {"at": "Noon"}}),
             json!({"tokenLife": "long"}),
+            json!({"entraAhead": "an hour"}),
             json!({"explode": true}),
         ] {
             assert!(obey(&mut shared, &bad).is_err(), "{bad}");

@@ -27,6 +27,7 @@ pub(crate) fn play(world: &'static World) -> Result<(), Failed> {
                 .keys
                 .server(stand.hosts, stand.known == Known::Certificate)?
         };
+        let mistaken = world.lock().customer.keys.server(&[ANOTHER], false)?;
         for (port, implicit, own) in stand.ports() {
             let door = Door {
                 world,
@@ -34,6 +35,7 @@ pub(crate) fn play(world: &'static World) -> Result<(), Failed> {
                 port,
                 implicit,
                 tls: tls.clone(),
+                mistaken: mistaken.clone(),
             };
             let listener = listen(own)?;
             thread::spawn(move || door.open(own, Some(listener)));
@@ -69,6 +71,8 @@ struct Door {
     port: u16,
     implicit: bool,
     tls: Arc<ServerConfig>,
+    /// With a certificate for another name.
+    mistaken: Arc<ServerConfig>,
 }
 
 impl Door {
@@ -152,7 +156,9 @@ impl Door {
         let Stream::Clear(stream) = std::mem::replace(&mut line.stream, Stream::None) else {
             return Err("TLS inside of TLS".into());
         };
-        let mut tls = StreamOwned::new(ServerConnection::new(self.tls.clone())?, stream);
+        let is_mistaken = self.world.lock().switches(self.stand).mistaken;
+        let config = if is_mistaken { &self.mistaken } else { &self.tls };
+        let mut tls = StreamOwned::new(ServerConnection::new(config.clone())?, stream);
         while tls.conn.is_handshaking() {
             tls.conn.complete_io(&mut tls.sock)?;
         }
@@ -280,6 +286,8 @@ fn give_token(world: &World, of: Authority, stream: TcpStream, tls: Arc<ServerCo
     Ok(())
 }
 
+/// A host that no provider has.
+const ANOTHER: &str = "another.host.example";
 /// Between two looks at a port that nobody knocks at.
 const LOOK: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_mins(10);

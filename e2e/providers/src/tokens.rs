@@ -61,7 +61,10 @@ pub(crate) fn answer(
 ) -> Result<(u16, Value), Failed> {
     let judged = match of {
         Authority::Google => google(shared, path, form, now),
-        Authority::Entra => entra(shared, path, form, now),
+        Authority::Entra => {
+            let now = now + shared.entra_ahead;
+            entra(shared, path, form, now)
+        }
     };
     shared.record.tokens.push(json!({
         "host": of.host(), "client": form.get("client_id"),
@@ -423,6 +426,13 @@ mod tests {
         let other = statement("https://evil.example", "two");
         assert_eq!(with(id, &[kind, ("client_assertion", &other)]).0, 401);
         assert_eq!(with(id, &[("client_secret", secret)]).0, 401);
+        world.lock().entra_ahead = 3_600;
+        let late = statement(&url, "three");
+        let said = with(id, &[kind, ("client_assertion", &late)]).1;
+        assert!(
+            said["error_description"].to_string().contains("AADSTS700024"),
+            "{said}"
+        );
 
         let id = applications[2].id.as_str();
         assert_eq!(
@@ -431,7 +441,7 @@ mod tests {
             "no key is trusted"
         );
         let shared = world.lock();
-        assert_eq!(shared.record.tokens.len(), 9);
+        assert_eq!(shared.record.tokens.len(), 10);
     }
 
     #[test]

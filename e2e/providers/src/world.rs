@@ -25,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) token_life: i64,
     /// The domain's administrator lets the service account of Google act for mailboxes.
     pub(crate) is_delegated: bool,
+    /// Seconds by which the clock of Entra is ahead.
+    pub(crate) entra_ahead: i64,
     /// Keys of the cluster whose tokens Entra trusts (RFC 7517), and their issuer.
     pub(crate) trusted: (Value, String),
     pub(crate) record: Record,
@@ -35,6 +37,7 @@ pub(crate) struct Shared {
 
 /// How a provider is today.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is switched by itself")]
 pub(crate) struct Switches {
     /// The account has sent what it may.
     pub(crate) over_quota: bool,
@@ -42,6 +45,8 @@ pub(crate) struct Switches {
     pub(crate) throttled: bool,
     /// Nobody listens.
     pub(crate) down: bool,
+    /// It shows the certificate of another host.
+    pub(crate) mistaken: bool,
     /// A reply that is given next, where, and how often.
     pub(crate) odd: Option<(At, String, u64)>,
     /// Connections that are open.
@@ -78,6 +83,7 @@ impl World {
             switches: BTreeMap::new(),
             token_life: 3_599,
             is_delegated: true,
+            entra_ahead: 0,
             trusted: (Value::Null, String::new()),
             record: Record::default(),
             tokens: Vec::new(),

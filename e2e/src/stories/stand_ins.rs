@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::dns::Zone;
 use crate::images;
-use crate::kubectl::{Failure, Namespace, Outcome, until};
+use crate::kubectl::{Failure, Namespace, Outcome};
 use crate::mailroom::LISTENER;
 use crate::peers;
 use crate::shell::Shell;
@@ -38,7 +38,8 @@ impl<'a> StandIns<'a> {
         for place in &places {
             namespace.apply(&service(place).to_string())?;
         }
-        let mut zones = Vec::new();
+        // Regions that are not played do not exist.
+        let mut zones = vec![Zone::new("amazonaws.com")];
         for place in &places {
             let address = peers::address(namespace, &service_name(place))?;
             for host in place["hosts"].as_array().into_iter().flatten() {
@@ -78,41 +79,26 @@ impl<'a> StandIns<'a> {
         Ok(())
     }
 
-    /// Gives an order.
+    /// Gives an order, or several.
     pub(super) fn order(&self, order: &Value) -> Outcome {
         self.ask(order).map(drop)
     }
 
     /// The same to all providers.
     pub(super) fn order_all(&self, switch: &str, value: bool) -> Outcome {
-        for name in &self.names {
-            self.order(&json!({"provider": name, switch: value}))?;
-        }
-        Ok(())
+        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+        self.order_each(&names, switch, value)
+    }
+
+    /// The same to each of these providers, at once.
+    pub(super) fn order_each(&self, providers: &[&str], switch: &str, value: bool) -> Outcome {
+        let one = |name: &&str| json!({"provider": name, switch: value});
+        self.order(&providers.iter().map(one).collect())
     }
 
     /// All that they saw.
     pub(super) fn record(&self) -> Outcome<Record> {
         self.ask(&json!({"show": "record"})).map(Record)
-    }
-
-    /// Waits until that many messages with this mark in their subject were taken, and gives them.
-    pub(super) fn await_messages(&self, mark: &str, count: usize, limit: Duration) -> Outcome<Vec<Value>> {
-        let mut found = Vec::new();
-        let came = until(limit, || {
-            found = self.record()?.messages(mark);
-            Ok(found.len() >= count)
-        });
-        came.map_err(|_| {
-            let taken: Vec<_> = found
-                .iter()
-                .map(|message| message["subject"].to_string())
-                .collect();
-            Failure::wrong(format!(
-                "{count} messages {mark} were expected within {limit:?}, these came: {taken:?}"
-            ))
-        })?;
-        Ok(found)
     }
 
     fn ask(&self, order: &Value) -> Outcome<Value> {
