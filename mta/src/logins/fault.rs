@@ -66,8 +66,10 @@ pub fn of_authority(error: &str, description: &str, skew: Option<i64>) -> LoginF
     ]
     .iter()
     .any(|words| said.contains(words));
+    // Entra says so in so many words; where it shows its clock too, that decides.
+    let is_sure = error == "invalid_grant" || (said.contains("aadsts700024") && skew.is_none());
     match error {
-        _ if about_time && (is_off || error == "invalid_grant") => LoginFault::ClockSkew,
+        _ if about_time && (is_off || is_sure) => LoginFault::ClockSkew,
         // Google: no delegation for this client and scope.
         "unauthorized_client" | "access_denied" => LoginFault::DelegationMissing,
         _ => LoginFault::TokenRefused,
@@ -176,6 +178,18 @@ mod tests {
                 "AADSTS700024: Client assertion is not within its valid time range.",
                 Some(-900),
                 LoginFault::ClockSkew,
+            ),
+            (
+                "invalid_client",
+                "AADSTS700024: Client assertion is not within its valid time range.",
+                None,
+                LoginFault::ClockSkew,
+            ),
+            (
+                "invalid_client",
+                "AADSTS700024: Client assertion is not within its valid time range.",
+                Some(0),
+                LoginFault::TokenRefused,
             ),
             (
                 "unauthorized_client",
