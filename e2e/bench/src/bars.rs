@@ -32,6 +32,7 @@ const BARS: &[Bar] = &[
     bar("B3", &["rsa"], Must::AtLeast(1_200.0)),
     bar("B3", &["ed25519"], Must::AtLeast(3_000.0)),
     bar("B4", &[], Must::AtLeast(3_000.0)),
+    bar("B4", &["p50", "added"], Must::AtMost(1.0)),
     bar("B5", &["memory"], Must::AtMost(150.0)),
     bar("B5", &["bandwidth"], Must::AtLeast(60.0)),
     bar("B6", &["memory"], Must::AtMost(300.0)),

@@ -12,7 +12,15 @@ use crate::zone;
 
 /// Ours, with the next hop of the probe.
 #[derive(Debug)]
-pub struct Judge<'a>(pub &'a Probe);
+pub struct Judge<'a> {
+    /// The next hop.
+    pub probe: &'a Probe,
+    /// Whether senders are judged; otherwise all else is as it is with it.
+    pub judges: bool,
+}
+
+const UNJUDGED: &str = "verification: {spf: {mode: Disabled}, dkim: {mode: Disabled}, arc: {mode: Disabled}, dmarc: {mode: Disabled}}
+";
 
 impl Server for Judge<'_> {
     fn name(&self) -> &'static str {
@@ -20,7 +28,11 @@ impl Server for Judge<'_> {
     }
 
     fn settings(&self) -> &'static str {
-        "verification as it comes: SPF, DKIM, ARC and DMARC; behind the PROXY protocol"
+        if self.judges {
+            "verification as it comes: SPF, DKIM, ARC and DMARC; behind the PROXY protocol"
+        } else {
+            "the same without verification"
+        }
     }
 
     fn version(&self) -> Outcome<String> {
@@ -36,6 +48,7 @@ impl Server for Judge<'_> {
                 to.port()
             )
         };
+        let verification = if self.judges { "" } else { UNJUDGED };
         let text = format!(
             "format: 1
 hostname: postroad.bench.example
@@ -43,7 +56,7 @@ spool: {{directory: {}/spool, highWaterPercent: 99}}
 ports: [{{name: bench, address: '{address}', role: Transfer, tls: Disabled}}]
 proxyProtocol: {{mode: Required, trustedSources: [127.0.0.0/8]}}
 resolvers: ['{}']
-domains:
+{verification}domains:
 - {{name: {PROBED}, inbound: {}}}
 - {{name: sink.example, inbound: {}}}
 limits: {{messageSize: 100Mi, connections: 50000, connectionsPerClient: 50000, messagesPerConnection: 1000000}}
@@ -51,7 +64,7 @@ admin: {{health: '{health}'}}
 ",
             folder.path().display(),
             zone::ADDRESS,
-            inbound(self.0.address),
+            inbound(self.probe.address),
             inbound(dead)
         );
         launch(folder, Greets::Proxied, [address, health], &text)

@@ -96,6 +96,16 @@ fn of_test(
     if bench.servers.iter().any(|server| server.name() == postfix.name()) {
         servers.push(postfix);
     }
+    with_servers(bench, test, servers, measure)
+}
+
+/// Measures with these servers in place of those of the run, and tells how they are set.
+fn with_servers(
+    bench: &mut Bench,
+    test: &'static str,
+    servers: Vec<Box<dyn Server>>,
+    measure: impl FnOnce(&mut Bench) -> Outcome,
+) -> Outcome {
     for server in &servers {
         let told = format!(
             "{test}, {} {}: {}",
