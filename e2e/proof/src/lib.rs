@@ -15,6 +15,7 @@ pub mod api;
 pub mod case;
 pub mod checks;
 pub mod daemon;
+pub mod earlier;
 pub mod identity;
 pub mod logins;
 pub mod managed;

@@ -11,6 +11,7 @@ use futures::StreamExt;
 use postroad_e2e::report::Count;
 use postroad_proof::case::{self, Case, Verdict};
 use postroad_proof::checks;
+use postroad_proof::earlier;
 use postroad_proof::operation::{self, Reference};
 use postroad_proof::rig::World;
 use postroad_proof::server::{self, Said, Server};
@@ -39,9 +40,13 @@ struct Args {
     /// The operator; built from the tree where none is given.
     #[arg(long)]
     program: Option<std::path::PathBuf>,
-    /// The operator of another version, for the cases of two versions; they are skipped without.
+    /// The operator of another version, for the cases of two versions. Absent = an exhaustive run builds an earlier one, others skip
+    /// these cases.
     #[arg(long, env = "POSTROAD_OPERATOR_OTHER")]
     other: Option<std::path::PathBuf>,
+    /// Builds the other operator from this commit. Absent = the newest release, or the commit before the operator last changed.
+    #[arg(long, conflicts_with = "other")]
+    other_commit: Option<String>,
     /// Says which cases there are, and plays none.
     #[arg(long)]
     list: bool,
@@ -85,7 +90,7 @@ async fn prove(args: &Args) -> Said<Count> {
         Some(program) => program.clone(),
         None => server::operator(args.release || args.exhaustive)?,
     };
-    let world = World::new(Server::start().await?, program, args.other.clone());
+    let world = World::new(Server::start().await?, program, other(args)?);
     eprintln!(
         "operator: API server up after {:.0?}; seed {}",
         started.elapsed(),
@@ -120,6 +125,21 @@ async fn prove(args: &Args) -> Said<Count> {
     sum += play_all(&world, alone, 1).await;
     eprintln!("operator: all of it took {:.0?}", started.elapsed());
     Ok(sum)
+}
+
+/// The operator of another version. Nothing to build it from is no failure: its cases say that they are skipped.
+fn other(args: &Args) -> Said<Option<std::path::PathBuf>> {
+    match (&args.other, &args.other_commit) {
+        (Some(program), _) => Ok(Some(program.clone())),
+        (None, Some(commit)) => earlier::operator(Some(commit)).map(Some),
+        (None, None) if args.exhaustive => {
+            let built = earlier::operator(None);
+            Ok(built
+                .inspect_err(|error| eprintln!("    no earlier operator: {error}"))
+                .ok())
+        }
+        (None, None) => Ok(None),
+    }
 }
 
 async fn play_all(world: &Arc<World>, cases: Vec<Case>, at_once: usize) -> Count {

@@ -41,7 +41,9 @@ pub fn cases(created: &Arc<Reference>, renamed: &Arc<Reference>) -> Vec<Case> {
 
 /// Why a case is not played without another version.
 fn none() -> Verdict {
-    Verdict::Skipped("give another version of the operator: --other, or POSTROAD_OPERATOR_OTHER".into())
+    Verdict::Skipped(
+        "give another version of the operator: --other, --other-commit, or POSTROAD_OPERATOR_OTHER".into(),
+    )
 }
 
 /// What must be the same with either version: what people wrote, and what pods are made of.
