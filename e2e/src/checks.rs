@@ -67,9 +67,13 @@ pub(crate) fn mail_samples(example: &str, folder: &Path) -> Result<Said, ShellEr
         .run()
 }
 
-/// Unit and integration tests of all crates, with the public suites where `POSTROAD_SUITES` names them.
+/// Unit and integration tests of all crates, with the public suites where `POSTROAD_SUITES` names them; prints their scores.
 pub fn tests(exhaustive: bool) -> Count {
-    run_tests(&[], exhaustive).0
+    let (count, said) = run_tests(&[], exhaustive);
+    for score in read_scores(&said) {
+        println!("{score}");
+    }
+    count
 }
 
 /// Only the tests of the public suites, and their scores.

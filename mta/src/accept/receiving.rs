@@ -216,6 +216,10 @@ impl Receiving {
         if let Err(refused) = self.judge(&settings, transaction, &found) {
             self.refuse(refused);
         }
+        if found.headless && self.is_sealed() {
+            // What was read for the seal as a header is body.
+            self.signing = None;
+        }
         // Its own end keeps a held header apart from the body.
         found.headless &= self.held.is_none();
         self.found = Some(found);

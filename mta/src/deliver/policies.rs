@@ -105,7 +105,8 @@ impl Policies {
                 };
                 let policy = self.sts.policy(domain, bounds).await?;
                 if policy.as_ref().is_some_and(|policy| bars(policy, servers)) {
-                    return Ok(self.sts.again(domain, bounds).await);
+                    // One that is not found again (forgotten, and not on a full volume) still holds.
+                    return Ok(self.sts.again(domain, bounds).await.or(policy));
                 }
                 Ok(policy)
             }

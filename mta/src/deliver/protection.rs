@@ -144,8 +144,8 @@ fn by_policies(terms: Terms, facts: &Facts<'_>) -> Result<Protection, Refusal> {
     match (terms.require_tls, is_named) {
         (_, Some(true)) => by(Need::Verified, By::MtaSts),
         (false, Some(false)) => Err(Refusal::NotNamed),
-        // RFC 8689 section 4.2.1.
-        (true, _) if facts.proven => by(Need::Verified, By::Route),
+        // RFC 8689 section 4.2.1. What an enforced policy does not name is not used for being proven otherwise (RFC 8461 section 5).
+        (true, None) if facts.proven => by(Need::Verified, By::Route),
         (true, _) => Err(Refusal::Unproven),
         // RFC 7672 section 2.2: never in the clear, as the server says that it has TLS.
         (false, None) if *facts.dane == Dane::Unusable => by(Need::Encrypted, By::Dane),

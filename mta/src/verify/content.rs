@@ -1,11 +1,13 @@
 //! Keys and policy are asked for as soon as the header names them; at the end of the message they meet the hashes of its body.
 
+use std::time::Duration;
+
 use futures::StreamExt;
 use postroad_verify::dkim::BodyHashes;
 use postroad_verify::dmarc::{Domain, FromError};
 use postroad_verify::dns::{Answer, Question};
 use postroad_verify::{arc, dkim};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::Task;
 use super::budget::Budget;
@@ -43,7 +45,8 @@ impl Content {
     pub(super) fn begin(dns: &Dns, found: Found) -> Self {
         let budget = Budget::new(dns, QUESTIONS);
         let keys = found.keys();
-        let questions: Vec<Question> = keys.iter().cloned().chain(found.policy()).collect();
+        // Keys are whose the sender likes, and may be slow on purpose: the policy does not wait behind them.
+        let questions: Vec<Question> = found.policy().into_iter().chain(keys.iter().cloned()).collect();
         let asked = Task(tokio::spawn(ask(questions, budget.clone())));
         Self {
             found,
@@ -54,11 +57,8 @@ impl Content {
     }
 
     pub(super) async fn finish(mut self, body: BodyHashes, deadline: Instant) -> Findings {
-        let answers = match timeout_at(deadline, &mut self.asked.0).await {
-            Ok(Ok(answers)) => answers,
-            // What has no answer by now has none.
-            _ => Vec::new(),
-        };
+        // Each question ends in its time, which began with the header: what has no answer by then has none, and the rest counts.
+        let answers = (&mut self.asked.0).await.unwrap_or_default();
         let (keys, known): (Vec<Known>, Vec<Known>) = answers
             .into_iter()
             .partition(|(question, _)| self.keys.contains(question));
@@ -78,7 +78,7 @@ impl Content {
             author,
             is_report,
             known,
-            budget: self.budget.until(deadline),
+            budget: self.budget.until(deadline.max(Instant::now() + WALK)),
         }
     }
 }
@@ -129,6 +129,8 @@ fn as_keys(answer: Answer) -> Answer {
     }
 }
 
+/// For the walk from the author, whatever time SPF and keys took: who is slow on purpose is not to become a `temperror`.
+const WALK: Duration = Duration::from_secs(10);
 /// Ten signatures and fifty-one of a chain, the walk from the author, and one from each of ten identifiers.
 const QUESTIONS: u32 = 160;
 /// Of one message, so that it does not keep the resolver from others.

@@ -250,3 +250,39 @@ async fn a_silent_dns_holds_a_session_for_one_wait_and_no_more() {
     is_modest(&stage);
     stage.stop().await;
 }
+
+/// Signatures and a chain of a forger's own, whose keys are never answered: the author's policy is known all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_are_never_answered_do_not_hide_the_policy() {
+    let find = |question: &Question| match question.name.as_str() {
+        name if name.contains("silent") => (None, Vec::new()),
+        _ => usual(question),
+    };
+    let stage = stage(ENFORCE, find).await;
+    let hash = "bh=aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g=; b=c2ln";
+    let set = |i: u8| {
+        let claim = if i == 1 { "none" } else { "pass" };
+        format!(
+            "ARC-Seal: i={i}; a=rsa-sha256; cv={claim}; d=a.silent.example; s=s{i}; b=c2ln\r\n\
+             ARC-Message-Signature: i={i}; a=rsa-sha256; d=a.silent.example; s=m{i}; h=from; {hash}\r\n\
+             ARC-Authentication-Results: i={i}; a.silent.example; none\r\n"
+        )
+    };
+    let signature =
+        |s: u8| format!("DKIM-Signature: v=1; a=rsa-sha256; d=b.silent.example; s=d{s}; h=from; {hash}\r\n");
+    let chain: String = (1..=20).rev().map(set).collect();
+    let signatures: String = (0..10).map(signature).collect();
+    let mut client = stranger(&stage).await;
+    client.patience = Duration::from_mins(1);
+    client
+        .expect(&[
+            ("MAIL FROM:<bounce@list.example> BODY=8BITMIME", 250),
+            ("RCPT TO:<alice@example.com>", 250),
+        ])
+        .await;
+    let reply = client
+        .data(&format!("{chain}{signatures}{}", mail("strict.example")))
+        .await;
+    assert!(reply.code == 550 && reply.has("5.7.26"), "{reply:?}");
+    stage.stop().await;
+}

@@ -11,13 +11,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use postroad_verify::arc;
 use postroad_verify::dkim::{
     BadKey, KeyError, KeyRecord, PrivateKey, Signer, SigningKey, Unsignable, Verdict,
 };
-use zone::{Zone, above, crlf, sign, verify};
+use zone::{Zone, above, crlf, sign, verify, verify_chain};
 
 /// Number of cases.
-const CASES: usize = 37;
+const CASES: usize = 39;
 
 /// The key record of `brisbane._domainkey.football.example.com` (RFC 8463 appendix A.2).
 const BRISBANE: &str = "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
@@ -47,6 +48,12 @@ fn cases(root: &Path) -> Vec<Trial> {
         cases.push((
             format!("{file} passes"),
             Box::new(move |suite| suite.all_pass(&file)),
+        ));
+    }
+    for file in ["mail-auth/arc-001.txt", "mail-auth/arc-002.txt"] {
+        cases.push((
+            format!("the chain of {file} passes"),
+            Box::new(move |suite| suite.chain_passes(file)),
         ));
     }
     cases.extend(verification());
@@ -233,8 +240,27 @@ impl Suite {
         Err(format!("{verdicts:?}, not {want:?}: {outcomes:?}").into())
     }
 
-    /// A file of mail-auth's: lines of name and record, an empty line, the message. The time is that of the signature.
+    /// The signatures of a file of mail-auth's.
     fn all_pass(&self, file: &str) -> Result<(), Failed> {
+        let (zone, message, now) = self.signed(file)?;
+        for chunk in [1, 7, 4096, usize::MAX] {
+            let outcomes = verify(&message, &zone, now, chunk);
+            if outcomes.is_empty() || outcomes.iter().any(|outcome| outcome.verdict != Verdict::Pass) {
+                return Err(format!("{outcomes:?}").into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The chain of a file of mail-auth's.
+    fn chain_passes(&self, file: &str) -> Result<(), Failed> {
+        let (zone, message, now) = self.signed(file)?;
+        let outcome = verify_chain(&message, &zone, now);
+        equal(&outcome.verdict, &arc::Verdict::Pass)
+    }
+
+    /// A file of mail-auth's: lines of name and record, an empty line, the message; and the time of its first signature.
+    fn signed(&self, file: &str) -> Result<(Zone, Vec<u8>, u64), Failed> {
         let octets = self.read(file);
         let cut = octets.windows(2).position(|two| two == b"\n\n").unwrap();
         let mut zone = Zone::default();
@@ -247,13 +273,7 @@ impl Suite {
         let signed_at = text.split_once(" t=").map_or("", |(_, behind)| behind);
         let digits: String = signed_at.chars().take_while(char::is_ascii_digit).collect();
         let now = digits.parse().unwrap_or(1_700_000_000);
-        for chunk in [1, 7, 4096, usize::MAX] {
-            let outcomes = verify(&message, &zone, now, chunk);
-            if outcomes.is_empty() || outcomes.iter().any(|outcome| outcome.verdict != Verdict::Pass) {
-                return Err(format!("{outcomes:?}").into());
-            }
-        }
-        Ok(())
+        Ok((zone, message, now))
     }
 
     fn signer(&self, private: &str) -> Signer {

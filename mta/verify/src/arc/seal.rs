@@ -30,6 +30,9 @@ pub enum Unsealable {
     /// A set in front of it would take its first line for its own last one.
     #[error("the message begins with white space, as if it went on with a field")]
     BeginsFolded,
+    /// More fields of the names that are signed than one line lists.
+    #[error("the message has too many fields to sign")]
+    TooManyFields,
     /// The hash of the body was not asked for in time.
     #[error("the body was not hashed")]
     NoBody,
@@ -45,6 +48,8 @@ pub struct Sealer {
     selector: String,
     key: Arc<dyn SigningKey>,
     names: Vec<String>,
+    /// Names that are signed once more than they are there.
+    oversigned: &'static [&'static str],
 }
 
 impl fmt::Debug for Sealer {
@@ -65,6 +70,7 @@ impl Sealer {
             selector: domain::selector(selector).ok_or_else(|| BadSealer::Selector(selector.to_owned()))?,
             key,
             names: NAMES.iter().map(|name| (*name).to_owned()).collect(),
+            oversigned: OVERSIGNED,
         })
     }
 
@@ -73,6 +79,7 @@ impl Sealer {
     pub fn signing<'n>(mut self, names: impl IntoIterator<Item = &'n str>) -> Self {
         let names = names.into_iter().filter(|name| !is_of_chain(name));
         self.names = names.map(str::to_ascii_lowercase).collect();
+        self.oversigned = &[];
         self
     }
 
@@ -104,6 +111,7 @@ impl Sealer {
         let body = body
             .find(Canonicalization::Relaxed, None)
             .ok_or(Unsealable::NoBody)?;
+        let names = self.names(header)?;
         let set = SetText {
             sealer: self,
             instance: instance.to_string(),
@@ -112,7 +120,7 @@ impl Sealer {
         // On lines of their own where a space follows a semicolon; nothing else of the caller's white space is kept.
         let results = unfolded(results.as_bytes()).replace("; ", ";\r\n ");
         let results = format!("{RESULTS}: i={instance}; {results}\r\n");
-        let message = set.message_signature(header, &base64::encode(&body.sha256))?;
+        let message = set.message_signature(header, &names, &base64::encode(&body.sha256))?;
         // A chain that failed is not vouched for: the seal covers its own set alone (section 5.1.2).
         let covered = match chain.verdict {
             Verdict::Fail => &[],
@@ -120,6 +128,23 @@ impl Sealer {
         };
         let seal = set.seal(covered, &results, &message, chain.verdict)?;
         Ok(format!("{seal}{message}{results}"))
+    }
+
+    /// Names for `h=`: each as often as it is there, and once more where a reader goes by the field, so that nobody can add one.
+    /// Error: they do not fit. A part of them would leave the rest to whoever changes it.
+    fn names(&self, header: &Header<'_>) -> Result<Vec<String>, Unsealable> {
+        let mut names = Vec::new();
+        let mut octets = 0;
+        for name in &self.names {
+            let more = usize::from(self.oversigned.contains(&name.as_str()));
+            let count = header.positions(name.as_bytes()).len() + more;
+            octets += count * (name.len() + 1);
+            if octets > MOST_NAME_OCTETS {
+                return Err(Unsealable::TooManyFields);
+            }
+            names.extend(std::iter::repeat_n(name.clone(), count));
+        }
+        Ok(names)
     }
 }
 
@@ -145,8 +170,12 @@ struct SetText<'s> {
 }
 
 impl SetText<'_> {
-    fn message_signature(&self, header: &Header<'_>, body_hash: &str) -> Result<String, KeyFailed> {
-        let names = self.names(header);
+    fn message_signature(
+        &self,
+        header: &Header<'_>,
+        names: &[String],
+        body_hash: &str,
+    ) -> Result<String, KeyFailed> {
         let text = |signature: &str| {
             self.field(
                 MESSAGE_SIGNATURE,
@@ -159,7 +188,7 @@ impl SetText<'_> {
             )
         };
         let mut hasher = HeaderHasher::new();
-        for position in selection(header, &names, None) {
+        for position in selection(header, names, None) {
             if let Some(field) = header.fields().get(position) {
                 absorb(&mut hasher, field);
             }
@@ -216,22 +245,6 @@ impl SetText<'_> {
             .collect();
         write::field(name, &tags)
     }
-
-    /// Names that the message has, each as often as it is there; what would make the line too long is left out.
-    fn names(&self, header: &Header<'_>) -> Vec<String> {
-        let mut names = Vec::new();
-        let mut octets = 0;
-        for name in &self.sealer.names {
-            for _ in header.positions(name.as_bytes()) {
-                octets += name.len() + 1;
-                if octets > MOST_NAME_OCTETS {
-                    return names;
-                }
-                names.push(name.clone());
-            }
-        }
-        names
-    }
 }
 
 /// The hash of what was taken and of a field of ours without its `b=`.
@@ -271,4 +284,18 @@ const NAMES: &[&str] = &[
     "list-unsubscribe-post",
     "list-post",
     "dkim-signature",
+];
+
+/// Signed once more than they are there: what a reader sees, and what decides how the body is read.
+const OVERSIGNED: &[&str] = &[
+    "from",
+    "reply-to",
+    "to",
+    "cc",
+    "subject",
+    "date",
+    "message-id",
+    "mime-version",
+    "content-type",
+    "content-transfer-encoding",
 ];

@@ -220,9 +220,10 @@ fn checks(header: &Header<'_>, limits: &Limits, now: u64) -> Result<Option<Check
     }
     states(&sets)?;
     let message = {
-        let signature = Signature::arc(&Tags::parse(newest.message.value())?)?;
+        let mut signature = Signature::arc(&Tags::parse(newest.message.value())?)?;
         in_time(&signature, limits, now)?;
         let hash = signature.hash(header, newest.message_at, newest.message);
+        signature.hashed();
         let key = KeyLookup::new(&signature.basics)?;
         (signature, hash, key)
     };

@@ -107,6 +107,13 @@ impl Signature {
         Ok(signature)
     }
 
+    /// Forgets names that only the hash needed: thousands of them are not to be held while the body comes.
+    pub(crate) fn hashed(&mut self) {
+        self.names.retain(|name| name.eq_ignore_ascii_case("from"));
+        self.names.truncate(1);
+        self.names.shrink_to_fit();
+    }
+
     /// Whether `h=` names that field.
     pub(crate) fn signs(&self, field: &str) -> bool {
         self.names.iter().any(|name| name.eq_ignore_ascii_case(field))

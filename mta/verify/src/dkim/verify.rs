@@ -136,14 +136,12 @@ impl Entry {
             outcome: Outcome::described(&tags),
             check: None,
         };
-        let check = Signature::dkim(&tags).and_then(|signature| {
+        let check = Signature::dkim(&tags).and_then(|mut signature| {
             in_time(&signature, limits, now)?;
             let key = KeyLookup::new(&signature.basics)?;
-            Ok(Check {
-                hash: signature.hash(header, at, field),
-                signature,
-                key,
-            })
+            let hash = signature.hash(header, at, field);
+            signature.hashed();
+            Ok(Check { signature, hash, key })
         });
         match check {
             Ok(check) => {
