@@ -41,7 +41,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("postroad-e2e", &["postroad-config", "postroad-crds"]),
     ("postroad-bench", &["postroad-config", "postroad-e2e"]),
-    ("postroad-proof", &["postroad-e2e"]),
+    ("postroad-proof", &["postroad-config", "postroad-e2e"]),
     ("postroad-providers", &[]),
 ];
 

@@ -18,7 +18,8 @@ use postroad_mta::settings::Settings;
 const DAY: u64 = 86_400;
 /// Noon of some day.
 const NOON: u64 = 20_785 * DAY + DAY / 2;
-const DOMAINS: u64 = 12;
+/// So many that each of two pods has its share: whose a domain is hangs on their names, which are random.
+const DOMAINS: u64 = 40;
 
 /// Writes down what it is given, and a letter of it.
 struct Scribe {
