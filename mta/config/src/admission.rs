@@ -15,7 +15,7 @@ use crate::access::check_networks;
 use crate::check::Findings;
 use crate::domain::DomainName;
 use crate::file::unset;
-use crate::limits::{Rate, check_rates};
+use crate::limits::{LONGEST_RATE, Rate, check_rates};
 use crate::text::{Period, shorten};
 use crate::verification::TemporaryError;
 
@@ -227,8 +227,8 @@ pub(crate) fn check(access: &Access, found: &mut Findings) {
     }
     for (whose, rates) in [("client", &access.rates.client), ("user", &access.rates.user)] {
         let at = |what: &str| format!("access.rates.{whose}.{what}");
-        check_rates(&rates.messages, &at("messages"), found);
-        check_rates(&rates.recipients, &at("recipients"), found);
+        check_rates(&rates.messages, LONGEST_RATE, &at("messages"), found);
+        check_rates(&rates.recipients, LONGEST_RATE, &at("recipients"), found);
     }
 }
 

@@ -60,7 +60,7 @@ pub use file::{
     TlsMode, TokenAuthority, TokenRole, TokenRule, User,
 };
 pub use filter::{Filter, FilterService, FilterTimeouts, FilteredMail, OnFailure};
-pub use limits::{Durability, Limits, QueueSection, Rate, RouteLimits};
+pub use limits::{Durability, LONGEST_ROUTE_RATE, Limits, QueueSection, Rate, RouteLimits};
 pub use reports::{DmarcReports, ReportMode, Reports, TlsReports};
 pub use rewriting::{Rewriting, check_sender};
 pub use set::{AssembleError, ConfigSet, assemble, assemble_onto};

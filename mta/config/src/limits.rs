@@ -126,7 +126,7 @@ pub struct RouteLimits {
 pub struct Rate {
     /// How many, 1 to 1,000,000.
     pub count: u32,
-    /// In this time, 1s to 100d.
+    /// In this time, 1s to 100d; of a route, up to 1000d.
     pub per: Period,
 }
 
@@ -245,8 +245,9 @@ pub(crate) fn check_queue(queue: &QueueSection, found: &mut Findings) {
 
 /// Rules over the `limits` of a route; `at` is the path of the route.
 pub(crate) fn check_route(limits: &RouteLimits, at: &str, found: &mut Findings) {
-    check_rates(&limits.messages, &format!("{at}.limits.messages"), found);
-    check_rates(&limits.recipients, &format!("{at}.limits.recipients"), found);
+    for (rates, what) in [(&limits.messages, "messages"), (&limits.recipients, "recipients")] {
+        check_rates(rates, LONGEST_ROUTE_RATE, &format!("{at}.limits.{what}"), found);
+    }
     for (name, value) in [
         ("connections", limits.connections),
         ("recipientsPerTransaction", limits.recipients_per_transaction),
@@ -274,8 +275,14 @@ pub(crate) fn check_route(limits: &RouteLimits, at: &str, found: &mut Findings) 
     );
 }
 
-/// Rules over a list of rates.
-pub(crate) fn check_rates(rates: &[Rate], at: &str, found: &mut Findings) {
+/// Longest time over which a rate of clients is counted.
+pub(crate) const LONGEST_RATE: Period = Period::from_secs(100 * 86_400);
+
+/// The same of a route: a rate of 100 days is shared by up to ten pods, and each has one message in ten times as long.
+pub const LONGEST_ROUTE_RATE: Period = Period::from_secs(1_000 * 86_400);
+
+/// Rules over a list of rates, each over a time up to the longest.
+pub(crate) fn check_rates(rates: &[Rate], longest: Period, at: &str, found: &mut Findings) {
     found.require(
         rates.len() <= 4,
         || at.to_owned(),
@@ -288,9 +295,9 @@ pub(crate) fn check_rates(rates: &[Rate], at: &str, found: &mut Findings) {
             || format!("{} is not between 1 and 1000000", rate.count),
         );
         found.require(
-            (1..=100 * 86_400).contains(&rate.per.get().as_secs()),
+            (Period::from_secs(1)..=longest).contains(&rate.per),
             || format!("{at}[{number}].per"),
-            || format!("{} is not between 1s and 100d", rate.per),
+            || format!("{} is not between 1s and {longest}", rate.per),
         );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use postroad_config::{Period, Policy, Rate, RouteLimits, RouteTarget};
+use postroad_config::{LONGEST_ROUTE_RATE, Period, Policy, Rate, RouteLimits, RouteTarget};
 
 /// Policies with the limits of one of `pods` pods; those of these names have them already.
 pub fn shared(mut policies: Vec<Policy>, pods: u32, already: &BTreeSet<String>) -> Vec<Policy> {
@@ -37,7 +37,8 @@ fn share(limits: &RouteLimits, pods: u32) -> RouteLimits {
     }
 }
 
-/// A share of a rate (at most a week long, so that ten pods stay within what their configuration takes): fewer messages in the same time, or one message in a longer one.
+/// A share of a rate: fewer messages in the same time, or one message in a longer one. Ten pods stay within what their
+/// configuration takes.
 fn rate_of(rate: Rate, pods: u32) -> Rate {
     if rate.count >= pods {
         return Rate {
@@ -48,7 +49,8 @@ fn rate_of(rate: Rate, pods: u32) -> Rate {
     let seconds = (rate.per.get().as_secs().max(1) * u64::from(pods)).div_ceil(u64::from(rate.count.max(1)));
     Rate {
         count: 1,
-        per: Period::from_secs(seconds),
+        // Of more pods than there may be: what their configuration refuses would stop every policy of the listener.
+        per: Period::from_secs(seconds).min(LONGEST_ROUTE_RATE),
     }
 }
 
@@ -58,7 +60,15 @@ mod tests {
 
     #[test]
     fn all_pods_together_stay_below_the_rate() {
-        for (count, seconds) in [(14, 1), (1, 1), (2, 60), (1_000, 3_600), (7, 5)] {
+        for (count, seconds) in [
+            (14, 1),
+            (1, 1),
+            (2, 60),
+            (1_000, 3_600),
+            (7, 5),
+            (1, 100 * 86_400),
+            (3, 99 * 86_400),
+        ] {
             for pods in 1..=10_u32 {
                 let rate = Rate {
                     count,
@@ -73,6 +83,24 @@ mod tests {
                     together <= allowed,
                     "{pods} pods with {part:?} do more than {rate:?}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn a_share_of_any_rate_that_is_taken_is_taken_again() {
+        for per in ["1s", "60d", "99d", "100d"] {
+            for (count, pods) in [(1, 2), (1, 100), (3, 7), (1_000_000, 2), (2, 100)] {
+                let text = format!(
+                    "format: 1\nhostname: m.example\nspool: {{directory: /x}}\npolicies:\n  - name: mail/p\n    routes:\n      \
+                     - {{to: {{direct: {{}}}}, tls: Opportunistic, limits: {{messages: [{{count: {count}, per: {per}}}], \
+                     recipients: [{{count: {count}, per: {per}}}]}}}}\n"
+                );
+                let none = std::collections::BTreeMap::new();
+                let mut file = postroad_config::assemble(&text, &none).unwrap().file;
+                file.policies = shared(file.policies, pods, &BTreeSet::new());
+                let read = postroad_config::assemble(&serde_json::to_string(&file).unwrap(), &none);
+                assert!(read.is_ok(), "{count} in {per} of {pods} pods: {:?}", read.err());
             }
         }
     }
