@@ -26,7 +26,8 @@ const REPLIES: &str = "
 ## Replies
 
 The first row that fits decides; rows for all servers come last. The three-digit code counts first: `421 5.7.32` is temporary. What is
-refused before RCPT is never the recipient's fault. A final refusal of a hosted provider in words of quota is `Quota`, whatever its code.
+refused before RCPT is never the recipient's fault. A final refusal of a hosted provider in words of quota is `Quota`, whatever its code,
+unless its enhanced code is about an address (x.1.y). Addresses that a reply repeats are not looked at.
 
 | What is done | Which means |
 |---|---|

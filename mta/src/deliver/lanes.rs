@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use postroad_config::admin::RouteState;
-use postroad_config::provider::{Kind, Provider, Reaction, Said, SaidAt, judge};
+use postroad_config::provider::{Kind, Provider, Reaction, Said, SaidAt, judge, without_addresses};
 use postroad_config::{ConfigFile, Policy};
 use postroad_smtp::client::{PeerReply, Stage};
 use serde::{Deserialize, Serialize};
@@ -156,7 +156,7 @@ impl Lane<'_> {
 
 /// A host that goes by certificates takes everybody in, and says so of one that it does not know to the first recipient.
 fn denies_relay(stage: Stage, code: u16, text: &str) -> bool {
-    let text = text.to_ascii_lowercase();
+    let text = without_addresses(&text.to_ascii_lowercase());
     let denied = ["denied", "not permitted", "unable to relay", "prohibited"];
     code >= 400
         && matches!(stage, Stage::Mail | Stage::Rcpt)
@@ -547,6 +547,7 @@ mod tests {
             (true, Stage::Rcpt, 550, "relay not permitted", true),
             (true, Stage::Rcpt, 454, "Relay access denied", true),
             (true, Stage::Rcpt, 550, "no such user", false),
+            (true, Stage::Rcpt, 550, "access denied for relay@x.example", false),
             (true, Stage::End, 554, "Relay access denied", false),
             (
                 false,

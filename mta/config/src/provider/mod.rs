@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 pub use headers::{control_fields, is_control};
 pub use presets::{Host, Preset, Quota, preset};
 pub use records::{Known, WantedRecord, wanted};
-pub use replies::{Kind, Reaction, Said, SaidAt, judge};
+pub use replies::{Kind, Reaction, Said, SaidAt, judge, without_addresses};
 pub use resolve::{Given, Refused, Resolved, resolve};
 pub use rules::{ToldRule, told_rules};
 

@@ -4,7 +4,8 @@
 //!
 //! * The three-digit code decides the class (RFC 5321 section 4.2.1): `421 5.7.32` is temporary.
 //! * What is refused before RCPT is never the recipient's fault.
-//! * A refusal of a hosted provider in words of quota is a quota, whatever its code.
+//! * A refusal of a hosted provider in words of quota is a quota, whatever its code, unless its enhanced code is about an address.
+//! * Addresses that are echoed are no words of the provider: whoever sends chooses them.
 
 use std::time::Duration;
 
@@ -135,6 +136,7 @@ pub fn judge(provider: Option<Provider>, said: Said<'_>) -> Reaction {
         status: said.status.or_else(|| leading_status(&text)),
         ..said
     };
+    let text = without_addresses(&text);
     let fits = |rule: &&Rule| rule.fits(said, &text);
     let own =
         provider.and_then(|provider| RULES.iter().filter(|rule| rule.of.contains(&provider)).find(fits));
@@ -178,10 +180,36 @@ fn leading_status(text: &str) -> Option<(u16, u16)> {
 
 fn is_quota(provider: Option<Provider>, said: Said<'_>, text: &str) -> bool {
     let hosted = provider.is_some_and(|provider| !provider.is_own_server());
-    // X.2.2 (RFC 3463 section 3.3) is a mailbox that is full: the recipient's.
+    // X.1.y (RFC 3463 section 3.2) is about an address, and X.2.2 (section 3.3) a mailbox that is full: the recipient's.
+    let of_address = said.status.is_some_and(|(subject, _)| subject == 1);
     let of_mailbox = said.status == Some((2, 2)) || text.contains("mailbox");
     // Words of size are about the message, and a rate is no quota.
-    hosted && said.code >= 500 && !of_mailbox && QUOTA_WORDS.iter().any(|word| text.contains(word))
+    let is_said = QUOTA_WORDS.iter().any(|word| text.contains(word));
+    hosted && said.code >= 500 && !of_address && !of_mailbox && is_said
+}
+
+/// A reply without the addresses in it, also where their local part is quoted (RFC 5321 section 4.1.2), its words a space apart.
+pub fn without_addresses(text: &str) -> String {
+    let (mut left, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some((before, quoted)) = rest.split_once('"') {
+        left.push_str(before);
+        rest = domain_after(quoted).unwrap_or(quoted);
+        left.push('"');
+    }
+    left.push_str(rest);
+    let words = left.split_whitespace().filter(|word| !word.contains('@'));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// What follows a quoted local part, from its `@` on.
+fn domain_after(quoted: &str) -> Option<&str> {
+    let mut is_escaped = false;
+    let end = quoted.find(|octet: char| {
+        let ends = octet == '"' && !is_escaped;
+        is_escaped = octet == '\\' && !is_escaped;
+        ends
+    })?;
+    quoted.get(end + 1..).filter(|rest| rest.starts_with('@'))
 }
 
 const QUOTA_WORDS: [&str; 8] = [

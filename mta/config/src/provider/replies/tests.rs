@@ -842,7 +842,7 @@ fn a_temporary_code_is_never_final_and_a_quota_never_a_bounce() {
         let said = Said {
             at: Rcpt,
             code: 550,
-            status: Some((1, 1)),
+            status: Some((5, 0)),
             text: "Daily sending limit reached: quota",
         };
         let found = judge(Some(provider), said);
@@ -862,5 +862,66 @@ fn each_rule_has_a_source_and_words_that_can_be_found() {
             rule.words.iter().all(|word| word.to_ascii_lowercase() == **word),
             "{rule:?}"
         );
+    }
+}
+
+#[test]
+fn an_address_that_is_echoed_decides_nothing() {
+    for (provider, code, status, text, want) in [
+        (Mailgun, 550, None, "no such user: quota@x.example", "Recipient"),
+        (Mailgun, 550, None, "<quota@x.example>: no such user", "Recipient"),
+        (
+            Mailgun,
+            550,
+            None,
+            "<\"daily limit a@b \\\" c\"@x.example> is \"not\" here",
+            "Recipient",
+        ),
+        (
+            Mailgun,
+            550,
+            None,
+            "\"no\" says \"plan limit\"@x.example",
+            "Recipient",
+        ),
+        (
+            Microsoft365Connector,
+            550,
+            Some((1, 10)),
+            "RESOLVER.ADR.RecipientNotFound; Recipient quota@contoso.example not found",
+            "Recipient",
+        ),
+        (
+            Microsoft365Connector,
+            550,
+            Some((1, 1)),
+            "the quota of addresses like this is none",
+            "Recipient",
+        ),
+        (
+            ExchangeServer,
+            550,
+            Some((7, 1)),
+            "relay@x.example is closed",
+            "Message",
+        ),
+        // Of the account, beside an address.
+        (
+            Mailgun,
+            550,
+            None,
+            "\"quota@x.example\" is over its sending limit",
+            "Quota",
+        ),
+        (Mailgun, 550, None, "the quota of a@x.example is used up", "Quota"),
+        (
+            Postfix,
+            554,
+            Some((7, 1)),
+            "<a@x.example>: Relay access denied",
+            "Sender",
+        ),
+    ] {
+        assert_eq!(what(provider, Rcpt, code, status, text), want, "{text}");
     }
 }
