@@ -97,6 +97,18 @@ struct Standing {
     hold: Option<Hold>,
     /// Until they are proven one login goes alone.
     gate: Arc<tokio::sync::Mutex<()>>,
+    /// When somebody last asked for it, in milliseconds since 1970.
+    used: u64,
+}
+
+impl Standing {
+    /// Whether nothing is lost with it but a proof: nobody waits at its gate, and no refusal is to be remembered. That of
+    /// credentials in use is, also after its pause: the next one is longer.
+    fn is_spare(&self, now: u64) -> bool {
+        let is_idle = now >= self.used.saturating_add(UNUSED);
+        let holds = self.hold.as_ref().is_some_and(|hold| hold.holds(now) || !is_idle);
+        !holds && Arc::strong_count(&self.gate) == 1
+    }
 }
 
 impl Logins {
@@ -110,9 +122,12 @@ impl Logins {
 
     /// Why nobody tries to log in with these now.
     pub fn held(&self, id: Id) -> Option<NoLogin> {
-        let standings = self.standings();
-        let hold = standings.get(&id)?.hold.as_ref()?;
-        hold.holds(clock::now()).then(|| hold.why.clone())
+        let now = clock::now();
+        let mut standings = self.standings();
+        let standing = standings.get_mut(&id)?;
+        standing.used = now;
+        let hold = standing.hold.as_ref()?;
+        hold.holds(now).then(|| hold.why.clone())
     }
 
     /// A person wants to know now, and asked at that time, whether mail of this site goes: pauses that began before are over.
@@ -229,12 +244,14 @@ impl Logins {
     }
 
     fn standing<T>(&self, id: Id, with: impl FnOnce(&mut Standing) -> T) -> T {
+        let now = clock::now();
         let mut standings = self.standings();
-        if standings.len() >= MOST_STANDINGS && !standings.contains_key(&id) {
-            // Those of a configuration that is gone are learnt no more; the others are learnt again.
-            standings.clear();
+        if !standings.contains_key(&id) {
+            make_room(&mut standings, now);
         }
-        with(standings.entry(id).or_default())
+        let standing = standings.entry(id).or_default();
+        standing.used = now;
+        with(standing)
     }
 
     fn standings(&self) -> MutexGuard<'_, HashMap<Id, Standing>> {
@@ -242,7 +259,20 @@ impl Logins {
     }
 }
 
+/// Lets go of those that are used least, until there is room for another. Those that hold something stay, and there may be more of
+/// them: a configuration that has so many has them all.
+fn make_room(standings: &mut HashMap<Id, Standing>, now: u64) {
+    while standings.len() >= MOST_STANDINGS {
+        let spare = standings.iter().filter(|(_, standing)| standing.is_spare(now));
+        let oldest = spare.min_by_key(|(_, standing)| standing.used).map(|(id, _)| *id);
+        let Some(oldest) = oldest else { return };
+        standings.remove(&oldest);
+    }
+}
+
 const MOST_STANDINGS: usize = 256;
+/// Milliseconds; longer than any pause.
+const UNUSED: u64 = 3_600_000;
 /// Of a refusal, where the operator is told.
 const LONGEST_REASON: usize = 400;
 
@@ -289,6 +319,44 @@ mod tests {
         logins.refused(id, &NoLogin::new(LoginFault::CredentialsRefused, "no"));
         assert!(logins.held(id).is_some() && logins.turn(id).await.is_some());
         assert!(logins.held(Id::of(&password("ann", "other"))).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_refused_login_is_remembered_however_many_others_there_are() {
+        let dns = Dns::new(crate::dns::table::Table::default());
+        let logins = Logins::new(dns, ClientTls::public().unwrap());
+        let of = |number: usize| Id::of(&password(&format!("user-{number}"), "x"));
+        let refuse = |id| logins.refused(id, &NoLogin::new(LoginFault::CredentialsRefused, "no"));
+        let (refused, waits) = (of(0), of(1));
+        refuse(refused);
+        let turn = logins.turn(waits).await;
+        for number in 2..3 * MOST_STANDINGS {
+            logins.passed(of(number));
+        }
+        assert!(logins.held(refused).is_some(), "it is tried again at once");
+        assert!(logins.standings().contains_key(&waits), "two log in at once");
+        assert_eq!(
+            logins.standings().len(),
+            MOST_STANDINGS,
+            "the others are let go of"
+        );
+        drop(turn);
+        // More than there is room for: each is held all the same.
+        for number in 0..2 * MOST_STANDINGS {
+            refuse(of(number));
+        }
+        assert!((0..2 * MOST_STANDINGS).all(|number| logins.held(of(number)).is_some()));
+        // After its pause a refusal counts for an hour, and then no more.
+        let later = |hours: u64| clock::now() + hours * UNUSED;
+        let mut standings = logins.standings();
+        for standing in standings.values_mut() {
+            standing.hold.as_mut().unwrap().end_for(clock::now());
+            standing.used = clock::now() - UNUSED / 2;
+        }
+        make_room(&mut standings, clock::now());
+        assert_eq!(standings.len(), 2 * MOST_STANDINGS);
+        make_room(&mut standings, later(1));
+        assert_eq!(standings.len(), MOST_STANDINGS - 1);
     }
 
     #[test]
