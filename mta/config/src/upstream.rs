@@ -134,9 +134,15 @@ impl LoginFault {
         (fault.name() == name).then_some(fault)
     }
 
-    /// Whether it may pass without anybody mending something.
+    /// Whether it may pass without anybody mending something: it is tried again soon.
     pub fn is_passing(self) -> bool {
         matches!(self, Self::LoginsThrottled | Self::TokenUnavailable)
+    }
+
+    /// Whether mail waits for it however long it takes. An address for tokens that is wrong cannot be told from one that is
+    /// out of reach, and neither is a matter of the mail.
+    pub fn is_on_hold(self) -> bool {
+        self != Self::LoginsThrottled
     }
 }
 

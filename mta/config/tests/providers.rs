@@ -35,7 +35,7 @@ unless its enhanced code is about an address (x.1.y). Addresses that a reply rep
 | `Concurrency` | fewer connections, and the message again by its schedule |
 | `Quota` | the route rests for so long, then one message is tried. Mail takes the next route, or waits; that time counts to no lifetime |
 | `Configuration` | the route rests for 5 minutes, up to an hour, or until it is configured anew. Mail takes the next route, or waits; that time counts to no lifetime, so that nothing is returned |
-| `Sender` | this message waits by its schedule: its sender, or where it goes, is refused; other mail goes on |
+| `Sender` | this message waits, tried by its schedule: its sender, or where it goes, is refused; other mail goes on. What was submitted here does not come back while it is refused so, however long that takes; mail of strangers that is passed on does after its lifetime |
 | `Split` | the recipients that are too many go in the next transaction |
 | `Recipient` | the message comes back for this recipient |
 | `Message` | the message comes back; the recipient is not to blame |

@@ -93,10 +93,10 @@ impl Setback {
             Status::new(4, subject, detail),
             format!("not logged in at {whom}: {}: {}", no.fault.name(), no.reason),
         );
-        if no.fault.is_passing() {
-            setback
-        } else {
+        if no.fault.is_on_hold() {
             setback.until_mended()
+        } else {
+            setback
         }
     }
 
@@ -270,7 +270,8 @@ mod tests {
             let no = NoLogin::new(fault, format!("why; {}", advice(fault)));
             let outcome = Setback::not_logged_in("smtp.example", &no).outcome;
             assert_eq!(outcome.verdict, Verdict::Deferred, "{fault:?}");
-            assert_eq!(outcome.is_on_hold(), !fault.is_passing(), "{fault:?}");
+            let is_asked_for_patience = fault == LoginFault::LoginsThrottled;
+            assert_eq!(outcome.is_on_hold(), !is_asked_for_patience, "{fault:?}");
             let text = outcome.source.text();
             assert!(
                 text.contains(fault.name()) && text.contains(advice(fault)),

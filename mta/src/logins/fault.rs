@@ -103,7 +103,9 @@ pub fn advice(fault: LoginFault) -> &'static str {
             "the time in what we send it (iat, nbf, exp) is not that of its clock: set the clocks of the nodes by NTP"
         }
         LoginFault::TokenRefused => "correct the Secret or the registration of the client at the authority",
-        LoginFault::TokenUnavailable => "open the way to the address for tokens (HTTPS); it is tried again",
+        LoginFault::TokenUnavailable => {
+            "correct the address for tokens, or open the way to it (HTTPS); mail waits meanwhile, and it is tried again"
+        },
         LoginFault::CredentialsMissing => "create or correct the Secret",
         LoginFault::Other => "see the reply",
     }

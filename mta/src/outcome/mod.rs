@@ -151,6 +151,12 @@ impl Outcome {
         self.verdict == Verdict::Deferred && waits
     }
 
+    /// Whether its sender, or where it goes, is not set up right at the smart host. Mail of others goes on, so the policy is not on hold,
+    /// but this recipient is, where the mail is ours.
+    pub fn is_refused_by_setup(&self) -> bool {
+        self.verdict == Verdict::Deferred && self.reaction == Some(Kind::Sender)
+    }
+
     /// There is nothing left to be delivered. RFC 3463 section 3.4, X.3.0.
     pub fn body_lost() -> Self {
         Self::ours(

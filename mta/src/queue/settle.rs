@@ -101,6 +101,9 @@ pub struct Attempt {
     pub made: bool,
     /// The next hop is a mail store (LMTP), so a success is a delivery, not a relay.
     pub final_store: bool,
+    /// It was submitted here: somebody here can mend what a smart host has against its sender. Mail of strangers that is passed on
+    /// comes back in the end.
+    pub submitted: bool,
     /// The sender is told of a delay when the message is as old as this, in milliseconds.
     pub delay_notice: u64,
     /// Its end.
@@ -125,7 +128,7 @@ pub fn settle(item: &Item, outcomes: &[(u32, Outcome)], schedule: &Schedule, att
         let is_expanded = is_first && dsn::expansion::leads(&item.envelope, *index) && due.expanded(*index);
         let mut state = RecipientState {
             attempts: before.attempts.saturating_add(u32::from(attempt.made)),
-            reply: outcome.kept(),
+            reply: kept(outcome, attempt),
             ..before.clone()
         };
         match outcome.verdict {
@@ -198,9 +201,32 @@ pub fn settle(item: &Item, outcomes: &[(u32, Outcome)], schedule: &Schedule, att
     settled
 }
 
+/// Its sender, or where it goes, is refused by how a smart host is set up, and it is ours.
+fn is_held_now(outcome: &Outcome, attempt: Attempt) -> bool {
+    attempt.submitted && outcome.is_refused_by_setup()
+}
+
+/// What the spool keeps of it, and that no lifetime ends it.
+fn kept(outcome: &Outcome, attempt: Attempt) -> String {
+    if is_held_now(outcome, attempt) {
+        format!("{ON_HOLD}{}", outcome.kept())
+    } else {
+        outcome.kept()
+    }
+}
+
+/// Whether the last attempt left a recipient on hold for its sender, or for where it goes: then no lifetime ends it, and its next
+/// attempt is when its schedule says.
+pub fn is_held(state: &RecipientState) -> bool {
+    state.reply.starts_with(ON_HOLD)
+}
+
+/// In front of what was said. All else that is kept begins with a status, so that nobody else can say it.
+const ON_HOLD: &str = "on hold: ";
+
 fn next(schedule: &Schedule, outcome: &Outcome, attempts: u32, attempt: Attempt) -> Next {
     let Attempt { now, draw, .. } = attempt;
-    if outcome.is_on_hold() {
+    if outcome.is_on_hold() || is_held_now(outcome, attempt) {
         schedule.next_on_hold(attempts, now, draw)
     } else {
         schedule.next(attempts, now, draw)
@@ -364,6 +390,7 @@ mod tests {
         Attempt {
             made: true,
             final_store,
+            submitted: true,
             delay_notice: 4 * HOUR,
             now,
             draw: 0,
@@ -410,16 +437,24 @@ mod tests {
         use postroad_config::provider::Kind;
         let item = item("a@b.example", &[Notify::UNSET]);
         let schedule = Schedule::new(&Retry::default(), age(&item, &QueueSection::default(), 0));
-        for (reaction, want) in [
-            (Kind::Configuration, Action::Delayed),
-            (Kind::Quota, Action::Delayed),
-            (Kind::Throttle, Action::Failed),
-            (Kind::Sender, Action::Failed),
+        for (reaction, submitted, want) in [
+            (Kind::Configuration, false, Action::Delayed),
+            (Kind::Quota, false, Action::Delayed),
+            (Kind::Throttle, true, Action::Failed),
+            (Kind::Sender, true, Action::Delayed),
+            // Of a stranger: nobody here can have it verified.
+            (Kind::Sender, false, Action::Failed),
         ] {
             let outcomes = [(0, Outcome::resting(reaction, "r"))];
-            let settled = settle(&item, &outcomes, &schedule, attempt(true, 121 * HOUR));
+            let attempt = Attempt {
+                submitted,
+                ..attempt(true, 121 * HOUR)
+            };
+            let settled = settle(&item, &outcomes, &schedule, attempt);
             assert_eq!(actions(&settled), [want], "{reaction:?}");
             assert_eq!(settled.next.is_some(), want == Action::Delayed, "{reaction:?}");
+            let is_marked = settled.first.iter().any(|update| is_held(&update.state));
+            assert_eq!(is_marked, reaction == Kind::Sender && submitted, "{reaction:?}");
         }
     }
 

@@ -237,10 +237,11 @@ fn group(
 }
 
 /// When something is to be done about a recipient: its next attempt, or the end of its lifetime, which may have been shortened since
-/// that was set. What is held until it is released does not expire.
+/// that was set. What is held until it is released does not expire, nor does what a smart host does not take from its sender.
 fn due_at(state: &RecipientState, schedule: &Schedule) -> u64 {
     match state.next_attempt {
         HELD => HELD,
+        at if settle::is_held(state) => at,
         at => at.min(schedule.expires()),
     }
 }

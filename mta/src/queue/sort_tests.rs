@@ -228,6 +228,23 @@ fn what_waits_is_looked_at_when_its_lifetime_ends_whenever_it_was_to_be_tried() 
 }
 
 #[test]
+fn what_a_smart_host_does_not_take_from_its_sender_is_tried_by_its_schedule_also_after_its_lifetime() {
+    let config = config();
+    let now = 1 << 40;
+    let mut item = item(&[("u@a.example", now + 60_000)]);
+    item.recipients[0].attempts = 1;
+    for (reply, is_due) in [
+        ("4.0.0 h.example said: 554 on hold: not verified", true),
+        ("on hold: 4.0.0 h.example said: 554 not verified", false),
+    ] {
+        item.recipients[0].reply = reply.into();
+        let found = sorted(&config, &item, now);
+        assert_eq!(!found.groups.is_empty(), is_due, "{reply}");
+        assert!(is_due || found.next == Some(now + 60_000), "{:?}", found.next);
+    }
+}
+
+#[test]
 fn a_changed_lifetime_of_the_queue_is_that_of_mail_that_waits() {
     let hour = 3_600_000;
     let before = config();

@@ -350,6 +350,7 @@ impl Worker {
         let attempt = Attempt {
             made: work.instead.is_none(),
             final_store: attempted.store,
+            submitted: was_submitted(work),
             delay_notice: work.delay_notice(),
             now,
             draw: clock::draw(),

@@ -37,6 +37,7 @@ impl Rule {
     pub(super) fn told(&self) -> ToldRule {
         let code = match self.codes {
             (first, last) if first == last => first.to_string(),
+            (400, 599) => "4xx, 5xx".to_owned(),
             (first, _) if first % 100 == 0 => format!("{}xx", first / 100),
             (first, last) => format!("{first} to {last}"),
         };
@@ -327,7 +328,7 @@ pub(super) static RULES: &[Rule] = &[
 ];
 
 /// Rules for all servers, after those of a provider.
-pub(super) static GENERIC: [Rule; 8] = [
+pub(super) static GENERIC: [Rule; 9] = [
     // RFC 3463 section 3.6: X.5.3, too many recipients.
     rule(&[], 452, &[(5, 3, 3)], &[], Split, RFC),
     rule(&[], 552, &[(5, 3, 3)], &[], Split, RFC),
@@ -347,6 +348,12 @@ pub(super) static GENERIC: [Rule; 8] = [
     ),
     // RFC 3463 section 3.4: X.3.4, message too big.
     rule(&[], 552, &[(3, 4, 4)], &[], Message, RFC),
+    // It does not know us, or not for this recipient: what has to be mended is here or there, and no recipient is to blame.
+    Rule {
+        codes: (400, 599),
+        from: SaidAt::Mail,
+        ..rule(&[], 400, &[], RELAY_DENIALS, Sender, RELAY_DENIED)
+    },
     // RFC 3463 section 3.2: X.1.y, the address.
     Rule {
         codes: (550, 553),
@@ -357,6 +364,25 @@ pub(super) static GENERIC: [Rule; 8] = [
         codes: (400, 499),
         ..rule(&[], 400, &[], &[], Retry, RFC)
     },
+];
+
+/// How servers say that they do not relay for us.
+const RELAY_DENIALS: &[&str] = &[
+    "relay access denied",
+    "relay denied",
+    "relaying denied",
+    "relay not permitted",
+    "relaying not permitted",
+    "not permitted to relay",
+    "relay is prohibited",
+    "relaying is prohibited",
+    "relay prohibited",
+    "relaying prohibited",
+    "relay not allowed",
+    "relaying not allowed",
+    "not allowed to relay",
+    "unable to relay",
+    "do not relay",
 ];
 
 /// What these servers say by default; not in the texts that were read.

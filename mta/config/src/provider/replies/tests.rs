@@ -794,6 +794,20 @@ fn a_smart_host_without_a_name_is_read_by_the_rules_for_all() {
         (Rcpt, 553, Some((1, 3)), "bad address", "Recipient"),
         (Rcpt, 550, None, "no", "Recipient"),
         (Rcpt, 550, Some((7, 1)), "blocked", "Message"),
+        // Whoever has to mend it sits here or there; no recipient is to blame, and nothing comes back.
+        (
+            Rcpt,
+            554,
+            Some((7, 1)),
+            "<b@x.example>: Relay access denied",
+            "Sender",
+        ),
+        (Rcpt, 550, Some((7, 1)), "Relaying denied", "Sender"),
+        (Rcpt, 550, None, "relay not permitted", "Sender"),
+        (Rcpt, 550, Some((7, 1)), "Unable to relay", "Sender"),
+        (Rcpt, 454, Some((7, 1)), "Relay access denied", "Sender"),
+        (Mail, 550, None, "Relaying denied", "Sender"),
+        (Rcpt, 550, Some((1, 1)), "relay@x.example denied", "Recipient"),
         (Data, 554, None, "spam", "Message"),
         (Rcpt, 450, Some((2, 0)), "busy", "Retry"),
         // Nobody knows whose quota that is.
