@@ -76,6 +76,12 @@ pub enum LoginFault {
     KeyInvalid,
     /// A service account may not act for the mailbox.
     DelegationMissing,
+    /// The authority does not know the client id.
+    ClientUnknown,
+    /// The authority does not know the tenant.
+    TenantUnknown,
+    /// The authority does not know the mailbox.
+    UserUnknown,
     /// Our clock or that of the authority is wrong.
     ClockSkew,
     /// The authority refuses a token.
@@ -91,7 +97,7 @@ pub enum LoginFault {
 
 impl LoginFault {
     /// All that this version knows.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::CredentialsRefused,
         Self::BasicAuthenticationDisabled,
         Self::SmtpAuthenticationDisabled,
@@ -101,6 +107,9 @@ impl LoginFault {
         Self::ServerNotTrusted,
         Self::KeyInvalid,
         Self::DelegationMissing,
+        Self::ClientUnknown,
+        Self::TenantUnknown,
+        Self::UserUnknown,
         Self::ClockSkew,
         Self::TokenRefused,
         Self::TokenUnavailable,
@@ -120,6 +129,9 @@ impl LoginFault {
             Self::ServerNotTrusted => "ServerNotTrusted",
             Self::KeyInvalid => "KeyInvalid",
             Self::DelegationMissing => "DelegationMissing",
+            Self::ClientUnknown => "ClientUnknown",
+            Self::TenantUnknown => "TenantUnknown",
+            Self::UserUnknown => "UserUnknown",
             Self::ClockSkew => "ClockSkew",
             Self::TokenRefused => "TokenRefused",
             Self::TokenUnavailable => "TokenUnavailable",

@@ -70,6 +70,12 @@ pub fn of_authority(error: &str, description: &str, skew: Option<i64>) -> LoginF
     let is_sure = error == "invalid_grant" || (said.contains("aadsts700024") && skew.is_none());
     match error {
         _ if about_time && (is_off || is_sure) => LoginFault::ClockSkew,
+        // Entra. Its number says more than the error, which is that of a missing delegation at Google.
+        _ if said.contains("aadsts700016") => LoginFault::ClientUnknown,
+        // 900023: what cannot be a tenant at all.
+        _ if said.contains("aadsts90002") => LoginFault::TenantUnknown,
+        // Google.
+        "invalid_grant" if said.contains("invalid email or user id") => LoginFault::UserUnknown,
         // Google: no delegation for this client and scope.
         "unauthorized_client" | "access_denied" => LoginFault::DelegationMissing,
         _ => LoginFault::TokenRefused,
@@ -99,13 +105,20 @@ pub fn advice(fault: LoginFault) -> &'static str {
             "let the account act for this user: grant its client id domain-wide delegation for the scope (Google), or consent to its \
              permission (Entra)"
         }
+        LoginFault::ClientUnknown => {
+            "correct the client id, or the tenant in which its application is registered; mail waits meanwhile"
+        }
+        LoginFault::TenantUnknown => "correct the tenant: its id or one of its domains; mail waits meanwhile",
+        LoginFault::UserUnknown => {
+            "correct the user: the whole address of a mailbox that is there; mail waits meanwhile"
+        }
         LoginFault::ClockSkew => {
             "the time in what we send it (iat, nbf, exp) is not that of its clock: set the clocks of the nodes by NTP"
         }
         LoginFault::TokenRefused => "correct the Secret or the registration of the client at the authority",
         LoginFault::TokenUnavailable => {
             "correct the address for tokens, or open the way to it (HTTPS); mail waits meanwhile, and it is tried again"
-        },
+        }
         LoginFault::CredentialsMissing => "create or correct the Secret",
         LoginFault::Other => "see the reply",
     }
@@ -209,7 +222,31 @@ mod tests {
                 "invalid_grant",
                 "Invalid email or User ID",
                 None,
-                LoginFault::TokenRefused,
+                LoginFault::UserUnknown,
+            ),
+            (
+                "unauthorized_client",
+                "AADSTS700016: Application with identifier 'x' was not found in the directory 'y'.",
+                Some(0),
+                LoginFault::ClientUnknown,
+            ),
+            (
+                "invalid_request",
+                "AADSTS90002: Tenant 'x' not found.",
+                None,
+                LoginFault::TenantUnknown,
+            ),
+            (
+                "invalid_request",
+                "AADSTS900023: Specified tenant identifier 'x' is neither a valid DNS name, nor a valid external domain.",
+                None,
+                LoginFault::TenantUnknown,
+            ),
+            (
+                "unauthorized_client",
+                "AADSTS7000112: Application is disabled.",
+                None,
+                LoginFault::DelegationMissing,
             ),
             ("", "", None, LoginFault::TokenRefused),
         ] {

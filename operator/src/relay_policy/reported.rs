@@ -130,7 +130,11 @@ const fn field(fault: LoginFault) -> Option<&'static str> {
         | LoginFault::TokenRefused
         | LoginFault::CredentialsMissing => "credentials.secretRef",
         LoginFault::BasicAuthenticationDisabled | LoginFault::MechanismNotOffered => "credentials.type",
-        LoginFault::SmtpAuthenticationDisabled | LoginFault::DelegationMissing => "credentials.user",
+        LoginFault::SmtpAuthenticationDisabled | LoginFault::DelegationMissing | LoginFault::UserUnknown => {
+            "credentials.user"
+        }
+        LoginFault::ClientUnknown => "credentials.clientId",
+        LoginFault::TenantUnknown => "credentials.tenant",
         LoginFault::TokenUnavailable => "credentials.tokenEndpoint",
         // Nothing is wrong with them but the time at which they are used.
         LoginFault::ClockSkew => "credentials",
