@@ -96,6 +96,8 @@ pub fn preset(provider: Provider) -> Preset {
     };
     match provider {
         Provider::GoogleWorkspaceRelay => Preset {
+            // It says no more than that the port is there; RFC 8314 section 7.3 says what it is for.
+            implicit_ports: &[465],
             recipient_rate: Some(fact((319_444, 600), G_RELAY)),
             recipients: Some(fact(100, G_RELAY)),
             quota: Some(fact(
@@ -202,6 +204,8 @@ pub fn preset(provider: Provider) -> Preset {
         Provider::ElasticEmail => Preset {
             port: 2525,
             other_ports: &[25, 587],
+            // As for Google's relay.
+            implicit_ports: &[465],
             message_size: Some(fact(20 << 20, EE)),
             quota: Some(fact("the plan", EE)),
             ..usual(Host::One("smtp.elasticemail.com"), EE)

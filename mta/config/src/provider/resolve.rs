@@ -240,6 +240,22 @@ mod tests {
                 none,
                 ok("smtp-relay.gmail.com", 587, false),
             ),
+            (
+                Provider::GoogleWorkspaceRelay,
+                Given {
+                    port: Some(465),
+                    ..none
+                },
+                ok("smtp-relay.gmail.com", 465, true),
+            ),
+            (
+                Provider::ElasticEmail,
+                Given {
+                    port: Some(465),
+                    ..none
+                },
+                ok("smtp.elasticemail.com", 465, true),
+            ),
             (Provider::Gmail, none, ok("smtp.gmail.com", 587, false)),
             (Provider::Microsoft365, none, ok("smtp.office365.com", 587, false)),
             (Provider::Microsoft365Connector, none, Err("tenant")),
