@@ -1,7 +1,7 @@
 //! The second mail system (Postfix, Dovecot, mail programs) and the name server of the made-up domains, in a namespace of
 //! their own that does not enforce `restricted`: Debian's mail programs start as root.
 
-use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
@@ -22,7 +22,7 @@ pub struct Peers {
     /// Address of Postfix, the mail exchanger of `far.example`.
     pub postfix: String,
     forward: String,
-    serial: Cell<u64>,
+    serial: AtomicU64,
 }
 
 /// The domain of the peers.
@@ -58,7 +58,7 @@ impl Peers {
             dns: server,
             postfix: address(&namespace, "postfix")?,
             forward: address(&cluster_dns, "kube-dns")?,
-            serial: Cell::new(now()),
+            serial: AtomicU64::new(now()),
             namespace,
         };
         started.publish(&[started.far_zone()])?;
@@ -87,8 +87,9 @@ impl Peers {
 
     /// Serves these zones and no others, and returns when the server answers with them.
     pub fn publish(&self, zones: &[Zone]) -> Outcome {
-        let serial = self.serial.get().max(now()) + 1;
-        self.serial.set(serial);
+        // The world lets one story publish at a time.
+        let serial = self.serial.load(Ordering::Relaxed).max(now()) + 1;
+        self.serial.store(serial, Ordering::Relaxed);
         let data: serde_json::Map<_, _> = dns::files(zones, &self.dns, &self.forward, serial)
             .into_iter()
             .map(|(name, text)| (name, text.into()))

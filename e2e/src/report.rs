@@ -27,7 +27,7 @@ impl Steps {
         let result = work();
         let took = start.elapsed();
         let ended = if result.is_ok() { "done in" } else { "FAILED after" };
-        eprintln!("    {ended} {}", seconds(took));
+        eprintln!("    {name} {ended} {}", seconds(took));
         self.done.push((name.to_owned(), took));
         result
     }
@@ -42,6 +42,11 @@ impl Steps {
         }
         eprintln!("    {name} took {}{}", seconds(start.elapsed()), disk());
         result
+    }
+
+    /// Takes the lines of steps that ran beside these.
+    pub fn absorb(&mut self, beside: Self) {
+        self.done.extend(beside.done);
     }
 
     /// The table of all steps and their sum.
@@ -115,8 +120,11 @@ mod tests {
         let mut steps = Steps::default();
         steps.step("bake", || Ok::<_, ()>(())).unwrap();
         steps.step("eat", || Err::<(), _>("burnt")).unwrap_err();
+        let mut beside = Steps::default();
+        beside.step("wash", || Ok::<_, ()>(())).unwrap();
+        steps.absorb(beside);
         let table = steps.table();
-        for name in ["bake", "eat", "all"] {
+        for name in ["bake", "eat", "wash", "all"] {
             assert!(table.contains(name), "{table}");
         }
     }

@@ -3,9 +3,11 @@
 //!   World   cluster, images, peers, the installed chart: made once, shared
 //!   Scene   one story's namespace, name and domain: made fresh, dumped when it fails, deleted when it holds
 //!
-//! Stories share the name server; each adds the zones of its own domains.
+//! Stories share the name server; each adds the zones of its own domains. They are played one after the other, but for those that mostly
+//! wait: such a one is played beside the ones that follow it.
 
-use std::cell::RefCell;
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::checks;
@@ -26,7 +28,7 @@ pub struct World {
     pub product: Product,
     /// The second mail system.
     pub peers: Peers,
-    zones: RefCell<Vec<Zone>>,
+    zones: Mutex<Vec<Zone>>,
 }
 
 impl World {
@@ -48,7 +50,7 @@ impl World {
             Peers::start(&cluster, &others, &dns)
         })?;
         steps.step("chart", || install::install(&cluster, &product, &peers.dns))?;
-        let zones = RefCell::new(vec![peers.far_zone()]);
+        let zones = Mutex::new(vec![peers.far_zone()]);
         Ok(Self {
             cluster,
             product,
@@ -59,7 +61,7 @@ impl World {
 
     /// Adds or replaces zones, and returns when the name server answers with them.
     pub fn publish(&self, zones: &[Zone]) -> Outcome {
-        let mut all = self.zones.borrow_mut();
+        let mut all = self.zones.lock().unwrap_or_else(PoisonError::into_inner);
         for zone in zones {
             all.retain(|known| known.name() != zone.name());
             all.insert(0, zone.clone());
@@ -77,6 +79,9 @@ pub struct Story {
     pub needs_machines: bool,
     /// Whether it takes so long that only an exhaustive run plays it.
     pub exhaustive: bool,
+    /// Beside how many of the stories behind it this one is played; it is over before the one after those begins. Only for a story that
+    /// mostly waits, and that neither changes nor needs what those change for all, such as the second mail system.
+    pub beside: usize,
     /// Plays it.
     pub play: fn(&Scene<'_>) -> Outcome,
 }
@@ -92,26 +97,70 @@ pub struct Scene<'a> {
     pub domain: String,
 }
 
-/// Plays the stories one after the other and counts them. `exhaustive`: the long ones too.
+/// Plays the stories and counts them. `exhaustive`: the long ones too.
 pub fn play(world: &World, stories: &[Story], exhaustive: bool, steps: &mut Steps) -> Count {
     let mut count = Count::default();
-    for story in stories {
-        let name = format!("story {}", story.name);
-        let unplayed = if story.needs_machines && !world.cluster.is_local() {
-            Some("the nodes of this cluster are not ours")
-        } else {
-            (story.exhaustive && !exhaustive).then_some("it takes minutes: `-- --exhaustive` plays it")
-        };
-        if let Some(why) = unplayed {
-            count += checks::skip(&name, 1, why);
-            continue;
+    thread::scope(|scope| {
+        let mut waiting: Vec<Waiting<'_>> = Vec::new();
+        for (turn, story) in stories.iter().enumerate() {
+            for over in waiting.extract_if(.., |beside| beside.until < turn) {
+                count += over.join(steps);
+            }
+            if story.beside > 0 {
+                waiting.push(Waiting {
+                    until: turn + story.beside,
+                    name: story.name,
+                    played: scope.spawn(move || {
+                        let mut own = Steps::default();
+                        (play_or_skip(world, story, exhaustive, &mut own), own)
+                    }),
+                });
+            } else {
+                count += play_or_skip(world, story, exhaustive, steps);
+            }
         }
-        count += match steps.step(&name, || play_one(world, story)) {
-            Ok(()) => checks::pass(),
-            Err(error) => checks::fail(&name, &error.to_string()),
-        };
-    }
+        for over in waiting {
+            count += over.join(steps);
+        }
+    });
     count
+}
+
+/// A story that is played beside others.
+struct Waiting<'scope> {
+    /// The last turn that it may be played beside.
+    until: usize,
+    name: &'static str,
+    played: ScopedJoinHandle<'scope, (Count, Steps)>,
+}
+
+impl Waiting<'_> {
+    /// Waits for its end.
+    fn join(self, steps: &mut Steps) -> Count {
+        match self.played.join() {
+            Ok((count, own)) => {
+                steps.absorb(own);
+                count
+            }
+            Err(_) => checks::fail(self.name, "it panicked; what it said is above"),
+        }
+    }
+}
+
+fn play_or_skip(world: &World, story: &Story, exhaustive: bool, steps: &mut Steps) -> Count {
+    let name = format!("story {}", story.name);
+    let unplayed = if story.needs_machines && !world.cluster.is_local() {
+        Some("the nodes of this cluster are not ours")
+    } else {
+        (story.exhaustive && !exhaustive).then_some("it takes minutes: `-- --exhaustive` plays it")
+    };
+    if let Some(why) = unplayed {
+        return checks::skip(&name, 1, why);
+    }
+    match steps.step(&name, || play_one(world, story)) {
+        Ok(()) => checks::pass(),
+        Err(error) => checks::fail(&name, &error.to_string()),
+    }
 }
 
 fn play_one(world: &World, story: &Story) -> Outcome {
