@@ -27,7 +27,9 @@ const REPLIES: &str = "
 
 The first row that fits decides; rows for all servers come last. The three-digit code counts first: `421 5.7.32` is temporary. What is
 refused before RCPT is never the recipient's fault. A final refusal of a hosted provider in words of quota is `Quota`, whatever its code,
-unless its enhanced code is about an address (x.1.y). Addresses that a reply repeats are not looked at.
+unless its enhanced code is about an address (x.1.y). One that says, to MAIL or after the message, that the account is suspended, paused,
+disabled or the like, or anywhere that the sender or the domain is not verified or may not send, is `Sender`, unless its enhanced code is
+about an address or a mailbox (x.1.y, x.2.y). Addresses that a reply repeats are not looked at.
 
 | What is done | Which means |
 |---|---|

@@ -162,11 +162,13 @@ mod sources {
     pub(super) const MS_HVE: Evidence = by("V3 texts on High Volume Email", "2026");
     pub(super) const MS_DEF: Evidence = by("V3 Defender documents of Microsoft", "undated");
     pub(super) const AWS: Evidence = by("V awsdocs/amazon-ses-developer-guide", "2023-05");
+    pub(super) const AWS_SEEN: Evidence = by("V3 replies that customers show", "2019 to 2026");
     pub(super) const TW: Evidence = by(
         "V twilio.com/docs/sendgrid and sendgrid/docs",
         "2021-06 and later",
     );
     pub(super) const MG: Evidence = by("V mailgun/documentation", "2024-07 and later");
+    pub(super) const MG_SEEN: Evidence = by("V3 replies that customers show", "2022 to 2026");
     pub(super) const MC: Evidence = by("V mailchimp.com/developer/transactional", "2026-04");
     pub(super) const S2G: Evidence = by("V developers.smtp2go.com", "2026-08");
     pub(super) const EE: Evidence = by("V elasticemail.com", "mixed");

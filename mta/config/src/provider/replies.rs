@@ -5,6 +5,7 @@
 //! * The three-digit code decides the class (RFC 5321 section 4.2.1): `421 5.7.32` is temporary.
 //! * What is refused before RCPT is never the recipient's fault.
 //! * A refusal of a hosted provider in words of quota is a quota, whatever its code, unless its enhanced code is about an address.
+//! * A refusal of a hosted provider that is about the account, or about who may send by it, returns no mail.
 //! * Addresses that are echoed are no words of the provider: whoever sends chooses them.
 
 use std::time::Duration;
@@ -143,6 +144,7 @@ pub fn judge(provider: Option<Provider>, said: Said<'_>) -> Reaction {
     let found = match own {
         Some(rule) => rule.reaction,
         None if is_quota(provider, said, &text) => Reaction::Quota(USUAL_QUOTA),
+        None if is_of_account(provider, said, &text) => Reaction::Sender,
         None => GENERIC
             .iter()
             .find(fits)
@@ -178,14 +180,30 @@ fn leading_status(text: &str) -> Option<(u16, u16)> {
     (matches!(class, 2 | 4 | 5) && parts.next().is_none()).then_some((subject, detail))
 }
 
+fn is_hosted(provider: Option<Provider>) -> bool {
+    provider.is_some_and(|provider| !provider.is_own_server())
+}
+
+/// The account does not send for now, or not for this sender. To RCPT, and with X.1.y or X.2.y (RFC 3463 sections 3.2 and 3.3), an
+/// account is the recipient's.
+fn is_of_account(provider: Option<Provider>, said: Said<'_>, text: &str) -> bool {
+    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    let of_mailbox = said.status.is_some_and(|(subject, _)| matches!(subject, 1 | 2));
+    let is_stopped = said.at != SaidAt::Rcpt && text.contains("account") && has(&STOPPED);
+    is_hosted(provider)
+        && said.code >= 500
+        && said.at >= SaidAt::Mail
+        && !of_mailbox
+        && (is_stopped || has(&SENDER_WORDS))
+}
+
 fn is_quota(provider: Option<Provider>, said: Said<'_>, text: &str) -> bool {
-    let hosted = provider.is_some_and(|provider| !provider.is_own_server());
     // X.1.y (RFC 3463 section 3.2) is about an address, and X.2.2 (section 3.3) a mailbox that is full: the recipient's.
     let of_address = said.status.is_some_and(|(subject, _)| subject == 1);
     let of_mailbox = said.status == Some((2, 2)) || text.contains("mailbox");
     // Words of size are about the message, and a rate is no quota.
     let is_said = QUOTA_WORDS.iter().any(|word| text.contains(word));
-    hosted && said.code >= 500 && !of_address && !of_mailbox && is_said
+    is_hosted(provider) && said.code >= 500 && !of_address && !of_mailbox && is_said
 }
 
 /// A reply without the addresses in it, also where their local part is quoted (RFC 5321 section 4.1.2), its words a space apart.
@@ -221,6 +239,37 @@ const QUOTA_WORDS: [&str; 8] = [
     "monthly limit",
     "limit exceeded for",
     "plan limit",
+];
+
+/// Beside the word account.
+const STOPPED: [&str; 10] = [
+    "suspended",
+    "paused",
+    "disabled",
+    "deactivated",
+    "terminated",
+    "blocked",
+    "banned",
+    "inactive",
+    "not active",
+    "under review",
+];
+
+const SENDER_WORDS: [&str; 14] = [
+    "sending paused",
+    "sending is paused",
+    "sending disabled",
+    "sending is disabled",
+    "not allowed to send from",
+    "not allowed to send as",
+    "sender not verified",
+    "sender is not verified",
+    "domain not verified",
+    "domain is not verified",
+    "address not verified",
+    "address is not verified",
+    "unverified sender",
+    "unverified domain",
 ];
 
 /// Where nobody says how long: an hour, and then a message is tried.

@@ -5,11 +5,14 @@
 use std::time::Duration;
 
 use super::replies::{Reaction, Said, SaidAt};
-use super::sources::{AWS, EXIM, G_ERR, G_RELAY, MS_EXO, MS_SUP, MS_TC, POSTFIX, RULES as RFC, S2G, TW};
+use super::sources::{
+    AWS, AWS_SEEN, EXIM, G_ERR, G_RELAY, MG_SEEN, MS_EXO, MS_HVE, MS_SUP, MS_TC, POSTFIX, RULES as RFC, S2G,
+    TW,
+};
 use super::{Evidence, Provider, by};
 use Provider::{
-    AmazonSes, ExchangeServer, Exim, Gmail, GoogleWorkspaceRelay, Microsoft365, Microsoft365Connector,
-    Microsoft365Hve, Postfix, SendGrid, Smtp2go,
+    AmazonSes, ExchangeServer, Exim, Gmail, GoogleWorkspaceRelay, Mailgun, Microsoft365,
+    Microsoft365Connector, Microsoft365Hve, Postfix, SendGrid, Smtp2go,
 };
 use Reaction::{Concurrency, Configuration, Message, Quota, Recipient, Retry, Sender, Split, Throttle};
 
@@ -161,6 +164,14 @@ pub(super) static RULES: &[Rule] = &[
         Sender,
         AWS,
     ),
+    rule(
+        &[AmazonSes],
+        554,
+        &[],
+        &["sending paused", "configuration set"],
+        Sender,
+        AWS_SEEN,
+    ),
     rule(&[AmazonSes], 552, &[], &[], Message, AWS),
     // Google, its relay and as a user.
     rule(
@@ -253,6 +264,11 @@ pub(super) static RULES: &[Rule] = &[
     any_final(MICROSOFT, &[(7, 60, 60)], &[], Message, MS_SUP),
     any_final(MICROSOFT, &[(7, 509, 509), (7, 515, 515)], &[], Sender, MS_SUP),
     rule(MICROSOFT, 451, &[(7, 500, 699)], &[], Retry, MS_SUP),
+    // It takes recipients of the own organisation alone: `match` of the policy lets others through.
+    Rule {
+        from: SaidAt::Rcpt,
+        ..any_final(&[Microsoft365Hve], &[(7, 1, 1), (7, 54, 54)], &[], Sender, MS_HVE)
+    },
     // Exchange on one's own premises. It, Postfix and Exim say so of one recipient, where they relay for some domains: a whole
     // route does not rest for that.
     rule(&[ExchangeServer], 550, &[(7, 1, 1)], &["relay"], Sender, MS_EXO),
@@ -275,6 +291,11 @@ pub(super) static RULES: &[Rule] = &[
         TW,
     ),
     rule(&[SendGrid], 452, &[], &[], Retry, TW),
+    // Mailgun, of a domain that is not activated, or an account that is disabled.
+    Rule {
+        codes: (400, 599),
+        ..rule(&[Mailgun], 400, &[], &["is not allowed to send"], Sender, MG_SEEN)
+    },
     // SMTP2GO.
     rule(&[Smtp2go], 550, &[], &["relay access denied"], Configuration, S2G),
     rule(&[Smtp2go], 550, &[], &["not verified"], Sender, S2G),

@@ -939,3 +939,104 @@ fn an_address_that_is_echoed_decides_nothing() {
         assert_eq!(what(provider, Rcpt, code, status, text), want, "{text}");
     }
 }
+
+#[test]
+fn an_account_that_may_not_send_for_now_returns_no_mail() {
+    let paused =
+        "Message rejected: Sending paused for this account. For more information, please check the inbox";
+    for (provider, at, code, status, text, want) in [
+        (AmazonSes, Data, 554, None, paused, "Sender"),
+        (
+            AmazonSes,
+            Data,
+            554,
+            None,
+            "Configuration set <shop> does not exist.",
+            "Sender",
+        ),
+        (
+            Mailgun,
+            Data,
+            421,
+            None,
+            "Domain mg.shop.example is not allowed to send: Please activate your Mailgun account.",
+            "Sender",
+        ),
+        (
+            Mailgun,
+            Rcpt,
+            550,
+            Some((7, 1)),
+            "Domain mg.shop.example is not allowed to send: Account disabled",
+            "Sender",
+        ),
+        (
+            Microsoft365Hve,
+            Rcpt,
+            550,
+            Some((7, 1)),
+            "Recipients outside of the organization are not allowed",
+            "Sender",
+        ),
+        (
+            Microsoft365Hve,
+            Rcpt,
+            550,
+            Some((1, 1)),
+            "Recipient not found",
+            "Recipient",
+        ),
+        (Mandrill, Mail, 550, None, "Your account is suspended", "Sender"),
+        (
+            ElasticEmail,
+            Data,
+            554,
+            Some((7, 1)),
+            "The account has been disabled",
+            "Sender",
+        ),
+        (
+            ElasticEmail,
+            Mail,
+            550,
+            None,
+            "Sending domain is not verified",
+            "Sender",
+        ),
+        (Smtp2go, Data, 550, None, "This account is under review", "Sender"),
+        // A quota first: it takes the next route.
+        (
+            Mandrill,
+            Data,
+            550,
+            None,
+            "account paused: the daily limit is reached",
+            "Quota",
+        ),
+        // The recipient's account, and a server of one's own.
+        (
+            Gmail,
+            Data,
+            550,
+            Some((2, 1)),
+            "The email account that you tried to reach is disabled",
+            "Message",
+        ),
+        (Mandrill, Rcpt, 550, None, "that account is disabled", "Recipient"),
+        (Postfix, Data, 554, Some((7, 1)), "account suspended", "Message"),
+        (Mandrill, Data, 550, None, "spam: blocked", "Message"),
+        (Mandrill, Data, 450, None, "account suspended", "Retry"),
+        (
+            Mandrill,
+            Data,
+            550,
+            None,
+            "no mail for account@x.example: blocked",
+            "Message",
+        ),
+    ] {
+        assert_eq!(what(provider, at, code, status, text), want, "{provider} {text}");
+    }
+    let said = what(None::<Provider>, Data, 554, None, paused);
+    assert_eq!(said, "Message", "whose account it is, nobody knows");
+}
