@@ -98,6 +98,35 @@ async fn a_token_that_is_refused_is_got_anew_once() {
 }
 
 #[tokio::test]
+async fn a_server_that_offers_oauthbearer_alone_is_logged_in_at_by_it_and_may_refuse_a_token() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::numbering(3_600).await;
+    let judge: Reply = Box::new(|said, _| match said {
+        "OAUTHBEARER n,a=box@example.com, token-1" => "235 2.7.0 welcome".to_owned(),
+        _ => "535 5.7.8 the token is over".to_owned(),
+    });
+    let (sink, tls) = server("AUTH OAUTHBEARER LOGIN PLAIN", judge).await;
+    let credentials = client(&authority, "{secret: s-1}");
+    let bench = bench(
+        directory.path(),
+        policy(&[route(&sink, "Verified", &credentials)]),
+        tls,
+    );
+    submit(&bench, "one").await;
+    sink.wait_for(1).await;
+    bench.empty().await;
+    assert_eq!(
+        sink.logins(),
+        [
+            "OAUTHBEARER n,a=box@example.com, token-0",
+            "OAUTHBEARER n,a=box@example.com, token-1",
+        ]
+    );
+    assert_eq!(bench.figure("deliveries_total{outcome=\"Failed\"}"), 0);
+    bench.stop().await;
+}
+
+#[tokio::test]
 async fn a_service_account_is_dated_by_the_clock_of_its_authority_where_ours_is_wrong() {
     let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
     let authority = Authority::start(Box::new(|form, _| {

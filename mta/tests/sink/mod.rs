@@ -176,7 +176,7 @@ impl Sink {
         self.seen.lock().unwrap().connections
     }
 
-    /// What was said in logins: `PLAIN user password`, `XOAUTH2 user token`; with `IN CLEAR ` before it where it was.
+    /// What was said in logins: `PLAIN user password`, `XOAUTH2 user token`, `OAUTHBEARER n,a=user, token`; with `IN CLEAR ` before it where it was.
     pub fn logins(&self) -> Vec<String> {
         self.seen.lock().unwrap().logins.clone()
     }
@@ -395,12 +395,18 @@ impl Session {
         if reply.starts_with("235") {
             self.seen.lock().unwrap().users.insert(self.connection, said);
         }
-        if mechanism == "XOAUTH2" && !reply.starts_with('2') {
+        let due = match mechanism.as_str() {
+            "XOAUTH2" => Some("\r\n"),
+            // RFC 7628 section 3.2.3: an octet of 1, in base 64.
+            "OAUTHBEARER" => Some("AQ==\r\n"),
+            _ => None,
+        };
+        if let Some(due) = due.filter(|_| !reply.starts_with('2')) {
             // The refusal is told first, and the client has to answer before it is given.
             stream.write_all(b"334 eyJzdGF0dXMiOiI0MDAifQ==\r\n").await?;
             let mut line = String::new();
             stream.read_line(&mut line).await?;
-            assert_eq!(line, "\r\n", "an empty line is due");
+            assert_eq!(line, due, "the answer to a refusal by {mechanism}");
         }
         Ok(reply)
     }
