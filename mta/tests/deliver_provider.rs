@@ -145,6 +145,39 @@ async fn mail_waits_for_a_quota_also_over_a_restart_until_the_route_is_configure
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_window_of_a_quota_ends_by_itself_and_the_mail_goes() {
+    let sink = Sink::start(Script::default()).await;
+    let dir = tempfile::tempdir().unwrap();
+    let kept = dir.path().join("resting-routes.json");
+    // As it was kept an hour ago, less three seconds.
+    let now = postroad_mta::queue::clock::now();
+    let until = now + 3_000;
+    let rest = serde_json::json!({"test/all#0": {
+        "reason": "Quota", "since": until - 3_600_000, "until": until, "times": 0,
+        "reply": "454 Throttling failure: Daily message quota exceeded.",
+    }});
+    std::fs::write(&kept, rest.to_string()).unwrap();
+    let policies = routes(&[(sink.address, "tls: Disabled, provider: AmazonSES")]);
+    let bench = Bench::start(dir.path(), setup(policies));
+    for _ in 0..3 {
+        submit(&bench, "a@from.example", "one").await;
+    }
+    sink.wait_for(1).await;
+    assert!(
+        postroad_mta::queue::clock::now() >= until,
+        "nobody is asked before"
+    );
+    sink.wait_for(3).await;
+    bench.empty().await;
+    assert!(reasons(&bench).is_empty());
+    eventually("nothing is kept of it", || {
+        std::fs::read_to_string(&kept).unwrap() == "{}"
+    })
+    .await;
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_route_that_cannot_be_reached_gives_way_to_the_next_and_is_not_tried_for_each_message() {
     // It takes connections, and says goodbye at once.
     let first = Sink::start(Script {
