@@ -283,32 +283,44 @@ async fn a_sender_that_is_not_verified_waits_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mail_of_an_account_that_is_paused_outlives_its_lifetime_and_goes_when_the_account_does() {
-    let (sink, refuses) = refusing("554 Message rejected: Sending paused for this account.").await;
-    let dir = tempfile::tempdir().unwrap();
-    let policies = routes(&[(sink.address, "tls: Disabled, provider: AmazonSES")]);
-    let policies = policies.replace("max: 2s", "max: 1s, lifetime: 1s");
-    let bench = Bench::start(dir.path(), setup(policies));
-    let mut submitted = envelope("a@from.example", &["b@to.example"]);
-    submitted.identity = Some("alice".into());
-    let arrived = submitted.arrived;
-    bench.submit(submitted, message("one")).await;
-    // The third attempt begins more than a second after the first.
-    eventually("it was refused after its lifetime", || {
-        postroad_mta::queue::clock::now() > arrived + 1_000
-            && bench.figure("deliveries_total{outcome=\"Deferred\"}") >= 3
-    })
-    .await;
-    for over in ["Failed", "Expired"] {
-        let figure = format!("deliveries_total{{outcome=\"{over}\"}}");
-        assert_eq!(bench.figure(&figure), 0, "{over}");
+    for (provider, reply) in [
+        (
+            "AmazonSES",
+            "554 Message rejected: Sending paused for this account.",
+        ),
+        // Behind a 421 the connection is over.
+        (
+            "Mailgun",
+            "421 Domain from.example is not allowed to send: Account disabled",
+        ),
+    ] {
+        let (sink, refuses) = refusing(reply).await;
+        let dir = tempfile::tempdir().unwrap();
+        let route = format!("tls: Disabled, provider: {provider}");
+        let policies = routes(&[(sink.address, route.as_str())]).replace("max: 2s", "max: 1s, lifetime: 1s");
+        let bench = Bench::start(dir.path(), setup(policies));
+        let mut submitted = envelope("a@from.example", &["b@to.example"]);
+        submitted.identity = Some("alice".into());
+        let arrived = submitted.arrived;
+        bench.submit(submitted, message("one")).await;
+        // The third attempt begins more than a second after the first.
+        eventually("it was refused after its lifetime", || {
+            postroad_mta::queue::clock::now() > arrived + 1_000
+                && bench.figure("deliveries_total{outcome=\"Deferred\"}") >= 3
+        })
+        .await;
+        for over in ["Failed", "Expired"] {
+            let figure = format!("deliveries_total{{outcome=\"{over}\"}}");
+            assert_eq!(bench.figure(&figure), 0, "{provider} {over}");
+        }
+        assert_eq!(bench.spool.entries().len(), 1, "it waits, and there is no notice");
+        assert_eq!(reasons(&bench), [("test/all#0".to_owned(), "Sender".to_owned())]);
+        refuses.store(false, Ordering::SeqCst);
+        let taken = sink.wait_for(1).await;
+        assert!(taken[0].text().contains("Subject: one"), "{}", taken[0].text());
+        bench.empty().await;
+        bench.stop().await;
     }
-    assert_eq!(bench.spool.entries().len(), 1, "it waits, and there is no notice");
-    assert_eq!(reasons(&bench), [("test/all#0".to_owned(), "Sender".to_owned())]);
-    refuses.store(false, Ordering::SeqCst);
-    let taken = sink.wait_for(1).await;
-    assert!(taken[0].text().contains("Subject: one"), "{}", taken[0].text());
-    bench.empty().await;
-    bench.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -167,6 +167,11 @@ impl Course {
                 outcome,
                 feedback: Some(Feedback::Busy),
             }),
+            // Some say so with a 421, behind which they close: what has to be mended is the same.
+            Some((Reaction::Sender, None, outcome)) => {
+                let feedback = trouble.setback(target).feedback;
+                self.set_back(Setback { outcome, feedback });
+            }
             _ => {
                 let is_insecure = trouble.is_of_the_routes_tls(target);
                 let setback = trouble.setback(target);
