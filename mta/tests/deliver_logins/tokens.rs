@@ -1,6 +1,8 @@
 //! Tokens: got once for all connections, renewed in time, and got anew where they are refused.
 
-use crate::authority::Authority;
+use std::collections::BTreeSet;
+
+use crate::authority::{Authority, Form};
 use crate::deliver_support::certificate;
 use crate::probes::probe;
 use crate::sink::{Reply, Script, Sink};
@@ -48,7 +50,33 @@ async fn a_token_is_got_once_for_all_connections() {
 }
 
 #[tokio::test]
-async fn a_token_is_renewed_before_it_ends_and_nothing_bounces() {
+async fn a_token_is_renewed_before_it_ends_whatever_it_is_got_with_and_nothing_bounces() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "eyJ.platform").unwrap();
+    let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
+    let params = rcgen::CertificateParams::new(vec!["client.example".to_owned()]).unwrap();
+    let pem = |text: String| text.trim_end().replace('\n', "\\n");
+    let by_certificate = format!(
+        "{{certificate: {{certificate: \"{}\", key: \"{}\"}}}}",
+        pem(params.self_signed(&key).unwrap().pem()),
+        pem(key.serialize_pem())
+    );
+    let by_file = format!("{{tokenFile: {}}}", file.display());
+    let (by_secret, stated, by_platform) = tokio::join!(
+        renewed("{secret: s-1}"),
+        renewed(&by_certificate),
+        renewed(&by_file)
+    );
+    assert!(by_secret.iter().all(|form| form["client_secret"] == "s-1"));
+    let statements: BTreeSet<_> = stated.iter().map(|form| &form["client_assertion"]).collect();
+    assert_eq!(statements.len(), stated.len(), "each statement is good once");
+    let is_of_the_platform = |form: &Form| form["client_assertion"] == "eyJ.platform";
+    assert!(by_platform.iter().all(is_of_the_platform));
+}
+
+/// Mail comes until the token was renewed twice. Gives the forms by which all of them were got.
+async fn renewed(proof: &str) -> Vec<Form> {
     let directory = tempfile::tempdir().unwrap();
     let authority = Authority::numbering(5).await;
     let (acceptor, certificate) = certificate();
@@ -58,7 +86,7 @@ async fn a_token_is_renewed_before_it_ends_and_nothing_bounces() {
         ..script("", Some(acceptor), yes())
     })
     .await;
-    let credentials = client(&authority, "{secret: s-1}");
+    let credentials = client(&authority, proof);
     let policies = policy(&[route(&sink, "Verified", &credentials)]);
     let bench = bench(directory.path(), policies, trusting(certificate));
     let mut pace = tokio::time::interval(std::time::Duration::from_millis(50));
@@ -73,6 +101,7 @@ async fn a_token_is_renewed_before_it_ends_and_nothing_bounces() {
     bench.empty().await;
     assert_eq!(bench.figure("deliveries_total{outcome=\"Failed\"}"), 0);
     bench.stop().await;
+    authority.forms()
 }
 
 #[tokio::test]
