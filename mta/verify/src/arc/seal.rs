@@ -33,6 +33,9 @@ pub enum Unsealable {
     /// More fields of the names that are signed than one line lists.
     #[error("the message has too many fields to sign")]
     TooManyFields,
+    /// What was found has a word that no line of a header takes.
+    #[error("the results have a word that is longer than a line may be")]
+    LongResults,
     /// The hash of the body was not asked for in time.
     #[error("the body was not hashed")]
     NoBody,
@@ -117,9 +120,7 @@ impl Sealer {
             instance: instance.to_string(),
             now: now.to_string(),
         };
-        // On lines of their own where a space follows a semicolon; nothing else of the caller's white space is kept.
-        let results = unfolded(results.as_bytes()).replace("; ", ";\r\n ");
-        let results = format!("{RESULTS}: i={instance}; {results}\r\n");
+        let results = results_field(instance, results)?;
         let message = set.message_signature(header, &names, &base64::encode(&body.sha256))?;
         // A chain that failed is not vouched for: the seal covers its own set alone (section 5.1.2).
         let covered = match chain.verdict {
@@ -146,6 +147,36 @@ impl Sealer {
         }
         Ok(names)
     }
+}
+
+/// What was found, each statement on lines of its own; nothing else of the caller's white space is kept.
+fn results_field(instance: u8, results: &str) -> Result<String, Unsealable> {
+    let results = unfolded(results.as_bytes()).replace("; ", ";\r\n ");
+    let mut field = String::new();
+    for line in format!("{RESULTS}: i={instance}; {results}").split("\r\n") {
+        fold(line, &mut field)?;
+    }
+    Ok(field)
+}
+
+/// Writes a line as lines of at most [`MOST_LINE`] octets, each after a space of it.
+fn fold(line: &str, out: &mut String) -> Result<(), Unsealable> {
+    let mut rest = line;
+    while rest.len() > MOST_LINE {
+        let start = rest.as_bytes().get(..=MOST_LINE).unwrap_or_default();
+        // The first octet may be the space of the fold before.
+        let at = start
+            .iter()
+            .rposition(|octet| *octet == b' ')
+            .filter(|at| *at > 0);
+        let (first, more) = rest.split_at(at.ok_or(Unsealable::LongResults)?);
+        out.push_str(first);
+        out.push_str("\r\n");
+        rest = more;
+    }
+    out.push_str(rest);
+    out.push_str("\r\n");
+    Ok(())
 }
 
 /// Number of the set to add: one more than the highest, even if the chain is broken.
@@ -261,6 +292,8 @@ fn is_of_chain(name: &str) -> bool {
         .any(|known| known.eq_ignore_ascii_case(name))
 }
 
+/// Octets of a line, without its end (RFC 5322 section 2.1.1).
+const MOST_LINE: usize = 998;
 /// Octets of `h=`: a line has at most 998 (RFC 5322 section 2.1.1).
 const MOST_NAME_OCTETS: usize = 800;
 
@@ -299,3 +332,33 @@ const OVERSIGNED: &[&str] = &[
     "content-type",
     "content-transfer-encoding",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_of_the_results_is_longer_than_mail_may_have() {
+        let words = |count| vec!["word=value"; count].join(" ");
+        for results in [
+            "mx.example; none".to_owned(),
+            format!("mx.example; dkim=pass {}; spf=none", words(500)),
+            format!(
+                "mx.example; dkim=fail reason=\"{}\"; {}",
+                "x".repeat(900),
+                words(200)
+            ),
+        ] {
+            let field = results_field(7, &results).unwrap();
+            let lines: Vec<&str> = field.strip_suffix("\r\n").unwrap().split("\r\n").collect();
+            assert!(lines.iter().all(|line| line.len() <= MOST_LINE), "{field}");
+            assert!(lines.iter().skip(1).all(|line| line.starts_with(' ')), "{field}");
+            let field = Field::parse(field.as_bytes()).unwrap();
+            assert_eq!(unfolded(field.value()), format!("i=7; {results}"));
+        }
+        for octets in [998, 5_000] {
+            let results = format!("mx.example; dkim=fail reason={}", "x".repeat(octets));
+            assert_eq!(results_field(1, &results), Err(Unsealable::LongResults));
+        }
+    }
+}
