@@ -1,8 +1,6 @@
 //! An alias takes mail of strangers to a mailbox elsewhere: it is sealed with what was found of its sender (ARC), and a verifier of others that
 //! asks DNS is content.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use super::desk::{Desk, as_data, header_of};
@@ -31,10 +29,7 @@ impl Desk<'_> {
 
     /// The client is not the one that the far domain lets send: the seal says so, and dkimpy believes it.
     fn seal_holds(&self, message: &[u8]) -> Outcome {
-        let peers = &self.scene.world.peers;
-        let input = json!({"dns": peers.dns, "message": STANDARD.encode(message)}).to_string();
-        let command = ["python3", "-c", VERIFIER];
-        let said = peers.namespace.exec("client", &command, input.as_bytes())?;
+        let said = self.dkimpy(VERIFIER, message)?;
         let header = header_of(message);
         let unfolded = header.replace("\r\n ", " ").replace("\r\n\t", " ");
         let found = format!(
@@ -42,27 +37,15 @@ impl Desk<'_> {
             self.scene.domain
         );
         let sealer = format!("d={}; ", self.scene.domain);
-        if said.trim() == "pass 1" && unfolded.contains(&found) && unfolded.contains(&sealer) {
+        if said == "pass 1" && unfolded.contains(&found) && unfolded.contains(&sealer) {
             return Ok(());
         }
-        Err(Failure::wrong(format!("dkimpy says `{}`: {header}", said.trim())))
+        Err(Failure::wrong(format!("dkimpy says `{said}`: {header}")))
     }
 }
 
 /// Says what a message's chain comes to, and how many sets it has.
 const VERIFIER: &str = r#"
-import base64, json, sys
-import dkim, dns.resolver
-
-given = json.load(sys.stdin)
-resolver = dns.resolver.Resolver(configure=False)
-resolver.nameservers = [given["dns"]]
-
-
-def look_up(name, timeout=5):
-    return b"".join(resolver.resolve(name.decode(), "TXT")[0].strings)
-
-
-verdict, sets, reason = dkim.arc_verify(base64.b64decode(given["message"]), dnsfunc=look_up)
+verdict, sets, reason = dkim.arc_verify(message, dnsfunc=look_up)
 print(verdict.decode(), len(sets) if verdict == b"pass" else reason)
 "#;

@@ -102,16 +102,24 @@ impl Desk<'_> {
 
     /// The message has the domain's two signatures, and both pass.
     pub(super) fn signatures_hold(&self, message: &[u8]) -> Outcome {
-        let peers = &self.scene.world.peers;
-        let input = json!({"dns": peers.dns, "message": STANDARD.encode(message)}).to_string();
-        let command = ["python3", "-c", VERIFIER];
-        let said = peers.namespace.exec("client", &command, input.as_bytes())?;
+        let said = self.dkimpy(VERIFIER, message)?;
         let wanted = format!("{0}=pass {0}=pass", self.scene.domain);
-        if said.trim() != wanted {
+        if said != wanted {
             let header = header_of(message);
-            return Err(Failure::wrong(format!("dkimpy says `{}`: {header}", said.trim())));
+            return Err(Failure::wrong(format!("dkimpy says `{said}`: {header}")));
         }
         Ok(())
+    }
+
+    /// What a script for dkimpy says of a message. It has `message`, and `look_up`, which asks DNS for keys.
+    pub(super) fn dkimpy(&self, script: &str, message: &[u8]) -> Outcome<String> {
+        let peers = &self.scene.world.peers;
+        let input = json!({"dns": peers.dns, "message": STANDARD.encode(message)}).to_string();
+        let script = format!("{LOOK_UP}{script}");
+        let said = peers
+            .namespace
+            .exec("client", &["python3", "-c", &script], input.as_bytes())?;
+        Ok(said.trim().to_owned())
     }
 
     /// The Secret goes, the pods sign on, nothing new is made; the Secret comes back, and all is well.
@@ -149,8 +157,8 @@ fn reason(domain: &Value) -> &str {
     condition(domain, "DKIMKeysCurrent").map_or("", |found| found["reason"].as_str().unwrap_or_default())
 }
 
-/// Says for each signature of a message its domain and what it came to.
-const VERIFIER: &str = r#"
+/// Before each script: it takes what is given, and asks the DNS server of the peers for keys.
+const LOOK_UP: &str = r#"
 import base64, json, sys
 import dkim, dns.resolver
 
@@ -163,7 +171,12 @@ def look_up(name, timeout=5):
     return b"".join(resolver.resolve(name.decode(), "TXT")[0].strings)
 
 
-verifier = dkim.DKIM(base64.b64decode(given["message"]))
+message = base64.b64decode(given["message"])
+"#;
+
+/// Says for each signature of a message its domain and what it came to.
+const VERIFIER: &str = r#"
+verifier = dkim.DKIM(message)
 count = sum(name.lower() == b"dkim-signature" for name, _ in verifier.headers)
 said = []
 for at in range(count):

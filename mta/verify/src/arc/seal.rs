@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::chain::{self, Fields, MESSAGE_SIGNATURE, MOST_SETS, RESULTS, SEAL};
 use super::verify::{Outcome, Problem, Verdict, absorb, unfolded};
 use crate::dkim::algorithm::HeaderHasher;
-use crate::dkim::signature::{absorb_unsigned, selection};
+use crate::dkim::signature::{absorb_unsigned, names_to_sign, selection};
 use crate::dkim::write::{self, Fold, Written};
 use crate::dkim::{
     BadSigner, BodyHashes, Canonicalization, Field, Header, HeaderHash, KeyFailed, SigningKey, Wanted,
@@ -134,18 +134,12 @@ impl Sealer {
     /// Names for `h=`: each as often as it is there, and once more where a reader goes by the field, so that nobody can add one.
     /// Error: they do not fit. A part of them would leave the rest to whoever changes it.
     fn names(&self, header: &Header<'_>) -> Result<Vec<String>, Unsealable> {
-        let mut names = Vec::new();
-        let mut octets = 0;
-        for name in &self.names {
+        let names = self.names.iter().map(|name| {
             let more = usize::from(self.oversigned.contains(&name.as_str()));
-            let count = header.positions(name.as_bytes()).len() + more;
-            octets += count * (name.len() + 1);
-            if octets > MOST_NAME_OCTETS {
-                return Err(Unsealable::TooManyFields);
-            }
-            names.extend(std::iter::repeat_n(name.clone(), count));
-        }
-        Ok(names)
+            (name.as_str(), more)
+        });
+        let octets = |name: &str| name.len() + 1;
+        names_to_sign(header, names, MOST_NAME_OCTETS, octets).ok_or(Unsealable::TooManyFields)
     }
 }
 

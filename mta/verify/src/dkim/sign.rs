@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::body::{BodyHashes, Wanted};
 use super::header::Header;
 use super::private_key::{KeyFailed, SigningKey};
-use super::signature::{absorb_unsigned, selection};
+use super::signature::{absorb_unsigned, names_to_sign, selection};
 use super::write::{self, Fold, Written};
 use super::{Canonicalization, HeaderHash, base64, domain};
 use crate::dkim::algorithm::HeaderHasher;
@@ -189,19 +189,9 @@ fn hash(header: &Header<'_>, names: &[String], unsigned: &str) -> HeaderHash {
 
 /// Names for `h=`: each field of a signed name once, and each name that nobody may add once more.
 fn signed_names(header: &Header<'_>) -> Result<Vec<String>, Unsignable> {
-    let mut names = Vec::new();
-    for (name, added) in OVERSIGNED
-        .iter()
-        .map(|name| (name, 1))
-        .chain(SIGNED.iter().map(|name| (name, 0)))
-    {
-        let count = header.positions(name.as_bytes()).len() + added;
-        if names.len() + count > MOST_NAMES {
-            return Err(Unsignable::TooManyFields);
-        }
-        names.extend(std::iter::repeat_n((*name).to_owned(), count));
-    }
-    Ok(names)
+    let once_more = OVERSIGNED.iter().map(|name| (*name, 1));
+    let names = once_more.chain(SIGNED.iter().map(|name| (*name, 0)));
+    names_to_sign(header, names, MOST_NAMES, |_| 1).ok_or(Unsignable::TooManyFields)
 }
 
 const NAME: &str = "DKIM-Signature";

@@ -187,6 +187,24 @@ pub(crate) fn absorb_unsigned(unsigned: &str, out: &mut Vec<u8>) {
     }
 }
 
+/// Names for `h=`: each as often as it is there and so many times more, so that nobody can add one. None: they come to more than
+/// `most`, by the cost of each. A part of them would leave the rest to whoever changes it.
+pub(crate) fn names_to_sign<'n>(
+    header: &Header<'_>,
+    names: impl IntoIterator<Item = (&'n str, usize)>,
+    most: usize,
+    cost: impl Fn(&str) -> usize,
+) -> Option<Vec<String>> {
+    let mut left = most;
+    let mut chosen = Vec::new();
+    for (name, more) in names {
+        let count = header.positions(name.as_bytes()).len() + more;
+        left = left.checked_sub(count * cost(name))?;
+        chosen.extend(std::iter::repeat_n(name.to_owned(), count));
+    }
+    Some(chosen)
+}
+
 /// Positions of the fields that `h=` names: each name takes the lowest field of it that is not yet taken, and a name without
 /// a field stands for none (RFC 6376 section 5.4.2). `own`: the field that is never taken.
 pub(crate) fn selection(header: &Header<'_>, names: &[String], own: Option<usize>) -> Vec<usize> {
