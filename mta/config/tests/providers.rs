@@ -68,7 +68,10 @@ fn list(ports: &[u16]) -> String {
 fn host(row: &Preset) -> String {
     match row.host.value {
         Host::One(host) => format!("`{host}`"),
-        Host::Region(host) => format!("`{}`", host.replace("{}", "<region>")),
+        Host::Region(host, (begin, elsewhere)) => {
+            let named = |host: &str| format!("`{}`", host.replace("{}", "<region>"));
+            format!("{}; regions `{begin}…`: {}", named(host), named(elsewhere))
+        }
         Host::MaybeRegion(host, region, _) => format!("`{host}`, or `{}`", region.replace("{}", "<region>")),
         Host::Tenant(host) => format!("`{}`", host.replace("{}", "<tenant>")),
         Host::Own => "your own, `provider.host`".to_owned(),

@@ -35,6 +35,25 @@ pub fn entries(secret: &Secret) -> Entries<'_> {
         .collect()
 }
 
+/// Where a route logs in.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    hosts: &'a [Endpoint],
+    /// The region that its provider is given with.
+    region: Option<&'a str>,
+}
+
+impl<'a> Place<'a> {
+    /// Of a route to these hosts.
+    pub fn of(route: &'a crd::Route, hosts: &'a [Endpoint]) -> Self {
+        let provider = route.provider.as_ref();
+        Self {
+            hosts,
+            region: provider.and_then(|provider| provider.region.as_deref()),
+        }
+    }
+}
+
 /// Whether anybody logs in.
 pub fn wanted(route: &crd::Route) -> Option<&crd::Credentials> {
     route
@@ -117,7 +136,7 @@ pub fn planned(route: &crd::Route, to: &RouteTarget, mode: TlsMode) -> Result<Op
     };
     debug_assert!(matches!(mode, TlsMode::Encrypted | TlsMode::Verified));
     match given.type_ {
-        CredentialType::AwsAccessKey => drop(region(given, hosts)?),
+        CredentialType::AwsAccessKey => drop(region(given, Place::of(route, hosts))?),
         CredentialType::OAuthClient => {
             needed(given.user.as_ref(), ".user")?;
             needed(given.client_id.as_ref(), ".clientId")?;
@@ -154,7 +173,7 @@ pub fn missing(reason: impl Into<String>) -> Credentials {
 /// What the pods log in with. `entries`: those of the Secret; none where there is no Secret.
 pub fn credentials(
     given: &crd::Credentials,
-    hosts: &[Endpoint],
+    place: Place<'_>,
     entries: &Entries<'_>,
     now: Timestamp,
 ) -> Result<Credentials, Invalid> {
@@ -167,7 +186,7 @@ pub fn credentials(
         }),
         CredentialType::AwsAccessKey => Credentials::Password(Password {
             user: access_key_id(entries)?,
-            password: ses::password(&secret_key(entries)?, &region(given, hosts)?),
+            password: ses::password(&secret_key(entries)?, &region(given, place)?),
         }),
         CredentialType::ClientCertificate => Credentials::ClientCertificate(pair(entries, now)?),
         CredentialType::OAuthClient => Credentials::OauthClient(OauthClient {
@@ -251,19 +270,18 @@ fn endpoint(given: &crd::Credentials, usual: Option<&str>) -> Result<String, Inv
     Ok(url)
 }
 
-/// The region of the smart host, which the password is good for alone.
-fn region(given: &crd::Credentials, hosts: &[Endpoint]) -> Result<String, Invalid> {
-    let of_hosts: Vec<&str> = hosts
-        .iter()
-        .filter_map(|host| ses::region_of(&host.host))
-        .collect();
+/// The region of the smart host, which the password is good for alone: that in its name, or, behind a name of one's own, that of the
+/// provider.
+fn region(given: &crd::Credentials, place: Place<'_>) -> Result<String, Invalid> {
+    let in_names = place.hosts.iter().filter_map(|host| ses::region_of(&host.host));
+    let of_hosts: Vec<&str> = in_names.chain(place.region).collect();
     let region = match (&given.region, of_hosts.first()) {
         (Some(region), _) => region.clone(),
         (None, Some(region)) => (*region).to_owned(),
         (None, None) => {
             return Err(invalid(
                 ".region",
-                "is missing, and the smart host does not name one; give it, such as eu-west-1",
+                "is missing, and neither the smart host nor provider.region names one; give it, such as eu-west-1",
             ));
         }
     };
@@ -275,8 +293,8 @@ fn region(given: &crd::Credentials, hosts: &[Endpoint]) -> Result<String, Invali
         return Err(invalid(
             ".region",
             format!(
-                "`{region}` is not the region of the smart host, `{other}`, and a password is good for one region; leave it out, or write \
-                 that of the host"
+                "`{region}` is not the region of the smart host or of its provider, `{other}`, and a password is good for one region; leave \
+                 it out, or write the same in both"
             ),
         ));
     }

@@ -16,7 +16,7 @@ use postroad_crds::conditions::reason;
 use postroad_crds::relay_policy::{ClientProof, CredentialsUsed};
 use postroad_crds::{RelayPolicy, SmtpListener};
 
-use super::credentials::{self, Entries, missing, wanted};
+use super::credentials::{self, Entries, Place, missing, wanted};
 use super::validate::validate;
 use crate::context::Ctx;
 use crate::error::Error;
@@ -93,8 +93,9 @@ pub async fn gather(object: &RelayPolicy, policy: &Policy, ctx: &Ctx) -> Result<
             continue;
         };
         let vouchers = planned.authorities.as_deref();
+        let place = Place::of(route, hosts);
         let Some(reference) = &given.secret_ref else {
-            let login = credentials::credentials(given, hosts, &Entries::new(), Timestamp::now());
+            let login = credentials::credentials(given, place, &Entries::new(), Timestamp::now());
             logins.routes.push(Some(
                 login
                     .map(|login| login.vouched_by(vouchers))
@@ -107,7 +108,7 @@ pub async fn gather(object: &RelayPolicy, policy: &Policy, ctx: &Ctx) -> Result<
             Ok(Some(secret)) => {
                 logins.used.push(used(number, &secret));
                 let entries = credentials::entries(&secret);
-                credentials::credentials(given, hosts, &entries, Timestamp::now())
+                credentials::credentials(given, place, &entries, Timestamp::now())
                     .map(|login| login.vouched_by(vouchers))
                     .map_err(|invalid| (reason::SECRET_INVALID, format!("Secret {name}: {invalid}")))
             }

@@ -43,7 +43,7 @@ pub struct Credentials {
     /// `secretAccessKey`; `clientSecret`, or `tls.crt` and `tls.key`; `key.json`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
-    /// AwsAccessKey: the region that the password is made for. Default: the one in the name of the smart host.
+    /// AwsAccessKey: the region that the password is made for. Default: the one in the name of the smart host, or `provider.region`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 5, max = 40))]
     pub region: Option<String>,

@@ -14,8 +14,8 @@ use crate::file::TlsMode;
 pub enum Host {
     /// One host for everybody.
     One(&'static str),
-    /// A host for each region, which has to be said; `{}` is the region.
-    Region(&'static str),
+    /// A host for each region, which has to be said; `{}` is the region. Regions that begin so have the second one.
+    Region(&'static str, (&'static str, &'static str)),
     /// A host, and others by region where one is said; the words mean the first.
     MaybeRegion(&'static str, &'static str, &'static [&'static str]),
     /// A host for each tenant; `{}` is the tenant, with hyphens for its dots.
@@ -154,7 +154,14 @@ pub fn preset(provider: Provider) -> Preset {
                 AWS,
             )),
             domain: Some("the custom MAIL FROM domain, where the account has one"),
-            ..usual(Host::Region("email-smtp.{}.amazonaws.com"), AWS)
+            // The European Sovereign Cloud has a domain of its own (the partitions of AWS' SDKs, 2026).
+            ..usual(
+                Host::Region(
+                    "email-smtp.{}.amazonaws.com",
+                    ("eusc-", "email-smtp.{}.amazonaws.eu"),
+                ),
+                AWS,
+            )
         },
         Provider::SendGrid => Preset {
             other_ports: &[25, 2525],

@@ -150,6 +150,13 @@ fn amazon(sender: &str, region: Option<&str>, mail_from: Option<&str>) -> Vec<Wa
         AWS,
     )];
     if let Some(mail_from) = mail_from {
+        // The European Sovereign Cloud has names of its own, which are not in the texts that were read.
+        if region.is_some_and(|region| region.starts_with("eusc-")) {
+            let shown = Known::Described("what Amazon SES shows under Custom MAIL FROM domain");
+            let shown = |kind| record(mail_from.to_owned(), kind, shown.clone(), AWS);
+            records.extend([shown("MX"), shown("TXT")]);
+            return records;
+        }
         if let Some(region) = region {
             let host = format!("10 feedback-smtp.{region}.amazonses.com");
             records.push(record(mail_from.to_owned(), "MX", Known::Exactly(host), AWS));
@@ -190,6 +197,14 @@ mod tests {
                 "bounce.d.example MX 10 feedback-smtp.eu-west-1.amazonses.com",
                 "bounce.d.example TXT include:amazonses.com",
             ]
+        );
+        assert_eq!(
+            shown(
+                Provider::AmazonSes,
+                Some("eusc-de-east-1"),
+                Some("bounce.d.example")
+            )[1..],
+            ["bounce.d.example MX ?", "bounce.d.example TXT ?"]
         );
         // Without a MAIL FROM domain SPF passes for Amazon's own domain, and an include does nothing.
         assert_eq!(shown(Provider::AmazonSes, Some("eu-west-1"), None).len(), 1);

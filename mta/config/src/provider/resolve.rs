@@ -82,7 +82,7 @@ pub fn resolve(provider: Provider, given: Given<'_>) -> Result<Resolved, Refused
 fn host(row: &Preset, given: Given<'_>) -> Result<String, Refused> {
     let said = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
     let (region, tenant, own) = (said(given.region), said(given.tenant), said(given.host));
-    let takes_region = matches!(row.host.value, Host::Region(_) | Host::MaybeRegion(..));
+    let takes_region = matches!(row.host.value, Host::Region(..) | Host::MaybeRegion(..));
     if region.is_some() && !takes_region {
         return Err(unused(row.provider, "region"));
     }
@@ -99,7 +99,8 @@ fn host(row: &Preset, given: Given<'_>) -> Result<String, Refused> {
             Some(region) if !usual.contains(&region.as_str()) => by_region.replace("{}", &region),
             _ => host.to_owned(),
         }),
-        Host::Region(by_region) => match region {
+        Host::Region(by_region, (begin, elsewhere)) => match region {
+            Some(region) if region.starts_with(begin) => Ok(elsewhere.replace("{}", &region)),
             Some(region) => Ok(by_region.replace("{}", &region)),
             None => Err(missing(row.provider, "region", "such as eu-west-1")),
         },
@@ -282,6 +283,11 @@ mod tests {
                 region("xx-new-9"),
                 ok("email-smtp.xx-new-9.amazonaws.com", 587, false),
             ),
+            (
+                Provider::AmazonSes,
+                region("eusc-de-east-1"),
+                ok("email-smtp.eusc-de-east-1.amazonaws.eu", 587, false),
+            ),
             (Provider::AmazonSes, region("eu west"), Err("region")),
             (Provider::SendGrid, none, ok("smtp.sendgrid.net", 587, false)),
             (Provider::SendGrid, region("eu"), Err("region")),
@@ -369,7 +375,7 @@ mod tests {
         assert!(found(Provider::ExchangeServer, relay).limits.messages.is_empty());
         for provider in Provider::ALL {
             let given = match preset(provider).host.value {
-                Host::Region(_) => Given {
+                Host::Region(..) => Given {
                     region: Some("r"),
                     ..Given::default()
                 },

@@ -14,11 +14,26 @@ fn given(value: Value) -> crd::Credentials {
 }
 
 fn made(value: Value, host: &str, entries: &[(&str, &str)]) -> Result<Credentials, Invalid> {
+    made_in(value, host, None, entries)
+}
+
+/// The same for a provider that is given with a region.
+fn made_in(
+    value: Value,
+    host: &str,
+    region: Option<&str>,
+    entries: &[(&str, &str)],
+) -> Result<Credentials, Invalid> {
     let entries = entries
         .iter()
         .map(|(name, value)| (*name, value.as_bytes()))
         .collect();
-    credentials(&given(value), &hosts(host), &entries, now())
+    let hosts = hosts(host);
+    let place = Place {
+        hosts: &hosts,
+        region,
+    };
+    credentials(&given(value), place, &entries, now())
 }
 
 /// A moment in the life of the certificates.
@@ -53,41 +68,57 @@ fn a_password_loses_the_line_end_of_its_file() {
 
 #[test]
 fn a_key_of_aws_becomes_the_password_of_its_region_and_stays_here() {
-    let aws = |region: Option<&str>, host: &str| {
+    let aws = |region: Option<&str>, host: &str, of_provider: Option<&str>| {
         let mut value = json!({"type": "AwsAccessKey", "secretRef": {"name": "s"}});
         if let Some(region) = region {
             value["region"] = json!(region);
         }
-        made(
+        made_in(
             value,
             host,
+            of_provider,
             &[
                 ("accessKeyId", "AKIAIOSFODNN7EXAMPLE"),
                 ("secretAccessKey", SECRET),
             ],
         )
     };
-    for (region, host) in [
-        (None, "email-smtp.eu-west-1.amazonaws.com"),
-        (Some("eu-west-1"), "email-smtp.eu-west-1.amazonaws.com"),
-        (Some("eu-west-1"), "ses.inside.example"),
+    for (region, host, of_provider) in [
+        (None, "email-smtp.eu-west-1.amazonaws.com", None),
+        (Some("eu-west-1"), "email-smtp.eu-west-1.amazonaws.com", None),
+        (Some("eu-west-1"), "ses.inside.example", None),
+        (None, "ses.inside.example", Some("eu-west-1")),
+        (Some("eu-west-1"), "ses.inside.example", Some("eu-west-1")),
     ] {
-        let Ok(Credentials::Password(made)) = aws(region, host) else {
+        let Ok(Credentials::Password(made)) = aws(region, host, of_provider) else {
             panic!("{region:?} {host}");
         };
         assert_eq!(made.user, "AKIAIOSFODNN7EXAMPLE");
         assert_eq!(made.password, "BMW5RDrXmmVs0lV7GpI4oLkHXpZ4stDsk6q91z1g38Pk");
     }
-    for (region, host, word) in [
+    for (region, host, of_provider, word) in [
         (
             Some("us-east-1"),
             "email-smtp.eu-west-1.amazonaws.com",
+            None,
             "one region",
         ),
-        (Some("EU West 1"), "h", "no region of AWS"),
-        (None, "h", "is missing"),
+        (
+            Some("us-east-1"),
+            "ses.inside.example",
+            Some("eu-west-1"),
+            "`eu-west-1`",
+        ),
+        (
+            None,
+            "email-smtp.us-east-1.amazonaws.com",
+            Some("eu-west-1"),
+            "one region",
+        ),
+        (Some("EU West 1"), "h", None, "no region of AWS"),
+        (None, "h", None, "is missing"),
     ] {
-        let error = aws(region, host).unwrap_err();
+        let error = aws(region, host, of_provider).unwrap_err();
         assert_eq!(error.field, "spec.routes.credentials.region");
         assert!(error.sentence.contains(word), "{error}");
     }
@@ -259,10 +290,15 @@ fn a_certificate_past_its_end_or_of_the_future_is_not_shown_to_anybody() {
     let entries: Entries<'_> = [("tls.crt", certificate.as_bytes()), ("tls.key", key.as_bytes())].into();
     let late = Timestamp::from_second(200_000_000_000).unwrap();
     let given = given(json!({"type": "ClientCertificate", "secretRef": {"name": "s"}}));
-    assert!(credentials(&given, &hosts("h"), &entries, now()).is_ok());
-    let error = credentials(&given, &hosts("h"), &entries, late).unwrap_err();
+    let hosts = hosts("h");
+    let place = Place {
+        hosts: &hosts,
+        region: None,
+    };
+    assert!(credentials(&given, place, &entries, now()).is_ok());
+    let error = credentials(&given, place, &entries, late).unwrap_err();
     assert!(error.sentence.contains("past its end"), "{error}");
-    let error = credentials(&given, &hosts("h"), &entries, Timestamp::UNIX_EPOCH).unwrap_err();
+    let error = credentials(&given, place, &entries, Timestamp::UNIX_EPOCH).unwrap_err();
     assert!(
         error.sentence.contains("1970-01-01T00:00:00Z") && error.sentence.contains("NTP"),
         "{error}"
