@@ -1,8 +1,12 @@
-"""Reads reports with parsedmarc. For each file one line, between tabs: name, "parsedmarc", what it found.
+"""Reads reports with parsedmarc. For each file one line, between tabs: name, "parsedmarc", what it found; and for one about DMARC another: name,
+"schema", "valid" or what that of RFC 9990 finds wrong with its document.
 
 What parsedmarc fetches, mails and stores with is not needed to read a file, and is not there: empty modules stand for it.
 """
 
+import email
+import gzip
+import importlib.util
 import logging
 import pathlib
 import sys
@@ -27,6 +31,7 @@ for name, classes in ABSENT.items():
     sys.modules[name] = module
 
 import parsedmarc  # noqa: E402
+from lxml import etree  # noqa: E402
 
 complaints = []
 
@@ -85,6 +90,24 @@ def smtp_tls(report):
     ]
 
 
+PACKAGE = pathlib.Path(importlib.util.find_spec("dmarc").submodule_search_locations[0])
+SCHEMA = etree.XMLSchema(etree.parse(str(PACKAGE / "report/schemas/dmarc-2.0.xsd")))
+
+
+def wrong(document):
+    SCHEMA.validate(etree.fromstring(document))
+    return [f"line {one.line}: {one.message}" for one in SCHEMA.error_log]
+
+
+def schema(mail):
+    parts = [part for part in email.message_from_bytes(mail).walk() if part.get_content_type() == "application/gzip"]
+    for part in parts:
+        document = gzip.decompress(part.get_payload(decode=True))
+        if not wrong(document.replace(b"<count>", b"<count>some", 1)):
+            yield "the schema takes anything"
+        yield " | ".join(wrong(document)) or "valid"
+
+
 KINDS = {"aggregate": aggregate, "smtp_tls": smtp_tls}
 
 for name in sys.argv[1:]:
@@ -96,3 +119,6 @@ for name in sys.argv[1:]:
     except Exception as error:  # what it does not read is told, not raised
         lines = [f"{type(error).__name__}: {error}"]
     print(file.stem, "parsedmarc", " | ".join(lines), sep="\t")
+    verdicts = list(schema(file.read_bytes()))
+    if verdicts:
+        print(file.stem, "schema", " | ".join(verdicts), sep="\t")

@@ -7,7 +7,7 @@
 //!   smarthosts  client ─► ours ─► Postfix, Dovecot, Exim, with a login or a certificate ─► sink
 //!   alerts   the chart's rules ─► promtool: each goes off when it should, and not otherwise
 //!   clients  swaks, msmtp, smtplib … ─► ours (AUTH, STARTTLS or implicit TLS) ─► sink
-//!   reports  ours ─► parsedmarc: policy, rows, results
+//!   reports  ours ─► parsedmarc: policy, rows, results; and the schema of RFC 9990
 //!   notices  ours ─► sisimai, flufl.bounce, BounceParser: recipient, status, action
 //!   filters  client ─► ours, which asks OpenDKIM, rspamd and ClamAV ─► sink
 //!   dane     ours ─► servers of signed zones, of zones without signatures and of broken ones; what is delivered and what waits

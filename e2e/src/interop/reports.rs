@@ -1,4 +1,4 @@
-//! Our reports to other domains, read by the program that others read reports with.
+//! Our reports to other domains, read by the program that others read reports with, and held against the schema of the standard.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::kubectl::Outcome;
 use crate::rootfs::Rootfs;
 
 const READER: &str = include_str!("../../peers/reports.py");
-/// Debian has no parsedmarc.
+/// Debian has no parsedmarc, nor the schema.
 const WHEELS: &str = include_str!("../../peers/reports.txt");
 const PACKAGES: &[&str] = &[
     "python3-pip",
@@ -95,7 +95,7 @@ pub(super) fn play() -> Outcome<Vec<Table>> {
     let jail = root.enter(scratch.path(), &[(samples.path(), "/samples")])?;
     jail.write("/reports.py", READER)?;
     let said = jail.run("sh", ["-c", "TZ=UTC python3 /reports.py /samples/*.eml"])?;
-    Ok(vec![judge(&said)])
+    Ok(vec![judge(&said), judge_schema(&said)])
 }
 
 /// `said`: lines of sample, reader, and what it found, between tabs.
@@ -109,6 +109,21 @@ fn judge(said: &str) -> Table {
             said => Verdict::Fail(format!("wanted `{want}`, it said {said:?}")),
         };
         table.rows.push((sample.to_owned(), vec![verdict]));
+    }
+    table
+}
+
+/// `said`: lines of sample, `schema`, and what is wrong, between tabs.
+fn judge_schema(said: &str) -> Table {
+    let mut table = Table::new("aggregate report", &["schema of RFC 9990"]);
+    let lines = said.lines().filter_map(|line| line.split_once("\tschema\t"));
+    let found: BTreeMap<&str, &str> = lines.collect();
+    for (sample, _) in SAMPLES {
+        let verdict = match found.get(sample).copied() {
+            Some("valid") => Verdict::Yes,
+            said => Verdict::Fail(format!("it said {said:?}")),
+        };
+        table.rows.push(((*sample).to_owned(), vec![verdict]));
     }
     table
 }
@@ -139,5 +154,20 @@ mod tests {
                 .count()
         };
         assert_eq!((failed(&warned), failed("")), (1, wanted.len()));
+    }
+
+    #[test]
+    fn a_document_that_is_not_valid_is_a_failure() {
+        let lines = SAMPLES
+            .iter()
+            .map(|(sample, _)| format!("{sample}\tschema\tvalid\n"));
+        let all: String = lines.collect();
+        let failed = |said: &str| {
+            let rows = judge_schema(said).rows;
+            rows.iter().filter(|(_, cells)| cells[0] != Verdict::Yes).count()
+        };
+        assert_eq!(failed(&all), 0);
+        assert_eq!(failed(&all.replacen("valid", "line 3: wrong", 1)), 1);
+        assert_eq!(failed(""), SAMPLES.len());
     }
 }
