@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::desk::Desk;
+use super::desk::{Desk, LIMIT};
 use super::guest::{self, Guest};
 use super::orders::Clerk;
 use crate::kubectl::{Failure, Outcome};
@@ -39,8 +39,10 @@ impl ClosedNetwork {
         certify.extend(names.iter().map(String::as_str));
         postfix(&certify)?;
         let certificate = postfix(&["cat", "/tmp/web.key", "/tmp/web.crt"])?;
+        // The last is the listener of the story, which the policy of a domain of its own has to name.
         let policy = format!(
-            "version: STSv1\r\nmode: enforce\r\nmx: mx.{FAR}\r\nmx: mx.misnamed.{above}\r\nmax_age: 86400\r\n"
+            "version: STSv1\r\nmode: enforce\r\nmx: mx.{FAR}\r\nmx: mx.misnamed.{above}\r\nmx: mx.{}\r\nmax_age: 86400\r\n",
+            scene.domain
         );
         let texts = [("web.pem", certificate), ("policy", policy)];
         let web = Guest {
@@ -128,6 +130,23 @@ impl Desk<'_> {
             return Err(Failure::wrong("the log does not say that MTA-STS asked for TLS"));
         }
         Ok(2)
+    }
+
+    /// A domain of the listener's own asks for its policy, whose host the same authority vouches for: the operator looks at what is served.
+    pub(super) fn policy_is_judged(&self, closed: &ClosedNetwork, resolver: &str) -> Outcome {
+        let domain = json!({
+            "apiVersion": "postroad.dev/v1alpha1", "kind": "MailDomain", "metadata": {"name": "closed"},
+            "spec": {
+                "domain": format!("{}.{}", DOMAINS[0], closed.above),
+                "listenerRefs": [{"name": LISTENER}],
+                "mtaSts": {"mode": "Enforce", "authorities": closed.authority},
+                "dns": {"resolvers": [resolver], "checks": {"mx": "Ignored", "spf": "Ignored"}},
+            },
+        });
+        let namespace = self.room.namespace();
+        namespace.apply(&domain.to_string())?;
+        namespace.wait_condition("maildomain/closed", "MTASTSValid", "True", LIMIT)?;
+        Ok(())
     }
 }
 

@@ -60,6 +60,7 @@ pub fn play(scene: &Scene<'_>) -> Outcome {
     let waits = Mail::plain(&room.mark("waits"), &room.sender(), &user(&told.wrong, "kept"));
     room.send(&room.server_at(PODS[0])?, &waits)?;
     let barred = desk.policies_are_kept(&closed)?;
+    desk.policy_is_judged(&closed, &resolver)?;
     // One pod leaves before the day is over.
     room.scale(1)?;
     room.await_pods(1, LIMIT)?;
