@@ -1,11 +1,11 @@
-//! Who is let in, set with `kubectl` and followed without a restart: own lists, a list in the DNS with a score, rates; and two
-//! pods that let a new sender wait once. Users send all the same.
+//! Who is let in, set with `kubectl` and followed without a restart: own lists, a list in the DNS with a score, names of clients, rates;
+//! and two pods that let a new sender wait once. Users send all the same, as often as they may.
 
 use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
 
-use super::desk::{Desk, LIMIT, TRANSFER, as_data};
+use super::desk::{Desk, ELSEWHERE, LIMIT, TRANSFER, as_data};
 use crate::dns::Zone;
 use crate::kubectl::{Failure, Outcome, until};
 use crate::mail::Mail;
@@ -18,25 +18,38 @@ use crate::story::Scene;
 pub fn play(scene: &Scene<'_>) -> Outcome {
     let room = Mailroom::new(scene, 2).open()?;
     let desk = Desk::new(&room, scene)?;
-    scene.world.publish(&[zone_of_the_list(&desk.client)?])?;
+    let client = octets(&desk.client)?;
+    scene
+        .world
+        .publish(&[zone_of_the_list(client), zone_of_names(client)])?;
     desk.own_lists()?;
     desk.list_in_the_dns()?;
+    desk.name_in_the_dns()?;
     desk.rates()?;
+    desk.rates_of_users()?;
     desk.a_new_sender_waits_once_for_both_pods()?;
     desk.listener(&json!({"access": null}))?;
     desk.expect_told("free", "someone@nothing.example", "250")?;
     desk.same_process()
 }
 
-/// A list that has its test entry and the client on it.
-fn zone_of_the_list(client: &str) -> Outcome<Zone> {
-    let address: Ipv4Addr = client
-        .parse()
-        .map_err(|_| Failure::wrong(format!("the client's address is {client}")))?;
-    let [a, b, c, d] = address.octets();
-    Ok(Zone::new(LIST)
+fn octets(client: &str) -> Outcome<[u8; 4]> {
+    let address: Result<Ipv4Addr, _> = client.parse();
+    let address = address.map_err(|_| Failure::wrong(format!("the client's address is {client}")))?;
+    Ok(address.octets())
+}
+
+/// A list that has its test entry and the client on it; and the name of the client, which leads elsewhere.
+fn zone_of_the_list([a, b, c, d]: [u8; 4]) -> Zone {
+    Zone::new(LIST)
         .record("2.0.0.127 IN A 127.0.0.2")
-        .record(format!("{d}.{c}.{b}.{a} IN A 127.0.0.4")))
+        .record(format!("{d}.{c}.{b}.{a} IN A 127.0.0.4"))
+        .record(format!("client IN A {ELSEWHERE}"))
+}
+
+/// What the client's address is called.
+fn zone_of_names([a, b, c, d]: [u8; 4]) -> Zone {
+    Zone::new(&format!("{c}.{b}.{a}.in-addr.arpa")).record(format!("{d} IN PTR client.{LIST}."))
 }
 
 impl Desk<'_> {
@@ -48,6 +61,7 @@ impl Desk<'_> {
             "deny",
             "dnsBlocklists",
             "dnsBlocklistThreshold",
+            "reverseDns",
             "rates",
             "greylisting",
         ] {
@@ -123,6 +137,15 @@ impl Desk<'_> {
         self.expect_told("another answer", "someone@nothing.example", "250")
     }
 
+    /// A name is enough, or it has to lead back.
+    fn name_in_the_dns(&self) -> Outcome {
+        for (mode, told) in [("Named", "250"), ("Confirmed", "550 5.7.25")] {
+            self.access(&json!({"reverseDns": {"mode": mode}}))?;
+            self.expect_told(mode, "someone@nothing.example", told)?;
+        }
+        Ok(())
+    }
+
     fn rates(&self) -> Outcome {
         self.access(&json!({"rates": {"client": {"messages": [{"count": 1, "per": "1d"}]}}}))?;
         let second = || {
@@ -132,6 +155,19 @@ impl Desk<'_> {
         };
         until(LIMIT, second).map_err(|_| Failure::wrong("a client may bring more than its rate"))?;
         self.user_sends("rated")
+    }
+
+    /// A pod that is too slow to count for the other lets one more through.
+    fn rates_of_users(&self) -> Outcome {
+        self.access(&json!({"rates": {"user": {"messages": [{"count": 1, "per": "1d"}]}}}))?;
+        let server = self.room.server(Security::StartTls)?;
+        let mail = Mail::plain(
+            &self.room.mark("too-many"),
+            &self.room.sender(),
+            &self.room.far_user(),
+        );
+        until(LIMIT, || Ok(self.room.send(&server, &mail).is_err()))
+            .map_err(|_| Failure::wrong("a user may send more than the rate"))
     }
 
     /// Some senders, so that each pod owns some. A pod that is too slow to answer lets a mail through: it is tried again.
