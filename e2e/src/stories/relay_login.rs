@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::kubectl::{Failure, Outcome, condition};
-use crate::mail::Mail;
 use crate::mail::submit::Security;
+use crate::mail::{Mail, mailbox};
 use crate::mailroom::{self, LISTENER, Mailroom, PASSWORD, USER};
 use crate::report::seconds;
 use crate::story::Scene;
@@ -58,11 +58,18 @@ pub fn play(scene: &Scene<'_>) -> Outcome {
 
     let changed = Instant::now();
     login(&room, PASSWORD)?;
+    // It was held for the wrong one.
+    let whose = room.far_user();
+    let peers = &scene.world.peers;
+    let came = mailbox::await_all(peers, &whose, mailbox::Reader::Imap, &[&second], USED_WITHIN)?;
+    let after = seconds(changed.elapsed());
+    if !came.lost.is_empty() {
+        return Err(Failure::wrong(format!(
+            "a Secret that is changed is used within {USED_WITHIN:?}; after {after} the mail that was held for the wrong one had not come"
+        )));
+    }
+    eprintln!("    held mail arrived {after} after the Secret was right, of {USED_WITHIN:?}");
     room.expect_at_far(&[first, second], LIMIT)?;
-    eprintln!(
-        "    held mail arrived {} after the Secret was right",
-        seconds(changed.elapsed())
-    );
     namespace.wait_condition(POLICY, "UpstreamAuthenticated", "True", LIMIT)?;
     let pod = namespace.get([format!("pod/{LISTENER}-0").as_str()])?;
     if pod["status"]["containerStatuses"][0]["restartCount"] != 0 {
@@ -115,3 +122,5 @@ fn expect(policy: &Value, kind: &str, reason: &str, word: &str) -> Outcome {
 const RELAY: &str = "relay";
 const POLICY: &str = "relaypolicy/far";
 const LIMIT: Duration = Duration::from_mins(2);
+/// Within which a Secret that was changed is used.
+const USED_WITHIN: Duration = Duration::from_secs(10);
