@@ -44,7 +44,7 @@ pub(crate) fn ask(order: &str) -> Result<String, Failed> {
 /// What can be ordered; each key of an order by itself, and several orders in a list.
 ///
 /// `{"show": "customer"}`, `{"show": "record"}`; `{"provider": NAME, "overQuota": true, "throttled": true, "down": true,
-/// "mistaken": true, "renew": true, "odd": {"at": "Mail", "text": "421 …", "times": 1}}`; `{"tokenLife": SECONDS}`, `{"endTokens": true}`,
+/// "mistaken": true, "unknown": true, "renew": true, "odd": {"at": "Mail", "text": "421 …", "times": 1}}`; `{"tokenLife": SECONDS}`, `{"endTokens": true}`,
 /// `{"delegated": false}`, `{"entraAhead": SECONDS}`, `{"trust": {"keys": JWKS, "issuer": TEXT}}`.
 fn obey(shared: &mut Shared, order: &Value) -> Result<Value, String> {
     let mut answer = json!({});
@@ -77,7 +77,15 @@ fn obey(shared: &mut Shared, order: &Value) -> Result<Value, String> {
     Ok(answer)
 }
 
-const SWITCHES: [&str; 6] = ["overQuota", "throttled", "down", "mistaken", "renew", "odd"];
+const SWITCHES: [&str; 7] = [
+    "overQuota",
+    "throttled",
+    "down",
+    "mistaken",
+    "unknown",
+    "renew",
+    "odd",
+];
 
 fn switch(shared: &mut Shared, stand: &'static Stand, order: &Value) -> Result<(), String> {
     let switches = shared.switches(stand);
@@ -86,6 +94,7 @@ fn switch(shared: &mut Shared, stand: &'static Stand, order: &Value) -> Result<(
         ("throttled", &mut switches.throttled),
         ("down", &mut switches.down),
         ("mistaken", &mut switches.mistaken),
+        ("unknown", &mut switches.unknown),
     ] {
         if !order[name].is_null() {
             *place = order[name]
@@ -107,6 +116,7 @@ fn switch(shared: &mut Shared, stand: &'static Stand, order: &Value) -> Result<(
     }
     if order["renew"] == true {
         shared.customer.renew(stand).map_err(|error| error.to_string())?;
+        shared.switches(stand).renewals += 1;
         // What was made of the old is over as well.
         if stand.name.starts_with("Microsoft365") {
             shared.end_tokens();

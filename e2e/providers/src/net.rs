@@ -102,10 +102,7 @@ impl Door {
             let mut shared = self.world.lock();
             let switches = shared.switches(self.stand);
             switches.open += 1;
-            let open = switches.open;
-            let most = shared.record.most_open.entry(self.stand.name).or_default();
-            *most = open.max(*most);
-            open
+            switches.open
         };
         if let Err(error) = self.serve(stream, open) {
             eprintln!("{}:{}: {error}", self.stand.name, self.port);

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use crate::sasl::{self, Claim};
-use crate::stand::{At, Known, Stand};
+use crate::stand::{At, Known, Saying, Stand};
 use crate::world::{self, World};
 
 /// What is said, and what comes next.
@@ -50,6 +50,8 @@ pub(crate) struct Session<'a> {
     tls: Option<Secured>,
     /// As whom, and by which mechanism.
     login: Option<(String, &'static str)>,
+    /// How often the provider had taken back what it gave when the login was taken.
+    renewals: u64,
     exchange: Exchange,
     from: Option<String>,
     to: Vec<String>,
@@ -91,6 +93,7 @@ impl<'a> Session<'a> {
             hello: String::new(),
             tls: None,
             login: None,
+            renewals: 0,
             exchange: Exchange::None,
             from: None,
             to: Vec::new(),
@@ -249,6 +252,7 @@ impl<'a> Session<'a> {
         match judged {
             Ok(user) => {
                 self.login = Some((user, mechanism));
+                self.renewals = self.world.lock().switches(self.stand).renewals;
                 say("235 2.7.0 Accepted")
             }
             // The error as JSON first, then an empty line, then the reply (RFC 7628 section 3.2.3, and XOAUTH2 alike).
@@ -272,11 +276,16 @@ impl<'a> Session<'a> {
             return say(self.stand.needs_tls);
         };
         let is_certified = tls.is_certified;
+        if self.is_of_before() {
+            return say("421 4.3.2 Service not available, closing transmission channel");
+        }
         if self.stand.messages.is_some_and(|(most, _)| self.messages >= most) {
             return say(self.stand.messages.map_or("", |(_, text)| text));
         }
         let owns = |address: &str| self.world.lock().customer.owns(address);
+        let is_unknown = self.world.lock().switches(self.stand).unknown;
         let is_known = match self.stand.known {
+            _ if is_unknown => false,
             _ if self.stand.knows_address(self.port) || self.login.is_some() => true,
             Known::Login => false,
             Known::LoginOrDomain => owns(&self.hello) || owns(&from),
@@ -293,6 +302,15 @@ impl<'a> Session<'a> {
             }
             None => say("250 2.1.0 OK"),
         }
+    }
+
+    /// It was let in before: what is said to a login, and what a handshake shows, is for all connections from the order on.
+    fn is_of_before(&self) -> bool {
+        let mut shared = self.world.lock();
+        let switches = shared.switches(self.stand);
+        let at_login = |saying: Saying| matches!(saying.at, At::Connect | At::Auth);
+        let is_over = switches.over_quota && self.stand.quota.is_some_and(at_login);
+        self.login.is_some() && (is_over || switches.mistaken || switches.renewals > self.renewals)
     }
 
     fn rcpt(&mut self, rest: &str) -> Answer {
@@ -345,7 +363,7 @@ impl<'a> Session<'a> {
         shared.record.messages.push(json!({
             "provider": self.stand.name, "port": self.port, "host": self.name(), "hello": self.hello,
             "tls": tls, "certified": certified, "user": user, "mechanism": mechanism,
-            "from": from, "to": to, "subject": subject(octets), "queued": is_queued,
+            "from": from, "to": to, "subject": subject(octets), "fields": own_fields(octets), "queued": is_queued,
         }));
         say(self.stand.taken)
     }
@@ -402,6 +420,19 @@ fn subject(octets: &[u8]) -> String {
     let mut fields = text.lines().take_while(|line| !line.is_empty());
     let found = fields.find_map(|line| line.strip_prefix("Subject: ").map(str::to_owned));
     found.unwrap_or_default()
+}
+
+/// Names of the header fields that no standard has.
+fn own_fields(octets: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(octets).to_ascii_lowercase();
+    let lines = text.lines().take_while(|line| !line.is_empty());
+    let names = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, _)| name);
+    names
+        .filter(|name| name.starts_with("x-"))
+        .map(str::to_owned)
+        .collect()
 }
 
 const CODING: &str = "501 5.5.2 Cannot decode response";

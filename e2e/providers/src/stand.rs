@@ -433,6 +433,7 @@ pub(crate) static ALL: [Stand; 14] = [
         hosts: &["exim.corp.example"],
         clear: &[25, 587],
         implicit: &[465],
+        by_address: &[25],
         greeting: "220 exim.corp.example ESMTP Exim 4.99",
         keywords: &["SIZE 52428800", "8BITMIME", "PIPELINING"],
         needs_login: "550 relay not permitted",

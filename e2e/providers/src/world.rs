@@ -47,6 +47,10 @@ pub(crate) struct Switches {
     pub(crate) down: bool,
     /// It shows the certificate of another host.
     pub(crate) mistaken: bool,
+    /// It knows the customer no more by an address, a domain or a certificate.
+    pub(crate) unknown: bool,
+    /// How often it has taken back what it gave.
+    pub(crate) renewals: u64,
     /// A reply that is given next, where, and how often.
     pub(crate) odd: Option<(At, String, u64)>,
     /// Connections that are open.
@@ -64,8 +68,6 @@ pub(crate) struct Record {
     pub(crate) tokens: Vec<Value>,
     /// Refusals after the login, by provider.
     pub(crate) refusals: BTreeMap<&'static str, u64>,
-    /// The most connections at once, by provider.
-    pub(crate) most_open: BTreeMap<&'static str, usize>,
 }
 
 #[derive(Debug)]
@@ -181,7 +183,7 @@ impl Shared {
         let record = &self.record;
         json!({
             "logins": record.logins, "messages": record.messages, "tokens": record.tokens,
-            "refusals": record.refusals, "mostOpen": record.most_open,
+            "refusals": record.refusals,
         })
     }
 }

@@ -25,14 +25,40 @@ pub(super) struct Seen {
     pub(super) port: u16,
     /// The mechanism; empty: no AUTH.
     pub(super) mechanism: &'static str,
-    /// It says that it has used up its quota (and does not just take the mail).
-    pub(super) tells_quota: bool,
 }
 
 impl Case {
     /// The provider's name.
     pub(super) fn of(&self) -> &str {
         self.provider["name"].as_str().unwrap_or_default()
+    }
+
+    /// What it says over the quota, as the customer has to be told it. None: it takes the mail all the same, or has no quota.
+    pub(super) fn over_quota(&self) -> Option<&'static str> {
+        Some(match self.of() {
+            "GoogleWorkspaceRelay" => "Daily SMTP relay limit exceeded for user",
+            "Gmail" => "Daily user sending limit exceeded",
+            "Microsoft365" | "Microsoft365HVE" => "SubmissionQuotaExceededException",
+            "Microsoft365Connector" => "external recipient limit",
+            "AmazonSES" => "Daily message quota exceeded",
+            "SendGrid" => "Maximum credits exceeded",
+            "Mailgun" => "The daily limit is exceeded",
+            "SMTP2GO" => "Monthly quota of the plan is used up",
+            "ElasticEmail" => "Account quota exceeded",
+            _ => return None,
+        })
+    }
+
+    /// The header field that steers this provider. None: there is none.
+    pub(super) fn control_field(&self) -> Option<&'static str> {
+        Some(match self.of() {
+            "AmazonSES" => "x-ses-message-tags",
+            "SendGrid" => "x-smtpapi",
+            "Mailgun" => "x-mailgun-tag",
+            "Mandrill" => "x-mc-tags",
+            "ElasticEmail" => "x-elasticemail-channel",
+            _ => return None,
+        })
     }
 
     /// The domain whose mail takes this policy.
@@ -75,6 +101,10 @@ impl Case {
     }
 }
 
+/// A field for each provider that is steered by one.
+pub(super) const CONTROL_FIELDS: &str = "X-SES-MESSAGE-TAGS: act=first\r\nX-SMTPAPI: {\"category\": \"first\"}\r\nX-Mailgun-Tag: first\r\n\
+                                         X-MC-Tags: first\r\nX-ElasticEmail-Channel: first\r\n";
+
 /// Every way into every provider. `customer`: what they gave to log in with.
 #[expect(clippy::too_many_lines, reason = "a table")]
 pub(super) fn all(customer: &Value, domain: &str) -> Vec<Case> {
@@ -88,7 +118,6 @@ pub(super) fn all(customer: &Value, domain: &str) -> Vec<Case> {
             host,
             port,
             mechanism,
-            tells_quota: true,
         },
     };
     let password = |case: Case| {
@@ -98,14 +127,6 @@ pub(super) fn all(customer: &Value, domain: &str) -> Vec<Case> {
             secret,
             ..case
         }
-    };
-    // They take what is over the quota, or have none.
-    let silent = |case: Case| Case {
-        seen: Seen {
-            tells_quota: false,
-            ..case.seen
-        },
-        ..case
     };
     let entra = |place: usize, proof: Value, entries: Value, case: Case| {
         let application = &customer["entra"]["applications"][place];
@@ -186,18 +207,18 @@ pub(super) fn all(customer: &Value, domain: &str) -> Vec<Case> {
             "ann",
             ("smtp.hve.mx.microsoft", 587, "LOGIN"),
         )),
-        silent(password(case(
+        password(case(
             "exchange-server",
             json!({"name": "ExchangeServer", "host": "exchange.corp.example"}),
             "ann",
             ("exchange.corp.example", 587, "LOGIN"),
-        ))),
-        silent(case(
+        )),
+        case(
             "exchange-by-address",
             json!({"name": "ExchangeServer", "host": "exchange.corp.example", "port": 25}),
             "ann",
             ("exchange.corp.example", 25, ""),
-        )),
+        ),
         Case {
             credentials: json!({"type": "AwsAccessKey", "secretRef": {"name": "amazon-ses"}}),
             secret: customer["aws"].clone(),
@@ -220,12 +241,12 @@ pub(super) fn all(customer: &Value, domain: &str) -> Vec<Case> {
             "ann",
             ("smtp.eu.mailgun.org", 587, "PLAIN"),
         )),
-        silent(password(case(
+        password(case(
             "mandrill",
             json!({"name": "Mandrill"}),
             "ann",
             ("smtp.mandrillapp.com", 587, "PLAIN"),
-        ))),
+        )),
         password(case(
             "smtp2go",
             json!({"name": "SMTP2GO", "region": "eu", "port": 443}),
@@ -238,18 +259,18 @@ pub(super) fn all(customer: &Value, domain: &str) -> Vec<Case> {
             "ann",
             ("smtp.elasticemail.com", 2525, "PLAIN"),
         )),
-        silent(password(case(
+        password(case(
             "postfix",
             json!({"name": "Postfix", "host": "postfix.corp.example"}),
             "ann",
             ("postfix.corp.example", 587, "PLAIN"),
-        ))),
-        silent(password(case(
+        )),
+        password(case(
             "exim",
             json!({"name": "Exim", "host": "exim.corp.example", "port": 465}),
             "ann",
             ("exim.corp.example", 465, "PLAIN"),
-        ))),
+        )),
     ]
 }
 

@@ -138,11 +138,6 @@ impl Record {
     pub(super) fn refusals(&self, provider: &str) -> u64 {
         self.0["refusals"][provider].as_u64().unwrap_or(0)
     }
-
-    /// The most connections that were open at once.
-    pub(super) fn most_open(&self, provider: &str) -> u64 {
-        self.0["mostOpen"][provider].as_u64().unwrap_or(0)
-    }
 }
 
 fn read(text: &str) -> Outcome<Value> {

@@ -241,3 +241,45 @@ fn no_line_panics() {
         }
     }
 }
+
+#[test]
+fn a_customer_who_is_known_no_more_is_refused() {
+    let world = world();
+    for stand in ALL.iter().filter(|stand| stand.known != Known::Login) {
+        let mut session = Session::new(&world, stand, 25, 1);
+        secured(&mut session, true);
+        assert_eq!(deliver(&mut session), stand.taken, "{}", stand.name);
+        world.lock().switches(stand).unknown = true;
+        assert_eq!(deliver(&mut session), stand.needs_login, "{}", stand.name);
+    }
+}
+
+#[test]
+fn orders_about_logins_are_for_connections_that_are_there_too() {
+    let world = world();
+    let orders: [fn(&mut crate::world::Switches); 3] = [
+        |switches| switches.over_quota = true,
+        |switches| switches.mistaken = true,
+        |switches| switches.renewals += 1,
+    ];
+    let stand = Stand::named("SendGrid").unwrap();
+    for order in orders {
+        *world.lock().switches(stand) = crate::world::Switches::default();
+        let mut session = Session::new(&world, stand, 587, 1);
+        secured(&mut session, false);
+        log_in(&world, &mut session, stand);
+        assert_eq!(deliver(&mut session), stand.taken);
+        order(world.lock().switches(stand));
+        let said = session.line("MAIL FROM:<secret@shop.example>");
+        assert!(
+            said.text.starts_with("421 ") && said.then == Then::Close,
+            "{said:?}"
+        );
+    }
+}
+
+#[test]
+fn the_fields_of_a_message_that_no_standard_has_are_recorded() {
+    let octets = b"From: a\r\nX-SES-Message-Tags: a=b\r\n c: d\r\nX-Mailgun-Tag: e\r\n\r\nX-Body: f\r\n";
+    assert_eq!(own_fields(octets), ["x-ses-message-tags", "x-mailgun-tag"]);
+}

@@ -10,12 +10,6 @@ impl Play<'_> {
     pub(super) fn nothing_is_lost(&self) -> Outcome {
         self.room.await_queue(0, LIMIT)?;
         let record = self.stand_ins.record()?;
-        for mark in &self.sent {
-            let came = record.messages(mark).len();
-            if came != 1 {
-                return Err(Failure::wrong(format!("{mark} came {came} times")));
-            }
-        }
         let all = record.rows("messages");
         if let Some(stolen) = all
             .iter()
@@ -23,20 +17,22 @@ impl Play<'_> {
         {
             return Err(Failure::wrong(format!("it went the neighbour's way: {stolen}")));
         }
-        if all.len() != self.sent.len() {
+        for (mark, parts) in &self.sent {
+            let came = record.messages(mark).len();
+            if came != *parts {
+                return Err(Failure::wrong(format!(
+                    "{mark} came {came} times, and not {parts}"
+                )));
+            }
+        }
+        let sent: usize = self.sent.iter().map(|(_, parts)| parts).sum();
+        if all.len() != sent {
             return Err(Failure::wrong(format!(
-                "{} mails were sent, {} came",
-                self.sent.len(),
+                "{sent} mails were sent, {} came",
                 all.len()
             )));
         }
-        // What the provider takes at once.
-        match record.most_open("Microsoft365") {
-            0..=3 => Ok(()),
-            open => Err(Failure::wrong(format!(
-                "{open} connections were open at Microsoft 365, which takes 3"
-            ))),
-        }
+        Ok(())
     }
 
     /// Each credential was said to the provider that gave it, and to no other.

@@ -6,10 +6,12 @@
 //!
 //! The policies are there for this act alone: the others do not wait for them.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
-use super::Play;
-use crate::kubectl::{Failure, Outcome};
+use super::{LIMIT, Play};
+use crate::kubectl::{Failure, Outcome, until};
 use crate::mail::Mail;
 use crate::mailroom::LISTENER;
 
@@ -24,25 +26,36 @@ impl Play<'_> {
         // Ready: the pods have it in their configuration.
         self.await_condition(&made, "Ready", "True")?;
         let (last, others): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| **name == SUBSTITUTE);
+        self.go_down(&others)?;
+        self.are_told_to_rest(&others)?;
         self.replaced(&others, SUBSTITUTE)?;
+        self.go_down(&last)?;
         self.replaced(&last, SECOND_SUBSTITUTE)?;
         let gone = ["delete", "relaypolicies", "--selector=act=fallback"];
         self.room.namespace().kubectl(gone).map(drop)
     }
 
-    /// While these are down, that one takes their mail.
-    fn replaced(&mut self, names: &[&str], by: &str) -> Outcome {
+    fn are_down(&self, names: &[&str], is: bool) -> Outcome {
         let cases = names.iter().map(|name| self.case(name));
-        let providers: Vec<String> = cases
-            .map(|case| case.map(|case| case.of().to_owned()))
+        let providers: Vec<&str> = cases
+            .map(|case| case.map(super::Case::of))
             .collect::<Outcome<_>>()?;
-        let providers: Vec<&str> = providers.iter().map(String::as_str).collect();
-        self.stand_ins.order_each(&providers, "down", true)?;
+        self.stand_ins.order_each(&providers, "down", is)
+    }
+
+    /// These are down, and a mail comes for each.
+    fn go_down(&mut self, names: &[&str]) -> Outcome {
+        self.are_down(names, true)?;
         let mails = names.iter().map(|name| {
             let mark = self.room.mark(&format!("fallback-{name}.0."));
             Mail::plain(&mark, &self.room.sender(), &format!("b@{}", domain(name)))
         });
-        self.submit(mails.collect())?;
+        let mails = mails.collect();
+        self.submit(mails)
+    }
+
+    /// That one has taken their mail.
+    fn replaced(&self, names: &[&str], by: &str) -> Outcome {
         let found = self.await_mail("fallback", names, 1)?;
         let provider = self.case(by)?.of();
         let login = &self.stand_ins.customer["logins"][provider]["username"];
@@ -53,7 +66,25 @@ impl Play<'_> {
                 )));
             }
         }
-        self.stand_ins.order_each(&providers, "down", false)
+        self.are_down(names, false)
+    }
+
+    /// Each of their policies has said that its first route rests, and that the second is used. Not all of them at once: each rests
+    /// for half a minute.
+    fn are_told_to_rest(&self, names: &[&str]) -> Outcome {
+        let mut behind: BTreeSet<String> = names.iter().map(|name| fallback(name)).collect();
+        let came = until(LIMIT, || {
+            let all = self
+                .room
+                .namespace()
+                .get(["relaypolicies", "--selector=act=fallback"])?;
+            let items = all["items"].as_array().map_or(&[][..], Vec::as_slice);
+            for policy in items.iter().filter(|policy| is_told(policy)) {
+                behind.remove(policy["metadata"]["name"].as_str().unwrap_or_default());
+            }
+            Ok(behind.is_empty())
+        });
+        came.map_err(|_| Failure::wrong(format!("no status says that the first route rests: {behind:?}")))
     }
 
     /// The policy of a case with a second route, for a domain of its own.
@@ -73,6 +104,13 @@ impl Play<'_> {
         ]);
         Ok(policy)
     }
+}
+
+/// The first route cannot be reached and rests, and the second is used.
+fn is_told(policy: &Value) -> bool {
+    let routes = &policy["status"]["routes"];
+    let first = &routes[0];
+    first["state"] == "Resting" && first["reason"] == "Unreachable" && routes[1]["state"] == "Usable"
 }
 
 fn fallback(name: &str) -> String {

@@ -142,7 +142,14 @@ fn cut_google_key(_: &mut Value, entries: &mut Value) {
 
 const fn nothing(_: &mut Value, _: &mut Value) {}
 
-const FAULTS: [Fault; 7] = [
+fn by_password(route: &mut Value, entries: &mut Value) {
+    route["credentials"] = json!({"type": "Password", "secretRef": {"name": BY_PASSWORD}});
+    *entries = json!({"username": "ann", "password": "not taken at Microsoft 365"});
+}
+
+const BY_PASSWORD: &str = "password-in-place-of-a-token";
+
+const FAULTS: [Fault; 10] = [
     Fault {
         name: "region-of-another-host",
         of: "amazon-ses",
@@ -199,6 +206,33 @@ const FAULTS: [Fault; 7] = [
         kind: "UpstreamAuthenticated",
         reason: "ClockSkew",
         words: ["spec.routes[0].credentials", "set the clocks of the nodes by NTP"],
+    },
+    Fault {
+        name: "client-of-nobody",
+        of: "microsoft-365",
+        spoil: |route, _| route["credentials"]["clientId"] = json!("00000000-0000-4000-8000-000000000000"),
+        kind: "UpstreamAuthenticated",
+        reason: "ClientUnknown",
+        words: ["spec.routes[0].credentials.clientId", "correct the client id"],
+    },
+    Fault {
+        name: "tenant-of-nobody",
+        of: "microsoft-365",
+        spoil: |route, _| route["credentials"]["tenant"] = json!("nobody.example"),
+        kind: "UpstreamAuthenticated",
+        reason: "TenantUnknown",
+        words: ["spec.routes[0].credentials.tenant", "correct the tenant"],
+    },
+    Fault {
+        name: BY_PASSWORD,
+        of: "microsoft-365",
+        spoil: by_password,
+        kind: "UpstreamAuthenticated",
+        reason: "BasicAuthenticationDisabled",
+        words: [
+            "spec.routes[0].credentials.type",
+            "use credentials of type OAuthClient",
+        ],
     },
     Fault {
         name: "secret-of-other-entries",

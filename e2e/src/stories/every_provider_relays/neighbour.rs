@@ -1,10 +1,10 @@
 //! Somebody next door writes policies for all mail and for other people's, to a host of theirs.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{LIMIT, Play, THIEF, expect};
-use crate::kubectl::{Namespace, Outcome};
-use crate::mailroom::LISTENER;
+use crate::kubectl::{Failure, Namespace, Outcome, is, until};
+use crate::mailroom::{LISTENER, USER};
 
 impl Play<'_> {
     /// The neighbour grabs for the mail, and is not let in.
@@ -17,18 +17,23 @@ impl Play<'_> {
                 "recipients",
                 json!({"recipientDomains": self.cases.iter().map(|case| case.to(self.domain)).collect::<Vec<_>>()}),
             ),
+            ("users", json!({"users": [USER]})),
+            (
+                "accounts",
+                json!({"serviceAccounts": [{"namespace": self.room.namespace().name, "name": "default"}]}),
+            ),
         ] {
             let grab = json!({
                 "apiVersion": "postroad.dev/v1alpha1", "kind": "RelayPolicy", "metadata": {"name": name},
                 "spec": {
                     "listenerRefs": [{"name": LISTENER, "namespace": self.room.namespace().name}],
                     "priority": 1_000_000, "match": terms, "routes": thief,
+                    "envelope": {"sender": format!("stolen@{}", self.domain)},
                 },
             });
             neighbour.apply(&grab.to_string())?;
         }
-        for name in GRABS {
-            let found = neighbour.wait_condition(name, "Accepted", "False", LIMIT)?;
+        for found in are(neighbour, "False")? {
             expect(&found, "Accepted", "NotPermitted", LISTENER)?;
         }
         Ok(())
@@ -39,11 +44,21 @@ impl Play<'_> {
         let edge = format!("smtplistener/{LISTENER}");
         let attach = json!({"spec": {"attach": {"from": "All"}}});
         self.room.namespace().patch(&edge, &attach)?;
-        for name in GRABS {
-            neighbour.wait_condition(name, "Accepted", "True", LIMIT)?;
-        }
-        Ok(())
+        are(neighbour, "True").map(drop)
     }
 }
 
-const GRABS: [&str; 3] = ["relaypolicy/all", "relaypolicy/senders", "relaypolicy/recipients"];
+/// Waits until all of the neighbour's policies are let in, or are not.
+fn are(neighbour: &Namespace, status: &str) -> Outcome<Vec<Value>> {
+    let mut found = Vec::new();
+    let came = until(LIMIT, || {
+        let all = neighbour.get(["relaypolicies"])?;
+        found = all["items"].as_array().cloned().unwrap_or_default();
+        Ok(found.len() == GRABS && found.iter().all(|policy| is(policy, "Accepted", status)))
+    });
+    came.map_err(|_| Failure::wrong(format!("Accepted={status} did not come for each of {found:?}")))?;
+    Ok(found)
+}
+
+/// Policies of the neighbour.
+const GRABS: usize = 5;

@@ -11,10 +11,14 @@ impl Play<'_> {
         self.send("quota", &names, 1)?;
         let (telling, silent): (Vec<&str>, Vec<&str>) = names
             .iter()
-            .partition(|name| self.case(name).is_ok_and(|case| case.seen.tells_quota));
-        for policy in self.await_condition(&telling, "QuotaAvailable", "False")? {
-            expect(&policy, "QuotaAvailable", "QuotaUsedUp", "")?;
+            .partition(|name| self.case(name).is_ok_and(|case| case.over_quota().is_some()));
+        let told = self.await_condition(&telling, "QuotaAvailable", "False")?;
+        for (name, policy) in telling.iter().zip(&told) {
+            // In the words of the provider.
+            let words = self.case(name)?.over_quota().unwrap_or_default();
+            expect(policy, "QuotaAvailable", "QuotaUsedUp", words)?;
         }
+        self.is_shown(&telling, "QUOTA", "False")?;
         self.none_came("quota", &telling)?;
         self.await_mail("quota", &silent, 1)?;
         let queued = self.stand_ins.record()?.messages(&self.mark("quota", "mandrill"));
@@ -27,6 +31,7 @@ impl Play<'_> {
         self.try_now()?;
         self.await_mail("quota", &names, 1)?;
         self.await_condition(&names, "QuotaAvailable", "True")?;
+        self.is_shown(&names, "QUOTA", "True")?;
         self.room.await_queue(0, LIMIT)
     }
 }

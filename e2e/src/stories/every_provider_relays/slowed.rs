@@ -1,6 +1,8 @@
 //! Each provider says in its own words that it wants less, of messages or of connections.
 
-use serde_json::json;
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
 
 use super::{LIMIT, Play};
 use crate::kubectl::{Failure, Outcome, until};
@@ -27,12 +29,41 @@ impl Play<'_> {
             Ok(silent.is_empty())
         });
         said.map_err(|_| Failure::wrong(format!("{silent:?} were never asked while they want less")))?;
+        self.are_understood()?;
         self.stand_ins.order_all("throttled", false)?;
         self.try_now()?;
         self.await_mail("slow", &names, 1)?;
         self.room.await_queue(0, LIMIT)
     }
+
+    /// The delivery log says what each reply was read as.
+    fn are_understood(&self) -> Outcome {
+        let namespace = self.room.namespace();
+        let mut behind = BTreeSet::from(READ_AS);
+        let came = until(LIMIT, || {
+            let log = namespace.kubectl(["logs", "pod/edge-0", "--since=5m"])?;
+            let lines = log
+                .lines()
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            for line in lines.filter(|line| line["event"] == "deferred") {
+                behind.retain(|(name, reaction)| {
+                    line["route"] != format!("{}/{name}", namespace.name) || line["reaction"] != *reaction
+                });
+            }
+            Ok(behind.is_empty())
+        });
+        came.map_err(|_| Failure::wrong(format!("no line of the log has the reaction of {behind:?}")))
+    }
 }
+
+/// Policies, and what the reply of their provider has to be read as.
+const READ_AS: [(&str, &str); 5] = [
+    ("google-workspace-relay", "Throttle"),
+    ("gmail", "Sender"),
+    ("microsoft-365", "Concurrency"),
+    ("amazon-ses", "Throttle"),
+    ("postfix", "Throttle"),
+];
 
 /// Replies that the other acts do not have: a code that says later with a status that says never, as Google lists it, and connections that
 /// are too many, for a mailbox and for a host.

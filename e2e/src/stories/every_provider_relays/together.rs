@@ -60,6 +60,15 @@ impl Play<'_> {
 
     /// Waits until that many mails of the act were taken by way of each of these, and gives the first of each in this order.
     pub(super) fn await_mail(&self, act: &str, names: &[&str], each: usize) -> Outcome<Vec<Value>> {
+        let found = self.await_each(act, names, each)?;
+        Ok(found
+            .into_iter()
+            .filter_map(|taken| taken.into_iter().next())
+            .collect())
+    }
+
+    /// The same, and gives all of each.
+    pub(super) fn await_each(&self, act: &str, names: &[&str], each: usize) -> Outcome<Vec<Vec<Value>>> {
         let marks: Vec<_> = names.iter().map(|name| self.mark(act, name)).collect();
         let mut found = Vec::new();
         let mut behind = Vec::new();
@@ -72,7 +81,7 @@ impl Play<'_> {
                 if messages.len() < each {
                     behind.push(format!("{name}: {} of {each}", messages.len()));
                 }
-                found.extend(messages.into_iter().next());
+                found.push(messages);
             }
             Ok(behind.is_empty())
         });

@@ -1,15 +1,17 @@
 //! Tokens end under a backlog: they are renewed, and nothing is returned.
 
-use serde_json::json;
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
 
 use super::{LIMIT, Play};
 use crate::kubectl::{Failure, Outcome};
 use crate::mailroom::LISTENER;
+use crate::stories::stand_ins::Record;
 
 impl Play<'_> {
     /// More mail than a token's life has time for.
     pub(super) fn tokens_end(&mut self) -> Outcome {
-        let before = self.tokens()?;
         self.stand_ins
             .order(&json!({"tokenLife": 6, "endTokens": true}))?;
         // Each message has a connection and a login of its own, and there is more of it than a token's life has time for.
@@ -22,17 +24,27 @@ impl Play<'_> {
             policies.push(policy);
         }
         self.apply(&policies)?;
+        // The pods have it: no part of the backlog leaves at once.
+        self.await_condition(&TOKENS, "Ready", "True")?;
         self.down(true)?;
         self.send("token", &TOKENS, BACKLOG)?;
+        let before = self.stand_ins.record()?.rows("logins").len();
         self.down(false)?;
         self.try_now()?;
         self.await_mail("token", &TOKENS, BACKLOG)?;
         self.room.await_queue(0, LIMIT)?;
-        let got = self.tokens()? - before;
-        if got < 2 * TOKENS.len() {
-            return Err(Failure::wrong(format!(
-                "{got} tokens were got for all of it: none was renewed"
-            )));
+        let record = self.stand_ins.record()?;
+        for name in TOKENS {
+            let used = tokens(&record, before, &self.case(name)?.credentials["user"]);
+            if used.len() < 2 {
+                return Err(Failure::wrong(format!(
+                    "the backlog of {name} left with {} tokens, and not with one after the other",
+                    used.len()
+                )));
+            }
+        }
+        if let Some(row) = record.rows("tokens").iter().find(|row| !row["refused"].is_null()) {
+            return Err(Failure::wrong(format!("a token was refused: {row}")));
         }
         self.stand_ins.order(&json!({"tokenLife": 3_599}))
     }
@@ -44,15 +56,13 @@ impl Play<'_> {
             .collect::<Outcome<_>>()?;
         self.stand_ins.order_each(&names, "down", is)
     }
+}
 
-    fn tokens(&self) -> Outcome<usize> {
-        let record = self.stand_ins.record()?;
-        let refused = record.rows("tokens").iter().find(|row| !row["refused"].is_null());
-        match refused {
-            None => Ok(record.rows("tokens").len()),
-            Some(row) => Err(Failure::wrong(format!("a token was refused: {row}"))),
-        }
-    }
+/// Tokens by which a mailbox was let in since then.
+fn tokens<'a>(record: &'a Record, before: usize, user: &Value) -> BTreeSet<&'a str> {
+    let logins = record.rows("logins").iter().skip(before);
+    let own = logins.filter(|login| login["user"] == *user && login["taken"] == true);
+    own.filter_map(|login| login["secret"].as_str()).collect()
 }
 
 /// Cases that log in with tokens.
