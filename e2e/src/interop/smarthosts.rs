@@ -41,7 +41,8 @@ struct Way {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum By {
     Password,
-    Certificate,
+    /// What it says to one that it does not know.
+    Certificate(&'static str),
 }
 
 const HOSTS: &[Host] = &[
@@ -77,7 +78,7 @@ const HOSTS: &[Host] = &[
                 row: "Postfix: client certificate, by fingerprint",
                 port: 3,
                 provider: "Postfix",
-                login: By::Certificate,
+                login: By::Certificate("Relay access denied"),
             },
             password("Dovecot submission: SCRAM-SHA-256", 4, ""),
         ],
@@ -94,6 +95,12 @@ const HOSTS: &[Host] = &[
         ways: &[
             password("Exim: PLAIN", 0, "Exim"),
             password("Exim: LOGIN", 1, "Exim"),
+            Way {
+                row: "Exim: client certificate, by its authority",
+                port: 2,
+                provider: "Exim",
+                login: By::Certificate("relay not permitted"),
+            },
         ],
     },
 ];
@@ -151,7 +158,11 @@ impl Stage {
             };
             ports.iter().enumerate().fold(text, fill)
         };
-        for (name, to) in [("tls.crt", "/etc/interop.crt"), ("tls.key", "/etc/interop.key")] {
+        for (name, to) in [
+            ("tls.crt", "/etc/interop.crt"),
+            ("tls.key", "/etc/interop.key"),
+            ("known.crt", "/etc/interop-known.crt"),
+        ] {
             jail.write(to, std::fs::read(keys.path().join(name))?)?;
         }
         jail.run("chmod", ["600", "/etc/interop.key"])?;
@@ -216,7 +227,7 @@ impl Stage {
         let address = format!("bob@{domain}");
         let why = match login {
             By::Password => "CredentialsRefused: the login as alice",
-            By::Certificate => "Relay access denied",
+            By::Certificate(denied) => denied,
         };
         let held = [
             "\"event\":\"deferred\"",
@@ -258,7 +269,7 @@ impl Way {
         let password = if right { USER.1 } else { "battery-staple" };
         let credentials = match self.login {
             By::Password => format!("password: {{user: {}, password: {password}}}", USER.0),
-            By::Certificate => format!(
+            By::Certificate(_) => format!(
                 "clientCertificate: {{certificate: \"{}\", key: \"{}\"}}",
                 certificate.certificate, certificate.key
             ),
