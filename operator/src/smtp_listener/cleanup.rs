@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 use postroad_crds::conditions::reason;
 use postroad_crds::smtp_listener::DeletionPolicy;
 use postroad_crds::{SmtpListener, SmtpListenerStatus};
@@ -157,19 +157,24 @@ async fn remove_children(names: &Names, children: &Children, ctx: &Ctx) -> Resul
         .get_opt(&names.peers())
         .await
         .doing("reading a Service")?
-        && service.labels().get(LISTENER) == Some(&names.listener)
+        && is_of(&service, names)
     {
         apply::delete(ctx, &service).await?;
     }
     let accounts: Api<ServiceAccount> = Api::namespaced(ctx.client.clone(), &names.namespace);
     for name in [names.account(), names.admin_account()] {
         if let Some(account) = accounts.get_opt(&name).await.doing("reading a ServiceAccount")?
-            && account.labels().get(LISTENER) == Some(&names.listener)
+            && is_of(&account, names)
         {
             apply::delete(ctx, &account).await?;
         }
     }
     Ok(())
+}
+
+/// Made by us, for this listener: a label alone is anybody's to set.
+fn is_of<K: Resource>(object: &K, names: &Names) -> bool {
+    apply::is_ours(object) && object.labels().get(LISTENER) == Some(&names.listener)
 }
 
 #[cfg(test)]

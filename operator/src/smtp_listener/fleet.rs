@@ -448,7 +448,9 @@ async fn lower(
     ctx: &Ctx,
 ) -> Result<StatefulSet, Error> {
     let ordinal = set.spec.replicas.unwrap_or(1) - 1;
-    if fleet.live != Some(ordinal + 1)
+    // Of a pod beyond those that we know nobody can say that it is empty.
+    if !names.is_pod(&names.pod(ordinal))
+        || fleet.live != Some(ordinal + 1)
         || orders::is_fenced(listener, names, ordinal)
         || !may_go_now(names, children, fleet, ordinal, access, ctx).await?
         || !is_current(listener, names, ctx).await?

@@ -11,8 +11,9 @@ use kube::{Api, ResourceExt};
 
 use super::build::certificates::Pair;
 use super::build::config::Issuer;
-use super::names::{BASE, DRAINED, LOST, Names, REFUSED, SPOOL};
+use super::names::{BASE, DRAINED, LISTENER, LOST, Names, REFUSED, SPOOL};
 use super::scale;
+use crate::apply;
 use crate::context::Ctx;
 use crate::error::{Doing, Error};
 
@@ -31,7 +32,7 @@ pub struct Children {
 /// What is being done when Secrets are listed: the permission for it is the one that a namespace gives.
 pub const LISTING_SECRETS: &str = "listing Secrets";
 
-/// Reads the children.
+/// Reads the children. A label is anybody's to set: what carries ours and is not called as ours, or was not made by us, is not among them.
 pub async fn children(ctx: &Ctx, names: &Names) -> Result<Children, Error> {
     let namespace = &names.namespace;
     let ours = ListParams::default().labels(&names.selector());
@@ -49,17 +50,15 @@ pub async fn children(ctx: &Ctx, names: &Names) -> Result<Children, Error> {
         async { claims.list(&ours).await.doing("listing claims") },
         async { secrets.list(&ours).await.doing(LISTING_SECRETS) },
     )?;
-    let set = set.filter(|set| set.labels().get(super::names::LISTENER) == Some(&names.listener));
-    let secrets = secrets
-        .items
-        .into_iter()
-        .map(|secret| (secret.name_any(), secret))
-        .collect();
+    let set = set.filter(|set| set.labels().get(LISTENER) == Some(&names.listener) && apply::is_ours(set));
+    let secrets = secrets.items.into_iter().filter(|secret| apply::is_ours(secret));
+    let pods = pods.items.into_iter();
+    let claims = claims.items.into_iter();
     Ok(Children {
         set,
-        pods: pods.items,
-        claims: claims.items,
-        secrets,
+        pods: pods.filter(|pod| names.is_pod(&pod.name_any())).collect(),
+        claims: claims.filter(|claim| names.is_claim(&claim.name_any())).collect(),
+        secrets: secrets.map(|secret| (secret.name_any(), secret)).collect(),
     })
 }
 

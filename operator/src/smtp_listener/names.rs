@@ -37,6 +37,10 @@ pub const FEDERATED_MOUNT: &str = "/var/run/secrets/postroad.dev/federated";
 /// The token itself.
 pub const FEDERATED_TOKEN: &str = "/var/run/secrets/postroad.dev/federated/token";
 
+/// Ordinals of pods and claims are below this: a listener has ten pods at most, and more only while somebody has raised its StatefulSet by
+/// hand. A claim with a larger number is none of ours: it would bring back all the pods below it.
+pub const MOST_PODS: i32 = 100;
+
 /// Names of the children of one listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
@@ -154,14 +158,29 @@ impl Names {
         format!("{LISTENER}={}", self.listener)
     }
 
-    /// The ordinal in the name of a pod or claim of this listener.
+    /// The ordinal in the name of a pod or claim of this listener, below [`MOST_PODS`].
     pub fn ordinal(&self, name: &str) -> Option<i32> {
-        let own = |name: &str| {
-            let ordinal = name.strip_prefix(&self.listener)?.strip_prefix('-')?;
-            ordinal.parse().ok().filter(|ordinal| *ordinal >= 0)
-        };
+        let own = |name: &str| number(name.strip_prefix(&self.listener)?.strip_prefix('-')?);
         own(name).or_else(|| own(name.strip_prefix("queue-")?))
     }
+
+    /// Whether this is the name of a pod of this listener.
+    pub fn is_pod(&self, name: &str) -> bool {
+        self.ordinal(name)
+            .is_some_and(|ordinal| self.pod(ordinal) == name)
+    }
+
+    /// Whether this is the name of a claim of this listener.
+    pub fn is_claim(&self, name: &str) -> bool {
+        self.ordinal(name)
+            .is_some_and(|ordinal| self.claim(ordinal) == name)
+    }
+}
+
+/// An ordinal as a StatefulSet writes it: digits, none of them a zero in front.
+fn number(text: &str) -> Option<i32> {
+    let ordinal: i32 = text.parse().ok()?;
+    ((0..MOST_PODS).contains(&ordinal) && ordinal.to_string() == text).then_some(ordinal)
 }
 
 /// The port inside the pod: no privilege is needed above 1023.
@@ -205,6 +224,36 @@ mod tests {
             (Some(3), Some(3))
         );
         for other in ["edge", "edge-x", "edge-b-1", "queue-other-1", "edge--1"] {
+            assert_eq!(names.ordinal(other), None, "{other}");
+        }
+        assert!(names.is_pod("edge-2") && !names.is_pod("queue-edge-2"));
+        assert!(names.is_claim("queue-edge-2") && !names.is_claim("edge-2"));
+        assert!(odd.is_pod("queue-a-3") && odd.is_claim("queue-queue-a-3") && !odd.is_claim("queue-a-3"));
+    }
+
+    #[test]
+    fn a_number_that_no_fleet_has_and_one_that_is_written_in_another_way_are_nobodys() {
+        let names = Names {
+            namespace: "mail".into(),
+            listener: "edge".into(),
+        };
+        assert_eq!(names.ordinal("queue-edge-99"), Some(99));
+        let crds = postroad_crds::all_crds();
+        let listeners = crds.iter().find(|crd| crd.spec.names.kind == "SmtpListener");
+        let definition = serde_json::to_value(listeners.unwrap()).unwrap();
+        let replicas = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/replicas/maximum";
+        let most = definition.pointer(replicas).unwrap().as_f64().unwrap();
+        assert!(most < f64::from(MOST_PODS), "{most}");
+        for other in [
+            "queue-edge-100",
+            "queue-edge-2000000000",
+            "queue-edge-2147483647",
+            "queue-edge-99999999999999999999",
+            "edge-07",
+            "edge-00",
+            "edge-+1",
+            "edge-",
+        ] {
             assert_eq!(names.ordinal(other), None, "{other}");
         }
     }

@@ -1,0 +1,156 @@
+//! Objects of somebody else that look like ours: by their number, or by our label. On a paused clock, against an API in memory.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+#[allow(dead_code, reason = "this test needs a part of it")]
+mod memory;
+
+use std::time::Duration;
+
+use clap::Parser;
+use memory::Memory;
+use postroad_operator::args::Args;
+use postroad_operator::manager;
+use serde_json::{Value, json};
+
+const LISTENER: &str = "/apis/postroad.dev/v1alpha1/namespaces/mail/smtplisteners/edge";
+const SET: &str = "/apis/apps/v1/namespaces/mail/statefulsets/edge";
+
+fn listener(metadata: &Value, spec: &Value) -> (String, Value) {
+    let mut object = json!({
+        "apiVersion": "postroad.dev/v1alpha1", "kind": "SmtpListener",
+        "metadata": {
+            "name": "edge", "namespace": "mail", "uid": "00000000-0000-4000-8000-000000000000",
+            "resourceVersion": "1", "generation": 1, "finalizers": ["postroad.dev/queue"],
+        },
+        "spec": {
+            "hostname": "mx.example.com", "replicas": 1,
+            "ports": [{"name": "smtp", "port": 25, "role": "Transfer", "tls": "Opportunistic"}],
+            "tls": {"selfSigned": {}}, "queue": {"storage": {"size": "1Gi"}},
+        },
+    });
+    for (part, more) in [("metadata", metadata), ("spec", spec)] {
+        for (field, value) in more.as_object().unwrap() {
+            object[part][field] = value.clone();
+        }
+    }
+    (LISTENER.to_owned(), object)
+}
+
+/// An object of the core API of this namespace.
+fn object(kind: &str, plural: &str, name: &str, labels: &Value, rest: &Value) -> (String, Value) {
+    let mut object = json!({
+        "apiVersion": "v1", "kind": kind,
+        "metadata": {"name": name, "namespace": "mail", "uid": name, "resourceVersion": "1", "labels": labels},
+    });
+    for (field, value) in rest.as_object().unwrap() {
+        object[field] = value.clone();
+    }
+    (format!("/api/v1/namespaces/mail/{plural}/{name}"), object)
+}
+
+async fn run(memory: &Memory) {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let args = Args::parse_from([
+        "operator",
+        "--mta-image",
+        "mta:1",
+        "--http",
+        "127.0.0.1:0",
+        "--review-port",
+        "0",
+        "--namespace",
+        "mail",
+        "--resolver",
+        "127.0.0.1:1",
+    ]);
+    let running = manager::run(args, memory.client(), std::future::pending());
+    let ended = tokio::time::timeout(Duration::from_secs(10), running).await;
+    assert!(ended.is_err(), "it ended by itself: {}", ended.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_brings_no_pods_back_that_no_fleet_ever_had() {
+    let ours = json!({"postroad.dev/listener": "edge"});
+    let bound = json!({"spec": {}, "status": {"phase": "Bound"}});
+    let names = [
+        "queue-edge-2000000000",
+        "queue-edge-2147483647",
+        "queue-edge-07",
+        "edge-5",
+    ];
+    let claims = names.map(|name| {
+        object(
+            "PersistentVolumeClaim",
+            "persistentvolumeclaims",
+            name,
+            &ours,
+            &bound,
+        )
+    });
+    let memory = Memory::new(claims.into_iter().chain([listener(&json!({}), &json!({}))]), None);
+    run(&memory).await;
+    let set = memory.object(SET).expect("a StatefulSet");
+    assert_eq!(set["spec"]["replicas"], 1);
+
+    // One that a fleet may have had does.
+    let claim = object(
+        "PersistentVolumeClaim",
+        "persistentvolumeclaims",
+        "queue-edge-3",
+        &ours,
+        &bound,
+    );
+    let memory = Memory::new([claim, listener(&json!({}), &json!({}))], None);
+    run(&memory).await;
+    assert_eq!(memory.object(SET).expect("a StatefulSet")["spec"]["replicas"], 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_only_carries_our_label_outlives_the_listener() {
+    let (name, by) = ("postroad.dev/listener", "app.kubernetes.io/managed-by");
+    let secret = |secret: &str, labels: Value| {
+        object(
+            "Secret",
+            "secrets",
+            secret,
+            &labels,
+            &json!({"data": {"users": "eA=="}}),
+        )
+    };
+    let theirs = secret("people", json!({name: "edge"}));
+    let ours = secret("edge-ca", json!({name: "edge", by: "postroad"}));
+    let pod = object(
+        "Pod",
+        "pods",
+        "debug",
+        &json!({name: "edge"}),
+        &json!({"spec": {"containers": []}}),
+    );
+    let account = object(
+        "ServiceAccount",
+        "serviceaccounts",
+        "edge-mta",
+        &json!({name: "edge"}),
+        &json!({}),
+    );
+    let (_, mut set) = object(
+        "StatefulSet",
+        "statefulsets",
+        "edge",
+        &json!({name: "edge"}),
+        &json!({}),
+    );
+    set["apiVersion"] = json!("apps/v1");
+    set["spec"] = json!({"serviceName": "theirs", "selector": {}, "template": {}});
+    let paths = [&theirs.0, &pod.0, &account.0].map(Clone::clone);
+    let gone = ours.0.clone();
+    let ends = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
+    let ending = listener(&ends, &json!({"deletionPolicy": "Discard"}));
+    let objects = [theirs, ours, pod, account, (SET.to_owned(), set), ending];
+    let memory = Memory::new(objects, None);
+    run(&memory).await;
+    assert!(memory.object(&gone).is_none(), "ours goes with the listener");
+    for path in paths.iter().map(String::as_str).chain([SET]) {
+        assert!(memory.object(path).is_some(), "{path} is gone");
+    }
+}
