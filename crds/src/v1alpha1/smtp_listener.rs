@@ -64,6 +64,8 @@ use crate::common::{Network, Period, SecretRef, Size};
     printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = 1),
     selectable = ".spec.hostname",
     validation = Rule::new("self.metadata.name.size() <= 42").message("metadata.name: at most 42 characters, so that the names of its pods and Secrets fit"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z][-a-z0-9]*$')").message("metadata.name: small letters, digits and hyphens, a letter first, and no dots: its Services and pods are called by it"),
+    validation = Rule::new("!self.metadata.name.endsWith('-peers')").message("metadata.name: not with -peers at its end: by a Service of such a name the pods of another listener find each other"),
     validation = Rule::new("!has(self.status) || !has(self.status.volumeSize) || quantity(self.spec.queue.storage.size).compareTo(quantity(self.status.volumeSize)) >= 0").message("spec.queue.storage.size can only be raised: a volume does not shrink. Make a smaller listener beside this one, and delete this one, which drains it"),
 )]
 #[x_kube(
@@ -159,6 +161,7 @@ fn one() -> i32 {
 #[x_kube(
     validation = Rule::new("self.role != 'Submission' || self.tls == 'StartTls' || self.tls == 'Implicit'").message("tls: a port of role Submission takes passwords; use StartTls or Implicit"),
     validation = Rule::new("self.port != 8080 && self.port != 8443").message("port: 8080 and 8443 are the pods' own; use another"),
+    validation = Rule::new("self.name.matches('[a-z]') && !self.name.contains('--') && !self.name.startsWith('postroad-')").message("name: with a letter in it and no two hyphens in a row, and not postroad-…, which are the pods' own ports"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ListenerPort {

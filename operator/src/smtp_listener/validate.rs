@@ -110,6 +110,8 @@ pub fn validate(spec: &SmtpListenerSpec) -> Result<Valid, Invalid> {
     parsed::<Octets>("spec.queue.storage.size", &spec.queue.storage.size.0)?;
     spec.rollout.as_ref().map_or(Ok(()), rollout_settings)?;
     spec.service.as_ref().map_or(Ok(()), families)?;
+    let annotations = spec.service.as_ref().map(|service| &service.annotations);
+    annotations.map_or(Ok(()), |given| pod::keys("spec.service.annotations", given))?;
     let valid = Valid {
         hostname,
         ports: spec.ports.iter().map(port).collect(),

@@ -80,7 +80,11 @@ pub struct CpuMemory {
 
 /// A taint that is put up with.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
-#[x_kube(validation = Rule::new("self.operator != 'Exists' || !has(self.value)").message("pod.tolerations: with operator Exists there is no value"))]
+#[x_kube(
+    validation = Rule::new("self.operator != 'Exists' || !has(self.value)").message("pod.tolerations: with operator Exists there is no value"),
+    validation = Rule::new("self.operator == 'Exists' || has(self.key)").message("pod.tolerations: operator Equal needs the key of a taint; with Exists and no key every taint is meant"),
+    validation = Rule::new("!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')").message("pod.tolerations: tolerationSeconds goes with effect NoExecute"),
+)]
 #[serde(rename_all = "camelCase")]
 pub struct Toleration {
     /// Key of the taint; absent with `Exists` = every taint.

@@ -201,11 +201,18 @@ fn rows() -> Vec<Row> {
         ),
         ("listener", LONG_LABEL, Told("spec.pod.labels")),
         // Names.
-        ("listener", "metadata: {name: edge.eu}", Told("metadata.name")),
+        ("listener", "metadata: {name: edge.eu}", Refused("metadata.name")),
+        ("listener", "metadata: {name: \"08\"}", Refused("metadata.name")),
+        ("listener", "metadata: {name: 2edge}", Refused("metadata.name")),
         (
             "listener",
-            "metadata: {name: \"08\"}",
-            Stored("/metadata/name", json!("08")),
+            "metadata: {name: edge-peers}",
+            Refused("metadata.name"),
+        ),
+        (
+            "listener",
+            "metadata: {name: edge-2}",
+            Stored("/metadata/name", json!("edge-2")),
         ),
         ("listener", "metadata: {name: 8}", Refused("name")),
         ("listener", "metadata: {name: Edge}", Refused("name")),

@@ -35,7 +35,8 @@ pub(super) fn check(settings: &PodSettings) -> Result<(), Invalid> {
         .map_or(Ok(()), |affinity| check_affinity(&affinity.0))
 }
 
-fn keys(field: &str, map: &BTreeMap<String, String>) -> Result<(), Invalid> {
+/// Checks the keys of labels or annotations. Errors: one that Kubernetes would refuse.
+pub(super) fn keys(field: &str, map: &BTreeMap<String, String>) -> Result<(), Invalid> {
     match map.keys().find(|key| !is_key(key)) {
         None => Ok(()),
         Some(key) => Err(Invalid::new(
