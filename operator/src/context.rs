@@ -26,6 +26,7 @@ use crate::rendered::Rendered;
 use crate::reviews::Reviews;
 use crate::smtp_listener::admin::Tokens;
 use crate::smtp_listener::build::config::Issuer;
+use crate::smtp_listener::patience::Patience;
 use crate::smtp_listener::selftest::{Nodes, Rounds};
 use crate::smtp_listener::volumes::Refusals;
 use crate::tenancy::Labels;
@@ -63,6 +64,8 @@ pub struct Ctx {
     pub failures: Failures,
     /// Claims that were refused to grow.
     pub refusals: Refusals,
+    /// For how long nothing new was said of listeners.
+    pub patience: Patience,
     /// Signing keys of the domains, as last read.
     pub signing_keys: SigningKeys,
     /// Versions of the Secrets of namespaces with domains that sign.

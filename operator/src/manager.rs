@@ -1,5 +1,6 @@
 //! Starts everything, and ends the process when anything ends: a half-running operator is worse than a restarted one.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -65,9 +66,9 @@ type Guard<K> = Controller<Guarded<K>>;
 pub async fn run(args: Args, client: Client, asked: impl Future<Output = ()> + Send + 'static) -> Ended {
     let asked = asked.boxed().shared();
     wait_for_definitions(&client, &args).await;
-    let listeners = controller::<SmtpListener>(&client, &args);
-    let domains = controller::<MailDomain>(&client, &args);
-    let policies = controller::<RelayPolicy>(&client, &args);
+    let listeners = controller::<SmtpListener>(&client, &args, but_status);
+    let domains = controller::<MailDomain>(&client, &args, predicates::resource_version);
+    let policies = controller::<RelayPolicy>(&client, &args, predicates::resource_version);
     let resolver = if args.resolvers.is_empty() {
         Resolver::from_system()
     } else {
@@ -103,6 +104,7 @@ pub async fn run(args: Args, client: Client, asked: impl Future<Output = ()> + S
         nodes: smtp_listener::selftest::Nodes::default(),
         failures: driver::Failures::default(),
         refusals: smtp_listener::volumes::Refusals::default(),
+        patience: smtp_listener::patience::Patience::default(),
         signing_keys: mail_domain::keys::SigningKeys::default(),
         secret_versions: Arc::default(),
         maker: mail_domain::keys::Maker::default(),
@@ -211,7 +213,8 @@ where
     }
 }
 
-fn controller<K>(client: &Client, args: &Args) -> Guard<K>
+/// A controller that looks at an object when it is another one than before. `what`: of the object, what counts for that.
+fn controller<K>(client: &Client, args: &Args, what: fn(&Guarded<K>) -> Option<u64>) -> Guard<K>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
@@ -236,8 +239,18 @@ where
         // Behind the above, as for the namespaces.
         .default_backoff()
         // A list that is renewed is no reason to look at thousands that are as they were.
-        .predicate_filter(predicates::resource_version, PredicateConfig::default());
+        .predicate_filter(what, PredicateConfig::default());
     Controller::for_stream(changed, store).with_config(config)
+}
+
+/// All but the status, which is our own word: a status that says something else at each look would be the reason for the next one. What
+/// a listener's look needs of the last status, it comes back for by itself.
+fn but_status<K: Resource>(object: &K) -> Option<u64> {
+    let meta = object.meta();
+    let mut hasher = DefaultHasher::new();
+    let wishes = (&meta.labels, &meta.annotations, &meta.finalizers);
+    (meta.generation, wishes, meta.deletion_timestamp.is_some()).hash(&mut hasher);
+    Some(hasher.finish())
 }
 
 /// Who wrote which field takes more memory than the object itself, times thousands, and nobody asks.
@@ -407,3 +420,41 @@ async fn wait_for_definitions(client: &Client, args: &Args) {
 
 /// Between two looks for the definitions: an API server that comes back is not to find a crowd at its door.
 const LONGEST: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_listener_is_looked_at_for_every_change_but_that_of_its_status() {
+        let seen = |change: &Value| {
+            let mut object = json!({
+                "apiVersion": "postroad.dev/v1alpha1", "kind": "SmtpListener",
+                "metadata": {"name": "edge", "namespace": "mail", "uid": "u", "generation": 3, "resourceVersion": "9"},
+                "spec": {
+                    "hostname": "mx.example.com", "queue": {"storage": {"size": "1Gi"}},
+                    "ports": [{"name": "smtp", "port": 25, "role": "Transfer", "tls": "Disabled"}],
+                },
+            });
+            for (field, value) in change.as_object().unwrap() {
+                object["metadata"][field] = value.clone();
+            }
+            object["status"] =
+                json!({"replicas": object["metadata"]["generation"], "readyReplicas": 0, "selector": ""});
+            but_status::<Guarded<SmtpListener>>(&serde_json::from_value(object).unwrap())
+        };
+        let before = seen(&json!({}));
+        assert_eq!(seen(&json!({"resourceVersion": "10"})), before);
+        for change in [
+            json!({"generation": 4}),
+            json!({"annotations": {"postroad.dev/paused": "true"}}),
+            json!({"labels": {"a": "b"}}),
+            json!({"finalizers": ["postroad.dev/queue"]}),
+            json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}),
+        ] {
+            assert_ne!(seen(&change), before, "{change}");
+        }
+    }
+}

@@ -15,7 +15,7 @@
 //!   `unbound`: claims without a volume.
 //! * [`spool_format`]: the format of the spools that every pod reads.
 //! * [`volumes`]: larger volumes: claims grow, the StatefulSet is made anew around its pods.
-//! * [`current`]: asked before anything is taken away.
+//! * [`current`]: asked before anything is taken away. [`patience`]: how soon a listener is looked at again that stays as it should not be.
 //! * [`cleanup`]: the end of a listener; needs no valid spec.
 //!
 //! Nothing waits here: what is not there yet is looked for again a moment later.
@@ -34,6 +34,7 @@ pub mod names;
 pub mod namesake;
 mod obstacle;
 pub mod orders;
+pub mod patience;
 mod prepare;
 mod replacing;
 pub mod rollout;
@@ -165,6 +166,14 @@ async fn conclude(listener: &SmtpListener, found: &status::Found, ctx: &Ctx) -> 
     write_status(listener, &next, ctx).await?;
     let before = listener.status.as_ref().and_then(|status| status.spool_format);
     let pause = pause(found, &next, before);
+    let is_settled = status_of(&next.conditions, READY) == Some(true)
+        && status_of(&next.conditions, RECONCILING) == Some(false);
+    let lasting = ctx.patience.lasting(&listener.uid().unwrap_or_default(), &next);
+    let pause = if is_settled {
+        pause
+    } else {
+        patience::pause(pause, lasting)
+    };
     let is_let_in = relay_policy::logins::log_in_anywhere(listener, ctx);
     Ok(Action::requeue(if is_let_in { pause.min(LOGINS) } else { pause }))
 }

@@ -1,5 +1,5 @@
 //! Calm under a fault that stays, one object that cannot be read among many, watches that say nothing, and an API server that is
-//! away: ten minutes on a paused clock, against an API in memory. Checks 5, 13, 14 and 15 of the operator's contract.
+//! away: ten minutes on a paused clock, against an API in memory. Checks 5, 13, 14, 15 and 42 of the operator's contract.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod memory;
@@ -235,6 +235,22 @@ async fn check_15_an_api_server_that_is_away_for_ten_minutes() {
         starts = kept_running(&memory, Duration::from_hours(1)) => assert_eq!(starts, 2),
         () = happens => {}
     }
+}
+
+/// Its pods never come, and nobody changes anything.
+#[tokio::test(start_paused = true)]
+async fn check_42_who_never_serves_is_looked_at_less_and_less() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let memory = Memory::new([listener()], None);
+    run(&memory, Duration::from_mins(10)).await;
+    let pods = "/api/v1/namespaces/mail/pods";
+    let seen = memory.seen();
+    let looks = seen
+        .iter()
+        .filter(|(method, path)| method == "GET" && path == pods);
+    let looks = looks.count();
+    // Every second of the first minute, and then every fifteenth in the end.
+    assert!((60..=200).contains(&looks), "{looks} looks in ten minutes");
 }
 
 /// Domains in the configuration.

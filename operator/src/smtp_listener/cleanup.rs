@@ -46,6 +46,7 @@ pub async fn run(listener: &SmtpListener, names: &Names, ctx: &Ctx) -> Result<Ac
     tell_what_stays(listener, names, &children, ctx).await;
     ctx.rendered.forget(listener);
     ctx.last.forget(listener);
+    ctx.patience.forget(&listener.uid().unwrap_or_default());
     remove_children(names, &children, ctx).await?;
     let finalizers: Vec<_> = listener
         .finalizers()

@@ -1,7 +1,7 @@
 //! Status of a listener out of what was found. Pure: (spec, what was found, the last status, now) → the next status.
 
 use k8s_openapi::jiff::Timestamp;
-use postroad_config::admin::{PortShown, State};
+use postroad_config::admin::{PortShown, QueueState, State};
 use postroad_crds::common::Size;
 use postroad_crds::conditions::{
     CERTIFICATE_SERVED, CONFIG_APPLIED, DRAINING, NewCondition, QUEUE_HEALTHY, READY, RECONCILING,
@@ -395,9 +395,8 @@ fn queue_healthy(listener: &SmtpListener, before: &SmtpListenerStatus, found: &F
                 Some(false),
                 reason::VOLUME_NEARLY_FULL,
                 format!(
-                    "the queue of {name} is nearly full ({} octets free on the volume, {} messages in memory): new mail gets \
-                     452 until there is room",
-                    state.queue.free_bytes, state.queue.messages
+                    "the queue of {name} is nearly full ({}): new mail gets 452 until there is room",
+                    how_full(&state.queue)
                 ),
             );
         }
@@ -441,6 +440,17 @@ fn queue_healthy(listener: &SmtpListener, before: &SmtpListenerStatus, found: &F
         return condition(None, reason::POD_UNREACHABLE, "no pod could be asked".into());
     }
     condition(Some(true), reason::AS_WANTED, "every volume has room".into())
+}
+
+/// By magnitudes: a sentence that is another one for each message would be written for each of them.
+fn how_full(queue: &QueueState) -> String {
+    let free = ((queue.free_bytes >> 20) + 1).next_power_of_two();
+    let messages = match class(i64::try_from(queue.messages).unwrap_or(i64::MAX)) {
+        0 => "no messages".to_owned(),
+        1 => "a few messages".to_owned(),
+        class => format!("{} messages or more", 10_i64.saturating_pow(class - 1)),
+    };
+    format!("less than {free} MiB free on the volume, {messages} in memory")
 }
 
 /// Claim, node, and how much was on it when its pod last answered.

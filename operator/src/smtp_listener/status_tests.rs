@@ -349,6 +349,32 @@ fn a_volume_in_trouble_is_named() {
 }
 
 #[test]
+fn a_full_volume_is_told_by_magnitudes_so_that_nothing_is_written_for_each_message() {
+    let mut listener = listener(1);
+    let with = |free: u64, messages| {
+        found(vec![pod("edge-0", |state| {
+            state.queue.below_high_water = false;
+            state.queue.free_bytes = free << 20;
+            state.queue.messages = messages;
+        })])
+    };
+    let first = status(&listener, &with(50, 1_234), now());
+    let said = first
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == QUEUE_HEALTHY);
+    let said = &said.unwrap().message;
+    assert!(
+        said.contains("less than 64 MiB") && said.contains("1000 messages or more"),
+        "{said}"
+    );
+    listener.status = Some(first.clone());
+    assert_eq!(status(&listener, &with(49, 1_300), now()), first);
+    assert_ne!(status(&listener, &with(20, 1_300), now()), first);
+    assert!(how_full(&QueueState::default()).contains("less than 1 MiB free on the volume, no messages"));
+}
+
+#[test]
 fn figures_move_with_their_class_and_not_with_every_message() {
     let mut listener = listener(1);
     let with = |messages| found(vec![pod("edge-0", |state| state.queue.messages = messages)]);
