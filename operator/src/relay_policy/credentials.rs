@@ -243,6 +243,13 @@ fn google(
         ));
     }
     let uri = key["token_uri"].as_str().unwrap_or(GOOGLE_TOKENS);
+    // What is in a Secret is told to nobody, and it is not the field of the spec that is wrong.
+    if given.token_endpoint.is_none() && given.tenant.is_none() && token_endpoint(uri).is_err() {
+        return Err(entry(
+            name,
+            "has a `token_uri` that is no address for tokens; give the file as Google offered it",
+        ));
+    }
     Ok(GoogleServiceAccount {
         user,
         account: field("client_email")?,

@@ -185,8 +185,8 @@ fn the_file_of_google_is_read() {
         (|file| file["client_email"] = json!(""), "`client_email`"),
         (|file| file["type"] = json!("authorized_user"), "service account"),
         (
-            |file| file["token_uri"] = json!("http://evil.example/"),
-            "https://",
+            |file| file["token_uri"] = json!("http://CANARY.example/"),
+            "`token_uri`",
         ),
     ];
     for (change, word) in changes {
