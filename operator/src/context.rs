@@ -151,6 +151,13 @@ impl GivenUp {
         known.insert(Self::key(listener, kind), listener.metadata.generation);
     }
 
+    /// The listener is gone.
+    pub fn forget(&self, listener: &SmtpListener) {
+        let uid = listener.metadata.uid.as_deref().unwrap_or_default();
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|(of, _), _| of != uid);
+    }
+
     /// Whether this was seen in this generation.
     pub fn holds(&self, listener: &SmtpListener, kind: &'static str) -> bool {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -179,5 +186,36 @@ impl Applied {
         known
             .get(key)
             .is_some_and(|(print, seen)| print == fingerprint && seen == version)
+    }
+
+    /// The listener is gone: forgets its children, and those of others whose names begin alike. These are applied once more, no harm.
+    pub fn forget(&self, namespace: &str, listener: &str) {
+        let own = format!("/{namespace}/{listener}");
+        let others = format!("{own}-");
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|key, _| !key.ends_with(&own) && !key.contains(&others));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_listener_that_is_gone_nothing_is_kept() {
+        let applied = Applied::default();
+        for key in [
+            "StatefulSet/mail/edge",
+            "Secret/mail/edge-config",
+            "Service/mail/edgy",
+            "Secret/shop/edge-config",
+        ] {
+            applied.remember(key, "f", "1");
+        }
+        applied.forget("mail", "edge");
+        let kept = applied.0.lock().unwrap();
+        let mut kept: Vec<_> = kept.keys().map(String::as_str).collect();
+        kept.sort_unstable();
+        assert_eq!(kept, ["Secret/shop/edge-config", "Service/mail/edgy"]);
     }
 }

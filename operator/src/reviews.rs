@@ -6,7 +6,10 @@
 //! ```
 //!
 //! Only listeners with `authentication.serviceAccounts.checkRevocation` have a name here, put there by their reconcile. Whoever asks
-//! learns nothing but whether a token that he has holds. What cannot be told now is 503: the pod answers 454 then.
+//! learns nothing but whether a token that he has holds. What cannot be told now is 503: the pod answers 454 then. One address
+//! leaves room for the others, and tokens that never held for answers about those that hold.
+
+mod places;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -29,9 +32,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
+use self::places::Places;
 use crate::smtp_listener::build::certificates::Pair;
 
 /// The names that are served, and what was answered. Cheap to clone.
@@ -107,6 +110,10 @@ impl Reviews {
         if answers.len() >= MOST_KEPT {
             answers.retain(|_, (since, _)| since.elapsed() < KEPT);
         }
+        // Anybody can bring tokens that never held.
+        if answers.len() >= MOST_KEPT {
+            answers.retain(|_, (_, held)| *held);
+        }
         if answers.len() < MOST_KEPT {
             answers.insert(proof, (Instant::now(), holds));
         }
@@ -179,10 +186,10 @@ async fn accept(listener: TcpListener, reviews: Reviews, judge: impl Judge) -> s
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(reviews.clone()));
     let acceptor = TlsAcceptor::from(Arc::new(config));
-    let slots = Arc::new(Semaphore::new(MOST_AT_ONCE));
+    let places = Places::default();
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a question for a token could not be accepted");
                 tokio::time::sleep(AFTER_FAILURE).await;
@@ -190,12 +197,12 @@ async fn accept(listener: TcpListener, reviews: Reviews, judge: impl Judge) -> s
             }
         };
         // Too many at once: the pod says 454, and its client comes again.
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+        let Some(place) = places.take(from.ip()) else {
             continue;
         };
         let (acceptor, reviews, judge) = (acceptor.clone(), reviews.clone(), judge.clone());
         tokio::spawn(async move {
-            let _slot = slot;
+            let _place = place;
             let served = tokio::time::timeout(LONGEST, connection(stream, acceptor, reviews, judge)).await;
             if let Ok(Err(error)) = served {
                 tracing::debug!(%error, "a question for a token ended early");
@@ -291,7 +298,6 @@ fn said(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
 /// Within this time a revoked token may still be taken, here and again at the pod.
 const KEPT: Duration = Duration::from_secs(30);
 const MOST_KEPT: usize = 10_000;
-const MOST_AT_ONCE: usize = 64;
 const LONGEST: Duration = Duration::from_secs(10);
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
 const LARGEST: usize = 20 << 10;
@@ -433,6 +439,21 @@ mod tests {
         place.reviews.end("review.edge");
         assert!(ask(&place, "review.edge", &post("good")).await.is_err());
         assert_eq!(place.clerk.0.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn junk_drives_out_no_answer_about_a_token_that_holds() {
+        let reviews = Reviews::default();
+        let (good, late) = (proof("a", "good"), proof("a", "late"));
+        reviews.keep(good, true);
+        for number in 0..MOST_KEPT {
+            reviews.keep(proof("a", &number.to_string()), false);
+        }
+        reviews.keep(late, true);
+        assert_eq!(
+            (reviews.known(&good), reviews.known(&late)),
+            (Some(true), Some(true))
+        );
     }
 
     #[test]

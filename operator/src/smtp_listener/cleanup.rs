@@ -48,6 +48,8 @@ pub async fn run(listener: &SmtpListener, names: &Names, ctx: &Ctx) -> Result<Ac
     ctx.last.forget(listener);
     ctx.patience.forget(&listener.uid().unwrap_or_default());
     remove_children(names, &children, ctx).await?;
+    ctx.applied.forget(&names.namespace, &names.listener);
+    ctx.given_up.forget(listener);
     let finalizers: Vec<_> = listener
         .finalizers()
         .iter()
