@@ -48,6 +48,16 @@ pub struct Args {
     pub service_account: String,
 }
 
+impl Args {
+    /// Name of the Lease. Operators of several namespaces may live in one: each leads in its own.
+    pub fn lease(&self) -> String {
+        match &self.namespace {
+            Some(watched) if *watched != self.pod_namespace => format!("postroad-operator-{watched}"),
+            _ => "postroad-operator".to_owned(),
+        }
+    }
+}
+
 fn server(text: &str) -> Result<SocketAddr, String> {
     let address = text
         .parse()
@@ -61,4 +71,21 @@ fn seconds(text: &str) -> Result<Duration, String> {
     seconds
         .map(Duration::from_secs)
         .ok_or_else(|| format!("`{text}` is no time; write whole seconds, 1 or more"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operators_of_other_namespaces_have_leases_of_their_own() {
+        let lease = |more: &[&str]| {
+            let words = ["operator", "--mta-image", "mta:1", "--pod-namespace", "system"];
+            Args::parse_from(words.iter().chain(more)).lease()
+        };
+        assert_eq!(lease(&[]), "postroad-operator");
+        assert_eq!(lease(&["--namespace", "system"]), "postroad-operator");
+        assert_eq!(lease(&["--namespace", "mail"]), "postroad-operator-mail");
+        assert_eq!(lease(&["--namespace", "shop"]), "postroad-operator-shop");
+    }
 }

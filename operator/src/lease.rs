@@ -69,13 +69,31 @@ impl Leadership {
     }
 }
 
+/// The Lease that is kept.
+#[derive(Clone)]
+pub struct Place {
+    /// Leases of its namespace.
+    api: Api<Lease>,
+    /// Its name.
+    name: String,
+}
+
+impl Place {
+    /// A Lease by namespace and name.
+    pub fn new(client: Client, namespace: &str, name: String) -> Self {
+        Self {
+            api: Api::namespaced(client, namespace),
+            name,
+        }
+    }
+}
+
 /// Keeps the Lease. Ends only when a leadership that was held is lost: end the process then.
-pub async fn keep(client: Client, namespace: &str, me: &str, leadership: Leadership) {
-    let api: Api<Lease> = Api::namespaced(client, namespace);
+pub async fn keep(place: Place, me: &str, leadership: Leadership) {
     let mut known: Option<(Option<String>, Instant)> = None;
     loop {
         let started = Instant::now();
-        let attempt = tokio::time::timeout(INTERVAL, step(&api, me, &mut known)).await;
+        let attempt = tokio::time::timeout(INTERVAL, step(&place, me, &mut known)).await;
         match &attempt {
             // The time before the request counts: the record may be older than the answer.
             Ok(Ok(Turn::Held)) => leadership.renewed(started),
@@ -110,12 +128,11 @@ enum Turn {
 }
 
 /// Lets the Lease go, so that another can lead at once. For a process that is asked to stop; what fails is left to time.
-pub async fn release(client: Client, namespace: &str, me: &str, leadership: &Leadership) {
+pub async fn release(Place { api, name }: Place, me: &str, leadership: &Leadership) {
     if !leadership.holds() {
         return;
     }
-    let api: Api<Lease> = Api::namespaced(client, namespace);
-    if let Ok(Ok(Some(mut lease))) = tokio::time::timeout(INTERVAL, api.get_opt(NAME)).await
+    if let Ok(Ok(Some(mut lease))) = tokio::time::timeout(INTERVAL, api.get_opt(&name)).await
         && let Some(spec) = lease
             .spec
             .as_mut()
@@ -123,7 +140,7 @@ pub async fn release(client: Client, namespace: &str, me: &str, leadership: &Lea
     {
         spec.holder_identity = None;
         let parameters = PostParams::default();
-        drop(tokio::time::timeout(INTERVAL, api.replace(NAME, &parameters, &lease)).await);
+        drop(tokio::time::timeout(INTERVAL, api.replace(&name, &parameters, &lease)).await);
     }
 }
 
@@ -135,11 +152,11 @@ fn attempt_lost(leadership: &Leadership, attempt: &Attempt) -> bool {
 }
 
 async fn step(
-    api: &Api<Lease>,
+    Place { api, name }: &Place,
     me: &str,
     known: &mut Option<(Option<String>, Instant)>,
 ) -> Result<Turn, kube::Error> {
-    let found = api.get_opt(NAME).await?;
+    let found = api.get_opt(name).await?;
     let version = found
         .as_ref()
         .and_then(|lease| lease.metadata.resource_version.clone());
@@ -160,12 +177,12 @@ async fn step(
     if decision == Decision::Wait {
         return Ok(Turn::Theirs);
     }
-    let lease = record(found, me, decision == Decision::Acquire);
+    let lease = record(found, name, me, decision == Decision::Acquire);
     let fresh = lease.metadata.resource_version.is_none();
     let written = if fresh {
         api.create(&PostParams::default(), &lease).await
     } else {
-        api.replace(NAME, &PostParams::default(), &lease).await
+        api.replace(name, &PostParams::default(), &lease).await
     };
     match written {
         Ok(_) => Ok(Turn::Held),
@@ -176,9 +193,9 @@ async fn step(
     }
 }
 
-fn record(found: Option<Lease>, me: &str, acquired: bool) -> Lease {
+fn record(found: Option<Lease>, name: &str, me: &str, acquired: bool) -> Lease {
     let mut lease = found.unwrap_or_default();
-    lease.metadata.name = Some(NAME.to_owned());
+    lease.metadata.name = Some(name.to_owned());
     let before = lease.spec.take().unwrap_or_default();
     let now = MicroTime(Timestamp::now());
     lease.spec = Some(LeaseSpec {
@@ -195,8 +212,6 @@ fn record(found: Option<Lease>, me: &str, acquired: bool) -> Lease {
     });
     lease
 }
-
-const NAME: &str = "postroad-operator";
 
 #[cfg(test)]
 mod tests {

@@ -131,18 +131,9 @@ pub async fn run(args: Args, client: Client, asked: impl Future<Output = ()> + S
     };
     let controllers = controllers(listeners, domains, policies, &ctx, &asked);
     let stores = fill(ctx.clone());
-    let lease = lease::keep(
-        client.clone(),
-        &args.pod_namespace,
-        &args.pod_name,
-        ctx.leadership.clone(),
-    );
-    let release = lease::release(
-        client.clone(),
-        &args.pod_namespace,
-        &args.pod_name,
-        &ctx.leadership,
-    );
+    let place = lease::Place::new(client.clone(), &args.pod_namespace, args.lease());
+    let lease = lease::keep(place.clone(), &args.pod_name, ctx.leadership.clone());
+    let release = lease::release(place, &args.pod_name, &ctx.leadership);
     let review_address = std::net::SocketAddr::from(([0_u16; 8], args.review_port));
     let ended = tokio::select! {
         () = asked.clone() => Ended::Asked,
