@@ -5,18 +5,21 @@
 
 mod lists;
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::future::Future;
 use std::time::Duration;
 
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::runtime::events::EventType;
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::context::Ctx;
+use crate::driver::event;
 use crate::error::{Doing, Error};
 
 /// Field manager of all that the operator writes. Its name is for ever.
@@ -78,6 +81,8 @@ where
     let mut object = object.clone();
     let fingerprint = postroad_config::hash(&object.to_string());
     object["metadata"]["annotations"][APPLIED] = Value::String(fingerprint.clone());
+    let key = key::<K>(namespace, &name);
+    let before = live.as_ref().and_then(ResourceExt::resource_version);
     if let Some(live) = live {
         if !is_ours(&live) {
             return Err(Error::Foreign {
@@ -86,6 +91,9 @@ where
             });
         }
         if live.annotations().get(APPLIED) == Some(&fingerprint) && unchanged(ctx, &live, &fingerprint) {
+            return Ok(live);
+        }
+        if ctx.applied.rests(&key, &fingerprint) {
             return Ok(live);
         }
         // Seldom anything to do: boxed, so that every apply need not have room for it.
@@ -99,12 +107,28 @@ where
     )
     .await?;
     let applied = Box::pin(take_out(ctx, namespace, applied, &object)).await?;
-    ctx.applied.remember(
-        &key::<K>(namespace, &name),
-        &fingerprint,
-        &applied.resource_version().unwrap_or_default(),
-    );
+    let version = applied.resource_version().unwrap_or_default();
+    // An apply that changes nothing leaves the version as it is.
+    let was_another = before.is_some_and(|before| before != version);
+    if ctx.applied.remember(&key, &fingerprint, &version, was_another) {
+        Box::pin(tell_contest(ctx, &applied)).await;
+    }
     Ok(applied)
+}
+
+/// Somebody and we undo each other's work.
+async fn tell_contest<K: Resource<DynamicType = ()>>(ctx: &Ctx, object: &K) {
+    let (kind, name) = (K::kind(&()), object.name_any());
+    let managers = object.managed_fields().iter();
+    let managers = managers.filter_map(|entry| entry.manager.as_deref());
+    let others: BTreeSet<&str> = managers.filter(|manager| *manager != MANAGER).collect();
+    let others = others.into_iter().collect::<Vec<_>>().join(", ");
+    let note = format!(
+        "somebody changes this {kind} back each time that it is put right (other managers of its fields: {others}); it is put right less and \
+         less often from now on. Take it out of what they look after, or set what they want in the SmtpListener"
+    );
+    tracing::warn!(%kind, name, others, "an object is changed back each time that it is put right");
+    event(ctx, object, EventType::Warning, "Contested", &note).await;
 }
 
 /// Takes entries of others out of lists that are ours, before the apply that would leave them there.

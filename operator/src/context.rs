@@ -12,6 +12,7 @@ use kube::{Client, ResourceExt};
 use postroad_crds::common::ListenerRef;
 use postroad_crds::{MailDomain, RelayPolicy, SmtpListener};
 
+use crate::applied::Applied;
 use crate::args::Args;
 use crate::dns::{PolicyHosts, Resolver};
 use crate::driver::{Failures, Guarded};
@@ -166,56 +167,5 @@ impl GivenUp {
 
     fn key(listener: &SmtpListener, kind: &'static str) -> (String, &'static str) {
         (listener.metadata.uid.clone().unwrap_or_default(), kind)
-    }
-}
-
-/// Remembers what was applied, and the version that came of it: an object that nobody has touched since is not sent again.
-#[derive(Default)]
-pub struct Applied(Mutex<HashMap<String, (String, String)>>);
-
-impl Applied {
-    /// Remembers an object by kind, namespace and name.
-    pub fn remember(&self, key: &str, fingerprint: &str, version: &str) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(key.to_owned(), (fingerprint.to_owned(), version.to_owned()));
-    }
-
-    /// Whether this is what was applied, and nobody has touched it since.
-    pub fn is_known(&self, key: &str, fingerprint: &str, version: &str) -> bool {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known
-            .get(key)
-            .is_some_and(|(print, seen)| print == fingerprint && seen == version)
-    }
-
-    /// The listener is gone: forgets its children, and those of others whose names begin alike. These are applied once more, no harm.
-    pub fn forget(&self, namespace: &str, listener: &str) {
-        let own = format!("/{namespace}/{listener}");
-        let others = format!("{own}-");
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|key, _| !key.ends_with(&own) && !key.contains(&others));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_a_listener_that_is_gone_nothing_is_kept() {
-        let applied = Applied::default();
-        for key in [
-            "StatefulSet/mail/edge",
-            "Secret/mail/edge-config",
-            "Service/mail/edgy",
-            "Secret/shop/edge-config",
-        ] {
-            applied.remember(key, "f", "1");
-        }
-        applied.forget("mail", "edge");
-        let kept = applied.0.lock().unwrap();
-        let mut kept: Vec<_> = kept.keys().map(String::as_str).collect();
-        kept.sort_unstable();
-        assert_eq!(kept, ["Secret/shop/edge-config", "Service/mail/edgy"]);
     }
 }

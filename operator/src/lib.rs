@@ -7,6 +7,7 @@
 //! A step that decides has no client; a step that does IO has no decisions. Every write goes through [`apply`], which asks
 //! [`lease`] first.
 
+pub mod applied;
 pub mod apply;
 pub mod args;
 pub mod attached;

@@ -21,9 +21,10 @@ use postroad_crds::common::ListenerRef;
 use postroad_crds::{MailDomain, RelayPolicy, SmtpListener};
 use serde::de::DeserializeOwned;
 
+use crate::applied::Applied;
 use crate::args::Args;
 use crate::attached;
-use crate::context::{Applied, Ctx, GivenUp};
+use crate::context::{Ctx, GivenUp};
 use crate::dns::{PolicyHosts, Resolver};
 use crate::driver::{self, Guarded};
 use crate::known::Known;

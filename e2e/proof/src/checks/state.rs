@@ -228,7 +228,9 @@ async fn foreign(world: Arc<World>, reference: Arc<Reference>, name: String) -> 
 
 /// The smallest object of a kind that is not ours.
 fn theirs(kind: &str, name: &str) -> Value {
-    let metadata = json!({"name": name, "labels": {"example.com/owner": "another"}});
+    // A label of ours makes it no object of ours.
+    let labels = json!({"example.com/owner": "another", "postroad.dev/listener": "edge"});
+    let metadata = json!({"name": name, "labels": labels});
     let selector = json!({"matchLabels": {"app": "another"}});
     match kind {
         "statefulsets" => json!({
