@@ -36,7 +36,28 @@ pub fn troubles(before: &[RouteTrouble], pods: &[Seen], now: Timestamp) -> Vec<R
             }
         }
     }
-    rows.into_values().take(MOST).collect()
+    rows.into_values()
+        .take(MOST)
+        .map(|row| settled(row, before))
+        .collect()
+}
+
+/// What has no end is told anew for each message that is refused, with the newest reply: in a status it moves once a minute.
+fn settled(row: RouteTrouble, before: &[RouteTrouble]) -> RouteTrouble {
+    let same = |known: &&RouteTrouble| {
+        (&known.policy, known.route, &known.reason, &known.pods)
+            == (&row.policy, row.route, &row.reason, &row.pods)
+    };
+    let moment = |row: &RouteTrouble| row.since.parse::<Timestamp>().map(Timestamp::as_second);
+    let known = before.iter().find(same);
+    let known = known.filter(|known| match (moment(known), moment(&row)) {
+        (Ok(then), Ok(now)) => known.until.is_none() && (0..MINUTE).contains(&(now - then)),
+        _ => false,
+    });
+    match known {
+        Some(known) if row.until.is_none() => known.clone(),
+        _ => row,
+    }
 }
 
 fn row(state: &RouteState, pod: &str) -> Option<RouteTrouble> {
@@ -87,6 +108,8 @@ fn time(milliseconds: u64) -> Option<String> {
 
 /// In milliseconds.
 const SHORT: u64 = 60_000;
+/// In seconds.
+const MINUTE: i64 = 60;
 /// Rows in a status.
 const MOST: usize = 64;
 
@@ -143,6 +166,32 @@ mod tests {
         assert_eq!(rows[1].pods, ["edge-0", "edge-1"]);
         assert_eq!(rows[1].since, "1970-01-01T00:00:04Z");
         assert_eq!(rows[1].until.as_deref(), Some("1970-01-01T00:01:30Z"));
+    }
+
+    #[test]
+    fn a_sender_who_is_refused_again_and_again_is_told_anew_once_a_minute() {
+        let told = |second: u64, reply: &str| {
+            let state = RouteState {
+                reply: reply.to_owned(),
+                ..state("mail/p#0", "Sender", second * 1_000, 0)
+            };
+            [pod("edge-0", Some(vec![state]))]
+        };
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let first = troubles(&[], &told(100, "550 a"), at(100));
+        assert_eq!(troubles(&first, &told(159, "550 b"), at(159)), first);
+        let next = troubles(&first, &told(160, "550 c"), at(160));
+        assert_eq!(
+            (next[0].since.as_str(), next[0].reply.as_str()),
+            ("1970-01-01T00:02:40Z", "550 c")
+        );
+        // One pod more is news.
+        let both = [
+            told(101, "550 d"),
+            [pod("edge-1", Some(vec![state("mail/p#0", "Sender", 101_000, 0)]))],
+        ];
+        let both = troubles(&first, &both.concat(), at(101));
+        assert_eq!(both[0].pods.len(), 2);
     }
 
     #[test]
