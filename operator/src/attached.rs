@@ -1,6 +1,6 @@
 //! Which domains and policies a listener serves, and who wins where two want the same. Pure: objects in, a list out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
@@ -159,11 +159,12 @@ fn policies_of(
         Standing { created, ..standing }
     };
     let standings: Vec<Standing> = found.iter().map(ranked).collect();
-    let order: Vec<String> = in_order(&standings)
+    let order: HashMap<&str, usize> = in_order(&standings)
         .into_iter()
-        .map(|standing| standing.name.clone())
+        .enumerate()
+        .map(|(place, standing)| (standing.name.as_str(), place))
         .collect();
-    found.sort_by_key(|(_, policy)| order.iter().position(|name| *name == policy.name));
+    found.sort_by_key(|(_, policy)| order.get(policy.name.as_str()).copied());
     found
 }
 

@@ -85,6 +85,8 @@ pub struct Ctx {
     pub shared_domains: Known<MailDomain>,
     /// Policies that can be parsed, shared.
     pub shared_policies: Known<RelayPolicy>,
+    /// Listeners that can be parsed, shared.
+    pub shared_listeners: Known<SmtpListener>,
     /// Children that listeners do not want any more.
     pub given_up: GivenUp,
     /// Listeners, watch-fed.
@@ -119,13 +121,9 @@ impl Ctx {
         self.shared_policies.of(self.policies.state())
     }
 
-    /// All listeners that can be read.
-    pub fn known_listeners(&self) -> Vec<SmtpListener> {
-        let known = self.listeners.state();
-        known
-            .iter()
-            .filter_map(|listener| listener.0.as_ref().ok().cloned())
-            .collect()
+    /// All listeners that can be parsed.
+    pub fn all_listeners(&self) -> Shared<SmtpListener> {
+        self.shared_listeners.of(self.listeners.state())
     }
 
     /// Labels of a namespace; none where it is not known.

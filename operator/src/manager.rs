@@ -116,6 +116,7 @@ pub async fn run(args: Args, client: Client, asked: impl Future<Output = ()> + S
         last: Last::default(),
         shared_domains: Known::default(),
         shared_policies: Known::default(),
+        shared_listeners: Known::default(),
         listeners: listeners.store(),
         domains: domains.store(),
         policies: policies.store(),

@@ -131,7 +131,7 @@ async fn paused(listener: &SmtpListener, ctx: &Ctx) -> Result<Action, Error> {
 
 async fn step(listener: &SmtpListener, names: &Names, ctx: &Arc<Ctx>) -> Result<status::Found, Error> {
     let children = gather::children(ctx, names).await?;
-    let holder = namesake::holder(listener, &ctx.known_listeners());
+    let holder = namesake::holder(listener, &ctx.all_listeners());
     let valid = validate::validate(&listener.spec).ok();
     // What is wrong with the spec itself is told first.
     let prepared = match namesake::obstacle(holder.as_ref()).filter(|_| valid.is_some()) {
@@ -204,7 +204,7 @@ async fn refused(listener: &SmtpListener, names: &Names, error: Error, ctx: &Ctx
     let found = status::Found {
         obstacle: Some(obstacle),
         selector: names.selector(),
-        holder: namesake::holder(listener, &ctx.known_listeners()),
+        holder: namesake::holder(listener, &ctx.all_listeners()),
         ..status::Found::default()
     };
     let stated = status::status(listener, &found, Timestamp::now());

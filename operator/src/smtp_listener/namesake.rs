@@ -9,6 +9,8 @@
 //! A listener that is being deleted holds no name: the next one takes over while it still drains. Nor does one whose spec cannot
 //! be served and never was: the one that can serve has the name, and keeps it when the other is put right.
 
+use std::borrow::Borrow;
+
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use postroad_config::DomainName;
@@ -29,8 +31,8 @@ pub struct Holder {
     pub is_near: bool,
 }
 
-/// Finds it. One of the own namespace is named before others: it decides more.
-pub fn holder(listener: &SmtpListener, all: &[SmtpListener]) -> Option<Holder> {
+/// Finds it among all listeners. One of the own namespace is named before others: it decides more.
+pub fn holder<L: Borrow<SmtpListener>>(listener: &SmtpListener, all: &[L]) -> Option<Holder> {
     let hostname = hostname(listener)?;
     let before = |other: &&SmtpListener| {
         other.uid() != listener.uid()
@@ -42,6 +44,7 @@ pub fn holder(listener: &SmtpListener, all: &[SmtpListener]) -> Option<Holder> {
     let is_near = |other: &SmtpListener| other.namespace() == listener.namespace();
     let first = all
         .iter()
+        .map(<L as Borrow<SmtpListener>>::borrow)
         .filter(before)
         .min_by_key(|other| (!is_near(other), rank(other)))?;
     Some(Holder {

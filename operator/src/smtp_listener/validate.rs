@@ -6,6 +6,7 @@ mod pod;
 mod reports;
 mod verification;
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
@@ -424,6 +425,7 @@ pub fn users(secret: &Secret, name: &str) -> Result<Vec<User>, Invalid> {
     let text = std::str::from_utf8(&data.0)
         .map_err(|_| Invalid::new(field, format!("key `users` of Secret {name} is not UTF-8 text")))?;
     let mut users: Vec<User> = Vec::new();
+    let mut names = HashSet::new();
     for (number, line) in text
         .lines()
         .enumerate()
@@ -446,7 +448,7 @@ pub fn users(secret: &Secret, name: &str) -> Result<Vec<User>, Invalid> {
                 "the verifier is neither `$argon2id$…` nor `SCRAM-SHA-256$…`; make one with `postroad-mta hash-password`",
             ));
         }
-        if users.iter().any(|other| other.name == user) {
+        if !names.insert(user) {
             return Err(at("this name is given twice"));
         }
         users.push(User {
