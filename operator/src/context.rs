@@ -27,6 +27,7 @@ use crate::rendered::Rendered;
 use crate::reviews::Reviews;
 use crate::smtp_listener::admin::Tokens;
 use crate::smtp_listener::build::config::Issuer;
+use crate::smtp_listener::guests::Crowded;
 use crate::smtp_listener::patience::Patience;
 use crate::smtp_listener::selftest::{Nodes, Rounds};
 use crate::smtp_listener::volumes::Refusals;
@@ -65,6 +66,8 @@ pub struct Ctx {
     pub failures: Failures,
     /// Claims that were refused to grow.
     pub refusals: Refusals,
+    /// Listeners whose configuration did not come about with all that others have in it.
+    pub crowded: Crowded,
     /// For how long nothing new was said of listeners.
     pub patience: Patience,
     /// Signing keys of the domains, as last read.

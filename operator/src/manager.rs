@@ -106,6 +106,7 @@ pub async fn run(args: Args, client: Client, asked: impl Future<Output = ()> + S
         failures: driver::Failures::default(),
         refusals: smtp_listener::volumes::Refusals::default(),
         patience: smtp_listener::patience::Patience::default(),
+        crowded: smtp_listener::guests::Crowded::default(),
         signing_keys: mail_domain::keys::SigningKeys::default(),
         secret_versions: Arc::default(),
         maker: mail_domain::keys::Maker::default(),

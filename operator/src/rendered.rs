@@ -41,6 +41,14 @@ impl Rendered {
         entry.written = lines;
     }
 
+    /// Whether an object, as it is now, is in the configuration that was written last. `false` where none is known.
+    pub fn has_written(&self, listener: &SmtpListener, line: &str) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known
+            .get(&uid(listener))
+            .is_some_and(|entry| entry.written.contains(line))
+    }
+
     /// What was written last is what every pod runs.
     pub fn confirmed(&self, listener: &SmtpListener) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -15,6 +15,7 @@
 //!   `unbound`: claims without a volume.
 //! * [`spool_format`]: the format of the spools that every pod reads.
 //! * [`volumes`]: larger volumes: claims grow, the StatefulSet is made anew around its pods.
+//! * [`guests`]: objects of other namespaces, where the configuration does not come about.
 //! * [`current`]: asked before anything is taken away. [`patience`]: how soon a listener is looked at again that stays as it should not be.
 //! * [`cleanup`]: the end of a listener; needs no valid spec.
 //!
@@ -28,6 +29,7 @@ mod cleanup;
 mod current;
 mod fleet;
 pub(crate) mod gather;
+pub mod guests;
 mod losses;
 pub mod lost;
 pub mod names;

@@ -1,4 +1,4 @@
-//! Objects of somebody else that look like ours: by their number, or by our label. On a paused clock, against an API in memory.
+//! Objects of somebody else that are in the way: by their number, by our label, by their size. On a paused clock, against an API in memory.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 #[allow(dead_code, reason = "this test needs a part of it")]
@@ -6,6 +6,7 @@ mod memory;
 
 use std::time::Duration;
 
+use base64::Engine as _;
 use clap::Parser;
 use memory::Memory;
 use postroad_operator::args::Args;
@@ -48,9 +49,14 @@ fn object(kind: &str, plural: &str, name: &str, labels: &Value, rest: &Value) ->
     (format!("/api/v1/namespaces/mail/{plural}/{name}"), object)
 }
 
+/// An operator of one namespace.
 async fn run(memory: &Memory) {
+    operator(memory, &["--namespace", "mail"]).await;
+}
+
+async fn operator(memory: &Memory, more: &[&str]) {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let args = Args::parse_from([
+    let words = [
         "operator",
         "--mta-image",
         "mta:1",
@@ -58,13 +64,12 @@ async fn run(memory: &Memory) {
         "127.0.0.1:0",
         "--review-port",
         "0",
-        "--namespace",
-        "mail",
         "--resolver",
         "127.0.0.1:1",
-    ]);
+    ];
+    let args = Args::parse_from(words.iter().chain(more));
     let running = manager::run(args, memory.client(), std::future::pending());
-    let ended = tokio::time::timeout(Duration::from_secs(10), running).await;
+    let ended = tokio::time::timeout(Duration::from_secs(20), running).await;
     assert!(ended.is_err(), "it ended by itself: {}", ended.unwrap());
 }
 
@@ -153,4 +158,68 @@ async fn what_only_carries_our_label_outlives_the_listener() {
     for path in paths.iter().map(String::as_str).chain([SET]) {
         assert!(memory.object(path).is_some(), "{path} is gone");
     }
+}
+
+/// A domain with so many recipients.
+fn domain(path: &str, domain: &str, recipients: usize) -> (String, Value) {
+    let (namespace, name) = path.split_once('/').unwrap();
+    let addresses: Vec<String> = (0..recipients).map(|number| format!("{number:064}")).collect();
+    let object = json!({
+        "apiVersion": "postroad.dev/v1alpha1", "kind": "MailDomain",
+        "metadata": {"name": name, "namespace": namespace, "uid": path, "resourceVersion": "1", "generation": 1},
+        "spec": {
+            "domain": domain, "listenerRefs": [{"name": "edge", "namespace": "mail"}],
+            "inbound": {
+                "recipients": {"mode": "Listed", "addresses": addresses},
+                "deliverTo": {"lmtp": {"host": "store.example", "port": 24}},
+            },
+            // No name server is asked: sockets know nothing of a paused clock.
+            "dns": {"checks": {"mx": "Ignored", "spf": "Ignored", "dkim": "Ignored"}},
+        },
+    });
+    let all = format!("/apis/postroad.dev/v1alpha1/namespaces/{namespace}/maildomains");
+    (format!("{all}/{name}"), object)
+}
+
+/// Domains of these that are in the configuration.
+fn served<'a>(memory: &Memory, names: &[&'a str]) -> Vec<&'a str> {
+    let shards = memory
+        .paths()
+        .into_iter()
+        .filter(|path| path.contains("/secrets/edge-domains-"));
+    let texts: Vec<String> = shards
+        .map(|path| {
+            let secret = memory.object(&path).unwrap();
+            let data = secret["data"].as_object().unwrap().values().next().unwrap();
+            let text = base64::engine::general_purpose::STANDARD.decode(data.as_str().unwrap());
+            String::from_utf8(text.unwrap()).unwrap()
+        })
+        .collect();
+    let is_served = |name: &&&str| {
+        let line = format!(" {name}\n");
+        texts.iter().any(|text| text.contains(&line))
+    };
+    names.iter().filter(is_served).copied().collect()
+}
+
+/// Three large domains of one neighbour are of one shard, and more than it holds.
+#[tokio::test(start_paused = true)]
+async fn a_neighbour_whose_domains_do_not_fit_keeps_nobody_else_from_the_pods() {
+    let large = ["d0.large.example", "d119.large.example", "d152.large.example"];
+    let shards = large.map(|name| postroad_config::shard_of(&name.parse().unwrap()));
+    assert_eq!(shards, [shards[0]; 3]);
+    let attach = json!({"attach": {"from": "All", "domains": ["*.large.example", "a.crm.example"]}});
+    let [first, second, third] = large;
+    let objects = [
+        listener(&json!({}), &attach),
+        domain("mail/own", "own.example", 1),
+        domain("crm/a", "a.crm.example", 1),
+        domain("shop/one", first, 5_000),
+        domain("shop/two", second, 5_000),
+        domain("shop/three", third, 5_000),
+    ];
+    let memory = Memory::new(objects, None);
+    operator(&memory, &[]).await;
+    let names = ["own.example", "a.crm.example", first, second, third];
+    assert_eq!(served(&memory, &names), ["own.example", "a.crm.example"]);
 }

@@ -50,6 +50,7 @@ pub async fn run(listener: &SmtpListener, names: &Names, ctx: &Ctx) -> Result<Ac
     remove_children(names, &children, ctx).await?;
     ctx.applied.forget(&names.namespace, &names.listener);
     ctx.given_up.forget(listener);
+    ctx.crowded.forget(listener);
     let finalizers: Vec<_> = listener
         .finalizers()
         .iter()

@@ -18,11 +18,12 @@ use serde_json::{Value, json};
 
 use super::addresses;
 use super::build::certificates::{self, Facts, Pair};
-use super::build::config::{self, Parts, Rendered};
+use super::build::config::{self, Parts, RenderError, Rendered};
 use super::build::network::{self, Talk};
 use super::build::objects;
 use super::certificate;
 use super::gather::{self, Children};
+use super::guests::{self, Lists};
 use super::lost;
 use super::names::{BASE, LOGIN_SECRET, Names};
 use super::orders;
@@ -110,7 +111,7 @@ async fn write(
     let (authority, leaf) = admin_certificates(names, children, ctx).await?;
     let before = children.base(names);
     let previous = previous(listener, names, children, before.as_deref(), ctx);
-    let attached = attached_objects(listener, previous.as_deref(), ctx);
+    let mut attached = attached_objects(listener, previous.as_deref(), ctx);
     let review = match review(names, &inputs.valid, &authority, ctx)? {
         Ok(review) => review,
         Err(obstacle) => return Ok(Err(obstacle)),
@@ -153,7 +154,8 @@ async fn write(
         inputs.valid.takes_tls(),
     );
     let live = |number| children.text(&names.shard(number), &postroad_config::shard_file_name(number));
-    let rendered = match config::rendered(parts, before.as_deref(), previous.as_ref(), &live) {
+    let texts = (before.as_deref(), previous.as_ref());
+    let rendered = match render(listener, parts, &mut attached, texts, &live, ctx) {
         Ok(rendered) => rendered,
         Err(error) => return Ok(Err(Obstacle::stalled(error.reason(), error.to_string()))),
     };
@@ -177,6 +179,60 @@ async fn write(
         authority: authority.certificate,
         rendered,
     }))
+}
+
+/// All of it. Where that does not come about, objects of other namespaces are as they were, see [`guests`]: at the next look, as what goes in is
+/// copied for it.
+fn render(
+    listener: &SmtpListener,
+    parts: Parts<'_>,
+    attached: &mut Attached,
+    (before, previous): (Option<&str>, Option<&Arc<ConfigFile>>),
+    live: &dyn Fn(u8) -> Option<String>,
+    ctx: &Ctx,
+) -> Result<Rendered, RenderError> {
+    let own = parts.names.namespace.clone();
+    let spare = ctx.crowded.holds(listener).then(|| parts.clone());
+    let mut error = match config::rendered(parts, before, previous, live) {
+        Ok(rendered) => {
+            ctx.crowded.forget(listener);
+            return Ok(rendered);
+        }
+        Err(error) => error,
+    };
+    let Some(mut spare) = spare else {
+        ctx.crowded.remember(listener);
+        return Err(error);
+    };
+    let lists = Lists {
+        domains: std::mem::take(&mut spare.domains),
+        policies: std::mem::take(&mut spare.policies),
+        kept_policies: std::mem::take(&mut spare.kept_policies),
+    };
+    let is_written = |line: &str| ctx.rendered.has_written(listener, line);
+    let last = previous.map(|last| &**last);
+    let others = guests::by_room(&lists, attached, &own, &is_written);
+    let why = error.to_string();
+    for count in guests::tries(others.len()) {
+        let (lists, left) = guests::as_before(lists.clone(), attached, &others[..count], last, &is_written);
+        let parts = Parts {
+            domains: lists.domains,
+            policies: lists.policies,
+            kept_policies: lists.kept_policies,
+            ..spare.clone()
+        };
+        match config::rendered(parts, before, previous, live) {
+            Ok(rendered) => {
+                attached.kept.extend(left.uids.iter().cloned());
+                return Ok(Rendered {
+                    nearly_full: Some(left.sentence(&why)),
+                    ..rendered
+                });
+            }
+            Err(next) => error = next,
+        }
+    }
+    Err(error)
 }
 
 /// Whether pods have something to tell each other of routes.
