@@ -203,7 +203,11 @@ fn items(annotation: Option<&str>) -> impl Iterator<Item = &str> {
     items
         .split(|sign: char| sign == ',' || sign.is_whitespace())
         .filter(|item| !item.is_empty())
+        .take(MOST_ITEMS)
 }
+
+/// Words of an annotation that are read: more than there are volumes, and few enough to be compared with each.
+const MOST_ITEMS: usize = 200;
 
 fn claim<'a>(item: &str, names: &Names, claims: &'a [Claim]) -> Option<&'a Claim> {
     claims.iter().find(|claim| {

@@ -17,7 +17,8 @@ pub const FENCED: &str = "postroad.dev/fenced";
 pub fn is_fenced(listener: &SmtpListener, names: &Names, ordinal: i32) -> bool {
     let given = listener.annotations().get(FENCED);
     let mut words = given.into_iter().flat_map(|text| text.split(',')).map(str::trim);
-    words.any(|word| word == "all" || word == names.pod(ordinal) || word == ordinal.to_string())
+    let (name, number) = (names.pod(ordinal), ordinal.to_string());
+    words.any(|word| word == "all" || word == name || word == number)
 }
 
 /// Whether the listener is paused.
