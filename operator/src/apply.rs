@@ -96,8 +96,10 @@ where
         if ctx.applied.rests(&key, &fingerprint) {
             return Ok(live);
         }
-        // Seldom anything to do: boxed, so that every apply need not have room for it.
-        Box::pin(mend(ctx, namespace, &live, &object)).await?;
+        // Entries of others in lists that are ours: the apply would leave them there. Seldom anything to do: boxed, so that every
+        // apply need not have room for it.
+        let wrong = whole(&live)?.and_then(|live| lists::mended(&K::kind(&()), &live, &object));
+        Box::pin(correct(ctx, &live, wrong, Patch::Merge)).await?;
     }
     let parameters = PatchParams::apply(MANAGER).force();
     let applied = write(
@@ -106,7 +108,17 @@ where
         api.patch(&name, &parameters, &Patch::Apply(&object)),
     )
     .await?;
-    let applied = Box::pin(take_out(ctx, namespace, applied, &object)).await?;
+    // What the apply has left of ours under other names.
+    let wrong = whole(&applied)?.and_then(|live| lists::renamed(&K::kind(&()), &live, &object));
+    if wrong.is_some() {
+        tracing::info!(
+            namespace,
+            name,
+            "a container of ours had another name; it is taken out"
+        );
+    }
+    let corrected = Box::pin(correct(ctx, &applied, wrong, Patch::Strategic)).await?;
+    let applied = corrected.unwrap_or(applied);
     let version = applied.resource_version().unwrap_or_default();
     // An apply that changes nothing leaves the version as it is.
     let was_another = before.is_some_and(|before| before != version);
@@ -131,53 +143,25 @@ async fn tell_contest<K: Resource<DynamicType = ()>>(ctx: &Ctx, object: &K) {
     event(ctx, object, EventType::Warning, "Contested", &note).await;
 }
 
-/// Takes entries of others out of lists that are ours, before the apply that would leave them there.
-async fn mend<K>(ctx: &Ctx, namespace: &str, live: &K, object: &Value) -> Result<(), Error>
+/// Puts lists right on exactly the object that was looked at. Gives it as it is then; none where there is nothing to do.
+async fn correct<K>(
+    ctx: &Ctx,
+    live: &K,
+    change: Option<Value>,
+    how: fn(Value) -> Patch<Value>,
+) -> Result<Option<K>, Error>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Serialize
-        + DeserializeOwned
-        + Debug,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
 {
-    let Some(mut change) = whole(live)?.and_then(|live| lists::mended(&K::kind(&()), &live, object)) else {
-        return Ok(());
+    let Some(mut change) = change else {
+        return Ok(None);
     };
     change["metadata"]["resourceVersion"] = Value::from(live.resource_version());
-    merge::<K>(ctx, namespace, &live.name_any(), &change)
+    let api: Api<K> = Api::namespaced(ctx.client.clone(), &live.namespace().unwrap_or_default());
+    let (name, parameters, change) = (live.name_any(), PatchParams::default(), how(change));
+    write(ctx, "putting lists right", api.patch(&name, &parameters, &change))
         .await
-        .map(drop)
-}
-
-/// Takes out what the apply has left of ours under other names. Gives the object as it is then.
-async fn take_out<K>(ctx: &Ctx, namespace: &str, applied: K, object: &Value) -> Result<K, Error>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Serialize
-        + DeserializeOwned
-        + Debug,
-{
-    let found = whole(&applied)?.and_then(|live| lists::renamed(&K::kind(&()), &live, object));
-    let Some(mut change) = found else {
-        return Ok(applied);
-    };
-    let name = applied.name_any();
-    tracing::info!(
-        namespace,
-        name,
-        "a container of ours had another name; it is taken out"
-    );
-    change["metadata"]["resourceVersion"] = Value::from(applied.resource_version());
-    let api: Api<K> = Api::namespaced(ctx.client.clone(), namespace);
-    let parameters = PatchParams::default();
-    let change = Patch::Strategic(&change);
-    write(
-        ctx,
-        "taking a container out",
-        api.patch(&name, &parameters, &change),
-    )
-    .await
+        .map(Some)
 }
 
 /// An object whose lists are looked at; none of another kind.

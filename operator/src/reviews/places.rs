@@ -41,7 +41,9 @@ impl Drop for Place {
         let mut taken = self.of.0.lock().unwrap_or_else(PoisonError::into_inner);
         match taken.get_mut(&self.from) {
             Some(own) if *own > 1 => *own -= 1,
-            _ => drop(taken.remove(&self.from)),
+            _ => {
+                taken.remove(&self.from);
+            }
         }
     }
 }

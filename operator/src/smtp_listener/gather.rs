@@ -51,7 +51,7 @@ pub async fn children(ctx: &Ctx, names: &Names) -> Result<Children, Error> {
         async { secrets.list(&ours).await.doing(LISTING_SECRETS) },
     )?;
     let set = set.filter(|set| set.labels().get(LISTENER) == Some(&names.listener) && apply::is_ours(set));
-    let secrets = secrets.items.into_iter().filter(|secret| apply::is_ours(secret));
+    let secrets = secrets.items.into_iter().filter(apply::is_ours);
     let pods = pods.items.into_iter();
     let claims = claims.items.into_iter();
     Ok(Children {
