@@ -110,6 +110,41 @@ async fn a_claim_brings_no_pods_back_that_no_fleet_ever_had() {
     assert_eq!(memory.object(SET).expect("a StatefulSet")["spec"]["replicas"], 4);
 }
 
+/// Somebody took the label off the claim of a pod that is to leave.
+#[tokio::test(start_paused = true)]
+async fn a_pod_whose_claim_lost_its_label_stays_and_the_label_comes_back() {
+    let ours = json!({"postroad.dev/listener": "edge", "app.kubernetes.io/managed-by": "postroad"});
+    let (_, mut set) = object("StatefulSet", "statefulsets", "edge", &ours, &json!({}));
+    set["apiVersion"] = json!("apps/v1");
+    set["spec"] = json!({"replicas": 2, "serviceName": "edge-peers", "selector": {}, "template": {}});
+    let pod = |name: &str| object("Pod", "pods", name, &ours, &json!({"spec": {"containers": []}}));
+    let claim = |name: &str, labels: &Value| {
+        let bound = json!({"spec": {}, "status": {"phase": "Bound"}});
+        object(
+            "PersistentVolumeClaim",
+            "persistentvolumeclaims",
+            name,
+            labels,
+            &bound,
+        )
+    };
+    let bare = claim("queue-edge-1", &json!({}));
+    let path = bare.0.clone();
+    let objects = [
+        (SET.to_owned(), set),
+        pod("edge-0"),
+        pod("edge-1"),
+        claim("queue-edge-0", &ours),
+        bare,
+        listener(&json!({}), &json!({"replicas": 1})),
+    ];
+    let memory = Memory::new(objects, None);
+    run(&memory).await;
+    assert_eq!(memory.object(SET).expect("a StatefulSet")["spec"]["replicas"], 2);
+    let claim = memory.object(&path).expect("the claim");
+    assert_eq!(claim["metadata"]["labels"]["postroad.dev/listener"], "edge");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_only_carries_our_label_outlives_the_listener() {
     let (name, by) = ("postroad.dev/listener", "app.kubernetes.io/managed-by");

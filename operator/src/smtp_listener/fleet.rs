@@ -17,7 +17,7 @@ use super::build::objects::{self, Image};
 use super::current::is_current;
 use super::gather::{self, Children};
 use super::losses;
-use super::names::{CONFIG_HASH, DRAINED, Names};
+use super::names::{CONFIG_HASH, DRAINED, LISTENER, Names};
 use super::orders;
 use super::prepare::Prepared;
 use super::replacing;
@@ -63,6 +63,7 @@ pub async fn run(
     if let Some((hash, _)) = &base {
         refresh(names, children, hash, ctx).await?;
     }
+    label(names, children, ctx).await?;
     let access = access(names, authority.as_deref(), ctx).await;
     let with_tls = prepared.is_some_and(|prepared| prepared.certificate.is_some());
     let mut members = ask_all(names, children, access.as_ref(), with_tls).await;
@@ -135,6 +136,18 @@ async fn refresh(names: &Names, children: &Children, hash: &str, ctx: &Ctx) -> R
                     .map(drop),
             )?;
         }
+    }
+    Ok(())
+}
+
+/// A claim that lost our label is known by its pod alone: when that is gone, nobody would look for its mail.
+async fn label(names: &Names, children: &Children, ctx: &Ctx) -> Result<(), Error> {
+    let is_bare = |claim: &&PersistentVolumeClaim| claim.labels().get(LISTENER) != Some(&names.listener);
+    for claim in children.claims.iter().filter(is_bare) {
+        let change = json!({"metadata": {"labels": names.labels()}});
+        let changed =
+            apply::merge::<PersistentVolumeClaim>(ctx, &names.namespace, &claim.name_any(), &change).await;
+        gone_is_fine(changed.map(drop))?;
     }
     Ok(())
 }

@@ -38,7 +38,7 @@ pub async fn children(ctx: &Ctx, names: &Names) -> Result<Children, Error> {
     let ours = ListParams::default().labels(&names.selector());
     let sets: Api<StatefulSet> = Api::namespaced(ctx.client.clone(), namespace);
     let pods: Api<Pod> = Api::namespaced(ctx.client.clone(), namespace);
-    let claims: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), namespace);
+    let volumes: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), namespace);
     let secrets: Api<Secret> = Api::namespaced(ctx.client.clone(), namespace);
     let (set, pods, claims, secrets) = futures::try_join!(
         async {
@@ -47,19 +47,33 @@ pub async fn children(ctx: &Ctx, names: &Names) -> Result<Children, Error> {
                 .doing("reading the StatefulSet")
         },
         async { pods.list(&ours).await.doing("listing pods") },
-        async { claims.list(&ours).await.doing("listing claims") },
+        async { volumes.list(&ours).await.doing("listing claims") },
         async { secrets.list(&ours).await.doing(LISTING_SECRETS) },
     )?;
     let set = set.filter(|set| set.labels().get(LISTENER) == Some(&names.listener) && apply::is_ours(set));
     let secrets = secrets.items.into_iter().filter(apply::is_ours);
     let pods = pods.items.into_iter();
+    let pods: Vec<Pod> = pods.filter(|pod| names.is_pod(&pod.name_any())).collect();
     let claims = claims.items.into_iter();
+    let mut claims: Vec<_> = claims.filter(|claim| names.is_claim(&claim.name_any())).collect();
+    for name in unlisted(names, &pods, &claims) {
+        claims.extend(volumes.get_opt(&name).await.doing("reading a claim")?);
+    }
     Ok(Children {
         set,
-        pods: pods.filter(|pod| names.is_pod(&pod.name_any())).collect(),
-        claims: claims.filter(|claim| names.is_claim(&claim.name_any())).collect(),
+        pods,
+        claims,
         secrets: secrets.map(|secret| (secret.name_any(), secret)).collect(),
     })
+}
+
+/// Claims of these pods that are not among those that carry our label: somebody may have taken it off, and their mail is there all the same.
+fn unlisted(names: &Names, pods: &[Pod], claims: &[PersistentVolumeClaim]) -> Vec<String> {
+    let wanted = pods
+        .iter()
+        .filter_map(|pod| Some(names.claim(names.ordinal(&pod.name_any())?)));
+    let is_listed = |name: &String| claims.iter().any(|claim| claim.name_any() == *name);
+    wanted.filter(|name| !is_listed(name)).collect()
 }
 
 impl Children {

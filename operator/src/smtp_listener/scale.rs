@@ -205,7 +205,9 @@ impl Fleet {
     /// it is empty now, or lost while nobody answers, or there is no claim that could hold mail.
     pub fn may_go(&self, ordinal: i32) -> bool {
         let Some(claim) = self.claim(ordinal).filter(|claim| claim.bound) else {
-            return self.pod(ordinal).is_none_or(|pod| !pod.ready);
+            // One that says that it has mail has a volume, whatever is known of its claim.
+            let has_none = |pod: &Pod| pod.said.as_ref().is_none_or(|said| said.empty);
+            return self.pod(ordinal).is_none_or(|pod| !pod.ready && has_none(pod));
         };
         // One that serves and cannot be asked is not silent: it is us who do not reach it.
         let silent = self
@@ -440,6 +442,18 @@ mod tests {
             vec![claim(0, None), pending],
         );
         assert_eq!((fleet.plan().replicas, fleet.may_go(1)), (1, true));
+    }
+
+    #[test]
+    fn a_pod_with_mail_stays_whatever_is_known_of_its_claim() {
+        for (pod, goes) in [
+            (sealed(1, false), false),
+            (sealed(1, true), true),
+            (serving(1), false),
+        ] {
+            let fleet = fleet(1, 2, vec![serving(0), pod], vec![claim(0, None)]);
+            assert_eq!(fleet.may_go(1), goes, "{fleet:?}");
+        }
     }
 
     #[test]

@@ -134,10 +134,14 @@ impl Memory {
             _ => {}
         }
         match parts.method {
-            Method::GET => self.read(&path),
+            Method::GET => self.read(&path, &query),
             Method::DELETE => {
                 self.remove(&path);
                 whole(200, &json!({"kind": "Status", "status": "Success"}))
+            }
+            Method::PATCH if is_merge(&parts.headers) => {
+                let known = self.object(&path).unwrap_or_default();
+                self.keep(path, merged(&known, &body))
             }
             Method::POST if path.ends_with("/token") => whole(201, &token(body)),
             Method::POST => self.keep(format!("{path}/{}", name(&body)), body),
@@ -145,7 +149,7 @@ impl Memory {
         }
     }
 
-    fn read(&self, path: &str) -> Answer {
+    fn read(&self, path: &str, query: &str) -> Answer {
         let objects = self.objects.lock().unwrap();
         if let Some(object) = objects.get(path) {
             return whole(200, object);
@@ -158,10 +162,18 @@ impl Memory {
         let inside = |known: &str| {
             known.starts_with(&format!("{path}/")) || !path.contains("/namespaces/") && split(known).0 == kind
         };
+        // `postroad.dev/listener=NAME` is the only value that is ever asked for.
+        let listener = query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("labelSelector=postroad.dev%2Flistener%3D"));
+        let is_asked_for = |object: &&Value| {
+            listener.is_none_or(|listener| object["metadata"]["labels"]["postroad.dev/listener"] == listener)
+        };
         let items: Vec<&Value> = objects
             .iter()
             .filter(|(known, _)| inside(known) && !known.ends_with("/status"))
             .map(|(_, object)| object)
+            .filter(is_asked_for)
             .collect();
         whole(
             200,
@@ -172,7 +184,9 @@ impl Memory {
     fn keep(&self, path: String, mut body: Value) -> Answer {
         let mut objects = self.objects.lock().unwrap();
         body["metadata"]["resourceVersion"] = json!(objects.len().to_string());
-        body["metadata"]["uid"] = json!("00000000-0000-4000-8000-000000000001");
+        if body["metadata"]["uid"].is_null() {
+            body["metadata"]["uid"] = json!("00000000-0000-4000-8000-000000000001");
+        }
         if let Some(whole_path) = path.strip_suffix("/status")
             && let Some(known) = objects.get(whole_path)
         {
@@ -215,6 +229,28 @@ fn name(object: &Value) -> String {
         .as_str()
         .unwrap_or("unnamed")
         .to_owned()
+}
+
+fn is_merge(headers: &http::HeaderMap) -> bool {
+    let kind = headers.get(http::header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes() == b"application/merge-patch+json")
+}
+
+/// RFC 7396.
+fn merged(known: &Value, change: &Value) -> Value {
+    let Value::Object(fields) = change else {
+        return change.clone();
+    };
+    let mut made = known.as_object().cloned().unwrap_or_default();
+    for (name, value) in fields {
+        if value.is_null() {
+            made.remove(name);
+        } else {
+            let before = made.get(name).cloned().unwrap_or_default();
+            made.insert(name.clone(), merged(&before, value));
+        }
+    }
+    Value::Object(made)
 }
 
 fn token(mut request: Value) -> Value {
