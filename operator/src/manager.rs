@@ -241,9 +241,10 @@ where
 /// a listener's look needs of the last status, it comes back for by itself.
 fn but_status<K: Resource>(object: &K) -> Option<u64> {
     let meta = object.meta();
+    let generation = meta.generation?;
     let mut hasher = DefaultHasher::new();
     let wishes = (&meta.labels, &meta.annotations, &meta.finalizers);
-    (meta.generation, wishes, meta.deletion_timestamp.is_some()).hash(&mut hasher);
+    (generation, wishes, meta.deletion_timestamp.is_some()).hash(&mut hasher);
     Some(hasher.finish())
 }
 

@@ -113,13 +113,13 @@ mod tests {
             ("b", next, 9),
             ("b", next, 8),
         ] {
-            tokio::time::advance(Duration::from_secs(60)).await;
+            tokio::time::advance(Duration::from_mins(1)).await;
             let status = status(message, since, remaining);
             lasting.push(patience.lasting("one", &status).as_secs());
         }
         assert_eq!(lasting, [0, 60, 120, 0, 60, 0]);
         assert_eq!(patience.lasting("another", &status("b", next, 8)), Duration::ZERO);
-        tokio::time::advance(Duration::from_secs(60)).await;
+        tokio::time::advance(Duration::from_mins(1)).await;
         patience.forget("one");
         assert_eq!(patience.lasting("one", &status("b", next, 8)), Duration::ZERO);
     }
