@@ -86,9 +86,20 @@ pub struct DmarcSection {
     /// What follows from the verdict.
     #[serde(skip_serializing_if = "unset")]
     pub mode: DmarcMode,
-    /// What happens where the DNS gives no answer.
+    /// What happens where the DNS gives no answer. Absent: `Defer` where `mode` is `Enforce`, else `Accept`.
     #[serde(skip_serializing_if = "unset")]
-    pub temporary_error: TemporaryError,
+    pub temporary_error: Option<TemporaryError>,
+}
+
+impl DmarcSection {
+    /// What happens where the DNS gives no answer. A refusal that slow name servers of a forger could take away would be none.
+    #[must_use]
+    pub fn on_temporary_error(self) -> TemporaryError {
+        self.temporary_error.unwrap_or(match self.mode {
+            DmarcMode::Enforce => TemporaryError::Defer,
+            DmarcMode::Disabled | DmarcMode::Report => TemporaryError::Accept,
+        })
+    }
 }
 
 /// What follows from a verdict of DMARC.

@@ -64,7 +64,7 @@ pub(super) fn refusal(section: DmarcSection, outcome: &Outcome) -> Option<Refusa
         Disposition::Reject if !enforces => None,
         Disposition::Reject if outcome.verdict == Verdict::PermError => Some(NO_AUTHOR),
         Disposition::Reject => Some(REJECTED),
-        Disposition::Defer => (section.temporary_error == TemporaryError::Defer).then_some(NO_ANSWER),
+        Disposition::Defer => (section.on_temporary_error() == TemporaryError::Defer).then_some(NO_ANSWER),
         Disposition::Accept | Disposition::Quarantine => None,
     }
 }
@@ -98,7 +98,7 @@ mod tests {
 
     const ENFORCE: DmarcSection = DmarcSection {
         mode: DmarcMode::Enforce,
-        temporary_error: TemporaryError::Accept,
+        temporary_error: None,
     };
 
     fn policy(text: &str) -> Table {
@@ -163,12 +163,30 @@ mod tests {
         ] {
             let outcome = judged(table, author(), &verdicts).await;
             assert_eq!(outcome.verdict, Verdict::TempError);
-            assert_eq!(refusal(ENFORCE, &outcome), None);
-            let defer = DmarcSection {
-                temporary_error: TemporaryError::Defer,
-                ..ENFORCE
-            };
-            assert_eq!(refusal(defer, &outcome), Some(NO_ANSWER));
+            let report = DmarcSection::default();
+            for (usual, section) in [(Some(NO_ANSWER), ENFORCE), (None, report)] {
+                assert_eq!(refusal(section, &outcome), usual);
+                for (chosen, want) in [
+                    (TemporaryError::Accept, None),
+                    (TemporaryError::Defer, Some(NO_ANSWER)),
+                ] {
+                    let section = DmarcSection {
+                        temporary_error: Some(chosen),
+                        ..section
+                    };
+                    assert_eq!(refusal(section, &outcome), want);
+                }
+            }
+        }
+    }
+
+    /// Whose domain asks for nothing is not kept waiting: no answer could refuse it.
+    #[tokio::test]
+    async fn what_a_domain_does_not_ask_for_defers_nothing() {
+        for text in ["v=DMARC1; p=none", "v=DMARC1; p=quarantine; t=y"] {
+            let outcome = judged(policy(text), author(), &unknown()).await;
+            assert_eq!(outcome.verdict, Verdict::TempError, "{text}");
+            assert_eq!(refusal(ENFORCE, &outcome), None, "{text}");
         }
     }
 }

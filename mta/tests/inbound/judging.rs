@@ -214,13 +214,18 @@ async fn what_the_author_wants_refused_is_refused_only_where_that_was_chosen() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_answer_is_no_pass_and_defers_where_that_was_chosen() {
+async fn no_answer_is_no_pass_and_defers_where_mail_is_refused_or_that_was_chosen() {
     for (more, code) in [
-        (ENFORCE, 250),
+        (ENFORCE, 451),
         (
             "verification: {dmarc: {mode: Report, temporaryError: Defer}}\n",
             451,
         ),
+        (
+            "verification: {dmarc: {mode: Enforce, temporaryError: Accept}}\n",
+            250,
+        ),
+        ("", 250),
     ] {
         let stage = stage(more, names).await;
         for message in [mail("broken.example"), signed("broken", &mail("strict.example"))] {

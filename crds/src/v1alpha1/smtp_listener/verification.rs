@@ -67,12 +67,13 @@ pub enum CheckMode {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct DmarcCheck {
-    /// What follows from the verdict.
+    /// What follows from the verdict. `Enforce` refuses what the domain in From wants refused, and asks a client to come again while
+    /// it cannot be known, unless `temporaryError` says otherwise.
     #[serde(default)]
     pub mode: DmarcMode,
-    /// What happens where the DNS gives no answer.
-    #[serde(default)]
-    pub temporary_error: TemporaryError,
+    /// What happens where the DNS gives no answer. Default: `Defer` where `mode` is `Enforce`, otherwise `Accept`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temporary_error: Option<TemporaryError>,
 }
 
 /// What follows from a verdict of DMARC.

@@ -69,7 +69,10 @@ impl Evaluation {
             record: Some(applies.record.clone()),
             ..Outcome::new(Verdict::Pass)
         };
-        outcome.aligned = self.aligned(identifiers, &applies.record).await?;
+        outcome.aligned = match self.aligned(identifiers, &applies.record).await {
+            Ok(aligned) => aligned,
+            Err(problem) => return Ok(self.unknown(&applies, problem).await),
+        };
         if outcome.aligned.is_none() {
             let policy = self.policy(&applies).await?;
             outcome.verdict = Verdict::Fail;
@@ -82,6 +85,20 @@ impl Evaluation {
                 .await;
         }
         Ok(outcome)
+    }
+
+    /// Nobody knows whether somebody speaks for the author: nothing to wait for where the answer would change nothing.
+    async fn unknown(&mut self, applies: &Applies, problem: Problem) -> Outcome {
+        let asked_for = self.policy(applies).await;
+        let asked_for = asked_for.map(|policy| disposition(policy, applies.record.testing));
+        Outcome {
+            disposition: match asked_for {
+                Ok(Disposition::Accept) => Disposition::Accept,
+                _ => Disposition::Defer,
+            },
+            problem: Some(problem),
+            ..Outcome::new(Verdict::TempError)
+        }
     }
 
     /// Section 4.10.1. The inner error: there is none, and why, where somebody should know.

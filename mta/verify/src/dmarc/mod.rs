@@ -120,7 +120,7 @@ pub enum Disposition {
     Quarantine,
     /// To be refused.
     Reject,
-    /// Not known now: to be refused for a time, or taken with the mark `temperror`; never taken without a mark.
+    /// Not known now, and the author's domain asks for something: to be refused for a time, or taken with the mark `temperror`; never taken without a mark.
     Defer,
 }
 

@@ -17,6 +17,10 @@ pub const CASES: &[Case] = &[
     ("a_pass_needs_no_more_answers", a_pass_needs_no_more),
     ("a_check_of_the_author_without_result", a_check_without_result),
     (
+        "without_result_a_policy_of_nothing_asks_for_no_other_time",
+        a_policy_of_nothing,
+    ),
+    (
         "a_check_of_a_stranger_without_result_is_nothing",
         a_stranger_without_result,
     ),
@@ -87,6 +91,36 @@ fn a_check_without_result() {
             (Verdict::TempError, Disposition::Defer)
         );
     }
+}
+
+fn a_policy_of_nothing() {
+    let unknown = [spf("a.example.com", Proof::Unknown)];
+    for (record, disposition) in [
+        ("v=DMARC1; p=none", Disposition::Accept),
+        ("v=DMARC1; p=reject; sp=none", Disposition::Accept),
+        ("v=DMARC1; p=quarantine; t=y", Disposition::Accept),
+        ("v=DMARC1; p=none; sp=quarantine", Disposition::Defer),
+        ("v=DMARC1; p=reject; t=y", Disposition::Defer),
+        // The name has records of its own; whether it is there is known.
+        ("v=DMARC1; p=none; np=reject", Disposition::Accept),
+    ] {
+        let zone = Zone::with("example.com", record).answer("a.example.com", Answer::NoData);
+        let outcome = zone.judge("a.example.com", &unknown);
+        assert_eq!(
+            (outcome.verdict, outcome.disposition),
+            (Verdict::TempError, disposition),
+            "{record}"
+        );
+        assert!(outcome.problem.is_some(), "{record}");
+    }
+    let zone = silent(
+        Zone::with("example.com", "v=DMARC1; p=none; np=reject"),
+        "a.example.com",
+    );
+    assert_eq!(
+        zone.judge("a.example.com", &unknown).disposition,
+        Disposition::Defer
+    );
 }
 
 fn a_stranger_without_result() {

@@ -23,7 +23,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 type Case = (&'static str, fn());
 
 /// Number of cases.
-const CASES: usize = 76;
+const CASES: usize = 77;
 
 fn main() {
     let arguments = Arguments::from_args();

@@ -58,7 +58,7 @@ fn dmarc(given: &crd::DmarcCheck) -> DmarcSection {
             crd::DmarcMode::Report => DmarcMode::Report,
             crd::DmarcMode::Enforce => DmarcMode::Enforce,
         },
-        temporary_error: temporary_error(given.temporary_error),
+        temporary_error: given.temporary_error.map(temporary_error),
     }
 }
 
@@ -110,11 +110,16 @@ mod tests {
         assert_eq!(of(None).unwrap(), Verification::default());
         let usual = written(json!({
             "spf": {"mode": "Report", "temporaryError": "Accept"}, "dkim": {"mode": "Report"}, "arc": {"mode": "Report"},
-            "dmarc": {"mode": "Report", "temporaryError": "Accept"},
+            "dmarc": {"mode": "Report"},
         }));
         assert!(
             !usual.contains("mode") && !usual.contains("temporaryError"),
             "{usual}"
         );
+        // Of DMARC it is written where it is given: what it is otherwise goes by the mode.
+        let enforced = written(json!({"dmarc": {"mode": "Enforce"}}));
+        assert!(!enforced.contains("temporaryError"), "{enforced}");
+        let taken = written(json!({"dmarc": {"mode": "Enforce", "temporaryError": "Accept"}}));
+        assert!(taken.contains("temporaryError: Accept"), "{taken}");
     }
 }
