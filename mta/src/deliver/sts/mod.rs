@@ -67,6 +67,14 @@ impl Place {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Memory of what is kept.
+    fn octets(&self) -> usize {
+        match self.known() {
+            Known::Read(Some(kept)) => kept.policy.octets() + kept.id.len(),
+            Known::Read(None) | Known::Unread => 0,
+        }
+    }
+
     fn set(&self, kept: Option<Arc<Kept>>) {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Known::Read(kept);
     }
@@ -152,10 +160,7 @@ impl Sts {
         if let Some(place) = places.get(whose) {
             return place.clone();
         }
-        // What is on the volume is found again.
-        if places.len() >= MOST_PLACES {
-            places.retain(|_, place| Arc::strong_count(place) > 1);
-        }
+        make_room(&mut places);
         places.entry(whose.clone()).or_default().clone()
     }
 
@@ -220,6 +225,16 @@ impl Sts {
     }
 }
 
+/// Before one more is held: what is on the volume is found again. Where it is octets that are too many, those go who have most.
+fn make_room(places: &mut HashMap<Whose, Arc<Place>>) {
+    let is_used = |place: &Arc<Place>| Arc::strong_count(place) > 1;
+    if places.len() >= MOST_PLACES {
+        places.retain(|_, place| is_used(place));
+    } else if places.values().map(|place| place.octets()).sum::<usize>() > MOST_OCTETS {
+        places.retain(|_, place| is_used(place) || place.octets() <= USUAL);
+    }
+}
+
 /// Since 1970, by the wall clock: a policy holds over restarts.
 fn seconds() -> u64 {
     clock::now() / 1_000
@@ -229,3 +244,70 @@ fn seconds() -> u64 {
 const PAUSE: Duration = Duration::from_mins(5);
 /// Places of which something is held in memory; the rest is found on the volume.
 const MOST_PLACES: usize = 1_024;
+/// Of all policies in memory together.
+const MOST_OCTETS: usize = 16 << 20;
+/// A policy of this size is nobody's attack: a thousand of them are far below [`MOST_OCTETS`].
+const USUAL: usize = 4 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(servers: usize) -> Arc<Place> {
+        let mx = (0..servers).fold(String::new(), |mx, at| {
+            format!("{mx}mx: mx{at}.{}.example\n", "x".repeat(40))
+        });
+        let policy = format!("version: STSv1\nmode: enforce\nmax_age: 86400\n{mx}");
+        let place = Place::default();
+        place.set(Some(Arc::new(Kept {
+            id: "1".to_owned(),
+            policy: Policy::parse(policy.as_bytes()).unwrap(),
+            fetched: 0,
+        })));
+        Arc::new(place)
+    }
+
+    fn whose(number: usize) -> Whose {
+        Whose::new(&format!("d{number}.example"), None)
+    }
+
+    /// Large policies push out large policies, and no place that is in use.
+    #[test]
+    fn policies_are_held_within_octets_and_not_by_their_number_alone() {
+        let (small, large) = (place(2), place(1_000));
+        let each = large.octets();
+        assert!(small.octets() < USUAL && each > USUAL && each < 100 << 10);
+        let of = |place: &Place| match place.known() {
+            Known::Read(kept) => kept,
+            Known::Unread => None,
+        };
+        let copy = |of_this: &Place| {
+            let place = Place::default();
+            place.set(of(of_this));
+            Arc::new(place)
+        };
+        let mut places = HashMap::from([(whose(0), copy(&small)), (whose(1), copy(&large))]);
+        let used = Arc::clone(&places[&whose(1)]);
+        let mut highest = 0_usize;
+        for number in 2..MOST_PLACES - 1 {
+            make_room(&mut places);
+            places.insert(whose(number), copy(&large));
+            highest = highest.max(places.values().map(|place| place.octets()).sum::<usize>());
+        }
+        assert!(
+            highest > MOST_OCTETS / 2 && highest <= MOST_OCTETS + 2 * each,
+            "{highest}"
+        );
+        assert!(places.contains_key(&whose(0)) && places.contains_key(&whose(1)));
+        drop(used);
+    }
+
+    #[test]
+    fn places_are_bounded_in_number() {
+        let mut places: HashMap<Whose, Arc<Place>> =
+            (0..MOST_PLACES).map(|at| (whose(at), Arc::default())).collect();
+        let used: Arc<Place> = Arc::clone(&places[&whose(7)]);
+        make_room(&mut places);
+        assert!(places.len() == 1 && Arc::ptr_eq(&places[&whose(7)], &used));
+    }
+}

@@ -79,31 +79,64 @@ impl Store {
         self.0.join(whose.file_name()).with_extension("json")
     }
 
-    /// The oldest half goes where there are too many.
     fn make_room(&self) -> io::Result<()> {
-        let mut files: Vec<(SystemTime, PathBuf)> = vec![];
+        let mut files = vec![];
         for entry in std::fs::read_dir(&self.0)? {
             let entry = entry?;
-            let written = entry.metadata().and_then(|known| known.modified());
-            files.push((written.unwrap_or(SystemTime::UNIX_EPOCH), entry.path()));
+            let known = entry.metadata();
+            files.push(Held {
+                written: known.as_ref().map_or(SystemTime::UNIX_EPOCH, |known| {
+                    known.modified().unwrap_or(SystemTime::UNIX_EPOCH)
+                }),
+                octets: known.map_or(0, |known| known.len()),
+                path: entry.path(),
+            });
         }
-        if files.len() < MOST_FILES {
-            return Ok(());
-        }
-        files.sort_unstable();
-        files.truncate(MOST_FILES / 2);
-        files
+        surplus(files)
             .into_iter()
-            .try_for_each(|(_, path)| std::fs::remove_file(path))
+            .try_for_each(|file| std::fs::remove_file(file.path))
     }
+}
+
+/// A file of the folder.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Held {
+    written: SystemTime,
+    octets: u64,
+    path: PathBuf,
+}
+
+/// What goes. Where all of them are too large, the largest: a policy has a few hundred octets, and who publishes large ones pushes out
+/// large ones. Where they are too many, the oldest half.
+fn surplus(mut files: Vec<Held>) -> Vec<Held> {
+    let mut gone = Vec::new();
+    let mut octets: u64 = files.iter().map(|file| file.octets).sum();
+    if octets > MOST_OCTETS {
+        files.sort_unstable_by_key(|file| file.octets);
+        while octets > MOST_OCTETS
+            && let Some(largest) = files.pop()
+        {
+            octets -= largest.octets;
+            gone.push(largest);
+        }
+    }
+    if files.len() >= MOST_FILES {
+        files.sort_unstable();
+        gone.extend(files.drain(..MOST_FILES / 2));
+    }
+    gone
 }
 
 const FOLDER: &str = "mta-sts";
 /// Domains with a policy are few beside those that get mail; whoever makes many up pushes out his own as well.
 const MOST_FILES: usize = 10_000;
+/// Of all files together.
+const MOST_OCTETS: u64 = 64 << 20;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn kept(id: &str) -> Kept {
@@ -145,6 +178,57 @@ mod tests {
         assert_eq!(store.load(&own).unwrap(), Some(kept("1")));
         std::fs::copy(store.file(&own), store.file(&public("a.example"))).unwrap();
         assert!(store.load(&public("a.example")).is_err(), "others vouched for it");
+    }
+
+    /// Of files with these octets, the first the oldest: how many go, and the sizes of those that stay.
+    fn after(octets: impl Iterator<Item = u64>) -> (usize, Vec<u64>) {
+        let files: Vec<Held> = octets
+            .enumerate()
+            .map(|(age, octets)| Held {
+                written: SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(age as u64),
+                octets,
+                path: PathBuf::from(format!("{age}.json")),
+            })
+            .collect();
+        let gone: BTreeSet<Held> = surplus(files.clone()).into_iter().collect();
+        let stay = files.into_iter().filter(|file| !gone.contains(file));
+        (gone.len(), stay.map(|file| file.octets).collect())
+    }
+
+    #[test]
+    fn large_policies_push_out_large_ones_and_many_the_older_half() {
+        let (small, large) = (400, 64 << 10);
+        let fit = usize::try_from(MOST_OCTETS / large).unwrap();
+        assert_eq!(after([large, small].into_iter()).0, 0);
+        let usual = std::iter::repeat_n(small, 100);
+        let (gone, stay) = after(usual.clone().chain(std::iter::repeat_n(large, fit)));
+        assert_eq!(
+            (gone, stay.iter().filter(|octets| **octets == small).count()),
+            (1, 100)
+        );
+        let (gone, stay) = after(usual.chain(std::iter::repeat_n(large, 3 * fit)));
+        assert_eq!(gone, 2 * fit + 1);
+        assert_eq!(stay[..100], [small; 100]);
+        assert!(stay.iter().sum::<u64>() <= MOST_OCTETS);
+        let many = u64::try_from(MOST_FILES).unwrap();
+        assert_eq!(after(1..many).0, 0);
+        let (gone, stay) = after(1..=many);
+        assert_eq!((gone, stay[0]), (MOST_FILES / 2, many / 2 + 1));
+    }
+
+    /// The folder is read as it is: what is written anew finds its room.
+    #[test]
+    fn a_full_folder_takes_one_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::within(folder.path());
+        store.save(&public("a.example"), &kept("1")).unwrap();
+        // Of no octets on the disk.
+        let sparse = File::create(folder.path().join(FOLDER).join("large.json")).unwrap();
+        sparse.set_len(MOST_OCTETS).unwrap();
+        store.save(&public("b.example"), &kept("2")).unwrap();
+        let left = std::fs::read_dir(folder.path().join(FOLDER)).unwrap().count();
+        assert_eq!(left, 2);
+        assert_eq!(store.load(&public("a.example")).unwrap(), Some(kept("1")));
     }
 
     #[test]

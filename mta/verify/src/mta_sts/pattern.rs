@@ -26,6 +26,11 @@ impl Pattern {
         })
     }
 
+    /// Memory that it takes, in octets.
+    pub(super) const fn octets(&self) -> usize {
+        size_of::<Self>() + self.name.len()
+    }
+
     /// Whether it names this host, given as A-labels without a final dot. The asterisk stands for exactly one label.
     pub fn names(&self, host: &str) -> bool {
         let host = if self.any_label {
