@@ -4,7 +4,8 @@
 //!   octets in pieces of any size ─► HeaderScan::feed ─► (empty line) ─► Findings
 //! ```
 //!
-//! The body is not looked at. A message without an empty line is all header; one that begins with a folded line has none.
+//! The body is not looked at. A message without an empty line is all header; one that begins with a folded line has none. A line that is no
+//! field ends it as far as anything is found there; fields behind such a line count all the same up to the empty line, as others read on.
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,6 +61,8 @@ pub struct HeaderScan {
     field: Field,
     /// Fields so far.
     fields: usize,
+    /// A line was no field: nothing is found any more.
+    broken: bool,
     done: bool,
 }
 
@@ -87,7 +90,7 @@ impl HeaderScan {
         while !self.done && !octets.is_empty() {
             let end = octets.iter().position(|octet| *octet == b'\n');
             let (piece, rest) = octets.split_at(end.map_or(octets.len(), |at| at + 1));
-            self.found.size += piece.len();
+            self.found.size += if self.broken { 0 } else { piece.len() };
             let room = MOST_LINE.saturating_sub(self.line.len());
             self.line.extend_from_slice(&piece[..piece.len().min(room)]);
             self.skipped |= piece.len() > room;
@@ -105,6 +108,11 @@ impl HeaderScan {
     /// Whether the header has ended: more octets change nothing.
     pub fn is_done(&self) -> bool {
         self.done
+    }
+
+    /// It is refused, whatever may follow.
+    pub fn is_too_large(&self) -> bool {
+        self.found.fault == Some(Fault::TooLarge)
     }
 
     /// What was found. Call it at the end of the header or of the message.
@@ -129,15 +137,16 @@ impl HeaderScan {
 
     fn started(&mut self, line: &[u8], skipped: bool) {
         self.field = Field::Other;
-        self.fields += 1;
+        let colon = line.iter().position(|octet| *octet == b':');
+        self.fields += usize::from(colon.is_some());
         if self.fields > MOST_FIELDS {
             self.found.fault.get_or_insert(Fault::TooLarge);
             self.done = true;
             return;
         }
-        let Some(colon) = line.iter().position(|octet| *octet == b':') else {
-            // No field: the body has begun without an empty line before it.
-            self.done = true;
+        let Some(colon) = colon.filter(|_| !self.broken) else {
+            // No field, or behind one that is none: the body has begun without an empty line before it.
+            self.broken = true;
             return;
         };
         // Obsolete syntax allows white space before the colon (RFC 5322 section 4.5).
@@ -257,6 +266,33 @@ mod tests {
         let many = |count| scan([format!("{}\r\n", "X: y\r\n".repeat(count)).as_bytes()]).fault;
         assert_eq!(many(MOST_FIELDS), None);
         assert_eq!(many(MOST_FIELDS + 1), Some(Fault::TooLarge));
+    }
+
+    /// Who verifies and who seals reads on behind a line that is no field, up to the empty line.
+    #[test]
+    fn the_number_of_fields_is_bounded_behind_a_line_that_is_none() {
+        let scanned = |first: &str, count: usize, last: &str| {
+            let text = format!("{first}{}{last}", "a:\r\n".repeat(count));
+            let whole = scan([text.as_bytes()]);
+            assert_eq!(scan(text.as_bytes().chunks(7)), whole);
+            whole.fault
+        };
+        let broken = "no field\r\n";
+        for last in ["", "\r\n", "b", "\r\na: body\r\n"] {
+            assert_eq!(scanned(broken, MOST_FIELDS, last), None, "{last:?}");
+        }
+        assert_eq!(scanned(broken, MOST_FIELDS + 1, "\r\n"), Some(Fault::TooLarge));
+        assert_eq!(scanned(broken, MOST_FIELDS, "b:"), Some(Fault::TooLarge));
+        // Text without a header: its lines are no fields, and its octets no header.
+        let prose = format!("{broken}{}", "words and words\r\n".repeat(MOST_FIELDS * 20));
+        let found = scan([prose.as_bytes()]);
+        assert_eq!((found.fault, found.size), (None, broken.len()));
+        let after = scan([format!("{broken}From: b\r\nReceived: c\r\n d\r\nDate: e\r\n\r\n").as_bytes()]);
+        let nothing = Findings {
+            size: broken.len(),
+            ..Findings::default()
+        };
+        assert_eq!(after, nothing);
     }
 
     #[test]

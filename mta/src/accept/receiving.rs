@@ -123,15 +123,19 @@ impl Receiving {
         if self.incoming.is_none() {
             return;
         }
+        // Before anybody reads the header as a whole.
+        if !self.scan.is_done() {
+            self.scan.feed(octets);
+            if self.scan.is_too_large() {
+                return self.refuse(HEADER_TOO_LARGE);
+            }
+        }
         if let Some(reading) = &mut self.reading
             && let Err(trouble) = reading.feed(octets, &mut self.room).await
         {
             return self.refuse(Refused::from(trouble));
         }
         self.eight_bit |= !octets.is_ascii();
-        if !self.scan.is_done() {
-            self.scan.feed(octets);
-        }
         match self.edits.take() {
             None => self.store(octets).await,
             Some(mut edits) => {

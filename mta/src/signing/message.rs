@@ -247,6 +247,11 @@ impl Ready {
     pub fn is_seal(&self) -> bool {
         self.chain.is_some()
     }
+
+    /// Whether a thread that serves sockets is too good for it: by its keys, or by what there is to read.
+    pub fn is_slow(&self) -> bool {
+        self.keys.is_slow() || self.section.len() > LARGE
+    }
 }
 
 /// A message that is sealed is judged as well, which keeps a header of its own.
@@ -289,6 +294,8 @@ fn end_of_header(held: &[u8], from: usize) -> Option<End> {
 }
 
 const EMPTY_LINE: &[u8] = b"\r\n\r\n";
+/// Octets of a header that take their time, as in [`crate::verify::Reading`].
+const LARGE: usize = 64 << 10;
 /// A header is held in steps of this size.
 const STEP: usize = 8 << 10;
 

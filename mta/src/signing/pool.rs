@@ -1,4 +1,5 @@
-//! Where signatures are made: RSA on other threads than those that serve sockets, and no more at once than there are cores.
+//! Where signatures are made: with RSA, or of a large header, on other threads than those that serve sockets, and no more at once
+//! than there are cores.
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ impl Pool {
     /// not answered yet, so their number is that of the sessions.
     pub async fn sign(&self, ready: Ready, prefix: &str) -> Result<String, NoSignature> {
         let now = now();
-        if !ready.keys.is_slow() {
+        if !ready.is_slow() {
             return ready.sign(prefix, now);
         }
         let turn = Arc::clone(&self.0).acquire_owned().await;

@@ -5,7 +5,8 @@
 //!                                                                        └─► hashes that are wanted ◄─ the rest
 //! ```
 //!
-//! Of the body nothing is held. The header counts against the memory of all sessions; a large one waits for its turn.
+//! Of the body nothing is held. The header counts against the memory of all sessions, and so does what is kept of it until the message
+//! ends; a large one waits for its turn.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -73,7 +74,8 @@ impl Reading {
                     let rest = held.split_off(body);
                     held.truncate(header);
                     self.header_ended(&rest).await;
-                    room.keep(0);
+                    // What is kept of the header, such as the values of its signatures, is smaller than it. Less than before, so there is room.
+                    room.keep(header);
                 }
                 Ok(())
             }
@@ -166,3 +168,36 @@ const MOST: usize = 1 << 20;
 const LARGE: usize = 64 << 10;
 /// The first room for a header.
 const LEAST: usize = 4 << 10;
+
+#[cfg(test)]
+mod tests {
+    use postroad_config::Verification;
+
+    use super::*;
+    use crate::dns::table::Table;
+    use crate::metrics::Metrics;
+    use crate::net::{Budget, Rank};
+
+    #[tokio::test]
+    async fn what_is_kept_of_a_header_is_counted_until_the_message_is_over() {
+        let metrics = Metrics::new();
+        let budget = Budget::new(&metrics);
+        let mut room = budget.begin(Rank::Stranger, false).unwrap();
+        let before = metrics.buffers.get();
+        let asks = Asks::of(&Verification::default());
+        let dns = Dns::new(Table::default());
+        let mut reading = Reading::new(dns, Arc::new(Semaphore::new(1)), asks);
+        let header = format!(
+            "DKIM-Signature: v=1; a=rsa-sha256; d=a.example; s=s; h=from; \
+             bh=aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g=; b={}\r\nFrom: ann@a.example\r\n",
+            "A".repeat(20_000)
+        );
+        let message = format!("{header}\r\n{}", "body\r\n".repeat(20_000));
+        for octets in message.as_bytes().chunks(1_000) {
+            assert_eq!(reading.feed(octets, &mut room).await, Ok(()));
+        }
+        assert_eq!(metrics.buffers.get() - before, header.len() as u64);
+        drop((reading, room));
+        assert_eq!(metrics.buffers.get(), 0);
+    }
+}

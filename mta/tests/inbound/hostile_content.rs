@@ -127,6 +127,9 @@ async fn a_header_of_a_mebibyte_is_judged_and_a_larger_one_refused() {
     // No field is the end of a header for some readers, and of none here.
     let hidden = format!("no field\r\n{}", filled((1 << 20) + 4_096));
     assert_eq!(bring(&stage, &hidden).await.code, 552);
+    let many = format!("no field\r\n{}{good}", "a:\r\n".repeat(6_000));
+    let refused = bring(&stage, &many).await;
+    assert!(refused.code == 552 && refused.has("5.3.4"), "{refused:?}");
     let wide = format!("X: {}\r\n{good}", "x".repeat(900).repeat(1_300));
     let refused = bring(&stage, &wide).await;
     assert!(refused.code == 552 && refused.has("5.3.4"), "{refused:?}");

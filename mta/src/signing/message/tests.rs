@@ -162,3 +162,14 @@ fn a_header_is_held_in_counted_memory_and_a_body_not_at_all() {
     assert_eq!(told, Err(NoSignature::Memory));
     assert!(!NoSignature::Memory.is_of_message());
 }
+
+#[test]
+fn a_large_header_is_signed_on_another_thread() {
+    let stage = Stage::new();
+    let ready = |header: &str| {
+        let message = format!("{header}\r\nHello\r\n");
+        Ready::whole(&stage.settings, message.as_bytes()).unwrap()
+    };
+    assert!(!ready(HEADER).is_slow(), "Ed25519");
+    assert!(ready(&format!("{HEADER}X: {}\r\n", "x".repeat(LARGE))).is_slow());
+}
