@@ -11,7 +11,7 @@
 //!   notices  ours ─► sisimai, flufl.bounce, BounceParser: recipient, status, action
 //!   filters  client ─► ours, which asks OpenDKIM, rspamd and ClamAV ─► sink
 //!   dane     ours ─► servers of signed zones, of zones without signatures and of broken ones; what is delivered and what waits
-//!   signatures  ours ─► dkimpy, Mail::DKIM, OpenDKIM, rspamd: what we sign and seal passes
+//!   signatures  ours ─► dkimpy, Mail::DKIM, OpenDKIM, rspamd: what we sign and seal passes; authres reads verdicts as they are meant
 //! ```
 //!
 //! A tap writes down what both sides say, so that an extension counts as used only where it was seen. Bodies are compared

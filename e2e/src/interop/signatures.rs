@@ -1,4 +1,4 @@
-//! Messages that we sign and seal, verified by the programs that others verify with.
+//! Messages that we sign and seal, verified by the programs that others verify with; and verdicts that we write, read by another.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,9 +19,11 @@ pub(super) const PACKAGES: &[&str] = &[
     "libmail-dkim-perl",
     "libcryptx-perl",
     "opendkim",
+    "python3-authres",
 ];
 
 const DKIMPY: &str = include_str!("../../peers/verifiers.py");
+const AUTHRES: &str = include_str!("../../peers/results.py");
 const MAIL_DKIM: &str = include_str!("../../peers/verifiers.pl");
 
 /// The `opendkim` program reads one message a run and writes the field that it would add; its keys come from a file in place of
@@ -37,14 +39,18 @@ const OPENDKIM: &str = "
 pub(super) fn play() -> Outcome<Vec<Table>> {
     let root = Rootfs::cached("signatures", PACKAGES)?;
     let (scratch, samples) = (tempfile::tempdir()?, tempfile::tempdir()?);
-    write_samples(samples.path())?;
+    for example in ["signatures", "results"] {
+        write_samples(example, samples.path())?;
+    }
     let jail = root.enter(scratch.path(), &[(samples.path(), "/samples")])?;
     jail.write("/verifiers.py", DKIMPY)?;
     jail.write("/verifiers.pl", MAIL_DKIM)?;
+    jail.write("/results.py", AUTHRES)?;
     let script =
         format!("python3 /verifiers.py /samples/*.eml; perl /verifiers.pl /samples/*.eml; {OPENDKIM}");
     let said = jail.run("sh", ["-c", &script])? + "\n" + &rspamd(samples.path())?;
-    Ok(vec![judge(&said)])
+    let read = jail.run("sh", ["-c", "python3 /results.py /samples/*.field"])?;
+    Ok(vec![judge(&said), judge_results(&read)])
 }
 
 /// rspamd, whose keys come from its settings in place of DNS. Says how many signatures pass, and of a chain whether it does.
@@ -89,7 +95,7 @@ fn rspamd(samples: &Path) -> Outcome<String> {
     Ok(found.collect())
 }
 
-fn write_samples(folder: &Path) -> Outcome {
+fn write_samples(example: &str, folder: &Path) -> Outcome {
     let args = [
         "run",
         "--locked",
@@ -97,7 +103,7 @@ fn write_samples(folder: &Path) -> Outcome {
         "--package",
         "postroad-verify",
         "--example",
-        "signatures",
+        example,
         "--",
     ];
     let build = Shell::new("cargo").dir(&place::tree()).args(args);
@@ -162,6 +168,32 @@ fn verdict(found: &BTreeMap<(&str, &str), &str>, kind: &str, verifier: &str) -> 
     Verdict::Yes
 }
 
+/// `said`: lines of sample, reader, and whether it reads what was meant, between tabs.
+fn judge_results(said: &str) -> Table {
+    let mut table = Table::new("verdicts in Authentication-Results", &["authres"]);
+    let lines = said.lines().filter_map(|line| line.split_once("\tauthres\t"));
+    let found: BTreeMap<&str, &str> = lines.collect();
+    for sample in RESULTS {
+        let verdict = match found.get(sample).copied() {
+            Some("same") => Verdict::Yes,
+            words => Verdict::Fail(format!("it said `{}`", words.unwrap_or("nothing"))),
+        };
+        table.rows.push(((*sample).to_owned(), vec![verdict]));
+    }
+    table
+}
+
+/// As `mta/verify/examples/results.rs` has them.
+const RESULTS: &[&str] = &[
+    "nothing",
+    "spf",
+    "dkim",
+    "dkim-none",
+    "arc",
+    "dmarc",
+    "all",
+    "hostile",
+];
 /// As `mta/verify/examples/signatures.rs` has them.
 const SHAPES: &[&str] = &["short", "folded"];
 const BODIES: &[&str] = &[
@@ -172,3 +204,21 @@ const BODIES: &[&str] = &[
     "white-space",
     "eight-bit",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_reader_reads_otherwise_is_a_failure() {
+        let lines = RESULTS.iter().map(|sample| format!("{sample}\tauthres\tsame\n"));
+        let all: String = lines.collect();
+        let failed = |said: &str| {
+            let rows = judge_results(said).rows;
+            rows.iter().filter(|(_, cells)| cells[0] != Verdict::Yes).count()
+        };
+        assert_eq!(failed(&all), 0);
+        assert_eq!(failed(&all.replacen("same", "{}", 1)), 1);
+        assert_eq!(failed(""), RESULTS.len());
+    }
+}

@@ -77,7 +77,7 @@ impl Lines {
     }
 }
 
-/// `pvalue`: bare where it is a token or a plain address, quoted where not.
+/// `pvalue`: bare where it is a token, a plain address, or `@` and a domain, quoted where not.
 fn value(text: &str) -> String {
     if is_bare(text) {
         return text.to_owned();
@@ -92,7 +92,7 @@ fn is_bare(text: &str) -> bool {
         None => is_token(text),
         Some((local, domain)) => {
             let name = |octet: u8| octet.is_ascii_alphanumeric() || b"-_.".contains(&octet);
-            is_dotted(local) && is_dotted(domain) && domain.bytes().all(name)
+            (local.is_empty() || is_dotted(local)) && is_dotted(domain) && domain.bytes().all(name)
         }
     }
 }
@@ -197,6 +197,9 @@ mod tests {
             ("a.@b.example", "\"a.@b.example\""),
             ("a;b@c.example", "\"a;b@c.example\""),
             ("a@[192.0.2.1]", "\"a@[192.0.2.1]\""),
+            ("@[192.0.2.1]", "\"@[192.0.2.1]\""),
+            ("@b..example", "\"@b..example\""),
+            ("@b.example", "@b.example"),
             ("h.example", "h.example"),
         ] {
             assert_eq!(value(text), want, "{text}");
