@@ -108,10 +108,14 @@ impl Desk<'_> {
     fn own_lists(&self) -> Outcome {
         self.access(&json!({
             "deny": [{"networks": [self.client]}, {"heloDomains": ["bad.example"]}],
-            "allow": [{"networks": [self.client], "senderDomains": ["friend.example"]}],
+            "allow": [
+                {"networks": [self.client], "senderDomains": ["friend.example"]},
+                {"networks": [self.client], "senders": ["one@nothing.example"]},
+            ],
         }))?;
         self.expect_told("denied", "someone@nothing.example", "550 5.7.1")?;
         self.expect_told("allowed", "someone@mx.friend.example", "250")?;
+        self.expect_told("allowed by its address", "one@nothing.example", "250")?;
         self.user_sends("denied-network")
     }
 

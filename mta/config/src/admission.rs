@@ -16,6 +16,7 @@ use crate::check::Findings;
 use crate::domain::DomainName;
 use crate::file::unset;
 use crate::limits::{LONGEST_RATE, Rate, check_rates};
+use crate::mailbox::Mailbox;
 use crate::text::{Period, shorten};
 use crate::verification::TemporaryError;
 
@@ -87,6 +88,12 @@ pub struct AccessRule {
     /// Domains of the forward-path.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub recipient_domains: Vec<DomainName>,
+    /// Reverse-paths.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub senders: Vec<Mailbox>,
+    /// Forward-paths.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recipients: Vec<Mailbox>,
 }
 
 /// A list in the DNS (RFC 5782).
@@ -244,11 +251,13 @@ fn check_rules(at: &str, rules: &[AccessRule], found: &mut Findings) {
             rule.helo_domains.len(),
             rule.sender_domains.len(),
             rule.recipient_domains.len(),
+            rule.senders.len(),
+            rule.recipients.len(),
         ];
         found.require(
             terms.iter().any(|count| *count > 0),
             || format!("{at}[{index}]"),
-            || "has no term, so that it would hold for all mail; give networks, heloDomains, senderDomains or recipientDomains".into(),
+            || "has no term, so that it would hold for all mail; give networks, heloDomains, senderDomains, recipientDomains, senders or recipients".into(),
         );
         found.require(
             terms.iter().all(|count| *count <= MOST_TERMS),

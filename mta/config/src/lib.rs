@@ -24,6 +24,7 @@ mod explain;
 mod file;
 mod filter;
 mod limits;
+mod mailbox;
 pub mod provider;
 mod reports;
 mod rewriting;
@@ -61,6 +62,7 @@ pub use file::{
 };
 pub use filter::{Filter, FilterService, FilterTimeouts, FilteredMail, OnFailure};
 pub use limits::{Durability, LONGEST_ROUTE_RATE, Limits, QueueSection, Rate, RouteLimits};
+pub use mailbox::{Mailbox, MailboxError};
 pub use reports::{DmarcReports, ReportMode, Reports, TlsReports};
 pub use rewriting::{Rewriting, check_sender};
 pub use set::{AssembleError, ConfigSet, assemble, assemble_onto};

@@ -27,7 +27,7 @@ proxyProtocol: {mode: Required, trustedSources: [10.0.0.0/8]}
 access:
   trustedPeers: ['2001:db8::/32']
   allow: [{networks: [192.0.2.0/24], heloDomains: [mx.example]}]
-  deny: [{senderDomains: [spam.example], recipientDomains: [closed.example]}]
+  deny: [{senderDomains: [spam.example], recipientDomains: [closed.example]}, {senders: [a@b.example], recipients: [c@d.example]}]
   dnsBlocklists: [{zone: bl.example, name: bl, score: 2, answers: [127.0.0.2/32], temporaryError: Defer}]
   dnsBlocklistThreshold: 2
   reverseDns: {mode: Confirmed, temporaryError: Defer}

@@ -33,7 +33,7 @@ const SOURCES: [(&str, &str); 15] = [
 ];
 
 /// Types that are written as one value, or as a map whose names are free.
-const LEAVES: [&str; 15] = [
+const LEAVES: [&str; 16] = [
     "object",
     "String",
     "bool",
@@ -45,6 +45,7 @@ const LEAVES: [&str; 15] = [
     "SocketAddr",
     "IpNet",
     "DomainName",
+    "Mailbox",
     "LoginSecret",
     "Period",
     "Octets",

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use postroad_config::{Access, AccessRule, DomainName};
+use postroad_config::{Access, AccessRule, DomainName, Mailbox};
 
 use crate::policy::Address;
 
@@ -11,8 +11,8 @@ use crate::policy::Address;
 pub struct Subject {
     client: IpAddr,
     helo: Option<DomainName>,
-    sender: Option<DomainName>,
-    recipient: Option<DomainName>,
+    sender: Option<Address>,
+    recipient: Option<Address>,
 }
 
 /// The rule that holds, by its place in its list. `allow` goes before `deny`.
@@ -25,14 +25,13 @@ pub enum Ruling {
 }
 
 impl Subject {
-    /// Paths without brackets; what is no domain name, such as an address literal, is in no domain.
+    /// Paths without brackets; what is no domain name, such as an address literal, is in no domain and nobody's address.
     pub fn new(client: IpAddr, helo: &str, reverse_path: &str, forward_path: &str) -> Self {
-        let domain = |path: &str| Address::parse(path).and_then(|address| address.domain);
         Self {
             client: client.to_canonical(),
             helo: helo.parse().ok(),
-            sender: domain(reverse_path),
-            recipient: domain(forward_path),
+            sender: Address::parse(reverse_path),
+            recipient: Address::parse(forward_path),
         }
     }
 }
@@ -51,10 +50,26 @@ fn holds(rule: &AccessRule, subject: &Subject) -> bool {
             .iter()
             .any(|network| network.contains(&subject.client))
     };
+    let (sender, recipient) = (subject.sender.as_ref(), subject.recipient.as_ref());
     (rule.networks.is_empty() || in_network())
         && is_in(&rule.helo_domains, subject.helo.as_ref())
-        && is_in(&rule.sender_domains, subject.sender.as_ref())
-        && is_in(&rule.recipient_domains, subject.recipient.as_ref())
+        && is_in(&rule.sender_domains, domain(sender))
+        && is_in(&rule.recipient_domains, domain(recipient))
+        && is_one(&rule.senders, sender)
+        && is_one(&rule.recipients, recipient)
+}
+
+fn domain(address: Option<&Address>) -> Option<&DomainName> {
+    address.and_then(|address| address.domain.as_ref())
+}
+
+/// Whether it is one of these; none of them = no condition.
+fn is_one(mailboxes: &[Mailbox], address: Option<&Address>) -> bool {
+    let is = |address: &Address| {
+        let domain = address.domain.as_ref();
+        domain.is_some_and(|domain| mailboxes.iter().any(|one| one.is(&address.local, domain)))
+    };
+    mailboxes.is_empty() || address.is_some_and(is)
 }
 
 /// Whether the name is one of these domains or below one; no domains = no condition.
@@ -147,6 +162,33 @@ mod tests {
         ] {
             let subject = of(client, helo, from, to);
             assert_eq!(denied(&subject), rule, "{subject:?}");
+        }
+    }
+
+    #[test]
+    fn one_address_is_that_one_and_no_other() {
+        let access = access(
+            "deny:\n\
+             - {senders: [ann@spam.example, bob@spam.example]}\n\
+             - {recipients: [gone@us.example]}\n\
+             - {senders: [eve@a.example], recipients: [alice@us.example]}\n\
+             - {senders: [eve@b.example], recipientDomains: [us.example]}\n",
+        );
+        for (from, to, rule) in [
+            ("ann@spam.example", "x@us.example", Some(0)),
+            ("BOB@Spam.example", "x@us.example", Some(0)),
+            ("\"ann\"@spam.example", "x@us.example", Some(0)),
+            ("ann+x@spam.example", "x@us.example", None),
+            ("ann@sub.spam.example", "x@us.example", None),
+            ("ann@[192.0.2.1]", "x@us.example", None),
+            ("", "x@us.example", None),
+            ("", "Gone@us.example", Some(1)),
+            ("eve@a.example", "alice@us.example", Some(2)),
+            ("eve@a.example", "x@us.example", None),
+            ("eve@b.example", "x@us.example", Some(3)),
+        ] {
+            let subject = of("203.0.113.1", "x", from, to);
+            assert_eq!(ruling(&access, &subject), rule.map(Ruling::Denied), "{subject:?}");
         }
     }
 

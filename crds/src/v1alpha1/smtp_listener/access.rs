@@ -47,7 +47,7 @@ pub struct Access {
 
 /// Mail by where it comes from and goes to. All given terms hold. A domain stands for all below it.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
-#[x_kube(validation = Rule::new("has(self.networks) || has(self.heloDomains) || has(self.senderDomains) || has(self.recipientDomains)").message("access: a rule needs at least one of networks, heloDomains, senderDomains and recipientDomains"))]
+#[x_kube(validation = Rule::new("has(self.networks) || has(self.heloDomains) || has(self.senderDomains) || has(self.recipientDomains) || has(self.senders) || has(self.recipients)").message("access: a rule needs at least one of networks, heloDomains, senderDomains, recipientDomains, senders and recipients"))]
 #[serde(rename_all = "camelCase")]
 pub struct AccessRule {
     /// Addresses of clients.
@@ -78,6 +78,20 @@ pub struct AccessRule {
         extend("x-kubernetes-validations" = [domains()])
     )]
     pub recipient_domains: Vec<String>,
+    /// Addresses of senders (reverse-paths), such as `news@example.com`, without regard to case. Anybody can write them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 256),
+        inner(length(min = 3, max = 318), regex(pattern = r"^[^\s@]+@[^\s@]+$"))
+    )]
+    pub senders: Vec<String>,
+    /// Addresses of recipients.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 256),
+        inner(length(min = 3, max = 318), regex(pattern = r"^[^\s@]+@[^\s@]+$"))
+    )]
+    pub recipients: Vec<String>,
 }
 
 /// Rule and sentence for what a list is called.

@@ -1,8 +1,8 @@
 //! Who is let in: each value of the object in the words of the file.
 
 use postroad_config::{
-    Access, AccessRates, AccessRule, DnsBlocklist, DomainName, Greylisting, Period, Rate, ReverseDns,
-    ReverseDnsMode, SendingRates,
+    Access, AccessRates, AccessRule, DnsBlocklist, DomainName, Greylisting, Mailbox, Period, Rate,
+    ReverseDns, ReverseDnsMode, SendingRates,
 };
 use postroad_crds::smtp_listener as crd;
 
@@ -42,17 +42,30 @@ fn rule(field: &str, given: &crd::AccessRule) -> Result<AccessRule, Invalid> {
             .map(|text| domain(&format!("{field}.{term}"), text))
             .collect()
     };
+    let mailboxes = |term: &str, given: &[String]| -> Result<Vec<Mailbox>, Invalid> {
+        given
+            .iter()
+            .map(|text| mailbox(&format!("{field}.{term}"), text))
+            .collect()
+    };
     Ok(AccessRule {
         networks: networks(&format!("{field}.networks"), &given.networks)?,
         helo_domains: domains("heloDomains", &given.helo_domains)?,
         sender_domains: domains("senderDomains", &given.sender_domains)?,
         recipient_domains: domains("recipientDomains", &given.recipient_domains)?,
+        senders: mailboxes("senders", &given.senders)?,
+        recipients: mailboxes("recipients", &given.recipients)?,
     })
 }
 
 fn domain(field: &str, text: &str) -> Result<DomainName, Invalid> {
     text.parse()
         .map_err(|error: postroad_config::DomainNameError| Invalid::new(field, error.to_string()))
+}
+
+fn mailbox(field: &str, text: &str) -> Result<Mailbox, Invalid> {
+    text.parse()
+        .map_err(|error: postroad_config::MailboxError| Invalid::new(field, error.to_string()))
 }
 
 fn list(given: &crd::DnsBlocklist) -> Result<DnsBlocklist, Invalid> {
@@ -142,7 +155,10 @@ mod tests {
         let access = read(json!({
             "trustedPeers": ["192.0.2.1"],
             "allow": [{"networks": ["192.0.2.0/24"], "heloDomains": ["Mx.Example"]}],
-            "deny": [{"senderDomains": ["b\u{fc}cher.example"], "recipientDomains": ["us.example"]}],
+            "deny": [
+                {"senderDomains": ["b\u{fc}cher.example"], "recipientDomains": ["us.example"]},
+                {"senders": ["Ann@b\u{fc}cher.example"], "recipients": ["sales@us.example"]},
+            ],
             "dnsBlocklists": [
                 {"zone": "key.bl.example", "name": "bl", "score": 3, "answers": ["127.0.0.2"], "temporaryError": "Defer"},
             ],
@@ -159,7 +175,10 @@ mod tests {
         let expected: Access = serde_json::from_value(json!({
             "trustedPeers": ["192.0.2.1/32"],
             "allow": [{"networks": ["192.0.2.0/24"], "heloDomains": ["mx.example"]}],
-            "deny": [{"senderDomains": ["xn--bcher-kva.example"], "recipientDomains": ["us.example"]}],
+            "deny": [
+                {"senderDomains": ["xn--bcher-kva.example"], "recipientDomains": ["us.example"]},
+                {"senders": ["ann@xn--bcher-kva.example"], "recipients": ["sales@us.example"]},
+            ],
             "dnsBlocklists": [
                 {"zone": "key.bl.example", "name": "bl", "score": 3, "answers": ["127.0.0.2/32"], "temporaryError": "Defer"},
             ],
