@@ -342,6 +342,7 @@ impl Driver {
                 arc = told.arc,
                 dmarc = told.dmarc,
                 author = told.author,
+                shown = told.shown,
                 access = brought.access,
                 "accepted"
             ),
@@ -369,6 +370,7 @@ impl Driver {
                 arc = told.arc,
                 dmarc = told.dmarc,
                 author = told.author,
+                shown = told.shown,
                 "refused"
             ),
         }

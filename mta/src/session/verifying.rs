@@ -124,6 +124,8 @@ pub(super) struct Told {
     pub(super) dmarc: String,
     /// The author's domain.
     pub(super) author: String,
+    /// Another that an address in the shown name has.
+    pub(super) shown: String,
     /// What it is in the report to that domain.
     pub(super) row: Option<Box<Row>>,
 }
@@ -137,6 +139,7 @@ impl Told {
             arc: text(verdicts.arc.as_ref().map(|arc| arc.verdict)),
             dmarc: text(verdicts.dmarc.as_ref().map(|dmarc| dmarc.verdict)),
             author: text(author),
+            shown: text(verdicts.shown.as_ref()),
             row: None,
         }
     }

@@ -33,6 +33,8 @@ pub(super) struct Findings {
     pub(super) arc: Option<arc::Outcome>,
     /// Absent where DMARC is not asked.
     pub(super) author: Option<Result<Domain, FromError>>,
+    /// The domain of an address in the name that is shown beside the author's.
+    pub(super) shown: Option<Domain>,
     /// Its Subject is that of a report.
     pub(super) is_report: bool,
     /// What has been asked for the policy already.
@@ -63,6 +65,7 @@ impl Content {
             .into_iter()
             .partition(|(question, _)| self.keys.contains(question));
         let (author, is_report) = (self.found.author.take(), self.found.is_report);
+        let shown = self.found.shown.take();
         let many = self.keys.len() > FEW;
         let found = std::mem::take(&mut self.found);
         let verify = move || verify(found, keys, &body);
@@ -76,6 +79,7 @@ impl Content {
             dkim,
             arc,
             author,
+            shown,
             is_report,
             known,
             budget: self.budget.until(deadline.max(Instant::now() + WALK)),

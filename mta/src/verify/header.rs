@@ -2,7 +2,7 @@
 
 use postroad_config::{CheckMode, Verification};
 use postroad_verify::dkim::{Header, Limits, Wanted};
-use postroad_verify::dmarc::{Domain, FromError, author};
+use postroad_verify::dmarc::{Domain, FromError, author, shown_instead};
 use postroad_verify::dns::Question;
 use postroad_verify::{arc, dkim, dmarc};
 
@@ -23,6 +23,8 @@ pub(super) struct Found {
     pub(super) arc: Option<arc::Verifier>,
     /// Absent where DMARC is not asked.
     pub(super) author: Option<Result<Domain, FromError>>,
+    /// The domain of an address in the name that is shown beside the author's.
+    pub(super) shown: Option<Domain>,
     /// Its Subject is that of a report (RFC 9990 section 2.5.2).
     pub(super) is_report: bool,
     /// Hashes of the body.
@@ -68,6 +70,7 @@ pub(super) fn read(section: &[u8], asks: Asks, now: u64) -> Found {
     if asks.dmarc {
         let fields: Vec<&[u8]> = header.named("From").map(dkim::Field::value).collect();
         found.author = Some(author(&fields));
+        found.shown = shown_instead(&fields);
         let mut subjects = header.named("Subject").map(dkim::Field::value);
         found.is_report = subjects.any(dmarc::report::is_report);
     }

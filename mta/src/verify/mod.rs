@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postroad_config::{CheckMode, DmarcMode, SpfMode, Verification};
+use postroad_verify::dmarc::Domain;
 use postroad_verify::dmarc::report::{Row, Seen};
 use postroad_verify::results::Field;
 use postroad_verify::{arc, dkim};
@@ -86,6 +87,8 @@ pub struct Verdicts {
     pub dmarc: Option<postroad_verify::dmarc::Outcome>,
     /// The trusted forwarder that vouches for it where DMARC fails.
     pub vouched: Option<String>,
+    /// The domain of an address in the name that people are shown, where it is not the author's.
+    pub shown: Option<Domain>,
     /// Its Subject is that of a report.
     pub is_report: bool,
 }
@@ -194,6 +197,7 @@ impl Pending {
             arc: found.arc,
             dmarc: None,
             vouched: None,
+            shown: found.shown,
             is_report: found.is_report,
         };
         if let Some(author) = found.author {

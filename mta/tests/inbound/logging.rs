@@ -6,10 +6,12 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use postroad_mta::auth::Verifier;
+use postroad_verify::dns::Answer;
 use tracing::Level;
 
 use crate::client::PATIENCE;
 use crate::filtering::bring;
+use crate::judging;
 use crate::log_page::{Page, are_described};
 use crate::milter::{Act, Shifting, packet};
 use crate::stage::{MAIL, Play, Stage};
@@ -100,6 +102,25 @@ async fn no_line_has_what_a_message_says_or_what_a_user_logs_in_with() {
         let line = page.lines().find(|line| line.contains(secret));
         assert_eq!(line, None, "it has {secret}");
     }
+}
+
+/// DMARC is about the author, whatever name stands before the address.
+#[tokio::test]
+async fn a_name_that_looks_like_an_address_of_another_domain_is_told() {
+    let (page, _writing) = Page::begin();
+    let stage = judging::stage("", |_| (Some(Answer::NxDomain), Vec::new())).await;
+    for name in ["\"ann@bank.example\"", "\"Ann of the bank\""] {
+        let message = format!("From: {name} <x@evil.example>\r\n\r\nHello\r\n");
+        assert_eq!(judging::bring(&stage, &message).await.code, 250);
+    }
+    let accepted = page.events("accepted");
+    let told: Vec<_> = accepted
+        .iter()
+        .map(|line| (line["author"].as_str().unwrap(), line["shown"].as_str().unwrap()))
+        .collect();
+    assert_eq!(told, [("evil.example", "bank.example"), ("evil.example", "")]);
+    are_described(&accepted);
+    stage.stop().await;
 }
 
 #[tokio::test]

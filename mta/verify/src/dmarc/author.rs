@@ -42,12 +42,21 @@ pub enum FromError {
 pub fn author<T: AsRef<[u8]>>(fields: &[T]) -> Result<Domain, FromError> {
     match fields {
         [] => Err(FromError::Missing),
-        [field] => mailbox(field.as_ref()),
+        [field] => Ok(mailbox(field.as_ref())?.0),
         _ => Err(FromError::SeveralFields),
     }
 }
 
-fn mailbox(field: &[u8]) -> Result<Domain, FromError> {
+/// The domain of an address in the name that is shown beside the author's own, where it is another: many programs show
+/// `"ann@bank.example" <x@evil.example>` as Ann of the bank. DMARC is about the author alone, and says nothing of it.
+pub fn shown_instead<T: AsRef<[u8]>>(fields: &[T]) -> Option<Domain> {
+    let [field] = fields else { return None };
+    let (author, shown) = mailbox(field.as_ref()).ok()?;
+    shown.filter(|shown| *shown != author)
+}
+
+/// The author's domain, and that of an address in the name.
+fn mailbox(field: &[u8]) -> Result<(Domain, Option<Domain>), FromError> {
     if field.len() > LONGEST {
         return Err(FromError::Malformed);
     }
@@ -56,9 +65,25 @@ fn mailbox(field: &[u8]) -> Result<Domain, FromError> {
     let mut scan = Scan {
         rest: &text,
         words: Vec::new(),
+        shown: None,
     };
     let address = scan.mailbox()?;
-    address.domain()
+    Ok((address.domain()?, scan.shown))
+}
+
+/// The domain of the first address in a text.
+fn address_in(text: &str) -> Option<Domain> {
+    text.match_indices('@').find_map(|(at, _)| {
+        let (local, rest) = text.split_at(at);
+        let is_address = local.ends_with(is_atom);
+        let domain = rest.get(1..)?;
+        let end = domain.find(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '_' | '.')));
+        let (domain, _) = domain.split_at(end.unwrap_or(domain.len()));
+        let domain = domain.trim_end_matches('.');
+        (is_address && domain.contains('.'))
+            .then(|| Domain::parse(domain))
+            .flatten()
+    })
 }
 
 /// A line end before white space is none (RFC 5322 section 2.2.3); any other control character has no place here.
@@ -101,6 +126,8 @@ enum Word {
 struct Scan<'a> {
     rest: &'a str,
     words: Vec<Word>,
+    /// Domain of an address in the name before the brackets.
+    shown: Option<Domain>,
 }
 
 impl Scan<'_> {
@@ -192,6 +219,10 @@ impl Scan<'_> {
         if words.iter().any(odd) {
             return Err(FromError::Malformed);
         }
+        self.shown = words.iter().find_map(|word| match word {
+            Word::Quoted(text) => address_in(text),
+            _ => None,
+        });
         Ok(())
     }
 
@@ -257,3 +288,43 @@ fn is_atom(c: char) -> bool {
 
 /// Beyond any real one; a larger field is not looked into.
 const LONGEST: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_another_domain_in_the_name_is_seen() {
+        for (field, want) in [
+            (r#""ann@bank.example" <x@evil.example>"#, Some("bank.example")),
+            (
+                r#" "Ann (ann@BANK.example.)"<x@evil.example>"#,
+                Some("bank.example"),
+            ),
+            (
+                r#""write to <ann@bank.example>" <x@evil.example>"#,
+                Some("bank.example"),
+            ),
+            (
+                r#""x@sub.evil.example" <x@evil.example>"#,
+                Some("sub.evil.example"),
+            ),
+            (r#""x@evil.example" <x@evil.example>"#, None),
+            (r#""meet @ bank.example" <x@evil.example>"#, None),
+            (r#""a@b" <x@evil.example>"#, None),
+            (r#"Ann <x@evil.example>"#, None),
+            ("x@evil.example", None),
+            (r#""ann@bank.example" <x@evil.example>, y@evil.example"#, None),
+        ] {
+            let shown = shown_instead(&[field]);
+            assert_eq!(shown.as_ref().map(Domain::as_str), want, "{field}");
+        }
+        let unicode = "\"ann@b\u{fc}cher.example\" <x@evil.example>";
+        assert_eq!(
+            shown_instead(&[unicode]).unwrap().as_str(),
+            "xn--bcher-kva.example"
+        );
+        let two = ["\"ann@bank.example\" <x@evil.example>"; 2];
+        assert_eq!(shown_instead(&two), None);
+    }
+}

@@ -23,7 +23,7 @@ pub mod record;
 pub mod report;
 mod walk;
 
-pub use author::{FromError, author};
+pub use author::{FromError, author, shown_instead};
 pub use domain::Domain;
 pub use record::{Policy, Record};
 pub use walk::MOST_QUESTIONS;
