@@ -1,5 +1,6 @@
 //! Mail of other servers is judged by SPF, DKIM and DMARC: the verdicts stand in the mailbox, a forged one does not, and what
-//! the sender's or the author's domain wants refused is refused once that is chosen, without a restart.
+//! the sender's or the author's domain wants refused is refused once that is chosen, without a restart. What a list has changed is taken once
+//! its word is.
 
 use serde_json::json;
 
@@ -16,7 +17,7 @@ use crate::story::Scene;
 pub fn play(scene: &Scene<'_>) -> Outcome {
     let room = Mailroom::new(scene, 1).open()?;
     let desk = Desk::new(&room, scene)?;
-    scene.world.publish(&[zone_of_the_author()])?;
+    scene.world.publish(&[zone_of_the_author(), zone_of_the_list()])?;
     desk.verdict_is_written()?;
     desk.signature_is_told(
         "signed",
@@ -28,6 +29,7 @@ pub fn play(scene: &Scene<'_>) -> Outcome {
     desk.listener(&json!({"verification": {"spf": {"mode": "Reject"}, "dmarc": {"mode": "Enforce"}}}))?;
     desk.fail_is_refused()?;
     desk.forged_author_is_refused()?;
+    desk.list_vouches_once_it_is_trusted()?;
     desk.listener(&json!({"verification": null}))?;
     desk.verdict_is_written()?;
     desk.same_process()
@@ -38,6 +40,13 @@ fn zone_of_the_author() -> Zone {
     Zone::new("signed.example")
         .record("_dmarc IN TXT \"v=DMARC1; p=reject\"")
         .record(format!("s._domainkey IN TXT \"v=DKIM1; k=ed25519; p={KEY}\""))
+}
+
+/// A list, with the same key.
+fn zone_of_the_list() -> Zone {
+    Zone::new("vouched.example").record(format!(
+        "s._domainkey.list IN TXT \"v=DKIM1; k=ed25519; p={KEY}\""
+    ))
 }
 
 impl Desk<'_> {
@@ -90,6 +99,25 @@ impl Desk<'_> {
         }
     }
 
+    /// The list has changed the mail, and sealed what it saw before that.
+    fn list_vouches_once_it_is_trusted(&self) -> Outcome {
+        let sealed = |name: &str| {
+            let mut mail = self.signed(&self.room.mark(name), CHANGED);
+            mail.content.splice(0..0, SET.bytes());
+            mail
+        };
+        self.brought(&sealed("a-strange-list"))?.expect(5, "550 5.7.26")?;
+        self.listener(&json!({"verification": {"arc": {"trustedSealers": [LIST]}}}))?;
+        let mail = sealed("a-trusted-list");
+        self.brought(&mail)?.expect(5, "250")?;
+        let header = header_of(&self.arrived(&mail.to, &mail)?).replace("\r\n\t", " ");
+        let told = format!("{LIST} vouches for it by ARC) header.from=signed.example policy.dmarc=none");
+        if !header.contains(&told) {
+            return Err(Failure::wrong(format!("no `{told}`: {header}")));
+        }
+        Ok(())
+    }
+
     fn brought(&self, mail: &Mail) -> Outcome<Replies> {
         let (from, to) = (
             format!("MAIL FROM:<{}>", mail.from),
@@ -130,4 +158,12 @@ const SIGNED: &str = "v=1; a=ed25519-sha256; c=relaxed/relaxed; d=signed.example
     \tbh=fEHma6xQbL2Cyq0kyjDYly47v5d6qLct2FknH49Fzko=; b=";
 const SIGNATURE: &str =
     "AFY+bo6z0NvGu85cHejKQrSh4Bl7wr0/sxOCxqpzamLcbZ1C+r14+BuWFztrqHwbEYffNNohedppDyunJZaKBA==";
+/// Made with the same key: a chain of one set over From and the changed body, by a list that saw DMARC pass.
+const SET: &str = "ARC-Seal: i=1; a=ed25519-sha256; cv=none; d=list.vouched.example; s=s;\r\n\
+    \tb=r/QPZeUdbazN7U9mg+TmMkbHutc5BfexPr8aT7rvCAuIt8P10Mxdjbk5SyOHJaFJ+3SD65Z5PCgvmG92BbayDw==\r\n\
+    ARC-Message-Signature: i=1; a=ed25519-sha256; c=relaxed/relaxed; d=list.vouched.example; s=s; h=from;\r\n\
+    \tbh=dSc1nTFvlZrnCvTOmSfMlxtfBKPYp4pvyG9hyOzjBRQ=;\r\n\
+    \tb=Wwqsi836eblqsGH5ofw6iHib/RK5HCNmN8dxNyiM+b6rDx0hamjLQlu6dPwt8/YF7OgtA/+pl3ZSJ6OWd6ycCA==\r\n\
+    ARC-Authentication-Results: i=1; list.vouched.example; dmarc=pass header.from=signed.example\r\n";
+const LIST: &str = "list.vouched.example";
 const KEY: &str = "GX9rI+FshTLGq8g4+s1ep4m+DHaykgM0A5v6iz02jWE=";
