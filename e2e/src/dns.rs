@@ -61,6 +61,10 @@ pub fn files(zones: &[Zone], server: &str, forward: &str, serial: u64) -> Vec<(S
         );
         files.push((format!("{name}.zone"), zone.file(server, serial)));
     }
+    let _ = writeln!(
+        config,
+        "{SILENT}:1053 {{\n    template ANY ANY {{\n        rcode SERVFAIL\n    }}\n}}"
+    );
     // A zone that is new is found by `reload` here, a new serial of one that is served by the `reload` of its file.
     let _ = writeln!(
         config,
@@ -69,6 +73,9 @@ pub fn files(zones: &[Zone], server: &str, forward: &str, serial: u64) -> Vec<(S
     files.push(("Corefile".to_owned(), config));
     files
 }
+
+/// A domain of which the server says that it cannot say anything (SERVFAIL).
+pub const SILENT: &str = "silent.example";
 
 #[cfg(test)]
 mod tests {

@@ -1,11 +1,11 @@
 //! Mail of other servers is judged by SPF, DKIM and DMARC: the verdicts stand in the mailbox, a forged one does not, and what
 //! the sender's or the author's domain wants refused is refused once that is chosen, without a restart. What a list has changed is taken once
-//! its word is.
+//! its word is, and of whom the DNS says nothing now is asked to come again, as is chosen.
 
 use serde_json::json;
 
 use super::desk::{Desk, as_data, header_of};
-use crate::dns::Zone;
+use crate::dns::{SILENT, Zone};
 use crate::kubectl::{Failure, Outcome};
 use crate::mail::Mail;
 use crate::mail::dialogue::Replies;
@@ -29,7 +29,12 @@ pub fn play(scene: &Scene<'_>) -> Outcome {
     desk.listener(&json!({"verification": {"spf": {"mode": "Reject"}, "dmarc": {"mode": "Enforce"}}}))?;
     desk.fail_is_refused()?;
     desk.forged_author_is_refused()?;
-    desk.list_vouches_once_it_is_trusted()?;
+    desk.strangers_and_silence_let_nothing_in()?;
+    desk.listener(&json!({"verification": {
+        "arc": {"trustedSealers": [LIST]}, "spf": {"temporaryError": "Defer"}, "dmarc": {"temporaryError": "Accept"},
+    }}))?;
+    desk.trusted_list_vouches()?;
+    desk.silence_is_judged_as_chosen()?;
     desk.listener(&json!({"verification": null}))?;
     desk.verdict_is_written()?;
     desk.same_process()
@@ -99,16 +104,47 @@ impl Desk<'_> {
         }
     }
 
-    /// The list has changed the mail, and sealed what it saw before that.
-    fn list_vouches_once_it_is_trusted(&self) -> Outcome {
-        let sealed = |name: &str| {
-            let mut mail = self.signed(&self.room.mark(name), CHANGED);
-            mail.content.splice(0..0, SET.bytes());
-            mail
-        };
-        self.brought(&sealed("a-strange-list"))?.expect(5, "550 5.7.26")?;
-        self.listener(&json!({"verification": {"arc": {"trustedSealers": [LIST]}}}))?;
-        let mail = sealed("a-trusted-list");
+    /// A list has changed the mail, and sealed what it saw before that.
+    fn sealed(&self, name: &str) -> Mail {
+        let mut mail = self.signed(&self.room.mark(name), CHANGED);
+        mail.content.splice(0..0, SET.bytes());
+        mail
+    }
+
+    /// Mail of an author of whom the DNS says nothing.
+    fn of_silence(&self, name: &str) -> Mail {
+        let mark = self.room.mark(name);
+        let content = format!("Subject: {mark}\r\nFrom: Ann <ann@{SILENT}>\r\n\r\nHello.\r\n");
+        Mail {
+            mark,
+            from: "bounce@nothing.example".to_owned(),
+            to: self.room.sender(),
+            content: content.into_bytes(),
+        }
+    }
+
+    fn strangers_and_silence_let_nothing_in(&self) -> Outcome {
+        let sealed = self.brought(&self.sealed("a-strange-list"))?;
+        sealed.expect(5, "550 5.7.26")?;
+        self.brought(&self.of_silence("refused"))?.expect(5, "451 4.4.3")
+    }
+
+    /// Of the author's domain it is taken, and says so; of the sender's it is asked to come again.
+    fn silence_is_judged_as_chosen(&self) -> Outcome {
+        let mail = self.of_silence("taken");
+        self.brought(&mail)?.expect(5, "250")?;
+        let header = header_of(&self.arrived(&mail.to, &mail)?).replace("\r\n\t", " ");
+        if !header.contains("dmarc=temperror") {
+            return Err(Failure::wrong(format!("no `dmarc=temperror`: {header}")));
+        }
+        let from = format!("MAIL FROM:<someone@{SILENT}>");
+        let to = format!("RCPT TO:<{}>", self.room.sender());
+        self.talk("", &["EHLO client.example", &from, &to])?
+            .expect(3, "451 4.4.3")
+    }
+
+    fn trusted_list_vouches(&self) -> Outcome {
+        let mail = self.sealed("a-trusted-list");
         self.brought(&mail)?.expect(5, "250")?;
         let header = header_of(&self.arrived(&mail.to, &mail)?).replace("\r\n\t", " ");
         let told = format!("{LIST} vouches for it by ARC) header.from=signed.example policy.dmarc=none");
