@@ -28,6 +28,16 @@ pub(crate) fn domains() -> Value {
     })
 }
 
+/// Of a field that has one of some names or nothing, the words of the field are told: those about the names would take their place.
+pub(crate) fn own_words(field: &mut Schema) {
+    let choices = field.get_mut("anyOf").and_then(Value::as_array_mut);
+    for choice in choices.into_iter().flatten() {
+        if let Some(choice) = choice.as_object_mut() {
+            choice.remove("description");
+        }
+    }
+}
+
 /// A length of time: one number and one unit, such as `90s`, `5m`, `4h`, `5d`. Stored as written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{HostPort, ListenerRef, Period, ServiceAccountRef, Size, host};
+use crate::common::{HostPort, ListenerRef, Period, ServiceAccountRef, Size, host, own_words};
 
 pub use self::credentials::{ClientProof, CredentialType, Credentials};
 pub use self::upstream::{CredentialsUsed, Upstream};
@@ -316,6 +316,7 @@ pub struct RouteTls {
     /// at all. Default: `Verified` for a provider (`Encrypted` for `ExchangeServer`, Postfix and Exim), otherwise
     /// `Opportunistic`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = own_words)]
     pub mode: Option<RouteTlsMode>,
     /// Whether TLS comes first (RFC 8314), in place of STARTTLS. Default: as the provider has it on that port; otherwise
     /// `false`. Not for direct.

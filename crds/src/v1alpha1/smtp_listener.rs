@@ -34,7 +34,7 @@ pub use self::service::{
     IpFamily, IpFamilyPolicy, ListenerNetworkPolicy, ListenerService, ProxyMode, ProxyProtocol, ServiceType,
     TrafficPolicy,
 };
-use crate::common::{Network, Period, SecretRef, Size};
+use crate::common::{Network, Period, SecretRef, Size, own_words};
 
 /// What is wanted of a listener.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -262,9 +262,11 @@ pub struct ListenerTls {
     /// Whether a renewed certificate of `issuerRef` or `selfSigned` has a new key. TLSA records (DANE) hold over renewals with
     /// `Never`. Default `Always`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = own_words)]
     pub key_rotation: Option<KeyRotation>,
     /// The oldest version of TLS that clients may use. Default `Tls12`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = own_words)]
     pub minimum_version: Option<TlsVersion>,
 }
 
@@ -497,8 +499,9 @@ pub struct ListenerDns {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), inner(length(min = 2, max = 64)))]
     pub resolvers: Vec<String>,
-    /// Whether they are believed when they say that an answer is proven by DNSSEC, which DANE needs. Default `Ignored`.
+    /// Whether the DNS servers are believed when they say that an answer is proven by DNSSEC, which DANE needs. Default `Ignored`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = own_words)]
     pub dnssec: Option<Dnssec>,
     /// DNSKEY records of the root, as in a zone file (`. IN DNSKEY 257 3 8 AwEAA…`), that DNSSEC is validated from with
     /// `dnssec: Validated`. Empty = those of the Internet's root that this version knows.

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::common::{SecretRef, told};
+use crate::common::{SecretRef, own_words, told};
 
 /// Rule and sentence for a tenant of Entra.
 fn tenant() -> Value {
@@ -61,6 +61,7 @@ pub struct Credentials {
     pub tenant: Option<String>,
     /// OAuthClient: how the client proves itself. Default `ClientSecret`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = own_words)]
     pub proof: Option<ClientProof>,
     /// OAuthClient, GoogleServiceAccount: where tokens are given. Default: that of the tenant, or `token_uri` of the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,6 +7,8 @@ use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use crate::common::own_words;
+
 /// Settings of the pods. A change of any of them but `serviceAccountAnnotations` replaces the pods, one at a time.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[x_kube(
@@ -100,6 +102,7 @@ pub struct Toleration {
     pub value: Option<String>,
     /// Effect of the taint; absent = every effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = own_words)]
     pub effect: Option<TaintEffect>,
     /// How long a pod stays on a node with a taint of effect `NoExecute`; absent = for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -141,6 +144,7 @@ pub struct Spread {
     pub max_skew: Option<i32>,
     /// What happens where that is impossible. Default `ScheduleAnyway`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = own_words)]
     pub when_unsatisfiable: Option<WhenUnsatisfiable>,
 }
 

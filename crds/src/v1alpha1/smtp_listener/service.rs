@@ -6,7 +6,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::Network;
+use crate::common::{Network, own_words};
 
 /// The Service in front of the pods.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -31,12 +31,15 @@ pub struct ListenerService {
     pub ip_families: Vec<IpFamily>,
     /// Whether one family is enough. Default: `SingleStack`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = own_words)]
     pub ip_family_policy: Option<IpFamilyPolicy>,
     /// Where traffic from outside goes. Default `Cluster`. With `Local` the pods see the addresses of clients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = own_words)]
     pub external_traffic_policy: Option<TrafficPolicy>,
     /// Where traffic from inside goes. Default `Cluster`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = own_words)]
     pub internal_traffic_policy: Option<TrafficPolicy>,
     /// Whose load balancer it is, where the cluster has several. It cannot be changed on a live Service.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::domains;
+use crate::common::{domains, own_words};
 
 /// How mail of strangers is judged. Clients of `relayFrom` and users are no strangers.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
@@ -73,6 +73,7 @@ pub struct DmarcCheck {
     pub mode: DmarcMode,
     /// What happens where the DNS gives no answer. Default: `Defer` where `mode` is `Enforce`, otherwise `Accept`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = own_words)]
     pub temporary_error: Option<TemporaryError>,
 }
 
