@@ -312,7 +312,7 @@ mod tests {
             (r#""x@evil.example" <x@evil.example>"#, None),
             (r#""meet @ bank.example" <x@evil.example>"#, None),
             (r#""a@b" <x@evil.example>"#, None),
-            (r#"Ann <x@evil.example>"#, None),
+            ("Ann <x@evil.example>", None),
             ("x@evil.example", None),
             (r#""ann@bank.example" <x@evil.example>, y@evil.example"#, None),
         ] {
