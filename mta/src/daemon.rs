@@ -145,7 +145,7 @@ impl Daemon {
             boot_id: draw_boot_id()?,
             live: Live::new(first),
             spool,
-            damaged: recovery.damaged + recovery.lost,
+            damaged: recovery.damaged + recovery.lost + recovery.vanished.len() as u64,
             metrics: Arc::new(Metrics::new()),
             lifecycle: Lifecycle::new(),
         };
@@ -484,6 +484,13 @@ fn tell(recovery: &Recovery) {
             damaged = recovery.damaged,
             lost = recovery.lost,
             "the spool has damage that a crash does not explain: check the device"
+        );
+    }
+    if !recovery.vanished.is_empty() {
+        tracing::error!(
+            messages = recovery.vanished.len(),
+            "messages that were accepted are in no segment of the spool any more: its files were removed, cut off or replaced by \
+             older ones; put them back before anything else is tried"
         );
     }
     tracing::info!(

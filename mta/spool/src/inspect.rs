@@ -1,7 +1,8 @@
 //! A spool that nobody runs: what is in it, whether it is whole, and its repair.
 //!
 //! ```text
-//!   Inspector::open ─► lock (nobody writes) ─► the same recovery as a start, on a file system that takes no writes
+//!   Inspector::open ─► lock (nobody writes) ─► the same recovery as a start, on a file system that takes no writes,
+//!                      and a second one that reads all of the log, for its damage
 //!   repair          ─► copies of the damaged files aside ─► a real start ─► survivors copied out of damaged segments
 //! ```
 
@@ -9,10 +10,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::checkpoint;
 use crate::errors::{OpenError, ReadError};
+use crate::io::Io;
 use crate::io::readonly::ReadOnly;
-use crate::io::{Disk, Io};
 use crate::keeper::Keeper;
 use crate::message::{self, Message};
 use crate::recovery::{Trust, recover};
@@ -25,7 +25,6 @@ use crate::types::{Damage, EntryId, FromCheckpoint, Options, Recovery, SealState
 pub struct Inspector {
     shared: Shared,
     report: Recovery,
-    checkpoint: FromCheckpoint,
 }
 
 impl Inspector {
@@ -41,8 +40,8 @@ impl Inspector {
         let lock = io
             .lock(&dir.join("lock"))?
             .ok_or_else(|| OpenError::Locked(dir.display().to_string()))?;
-        let recovered = recover(io.as_ref(), dir, Trust::Log)?;
-        let checkpoint = checkpoint::check(io.as_ref(), dir, recovered.uuid, &recovered.index);
+        let log = recover(io.as_ref(), dir, Trust::Log)?.report;
+        let recovered = recover(io.as_ref(), dir, Trust::Checkpoint)?;
         let shared = Shared::new(
             (io, dir.to_path_buf(), lock),
             recovered.uuid,
@@ -53,8 +52,12 @@ impl Inspector {
         );
         Ok(Self {
             shared,
-            report: recovered.report,
-            checkpoint,
+            report: Recovery {
+                torn_tail: log.torn_tail,
+                damaged: log.damaged,
+                damage: log.damage,
+                ..recovered.report
+            },
         })
     }
 
@@ -73,14 +76,15 @@ impl Inspector {
         self.shared.index().formats()
     }
 
-    /// What reading the log found.
+    /// What a start would find, and what reading all of the log found.
     pub fn report(&self) -> &Recovery {
         &self.report
     }
 
-    /// Whether the next start can use the checkpoint of the index. Nothing here relies on it: all was read from the log.
+    /// Whether the next start uses the checkpoint of the index. What it has is shown here as well: it knows messages that lie in the
+    /// log behind damage.
     pub fn checkpoint(&self) -> FromCheckpoint {
-        self.checkpoint
+        self.report.checkpoint
     }
 
     /// All entries, oldest id first.
@@ -112,6 +116,8 @@ pub struct Repaired {
     pub lost: Vec<EntryId>,
     /// Where nothing could be read: what was written there is lost, and nothing says what it was.
     pub damage: Vec<Damage>,
+    /// Entries that the checkpoint had, and that were in no segment.
+    pub vanished: Vec<EntryId>,
     /// Entries that are there.
     pub kept: usize,
 }
@@ -121,7 +127,7 @@ pub struct Repaired {
 /// still can. Nothing is done to a spool that is whole. Errors: as of opening; or a copy cannot be
 /// made, and then nothing was changed.
 pub fn repair(dir: &Path, options: &Options) -> Result<Repaired, OpenError> {
-    let (segments, damage, lost, format) = {
+    let (segments, damage, lost, vanished, blank, format) = {
         let seen = Inspector::open(dir)?;
         let mut segments: Vec<u32> = seen.report.damage.iter().map(|place| place.segment).collect();
         let unreadable = |entry: &Summary| seen.verify(entry.id).is_err();
@@ -133,16 +139,37 @@ pub fn repair(dir: &Path, options: &Options) -> Result<Repaired, OpenError> {
             index.segments.get(&home).map(|segment| segment.number)
         });
         segments.extend(homes);
+        segments.extend(&seen.report.headless);
+        let used = index.numbers();
+        let blank = seen
+            .report
+            .headless
+            .iter()
+            .filter(|number| !used.contains(number));
+        let blank: Vec<u32> = blank.copied().collect();
         segments.sort_unstable();
         segments.dedup();
-        (segments, seen.report.damage.clone(), lost, index.newest_format())
+        let vanished = seen.report.vanished.clone();
+        let format = index.newest_format();
+        (
+            segments,
+            seen.report.damage.clone(),
+            lost,
+            vanished,
+            blank,
+            format,
+        )
     };
     let options = &Options {
         write_format: format,
         ..options.clone()
     };
     let copies = set_aside(dir, &segments)?;
-    let (spool, _) = Spool::open_by(Arc::new(Disk), dir, options, Trust::Log)?;
+    for number in blank {
+        // Nothing can be had from it, and there is a copy.
+        std::fs::remove_file(segments_dir(dir).join(segment_name(number)))?;
+    }
+    let (spool, _) = Spool::open(dir, options)?;
     for id in &lost {
         if let Err(error) = spool.finish(*id) {
             tracing::warn!(entry = %id, %error, "a lost entry stays known: another spool has a part in it");
@@ -155,6 +182,7 @@ pub fn repair(dir: &Path, options: &Options) -> Result<Repaired, OpenError> {
     Ok(Repaired {
         copies,
         damage,
+        vanished,
         kept: spool.entries().len(),
         lost,
     })

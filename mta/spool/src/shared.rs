@@ -194,7 +194,7 @@ impl Shared {
 
     /// The same; `None` while one is written.
     pub fn idle_marks(&self) -> Option<Marks> {
-        self.marks.try_lock().ok().map(|marks| *marks)
+        self.marks.try_lock().ok().map(|marks| marks.clone())
     }
 
     /// Says that not everything that is in the index is in the log.

@@ -126,15 +126,6 @@ impl Spool {
 
     /// [`Spool::open`] on another file system.
     pub fn open_on(io: Arc<dyn Io>, dir: &Path, options: &Options) -> Result<(Self, Recovery), OpenError> {
-        Self::open_by(io, dir, options, Trust::Checkpoint)
-    }
-
-    pub(crate) fn open_by(
-        io: Arc<dyn Io>,
-        dir: &Path,
-        options: &Options,
-        trust: Trust,
-    ) -> Result<(Self, Recovery), OpenError> {
         let lock = make_dirs(io.as_ref(), dir)?;
         let lock = io
             .lock(&lock)?
@@ -146,7 +137,7 @@ impl Spool {
         }
         let volume = io.space(dir)?;
         let segment_size = segment_size(options, volume.total)?;
-        let recovered = recover(io.as_ref(), dir, trust)?;
+        let recovered = recover(io.as_ref(), dir, Trust::Checkpoint)?;
         let keep_free = (volume.total / 50).clamp(64 * 1024, 256 << 20);
         let shared = Arc::new(Shared::new(
             (io, dir.to_path_buf(), lock),
@@ -157,7 +148,10 @@ impl Spool {
             recovered.next,
         ));
         shared.known_damaged(recovered.lost);
-        shared.marks().batch = recovered.checkpoint.unwrap_or(0);
+        if let Some(used) = recovered.checkpoint {
+            let mut marks = shared.marks();
+            (marks.batch, marks.named) = (used.batch, used.named);
+        }
         first_segment(&shared)?;
         let (committer, keeper) = (
             Committer::new(Arc::clone(&shared)),

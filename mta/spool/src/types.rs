@@ -229,6 +229,11 @@ pub struct Recovery {
     /// Entries whose body file is missing or short: a fault of the device. Alert on it. They are there, see
     /// [`crate::Body::is_lost`], but for those that are held for another spool.
     pub lost: u64,
+    /// Entries that the checkpoint of the index has, and that are in no segment: files were removed, cut off or replaced by older
+    /// ones. They are not there any more. Alert on it.
+    pub vanished: Vec<EntryId>,
+    /// Segments whose first block is damaged; they count in `damaged`.
+    pub headless: Vec<u32>,
     /// Body files removed that no acknowledged message refers to.
     pub orphans: u64,
     /// What became of the checkpoint of the index.

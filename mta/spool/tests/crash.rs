@@ -241,6 +241,7 @@ fn verify(load: &Load, log: &[Op], ops: usize, seed: u64) {
         log.get(ops.saturating_sub(1)).map(kind)
     );
     assert_eq!((recovery.damaged, recovery.lost), (0, 0), "{at}");
+    assert_eq!(recovery.vanished, [], "{at}");
     let marks = log[..ops]
         .iter()
         .filter_map(|op| if let Op::Mark(n) = op { Some(*n) } else { None });

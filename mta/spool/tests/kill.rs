@@ -63,6 +63,7 @@ fn what_a_killed_process_committed_is_there() {
         };
         let (spool, recovery) = Spool::open(dir.path(), &options).unwrap();
         assert_eq!((recovery.damaged, recovery.lost), (0, 0), "round {round}");
+        assert_eq!(recovery.vanished, [], "round {round}");
         for (id, len) in &must {
             let mut message = spool
                 .read(*id)

@@ -46,7 +46,7 @@ pub fn check(directory: &Path, json: bool) -> ExitCode {
             progress.step();
         }
         let report = spool.report();
-        let whole = unreadable.is_empty() && report.damaged == 0 && report.lost == 0;
+        let whole = is_whole(report, &unreadable);
         if json {
             say(&format_args!("{}", checked(spool, entries.len(), &unreadable)));
         } else {
@@ -56,10 +56,14 @@ pub fn check(directory: &Path, json: bool) -> ExitCode {
     })
 }
 
+fn is_whole(report: &Recovery, unreadable: &[(EntryId, String)]) -> bool {
+    unreadable.is_empty() && report.vanished.is_empty() && report.damaged == 0 && report.lost == 0
+}
+
 /// Repairs, with copies of what is changed.
 pub fn repair(directory: &Path) -> ExitCode {
     match repair_spool(directory, &Options::default()) {
-        Ok(done) if done.copies.is_empty() && done.lost.is_empty() => {
+        Ok(done) if done.copies.is_empty() && done.lost.is_empty() && done.vanished.is_empty() => {
             say(&format_args!(
                 "nothing to repair: {} messages, all whole",
                 done.kept
@@ -76,13 +80,16 @@ pub fn repair(directory: &Path) -> ExitCode {
                     place.segment, place.from, place.to
                 ));
             }
+            for id in &done.vanished {
+                say(&format_args!("vanished: {id} is in no segment any more"));
+            }
             for lost in &done.lost {
                 say(&format_args!("lost: {lost} cannot be read and was taken out"));
             }
             say(&format_args!(
                 "repaired: {} messages are there, {} that are known by name were lost, {} places were damaged",
                 done.kept,
-                done.lost.len(),
+                done.lost.len() + done.vanished.len(),
                 done.damage.len()
             ));
             ExitCode::SUCCESS
@@ -242,13 +249,14 @@ fn checked(spool: &Inspector, entries: usize, unreadable: &[(EntryId, String)]) 
         .damage
         .iter()
         .map(|place| json!({"segment": place.segment, "from": place.from, "to": place.to}));
+    let vanished = report.vanished.iter().map(ToString::to_string);
     let unreadable = unreadable
         .iter()
         .map(|(id, error)| json!({"id": id.to_string(), "error": error}));
     json!({
         "spool": spool.uuid().to_string(), "sealed": spool.seal_state().sealed, "entries": entries,
         "segments": report.segments, "formats": spool.formats(), "damaged": report.damaged,
-        "damage": damage.collect::<Vec<_>>(), "lost": report.lost, "orphans": report.orphans, "tornTail": report.torn_tail,
+        "damage": damage.collect::<Vec<_>>(), "headless": report.headless, "vanished": vanished.collect::<Vec<_>>(), "lost": report.lost, "orphans": report.orphans, "tornTail": report.torn_tail,
         "checkpoint": spool.checkpoint().name(),
         "unreadable": unreadable.collect::<Vec<_>>(),
     })
@@ -267,6 +275,14 @@ fn tell(spool: &Inspector, entries: usize, report: &Recovery, unreadable: &[(Ent
             place.segment, place.from, place.to
         ));
     }
+    for number in &report.headless {
+        say(&format_args!("damaged: segment {number:08}, its first block"));
+    }
+    for id in &report.vanished {
+        say(&format_args!(
+            "vanished: {id} was accepted, and is in no segment: a file was removed, cut off or replaced by an older one"
+        ));
+    }
     for (id, error) in unreadable {
         say(&format_args!("unreadable: {id}: {error}"));
     }
@@ -276,7 +292,7 @@ fn tell(spool: &Inspector, entries: usize, report: &Recovery, unreadable: &[(Ent
             report.lost
         ));
     }
-    if report.torn_tail {
+    if report.torn_tail && report.vanished.is_empty() {
         say(&format_args!(
             "the last write was cut off; nothing of it was ever acknowledged"
         ));
@@ -294,7 +310,7 @@ fn tell(spool: &Inspector, entries: usize, report: &Recovery, unreadable: &[(Ent
             other.name()
         )),
     }
-    let whole = report.damaged == 0 && report.lost == 0 && unreadable.is_empty();
+    let whole = is_whole(report, unreadable);
     say(&format_args!(
         "{}",
         if whole {

@@ -1,13 +1,24 @@
 //! The first block: whose checkpoint it is, up to where it goes, and what is not about one entry.
 
+use std::collections::HashSet;
+
 use crate::format::BLOCK_U32;
 use crate::format::codec::{Reader, Writer};
 use crate::index::{Epoch, Index, Tail};
 use crate::shared::Counters;
 use crate::types::{Damage, SealState, SpoolUuid};
 
-/// Version of the file. Another one is not read: the log is.
-const VERSION: u32 = 1;
+/// Version of the file. Another one is not read: the log is. The first one did not name the files of the segments.
+const VERSION: u32 = 2;
+const NAMELESS: u32 = 1;
+
+/// A segment in use at the time of a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named {
+    pub epoch: Epoch,
+    /// Its file; 0 if the checkpoint does not say.
+    pub number: u32,
+}
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +28,10 @@ pub struct Head {
     pub next: Counters,
     pub next_entry: u64,
     pub seal: SealState,
+    /// The file of the tail; 0 if it is not said.
+    pub tail_number: u32,
     /// Segments to which nothing is written any more.
-    pub closed: Vec<Epoch>,
+    pub closed: Vec<Named>,
     pub damage: Vec<(Epoch, Damage)>,
 }
 
@@ -41,8 +54,15 @@ impl Head {
             .iter()
             .filter(|(_, segment)| segment.used > BLOCK_U32);
         let closed = begun
-            .map(|(epoch, _)| epoch)
-            .filter(|epoch| **epoch != tail.epoch);
+            .map(|(epoch, segment)| Named {
+                epoch: *epoch,
+                number: segment.number,
+            })
+            .filter(|named| named.epoch != tail.epoch);
+        let tail_number = index
+            .segments
+            .get(&tail.epoch)
+            .map_or(0, |segment| segment.number);
         let damage = index.damage.iter().filter(|(epoch, _)| index.exists(*epoch));
         Some(Self {
             uuid,
@@ -50,7 +70,8 @@ impl Head {
             next,
             next_entry: index.next_entry,
             seal: index.seal,
-            closed: closed.copied().collect(),
+            tail_number,
+            closed: closed.collect(),
             damage: damage.copied().collect(),
         })
     }
@@ -68,9 +89,11 @@ impl Head {
         }
         out.u8(u8::from(self.seal.sealed));
         out.u64(self.seal.number);
+        out.u32(self.tail_number);
         out.count(self.closed.len());
-        for epoch in &self.closed {
-            out.u32(*epoch);
+        for named in &self.closed {
+            out.u32(named.epoch);
+            out.u32(named.number);
         }
         out.count(self.damage.len());
         for (epoch, place) in &self.damage {
@@ -83,14 +106,29 @@ impl Head {
 
     pub fn decode(payload: &[u8]) -> Result<Self, HeadError> {
         let mut input = Reader(payload);
-        if input.u32().ok_or(HeadError::Damaged)? != VERSION {
+        let version = input.u32().ok_or(HeadError::Damaged)?;
+        if ![VERSION, NAMELESS].contains(&version) {
             return Err(HeadError::Version);
         }
-        fields(&mut input).ok_or(HeadError::Damaged)
+        fields(&mut input, version == VERSION).ok_or(HeadError::Damaged)
+    }
+
+    /// All segments in use, the tail last.
+    pub fn named(&self) -> impl Iterator<Item = Named> {
+        let tail = Named {
+            epoch: self.tail.epoch,
+            number: self.tail_number,
+        };
+        self.closed.iter().copied().chain([tail])
+    }
+
+    /// The files of the segments in use.
+    pub fn numbers(&self) -> HashSet<u32> {
+        self.named().map(|named| named.number).collect()
     }
 }
 
-fn fields(input: &mut Reader<'_>) -> Option<Head> {
+fn fields(input: &mut Reader<'_>, with_names: bool) -> Option<Head> {
     let uuid = input.uuid()?;
     let tail = Tail {
         batch: input.u64()?,
@@ -108,8 +146,16 @@ fn fields(input: &mut Reader<'_>) -> Option<Head> {
         sealed: input.u8()? == 1,
         number: input.u64()?,
     };
+    let number = |input: &mut Reader<'_>| if with_names { input.u32() } else { Some(0) };
+    let tail_number = number(input)?;
     let count = input.count(4)?;
-    let closed = (0..count).map(|_| input.u32()).collect::<Option<_>>()?;
+    let mut closed = Vec::new();
+    for _ in 0..count {
+        closed.push(Named {
+            epoch: input.u32()?,
+            number: number(input)?,
+        });
+    }
     let count = input.count(16)?;
     let damage = (0..count).map(|_| damage(input)).collect::<Option<_>>()?;
     input.0.is_empty().then_some(Head {
@@ -118,6 +164,7 @@ fn fields(input: &mut Reader<'_>) -> Option<Head> {
         next,
         next_entry,
         seal,
+        tail_number,
         closed,
         damage,
     })
@@ -136,6 +183,10 @@ fn damage(input: &mut Reader<'_>) -> Option<(Epoch, Damage)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const fn named(epoch: Epoch, number: u32) -> Named {
+        Named { epoch, number }
+    }
 
     #[test]
     fn a_head_reads_back_and_another_version_does_not() {
@@ -157,7 +208,8 @@ mod tests {
                 sealed: true,
                 number: 2,
             },
-            closed: vec![1, 3],
+            tail_number: 2,
+            closed: vec![named(1, 7), named(3, 5)],
             damage: vec![(
                 1,
                 Damage {
@@ -168,9 +220,10 @@ mod tests {
             )],
         };
         let mut bytes = head.encode();
+        assert_eq!(head.numbers(), HashSet::from([7, 5, 2]));
         assert_eq!(Head::decode(&bytes), Ok(head));
         assert_eq!(Head::decode(&bytes[..bytes.len() - 1]), Err(HeadError::Damaged));
-        bytes[0] += 1;
+        bytes[0] += 7;
         assert_eq!(Head::decode(&bytes), Err(HeadError::Version));
     }
 }

@@ -11,7 +11,7 @@ use crate::format::record::Owner;
 use crate::handover::target::Target;
 use crate::index::{Entry, Epoch, Index, Transfer};
 use crate::io::Io;
-use crate::types::{FromCheckpoint, SpoolUuid};
+use crate::types::{EntryId, FromCheckpoint, SpoolUuid};
 
 /// A checkpoint whose head was read.
 #[derive(Debug)]
@@ -41,25 +41,6 @@ pub fn open(io: &dyn Io, dir: &Path, uuid: Option<SpoolUuid>) -> Result<Checkpoi
     }
 }
 
-/// Whether a start could use the checkpoint, of a spool whose index was read from the log.
-pub fn check(io: &dyn Io, dir: &Path, uuid: SpoolUuid, index: &Index) -> FromCheckpoint {
-    let checkpoint = match open(io, dir, Some(uuid)) {
-        Ok(checkpoint) => checkpoint,
-        Err(why) => return why,
-    };
-    if index
-        .tail
-        .is_none_or(|tail| tail.batch < checkpoint.head.tail.batch)
-    {
-        return FromCheckpoint::Stale;
-    }
-    if checkpoint.reads_to_the_end() {
-        FromCheckpoint::Used
-    } else {
-        FromCheckpoint::Damaged
-    }
-}
-
 /// Removes what must not be used later, and what was left half written.
 pub fn remove(io: &dyn Io, dir: &Path) -> io::Result<()> {
     for name in [TEMPORARY, FILE] {
@@ -72,18 +53,18 @@ pub fn remove(io: &dyn Io, dir: &Path) -> io::Result<()> {
 }
 
 impl Checkpoint {
-    fn reads_to_the_end(mut self) -> bool {
-        let mut count = 0;
+    /// The entries that it has; `None`: it is not whole.
+    pub fn ids(mut self) -> Option<Vec<EntryId>> {
+        let mut ids = Vec::new();
         loop {
-            let read = match self.blocks.next() {
-                None | Some((Kind::Head, _)) => None,
-                Some((Kind::Entries, payload)) => content::entries(payload).map(|entries| entries.len()),
-                Some((Kind::Releases, payload)) => content::releases(payload).map(|_| 0),
-                Some((Kind::Tombs, payload)) => content::tombs(payload).map(|_| 0),
-                Some((Kind::End, payload)) => return Reader(payload).u64() == Some(count),
-            };
-            let Some(entries) = read else { return false };
-            count += entries as u64;
+            match self.blocks.next()? {
+                (Kind::Head, _) => return None,
+                (Kind::Entries, payload) => {
+                    ids.extend(content::entries(payload)?.into_iter().map(|(id, _)| id));
+                }
+                (Kind::Releases | Kind::Tombs, _) => {}
+                (Kind::End, payload) => return (Reader(payload).u64()? == ids.len() as u64).then_some(ids),
+            }
         }
     }
 

@@ -44,8 +44,8 @@ mod load;
 mod tests;
 mod write;
 
-pub use head::Head;
-pub use load::{Checkpoint, check, open, remove};
+pub use head::{Head, Named};
+pub use load::{Checkpoint, open, remove};
 pub use write::{Marks, Writing, now};
 
 /// Name of the file in the spool's directory.

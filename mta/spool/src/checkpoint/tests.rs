@@ -97,6 +97,7 @@ fn seen(index: &Index) -> Seen {
 fn with_and_without(volume: &Memory, other: &Memory) -> (Recovered, Recovered) {
     let with = recover(volume, Path::new(DIR), Trust::Checkpoint).unwrap();
     let without = recover(other, Path::new(DIR), Trust::Log).unwrap();
+    assert_eq!(with.report.vanished, [], "nobody took anything");
     (with, without)
 }
 
@@ -451,6 +452,11 @@ fn a_checkpoint_that_cannot_be_used_is_told_removed_and_missed_by_nobody() {
     older.create(&path(FILE)).unwrap().write_at(&newer.1, 0).unwrap();
     let found = recover(&older, Path::new(DIR), Trust::Checkpoint).unwrap();
     assert_eq!(found.report.checkpoint, FromCheckpoint::Stale);
+    assert_eq!(
+        found.report.vanished.len(),
+        1,
+        "what only the checkpoint has is told"
+    );
 }
 
 #[test]

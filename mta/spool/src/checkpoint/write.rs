@@ -1,9 +1,10 @@
 //! Writing a checkpoint, a piece at a time, while mail comes in. See the module above.
 
+use std::collections::HashSet;
 use std::io;
 use std::ops::Bound;
-use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
 
 use super::blocks::{BlockWriter, Kind};
 use super::content::{Entries, Release, encode_tombs, put_release};
@@ -25,12 +26,15 @@ const MOST_OTHERS: usize = if cfg!(test) { 2 } else { 512 };
 const ROOM: u64 = 64;
 
 /// Where the last checkpoint ended.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Marks {
     /// The last batch in it.
     pub batch: u64,
     /// Segments begun since the start until then.
     pub rolled: u64,
+    /// The files of the segments that it has in use. None of them is removed while it is the last one: a start would take
+    /// that for a loss.
+    pub named: Arc<HashSet<u32>>,
 }
 
 /// A checkpoint being written. Dropping it leaves nothing.
@@ -68,6 +72,7 @@ impl<'a> Writing<'a> {
             let began = Marks {
                 batch: head.tail.batch,
                 rolled: index.rolled,
+                named: Arc::new(head.numbers()),
             };
             (head, began, counts(&index), index.entries.len())
         };
@@ -189,7 +194,7 @@ impl<'a> Writing<'a> {
         let (io, dir) = (&self.shared.io, &self.shared.dir);
         io.rename(&dir.join(TEMPORARY), &dir.join(FILE))?;
         io.sync_dir(dir)?;
-        *self.marks = self.began;
+        *self.marks = self.began.clone();
         Ok(true)
     }
 }

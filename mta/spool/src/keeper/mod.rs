@@ -218,15 +218,19 @@ impl Keeper {
         Ok(())
     }
 
+    /// Removes the files of segments that are too many, but for those that the checkpoint still has in use.
     fn remove_surplus(&self) {
+        let Some(marks) = self.shared.idle_marks() else {
+            return;
+        };
         loop {
             let surplus = {
                 let mut index = self.shared.index();
-                if index.free.len() > MOST_FREE {
-                    index.free.pop()
-                } else {
-                    None
-                }
+                let mut free = index.free.iter();
+                let unnamed = free.rposition(|free| !marks.named.contains(&free.number));
+                unnamed
+                    .filter(|_| index.free.len() > MOST_FREE)
+                    .map(|at| index.free.remove(at))
             };
             let Some(free) = surplus else { return };
             let path = self.shared.segments_dir().join(segment_name(free.number));

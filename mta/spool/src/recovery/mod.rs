@@ -11,7 +11,7 @@ mod files;
 mod identity;
 mod since;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,6 +30,8 @@ use crate::shared::{Counters, blobs_dir, segments_dir};
 use crate::types::{Damage, EntryId, FromCheckpoint, Ownership, Recovery, SpoolUuid};
 use crate::window::Window;
 
+/// So many entries that vanished are told one by one.
+const MOST_TOLD: usize = 1000;
 /// Written at once when the end of a segment is erased.
 const ZEROS: u32 = 256 << 10;
 
@@ -41,8 +43,24 @@ pub struct Recovered {
     pub report: Recovery,
     /// Entries without their body.
     pub lost: Vec<EntryId>,
-    /// The last batch of the checkpoint that was used.
-    pub checkpoint: Option<u64>,
+    /// The checkpoint that was used.
+    pub checkpoint: Option<UsedCheckpoint>,
+}
+
+/// What has to be known of a checkpoint that was used.
+#[derive(Clone, Debug)]
+pub struct UsedCheckpoint {
+    /// Its last batch.
+    pub batch: u64,
+    /// The files of the segments that it has in use.
+    pub named: Arc<HashSet<u32>>,
+}
+
+/// What a checkpoint says that does not fit the log.
+#[derive(Debug)]
+struct Expected {
+    batch: u64,
+    entries: Vec<EntryId>,
 }
 
 struct Reading<'a> {
@@ -54,6 +72,10 @@ struct Reading<'a> {
     report: Recovery,
     /// The first batch that the checkpoint does not have.
     since: u64,
+    used: Option<UsedCheckpoint>,
+    /// Uses of segments that the checkpoint has, and the disk has not.
+    gone: Vec<Epoch>,
+    expected: Option<Expected>,
 }
 
 /// How to open.
@@ -89,6 +111,9 @@ pub fn recover(io: &dyn Io, dir: &Path, trust: Trust) -> Result<Recovered, OpenE
         },
         report: Recovery::default(),
         since: 0,
+        used: None,
+        gone: Vec::new(),
+        expected: None,
     };
     let files = reading.files()?;
     let uuid = reading.uuid.map_or_else(new_uuid, Ok)?;
@@ -113,7 +138,7 @@ pub fn recover(io: &dyn Io, dir: &Path, trust: Trust) -> Result<Recovered, OpenE
         index,
         next,
         report,
-        since,
+        used,
         ..
     } = reading;
     Ok(Recovered {
@@ -122,7 +147,7 @@ pub fn recover(io: &dyn Io, dir: &Path, trust: Trust) -> Result<Recovered, OpenE
         next,
         report,
         lost,
-        checkpoint: since.checked_sub(1),
+        checkpoint: used,
     })
 }
 
@@ -177,6 +202,7 @@ impl Reading<'_> {
         self.next.epoch = self.next.epoch.max(u64::from(file.epoch) + 1);
         let Some(header) = &file.header else {
             self.report.damaged += 1;
+            self.report.headless.push(file.number);
             return Ok(());
         };
         if *self.uuid.get_or_insert(header.uuid) != header.uuid {
@@ -205,6 +231,9 @@ impl Reading<'_> {
             Err(why) => {
                 self.report.checkpoint = why;
                 self.index = Index::default();
+                if why == FromCheckpoint::Stale {
+                    self.expected = self.expected(uuid);
+                }
                 if why != FromCheckpoint::Missing {
                     tracing::warn!(reason = ?why, "the checkpoint of the index cannot be used: everything is read");
                     checkpoint::remove(self.io, self.dir)?;
@@ -212,6 +241,13 @@ impl Reading<'_> {
                 Ok(None)
             }
         }
+    }
+
+    /// What the checkpoint has, to be compared with what the log has.
+    fn expected(&self, uuid: SpoolUuid) -> Option<Expected> {
+        let checkpoint = checkpoint::open(self.io, self.dir, Some(uuid)).ok()?;
+        let batch = checkpoint.head.tail.batch;
+        checkpoint.ids().map(|entries| Expected { batch, entries })
     }
 
     fn fill(
@@ -227,6 +263,7 @@ impl Reading<'_> {
             let size = file.size;
             segments.insert(file.epoch, Segment::fresh(file.free(), size));
         }
+        self.gone = since.gone;
         let mut parts = Vec::new();
         for (file, part) in since.open {
             let used = u32::try_from(part.from).unwrap_or(u32::MAX);
@@ -241,12 +278,16 @@ impl Reading<'_> {
             self.index.add_free(file.free());
         }
         self.index.active = Some(head.tail.epoch).filter(|epoch| self.index.exists(*epoch));
-        for (epoch, place) in head.damage {
+        for (epoch, place) in head.damage.iter().copied() {
             if self.index.exists(epoch) {
                 self.damaged(epoch, place);
             }
         }
         self.since = head.tail.batch + 1;
+        self.used = Some(UsedCheckpoint {
+            batch: head.tail.batch,
+            named: Arc::new(head.numbers()),
+        });
         self.next.entry = self.next.entry.max(head.next.entry);
         self.next.epoch = self.next.epoch.max(head.next.epoch);
         self.next.batch = self.next.batch.max(head.next.batch);
@@ -299,6 +340,7 @@ impl Reading<'_> {
             }
             self.apply(part.epoch, scanned);
         }
+        self.vanished();
         self.index.drop_ended();
         let active = self.index.active;
         if self.index.damage.iter().any(|(epoch, _)| Some(*epoch) == active) {
@@ -308,6 +350,23 @@ impl Reading<'_> {
         self.next.entry = self.next.entry.max(self.index.next_entry);
         self.index.dead_blobs.clear();
         Ok(())
+    }
+
+    /// Finds what was acknowledged and is not there: messages whose segment is gone, and those that only the checkpoint has where the
+    /// log ends before it. Some of them may have been delivered since; nothing is left that says so.
+    fn vanished(&mut self) {
+        let entries = self.index.entries.iter();
+        let gone = entries.filter(|(_, entry)| self.gone.contains(&entry.home.epoch));
+        let mut vanished: Vec<EntryId> = gone.map(|(id, _)| id).collect();
+        let end = self.index.tail.map_or(0, |tail| tail.batch);
+        if let Some(expected) = self.expected.take_if(|expected| end < expected.batch) {
+            let ids = expected.entries.into_iter();
+            vanished.extend(ids.filter(|id| self.index.entries.get(*id).is_none()));
+        }
+        for id in vanished.iter().take(MOST_TOLD) {
+            tracing::error!(entry = %id, "an entry that was acknowledged is in no segment any more");
+        }
+        self.report.vanished = vanished;
     }
 
     fn apply(&mut self, epoch: Epoch, scanned: Scan) {

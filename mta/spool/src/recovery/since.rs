@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::files::SegmentFile;
 use super::{Part, read};
-use crate::checkpoint::Head;
+use crate::checkpoint::{Head, Named};
 use crate::format::BLOCK;
 use crate::format::frame::{FRAME, Frame};
-use crate::index::Tail;
+use crate::index::{Epoch, Tail};
 use crate::window::{Bytes as _, Window};
 
 /// A segment in use has a record in its first so many octets, unless all of them are damaged.
@@ -22,6 +22,8 @@ pub struct Since {
     /// To be read, with what is to be read of them; in order.
     pub open: Vec<(SegmentFile, Part)>,
     pub free: Vec<SegmentFile>,
+    /// Uses of segments that the checkpoint has, and whose file is not there, or is of an earlier use.
+    pub gone: Vec<Epoch>,
 }
 
 /// Sorts the segments. `None`: the checkpoint is not of this state of the log. Errors: a segment cannot be read.
@@ -29,9 +31,8 @@ pub fn since(head: &Head, files: &[SegmentFile]) -> io::Result<Option<Since>> {
     let tail = head.tail;
     let mut since = Since::default();
     let mut hidden = Vec::new();
-    let (mut found, mut later) = (false, false);
+    let mut found = false;
     for file in files {
-        later |= file.epoch > tail.epoch;
         if file.epoch == tail.epoch {
             if !holds(file, &tail)? {
                 return Ok(None);
@@ -43,7 +44,9 @@ pub fn since(head: &Head, files: &[SegmentFile]) -> io::Result<Option<Since>> {
                 first: tail.batch,
             };
             since.open.push((file.clone(), part));
-        } else if head.closed.contains(&file.epoch) && file.first.is_none_or(|first| first <= tail.batch) {
+        } else if head.closed.iter().any(|named| named.epoch == file.epoch)
+            && file.first.is_none_or(|first| first <= tail.batch)
+        {
             since.closed.push(file.clone());
         } else if let Some(first) = file.first {
             since.open.push((file.clone(), whole(file, first)));
@@ -58,8 +61,24 @@ pub fn since(head: &Head, files: &[SegmentFile]) -> io::Result<Option<Since>> {
         .open
         .iter()
         .any(|(_, part)| part.first < tail.batch || (part.first == tail.batch && part.epoch != tail.epoch));
-    // The tail may have been used again since, but only together with a later one.
+    // The tail may have been used again since, but only once there was a later batch behind it.
+    let later = since
+        .open
+        .iter()
+        .any(|(file, part)| file.epoch > tail.epoch && part.first > tail.batch);
+    since.gone = head
+        .named()
+        .filter(|named| is_gone(*named, files))
+        .map(|named| named.epoch)
+        .collect();
     Ok(((found || later) && !older).then_some(since))
+}
+
+/// Such a file is neither removed nor used again without a later use of it to show: somebody else took it, or the disk lost it.
+fn is_gone(named: Named, files: &[SegmentFile]) -> bool {
+    let is_there = |file: &SegmentFile| file.epoch == named.epoch;
+    let used_again = |file: &SegmentFile| file.number == named.number && file.epoch > named.epoch;
+    named.number != 0 && !files.iter().any(|file| is_there(file) || used_again(file))
 }
 
 /// Segments that do not begin with a record: free, unless that record is damaged.
