@@ -93,8 +93,9 @@ fn a_spool_is_listed_read_checked_and_repaired() {
     let checked: serde_json::Value = serde_json::from_slice(&checked.stdout).unwrap();
     assert_eq!(
         (checked["damaged"].as_u64(), checked["entries"].as_u64()),
-        (Some(1), Some(2))
+        (Some(1), Some(3))
     );
+    assert_eq!(checked["unreadable"][0]["id"], ids[1]);
 
     let repaired = tool(&["repair"], at);
     assert!(repaired.status.success(), "{}", text(&repaired.stderr));
@@ -104,6 +105,7 @@ fn a_spool_is_listed_read_checked_and_repaired() {
         "{said}"
     );
     assert!(said.contains("damaged: segment "), "{said}");
+    assert!(said.contains(&format!("lost: {}", ids[1])), "{said}");
     assert!(tool(&["check"], at).status.success());
 }
 
