@@ -4,6 +4,7 @@ pub mod autoscaled;
 pub mod away;
 pub mod clock;
 pub mod confirmed;
+pub mod contested;
 pub mod deletion;
 pub mod drift;
 pub mod faults;
@@ -20,6 +21,7 @@ pub mod stale;
 pub mod state;
 pub mod storage;
 pub mod surroundings;
+pub mod told;
 pub mod uninstalled;
 pub mod unsatisfiable;
 pub mod versions;
@@ -54,6 +56,7 @@ pub fn all(references: &[Arc<Reference>], exhaustive: bool) -> Said<Vec<Case>> {
     cases.extend(clock::cases(of(Operation::Rename)?));
     cases.extend(rivals::cases());
     cases.extend(confirmed::cases());
+    cases.extend(contested::cases(created));
     cases.extend(storage::cases(created));
     cases.extend(mistyped::cases());
     cases.extend(autoscaled::cases(
@@ -66,6 +69,7 @@ pub fn all(references: &[Arc<Reference>], exhaustive: bool) -> Said<Vec<Case>> {
     cases.extend(versions::cases(of(Operation::Create)?, of(Operation::Rename)?));
     cases.extend(webhooks::cases());
     cases.extend(figures::cases(created));
+    cases.extend(told::cases());
     cases.extend(many::cases(exhaustive));
     Ok(cases)
 }
