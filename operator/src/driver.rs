@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Debug;
-use std::hash::Hash;
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -207,12 +207,20 @@ pub async fn event<K: Resource<DynamicType = ()>>(
         type_,
         reason: reason.to_owned(),
         note: Some(note.chars().take(1_000).collect()),
-        action: "Reconcile".into(),
+        // Events of one action and reason are counted as one, under the first of their notes: with another note it is another one.
+        action: format!("Reconcile.{:016x}", mark(note)),
         secondary: None,
     };
     if let Err(error) = ctx.recorder.publish(&event, &object.object_ref(&())).await {
         tracing::debug!(%error, "an event could not be published");
     }
+}
+
+/// The same number for the same note.
+fn mark(note: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    note.hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]

@@ -303,7 +303,8 @@ async fn announce(listener: &SmtpListener, next: &SmtpListenerStatus, ctx: &Ctx)
         let was = before.iter().find(|known| known.type_ == condition.type_);
         if let Some(kind) = news(was, condition) {
             let note = format!("{}={}: {}", condition.type_, condition.status, condition.message);
-            event(ctx, listener, kind, &condition.reason, &note).await;
+            let note = note.trim_end_matches([':', ' ']);
+            event(ctx, listener, kind, &condition.reason, note).await;
         }
     }
 }

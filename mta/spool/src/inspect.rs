@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::errors::{OpenError, ReadError};
-use crate::io::Io;
 use crate::io::readonly::ReadOnly;
+use crate::io::{Disk, Io};
 use crate::keeper::Keeper;
 use crate::message::{self, Message};
 use crate::recovery::{Trust, recover};
@@ -41,7 +41,7 @@ impl Inspector {
             .lock(&dir.join("lock"))?
             .ok_or_else(|| OpenError::Locked(dir.display().to_string()))?;
         let log = recover(io.as_ref(), dir, Trust::Log)?.report;
-        let recovered = recover(io.as_ref(), dir, Trust::Checkpoint)?;
+        let recovered = recover(io.as_ref(), dir, Trust::Checkpoint { broken: &[] })?;
         let shared = Shared::new(
             (io, dir.to_path_buf(), lock),
             recovered.uuid,
@@ -169,7 +169,7 @@ pub fn repair(dir: &Path, options: &Options) -> Result<Repaired, OpenError> {
         // Nothing can be had from it, and there is a copy.
         std::fs::remove_file(segments_dir(dir).join(segment_name(number)))?;
     }
-    let (spool, _) = Spool::open(dir, options)?;
+    let (spool, _) = Spool::open_but(Arc::new(Disk), dir, options, &segments)?;
     for id in &lost {
         if let Err(error) = spool.finish(*id) {
             tracing::warn!(entry = %id, %error, "a lost entry stays known: another spool has a part in it");

@@ -126,6 +126,16 @@ impl Spool {
 
     /// [`Spool::open`] on another file system.
     pub fn open_on(io: Arc<dyn Io>, dir: &Path, options: &Options) -> Result<(Self, Recovery), OpenError> {
+        Self::open_but(io, dir, options, &[])
+    }
+
+    /// The same, and nothing is appended to these segments.
+    pub(crate) fn open_but(
+        io: Arc<dyn Io>,
+        dir: &Path,
+        options: &Options,
+        broken: &[u32],
+    ) -> Result<(Self, Recovery), OpenError> {
         let lock = make_dirs(io.as_ref(), dir)?;
         let lock = io
             .lock(&lock)?
@@ -137,7 +147,7 @@ impl Spool {
         }
         let volume = io.space(dir)?;
         let segment_size = segment_size(options, volume.total)?;
-        let recovered = recover(io.as_ref(), dir, Trust::Checkpoint)?;
+        let recovered = recover(io.as_ref(), dir, Trust::Checkpoint { broken })?;
         let keep_free = (volume.total / 50).clamp(64 * 1024, 256 << 20);
         let shared = Arc::new(Shared::new(
             (io, dir.to_path_buf(), lock),

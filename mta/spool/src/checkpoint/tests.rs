@@ -94,8 +94,10 @@ fn seen(index: &Index) -> Seen {
     }
 }
 
+const TRUST: Trust<'_> = Trust::Checkpoint { broken: &[] };
+
 fn with_and_without(volume: &Memory, other: &Memory) -> (Recovered, Recovered) {
-    let with = recover(volume, Path::new(DIR), Trust::Checkpoint).unwrap();
+    let with = recover(volume, Path::new(DIR), TRUST).unwrap();
     let without = recover(other, Path::new(DIR), Trust::Log).unwrap();
     assert_eq!(with.report.vanished, [], "nobody took anything");
     (with, without)
@@ -450,7 +452,7 @@ fn a_checkpoint_that_cannot_be_used_is_told_removed_and_missed_by_nobody() {
     });
     let older = Memory::crash(&volume, older.unwrap(), 1);
     older.create(&path(FILE)).unwrap().write_at(&newer.1, 0).unwrap();
-    let found = recover(&older, Path::new(DIR), Trust::Checkpoint).unwrap();
+    let found = recover(&older, Path::new(DIR), TRUST).unwrap();
     assert_eq!(found.report.checkpoint, FromCheckpoint::Stale);
     assert_eq!(
         found.report.vanished.len(),
@@ -465,7 +467,7 @@ fn a_body_file_that_is_gone_is_told_with_a_checkpoint_too() {
     let (volume, _) = twice(&log);
     let blob = volume.list(&path("blobs")).unwrap().remove(0).0;
     volume.remove(&path("blobs").join(blob)).unwrap();
-    let found = recover(&volume, Path::new(DIR), Trust::Checkpoint).unwrap();
+    let found = recover(&volume, Path::new(DIR), TRUST).unwrap();
     assert_eq!(
         (found.report.checkpoint, found.report.lost),
         (FromCheckpoint::Used, 1)

@@ -80,9 +80,9 @@ struct Reading<'a> {
 
 /// How to open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trust {
-    /// With the checkpoint, if there is one that can be used.
-    Checkpoint,
+pub enum Trust<'a> {
+    /// With the checkpoint, if there is one that can be used. Nothing is appended to these segments: they are known to be broken.
+    Checkpoint { broken: &'a [u32] },
     /// By reading everything; what is in the log alone counts.
     Log,
 }
@@ -98,7 +98,7 @@ struct Part {
 }
 
 /// Reads a spool directory. Repairs what a crash left: torn writes, orphans, temporary files.
-pub fn recover(io: &dyn Io, dir: &Path, trust: Trust) -> Result<Recovered, OpenError> {
+pub fn recover(io: &dyn Io, dir: &Path, trust: Trust<'_>) -> Result<Recovered, OpenError> {
     let mut reading = Reading {
         io,
         dir,
@@ -119,7 +119,7 @@ pub fn recover(io: &dyn Io, dir: &Path, trust: Trust) -> Result<Recovered, OpenE
     let uuid = reading.uuid.map_or_else(new_uuid, Ok)?;
     write_uuid(io, dir, uuid)?;
     let since = match trust {
-        Trust::Checkpoint => reading.checkpoint(&files, uuid)?,
+        Trust::Checkpoint { .. } => reading.checkpoint(&files, uuid)?,
         Trust::Log => {
             checkpoint::remove(io, dir)?;
             None
@@ -131,6 +131,9 @@ pub fn recover(io: &dyn Io, dir: &Path, trust: Trust) -> Result<Recovered, OpenE
     };
     reading.report.read = parts.len();
     reading.replay(&parts)?;
+    if let Trust::Checkpoint { broken } = trust {
+        reading.leave(broken);
+    }
     let lost = reading.blobs()?;
     reading.drained()?;
     reading.report.entries = reading.index.entries.len();
@@ -350,6 +353,16 @@ impl Reading<'_> {
         self.next.entry = self.next.entry.max(self.index.next_entry);
         self.index.dead_blobs.clear();
         Ok(())
+    }
+
+    /// Nothing more is written to these segments.
+    fn leave(&mut self, broken: &[u32]) {
+        let segments = &self.index.segments;
+        self.index.active = self.index.active.filter(|active| {
+            segments
+                .get(active)
+                .is_some_and(|segment| !broken.contains(&segment.number))
+        });
     }
 
     /// Finds what was acknowledged and is not there: messages whose segment is gone, and those that only the checkpoint has where the
