@@ -36,7 +36,6 @@ impl Play<'_> {
             is_steered_by_its_own(case, message)?;
         }
         self.is_parted()?;
-        self.records_are_wanted()?;
         self.room.await_queue(0, LIMIT)?;
         for column in ["READY", "REACHABLE", "QUOTA"] {
             self.is_shown(&names, column, "True")?;
@@ -73,31 +72,6 @@ impl Play<'_> {
         Err(Failure::wrong(format!(
             "{PARTED} should have been asked for {AT_ONCE} recipients and for 1: {counts:?}, {refusals} refusals"
         )))
-    }
-
-    /// What the providers want in the DNS stands in the status of the domain.
-    fn records_are_wanted(&self) -> Outcome {
-        let domain = self.domain;
-        let key = format!("mte1._domainkey.{domain}");
-        let is_there = |rows: &[Value], kind: &str, name: &str, words: &[&str]| {
-            rows.iter().any(|row| {
-                let expected = row["expected"].as_str().unwrap_or_default();
-                row["type"] == kind && row["name"] == name && words.iter().all(|word| expected.contains(word))
-            })
-        };
-        let found = self.room.namespace().wait_for(
-            "maildomain/domain",
-            "records of the providers",
-            LIMIT,
-            |object| {
-                let rows = object["status"]["records"]
-                    .as_array()
-                    .map_or(&[][..], Vec::as_slice);
-                is_there(rows, "TXT", domain, &INCLUDES)
-                    && is_there(rows, "CNAME", &key, &["dkim1.mandrillapp.com"])
-            },
-        );
-        found.map(drop)
     }
 
     /// The provider saw what its documentation wants.
@@ -157,13 +131,6 @@ fn is_steered_by_its_own(case: &Case, message: &Value) -> Outcome {
 
 /// How such fields begin.
 const STEERING: [&str; 5] = ["x-ses-", "x-smtpapi", "x-mailgun-", "x-mc-", "x-elasticemail-"];
-/// What several providers want in the record that says who may send.
-const INCLUDES: [&str; 4] = [
-    "include:_spf.google.com",
-    "include:spf.protection.outlook.com",
-    "include:mailgun.org",
-    "include:_spf.elasticemail.com",
-];
 /// A case that logs in.
 const LOGS_IN: &str = "sendgrid";
 /// The case of a provider that takes so many recipients at once.
