@@ -44,7 +44,7 @@ pub(crate) struct Session<'a> {
     world: &'a World,
     stand: &'static Stand,
     port: u16,
-    /// There are too many connections.
+    /// There were too many connections when it came.
     is_surplus: bool,
     hello: String,
     tls: Option<Secured>,
@@ -374,10 +374,12 @@ impl<'a> Session<'a> {
             .stand
             .connections
             .filter(|(_, saying)| self.is_surplus && saying.at == at);
-        if let Some((_, saying)) = surplus {
+        let mut shared = self.world.lock();
+        // Once others have ended it is one of those that may be there.
+        let open = shared.switches(self.stand).open;
+        if let Some((_, saying)) = surplus.filter(|(most, _)| open > *most) {
             return Some(saying.text.to_owned());
         }
-        let mut shared = self.world.lock();
         if let Some(text) = shared.refusal(self.stand, at) {
             return Some(text);
         }

@@ -169,6 +169,7 @@ fn switches_change_what_is_said_and_where() {
 fn connections_messages_and_recipients_have_their_bounds() {
     let world = world();
     for stand in &ALL {
+        world.lock().switches(stand).open = 1_000_000;
         let mut session = Session::new(&world, stand, 25, 1_000_000);
         match stand.connections {
             Some((_, saying)) if saying.at == At::Connect => {
@@ -179,6 +180,8 @@ fn connections_messages_and_recipients_have_their_bounds() {
                 secured(&mut session, true);
                 log_in(&world, &mut session, stand);
                 assert_eq!(deliver(&mut session), saying.text);
+                world.lock().switches(stand).open = 1;
+                assert_eq!(deliver(&mut session), stand.taken, "the others have ended");
             }
             None => assert_eq!(session.greeting().text, stand.greeting),
         }
